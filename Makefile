@@ -1,0 +1,45 @@
+# make restore   install into .venv and restore the photos in examples/
+# make test      install the test tools too and run the tests
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt
+
+.PHONY: restore test lint format examples clean
+
+restore: $(VENV)/.installed
+	$(BIN)/bringback restore examples/photos -o restored --compare
+	@echo "Restored photos are in restored/, before/after strips in restored/compare/."
+
+test: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/.installed-dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# Makes examples/photos and docs/before-after.jpg again.
+examples: $(VENV)/.installed-dev
+	$(BIN)/python examples/make.py --strip docs/before-after.jpg
+
+clean:
+	rm -rf $(VENV) restored
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' \
+		|| { echo "bringback needs Python 3.11 to 3.14; name one: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+# The stamps spare a second call the installation until the dependencies change.
+$(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) -e .
+	@touch $@
+
+$(VENV)/.installed-dev: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) -e ".[test,dev]"
+	@touch $@ $(VENV)/.installed

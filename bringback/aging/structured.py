@@ -1,0 +1,151 @@
+"""Damage in places: scratches, hairs, dust, stains, cracks, folds, tears, missing pieces, each with its exact mask.
+
+A layer is an alpha field (B, 1, H, W) in [0, 1]; `lay` composites it and unites it with the mask.
+"""
+
+import io
+import math
+import tarfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+from bringback.aging.draws import Draws
+from bringback.aging.tone import smooth_field
+
+
+class OverlayBank:
+    """Alpha masks of real damage, (N, 1, S, S) uint8, 255 = fully covered."""
+
+    def __init__(self, alphas: Tensor) -> None:
+        self.alphas = alphas
+
+    @classmethod
+    def from_shards(cls, paths: Sequence[Path]) -> Self:
+        """Read every picture of the tar shards as grey; all must have one size."""
+        alphas = []
+        for path in paths:
+            with tarfile.open(path) as shard:
+                for member in shard:
+                    stream = shard.extractfile(member)
+                    if stream is not None:
+                        alphas.append(np.array(Image.open(io.BytesIO(stream.read())).convert("L")))
+        return cls(torch.from_numpy(np.stack(alphas))[:, None])
+
+    def to(self, device: torch.device) -> Self:
+        """The bank on a device."""
+        return type(self)(self.alphas.to(device))
+
+    def layer(self, draws: Draws, height: int, width: int) -> Tensor:
+        """One real overlay a sample, turned, scaled, mirrored: (B, 1, H, W)."""
+        chosen = self.alphas[torch.tensor(draws.integers(0, len(self.alphas)), device=self.alphas.device)]
+        side = self.alphas.shape[-1]
+        angle, zoom = draws.uniform(0, 2 * math.pi), draws.uniform(0.6, 1.5)
+        flip = torch.where(draws.chance(0.5), -1.0, 1.0)
+        cos, sin = (torch.cos(angle) / zoom).flatten(), (torch.sin(angle) / zoom).flatten()
+        across, down = width / side, height / side
+        shift = draws.uniform(-0.5, 0.5, 2).flatten(1)
+        rows = [cos * across * flip.flatten(), -sin * down, shift[:, 0], sin * across * flip.flatten(), cos * down]
+        theta = torch.stack([*rows, shift[:, 1]], 1).view(-1, 2, 3)
+        grid = F.affine_grid(theta, [len(draws), 1, height, width], align_corners=False)
+        alphas = chosen.to(grid.dtype) / 255
+        return F.grid_sample(alphas, grid, padding_mode="reflection", align_corners=False)
+
+
+def _coordinates(height: int, width: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Pixel coordinates from the centre, y (H, 1) and x (1, W)."""
+    y = torch.arange(height, device=device, dtype=torch.float32)[:, None] - height / 2
+    return y, torch.arange(width, device=device, dtype=torch.float32)[None] - width / 2
+
+
+def strokes(draws: Draws, height: int, width: int, count: int = 4, thick: float = 1.6) -> Tensor:
+    """Scratches and hairs: `count` slightly wavy lines of finite length, some broken up."""
+    y, x = _coordinates(height, width, draws.device)
+    radius = math.hypot(height, width) / 2
+    alpha = torch.zeros(len(draws), 1, height, width, device=draws.device)
+    for _ in range(count):
+        # film scratches run along the film: half of the lines are near the vertical
+        angle = torch.where(draws.chance(0.5), draws.uniform(-0.08, 0.08), draws.uniform(0, math.pi))
+        along = y * torch.cos(angle) + x * torch.sin(angle)
+        across = x * torch.cos(angle) - y * torch.sin(angle)
+        wave = draws.uniform(0, 5) * torch.sin(along / draws.uniform(15, 80) + draws.uniform(0, 6.3))
+        distance = (across - draws.uniform(-0.7, 0.7) * radius - wave).abs()
+        centre, half = draws.uniform(-0.6, 0.6) * radius, draws.uniform(0.08, 1.0) * radius
+        ends = torch.sigmoid((half - (along - centre).abs()) / 2)
+        line = (draws.uniform(0.4, thick) + 0.5 - distance).clamp(0, 1) * ends
+        breaks = torch.sigmoid(4 * (along / 9 + draws.uniform(0, 99)).sin() + draws.uniform(-1, 6))
+        alpha = torch.maximum(alpha, line * breaks * draws.uniform(0.5, 1.0))
+    return alpha
+
+
+def dust(draws: Draws, height: int, width: int) -> Tensor:
+    """Specks of one to a few pixels."""
+    share = 10 ** draws.uniform(-4.2, -2.9)
+    points = (draws.field(1, height, width) < share).float()
+    size = draws.uniform(0.6, 1.8)
+    blurred = points.clone()
+    for dy, dx in ((0, 1), (1, 0), (0, -1), (-1, 0), (1, 1), (-1, 1)):
+        near = (size - math.hypot(dy, dx) * 0.7).clamp(0, 1)
+        blurred = torch.maximum(blurred, torch.roll(points, (dy, dx), (-2, -1)) * near)
+    return blurred
+
+
+def cracks(draws: Draws, height: int, width: int) -> Tensor:
+    """A net of thin cracks in a part of the picture: the zero lines of a smooth field, inside a blob of another."""
+    field = smooth_field(draws, 9, height, width) + 0.25 * smooth_field(draws, 30, height, width)
+    slope = torch.hypot(*(F.pad(g, p) for g, p in _gradients(field)))
+    line = (draws.uniform(0.5, 1.3) + 0.5 - field.abs() / slope.clamp_min(1e-3)).clamp(0, 1)
+    inside = torch.sigmoid(12 * (smooth_field(draws, 3, height, width) - draws.uniform(0.3, 1.2)))
+    return line * inside
+
+
+def _gradients(field: Tensor) -> tuple[tuple[Tensor, tuple[int, ...]], tuple[Tensor, tuple[int, ...]]]:
+    return ((field.diff(dim=-1), (0, 1, 0, 0)), (field.diff(dim=-2), (0, 0, 0, 1)))
+
+
+def folds(draws: Draws, height: int, width: int) -> Tensor:
+    """A crease from edge to edge where the emulsion has come off unevenly."""
+    y, x = _coordinates(height, width, draws.device)
+    angle = torch.where(draws.chance(0.5), draws.uniform(-0.06, 0.06), draws.uniform(1.5, 1.64))
+    across = x * torch.cos(angle) - y * torch.sin(angle) - draws.uniform(-0.35, 0.35) * min(height, width)
+    rough = smooth_field(draws, 40, height, width)
+    distance = (across + 0.8 * rough).abs()
+    return (draws.uniform(0.3, 2.6) * (0.7 + 0.5 * rough).clamp(0, 2) + 0.5 - distance).clamp(0, 1)
+
+
+def missing(draws: Draws, height: int, width: int, low: float, high: float) -> Tensor:
+    """Pieces gone: torn corners and edges, blots, a wide fold; a share of the area drawn from [low, high]."""
+    y, x = _coordinates(height, width, draws.device)
+    u, v = x / width * 2, y / height * 2
+    rough = smooth_field(draws, 5, height, width) + 0.3 * smooth_field(draws, 18, height, width)
+    turn = draws.uniform(0, 2 * math.pi)
+    corner = 2.2 * (u * torch.cos(turn) + v * torch.sin(turn)) + 0.25 * rough
+    band = 1.2 - 6 * (u * torch.cos(turn) + v * torch.sin(turn) - draws.uniform(-0.5, 0.5)).abs() + 0.15 * rough
+    kind = draws.uniform()
+    field = torch.where(kind < 0.4, rough, torch.where(kind < 0.75, corner, band))
+    share = draws.uniform(low, high).flatten()
+    ordered = field.flatten(1).sort(1, descending=True).values
+    index = (share * ordered.shape[1]).long().clamp_max(ordered.shape[1] - 1)
+    level = ordered.gather(1, index[:, None])[:, :, None, None]
+    step = torch.hypot(*(F.pad(g, p) for g, p in _gradients(field))).clamp_min(1e-4)
+    return ((field - level) / step + 0.5).clamp(0, 1)
+
+
+def paper(draws: Draws, height: int, width: int) -> Tensor:
+    """The colour that shows through: bare paper with fibre, or a dark or bright flat tone, (B, 3, H, W)."""
+    bright, warm = draws.uniform(0.7, 1.0), draws.uniform(0.0, 0.12)
+    base = torch.cat([bright, bright - warm * 0.5, bright - warm], 1)
+    texture = 0.02 * draws.normal(1, height, width) + 0.02 * smooth_field(draws, 12, height, width)
+    dark = draws.uniform(0.0, 0.25).expand(-1, 3, -1, -1)
+    return (torch.where(draws.chance(0.75), base, dark) + texture).clamp(0, 1)
+
+
+def lay(pixels: Tensor, mask: Tensor, alpha: Tensor, colour: Tensor) -> tuple[Tensor, Tensor]:
+    """Cover the pixels with a colour where alpha says so, and remember it in the mask."""
+    return pixels * (1 - alpha) + colour * alpha, 1 - (1 - mask) * (1 - alpha)

@@ -1,0 +1,57 @@
+"""Fading, casts and uneven light. All (B, 3, H, W) in [0, 1] -> same."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from bringback.aging.draws import Draws
+from bringback.aging.unstructured import luminance
+
+
+def smooth_field(draws: Draws, cells: int, height: int, width: int) -> Tensor:
+    """A smooth random field (B, 1, H, W), standard normal at its knots, about `cells` waves along the short side."""
+    scale = cells / min(height, width)
+    knots = draws.normal(1, max(2, round(height * scale)) + 1, max(2, round(width * scale)) + 1)
+    return F.interpolate(knots, (height, width), mode="bicubic", align_corners=True)
+
+
+def fade(pixels: Tensor, draws: Draws, strength: float = 1.0) -> Tensor:
+    """Lifted blacks, dulled whites and a bent middle, a little different on each channel (a cast)."""
+    shared = draws.uniform(0.3, 1.0) * strength
+    black = shared * (draws.uniform(0.0, 0.28) + draws.uniform(-0.05, 0.05, 3)).clamp_min(0)
+    white = 1 - shared * (draws.uniform(0.0, 0.28) + draws.uniform(-0.06, 0.06, 3)).clamp_min(0)
+    gamma = torch.exp(shared * (draws.uniform(-0.45, 0.45) + draws.uniform(-0.12, 0.12, 3)))
+    return black + (white - black) * pixels.clamp_min(1e-4) ** gamma
+
+
+def yellowing(pixels: Tensor, draws: Draws, strength: float = 1.0) -> Tensor:
+    """Paper and varnish gone yellow: blue is lost, a little green, and shadows turn warm."""
+    amount = draws.uniform(0.1, 0.6) * strength
+    loss = torch.tensor([0.03, 0.12, 0.42], device=pixels.device).view(1, 3, 1, 1)
+    glow = torch.tensor([0.08, 0.05, 0.0], device=pixels.device).view(1, 3, 1, 1)
+    return (pixels * (1 - amount * loss) + amount * glow * (1 - pixels)).clamp(0, 1)
+
+
+def sepia(grey: Tensor, draws: Draws) -> Tensor:
+    """Tint a grey picture with one warm hue; its luminance is kept."""
+    tint = torch.cat([draws.uniform(0.02, 0.1), draws.uniform(-0.03, 0.0), draws.uniform(-0.15, -0.04)], 1)
+    light = luminance(grey)
+    coloured = grey + tint * 4 * light * (1 - light)
+    return (coloured + light - luminance(coloured)).clamp(0, 1)
+
+
+def uneven_light(pixels: Tensor, draws: Draws, strength: float = 1.0) -> Tensor:
+    """A vignette and a slow drift of brightness over the print."""
+    h, w = pixels.shape[-2:]
+    y = torch.linspace(-1, 1, h, device=pixels.device)[:, None]
+    x = torch.linspace(-1, 1, w, device=pixels.device)[None]
+    corner = (x**2 + y**2) / 2
+    vignette = 1 - draws.uniform(0.0, 0.45) * strength * corner
+    drift = 1 + 0.1 * strength * draws.uniform() * smooth_field(draws, 2, h, w)
+    return (pixels * vignette * drift).clamp(0, 1)
+
+
+def low_light(pixels: Tensor, draws: Draws, strength: float = 1.0) -> Tensor:
+    """Under-exposed: linear gain down to a tenth, then the camera's curve."""
+    gain = draws.uniform(0.1, 0.5) ** strength
+    return (pixels.clamp_min(1e-4) ** 2.2 * gain) ** (1 / 2.2)

@@ -1,0 +1,108 @@
+"""Damage that is everywhere: blur, noise, low resolution, compression, grain. All (B, 3, H, W) in [0, 1] -> same."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from bringback.aging.draws import Draws
+from bringback.aging.jpeg import jpeg
+
+
+def luminance(pixels: Tensor) -> Tensor:
+    """Rec. 601 luma, (B, 3, H, W) -> (B, 1, H, W)."""
+    return pixels[:, :1] * 0.299 + pixels[:, 1:2] * 0.587 + pixels[:, 2:] * 0.114
+
+
+def convolve(pixels: Tensor, kernels: Tensor) -> Tensor:
+    """Blur each sample with a kernel of its own: kernels (B, k, k), k odd, each summing to 1."""
+    b, c, h, w = pixels.shape
+    radius = kernels.shape[-1] // 2
+    mode = "reflect" if min(h, w) > radius else "replicate"
+    padded = F.pad(pixels, (radius,) * 4, mode=mode).reshape(1, b * c, h + 2 * radius, w + 2 * radius)
+    weight = kernels[:, None].expand(b, c, -1, -1).reshape(b * c, 1, *kernels.shape[-2:])
+    return F.conv2d(padded, weight.contiguous(), groups=b * c).view(b, c, h, w)
+
+
+def blur(pixels: Tensor, draws: Draws, strength: float = 1.0) -> Tensor:
+    """Gaussian (elliptic), defocus (disc) or motion (line) blur, one of the three a sample."""
+    radius = 6
+    axis = torch.arange(-radius, radius + 1, dtype=torch.float32, device=pixels.device)
+    y, x = torch.meshgrid(axis, axis, indexing="ij")
+    angle = draws.uniform(0, math.pi)[:, 0]
+    along = x * torch.cos(angle) + y * torch.sin(angle)
+    across = y * torch.cos(angle) - x * torch.sin(angle)
+    sigma = draws.uniform(0.4, 0.4 + 1.8 * strength)[:, 0]
+    gauss = torch.exp(-((along / sigma) ** 2 + (across / (sigma * draws.uniform(0.6, 1.0)[:, 0])) ** 2) / 2)
+    disc = torch.sigmoid((sigma * 1.6 - torch.hypot(x, y)) * 3)
+    line = torch.sigmoid((sigma * 2 - along.abs()) * 3) * torch.exp(-(across**2) / 0.5)
+    kind = draws.uniform()[:, 0]
+    kernels = torch.where(kind < 0.6, gauss, torch.where(kind < 0.85, disc, line))
+    return convolve(pixels, kernels / kernels.sum((-1, -2), keepdim=True))
+
+
+def noise(pixels: Tensor, draws: Draws, strength: float = 1.0) -> Tensor:
+    """Gaussian, speckle or salt-and-pepper noise, in colour or alike on all channels."""
+    shape = pixels.shape[1:]
+    sigma = draws.uniform(3 / 255, 3 / 255 + 37 / 255 * strength)
+    field = draws.normal(*shape)
+    field = torch.where(draws.chance(0.4), field[:, :1], field)
+    kind = draws.uniform()
+    level = torch.where(kind < 0.55, sigma, sigma * pixels * 1.5)
+    noisy = pixels + field * level
+    amount = draws.uniform(0.0, 0.01 * strength)
+    dice = draws.field(*shape)
+    peppered = torch.where(dice < amount, 0.0, torch.where(dice > 1 - amount, 1.0, pixels))
+    return torch.where(kind > 0.85, peppered, noisy).clamp(0, 1)
+
+
+def grain(pixels: Tensor, draws: Draws, strength: float = 1.0) -> Tensor:
+    """Film grain: noise with a correlation length, strongest in the mid-tones, the same on all channels."""
+    b, _, h, w = pixels.shape
+    cell = draws.uniform(1.0, 2.2)
+    axis = torch.arange(-3, 4, dtype=torch.float32, device=pixels.device)
+    kernel = torch.exp(-(axis[:, None] ** 2 + axis[None] ** 2) / (2 * (cell[:, 0] * 0.5) ** 2))
+    kernel = kernel / kernel.pow(2).sum((-1, -2), keepdim=True).sqrt()
+    field = convolve(draws.normal(1, h, w), kernel)
+    light = luminance(pixels)
+    level = draws.uniform(0.01, 0.01 + 0.07 * strength) * (0.4 + 2.4 * light * (1 - light))
+    return (pixels + field * level).clamp(0, 1)
+
+
+def low_resolution(pixels: Tensor, draws: Draws, strength: float = 1.0) -> Tensor:
+    """Down by a random factor and up again, each sample by nearest or bilinear."""
+    h, w = pixels.shape[-2:]
+    factors = draws.uniform(1.0, 1.0 + 1.6 * strength).flatten().tolist()
+    modes = draws.uniform().flatten().tolist()
+    samples = []
+    # sizes differ from sample to sample, so this one op cannot run as one batch
+    for sample, factor, mode in zip(pixels.split(1), factors, modes, strict=True):
+        size = (max(1, round(h / factor)), max(1, round(w / factor)))
+        small = F.interpolate(sample, size, mode="bilinear", antialias=True, align_corners=False)
+        if mode < 0.2:
+            samples.append(F.interpolate(small, (h, w), mode="nearest"))
+        else:
+            samples.append(F.interpolate(small, (h, w), mode="bilinear", align_corners=False))
+    return torch.cat(samples)
+
+
+def compression(pixels: Tensor, draws: Draws, strength: float = 1.0) -> Tensor:
+    """JPEG of quality 95 down to 95 - 65 x strength."""
+    return jpeg(pixels, draws.uniform(max(5.0, 95 - 65 * strength), 95))
+
+
+_OPERATIONS = (blur, noise, low_resolution, compression)
+
+
+def any_order(pixels: Tensor, draws: Draws, strength: float = 1.0, probability: float = 0.7) -> Tensor:
+    """The four operations in an order of its own for each sample, each taking part with `probability`."""
+    pixels = pixels.clone()
+    orders = draws.permutations(len(_OPERATIONS))
+    taken = (draws.uniform(size=len(_OPERATIONS)) < probability)[:, :, 0, 0].tolist()
+    for turn in range(len(_OPERATIONS)):
+        for which, operation in enumerate(_OPERATIONS):
+            chosen = [i for i, order in enumerate(orders) if order[turn] == which and taken[i][which]]
+            if chosen:
+                pixels[chosen] = operation(pixels[chosen], draws[chosen], strength)
+    return pixels

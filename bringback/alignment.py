@@ -1,0 +1,92 @@
+"""Where a face lies in its crop, and the way there and back.
+
+One template for training, inference and `--aligned`: a similarity takes the eye centres and the nose base of a face to
+`EYES` and `NOSE_BASE` of a 256x256 crop. Points are (x, y) in pixels, integer coordinates are pixel centres.
+"""
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+
+CROP = 256
+EYES = ((89.0, 108.5), (167.0, 108.5))
+# Mean place of the nose base over the training faces when their eye centres alone are taken to EYES (x by symmetry).
+NOSE_BASE = (128.0, 167.7)
+EYE_DISTANCE = EYES[1][0] - EYES[0][0]
+
+
+def anchors(points: np.ndarray) -> np.ndarray:
+    """The left eye's centre, the right eye's centre and the nose base (3, 2) of the five points of a face (5, 2)."""
+    return np.stack([points[:2].mean(0), points[2:4].mean(0), points[4]])
+
+
+def similarity(points: np.ndarray, size: int = CROP) -> np.ndarray:
+    """The 2x3 matrix that takes a face with these five points (5, 2) into a crop of `size` pixels a side.
+
+    Least squares over both eye centres and the nose base: a turned face, its eyes close together, is not blown up.
+    """
+    source = anchors(points.astype(np.float64)) @ (1, 1j)
+    target = np.array([*EYES, NOSE_BASE]) @ (1, 1j) * (size / CROP)
+    centred = source - source.mean()
+    turn = np.vdot(centred, target) / np.vdot(centred, centred).real
+    shift = target.mean() - turn * source.mean()
+    return np.array([[turn.real, -turn.imag, shift.real], [turn.imag, turn.real, shift.imag]])
+
+
+def scale(matrix: np.ndarray) -> float:
+    """How many times a similarity (2, 3) enlarges."""
+    return float(np.hypot(matrix[0, 0], matrix[1, 0]))
+
+
+def footprint(matrix: np.ndarray, size: int, height: int, width: int, *, margin: int = 0) -> tuple[int, int, int, int]:
+    """The box (left, top, right, bottom) of the photo (height, width) that a crop's square covers, in whole pixels."""
+    corners = np.array([(0, 0, 1), (size, 0, 1), (0, size, 1), (size, size, 1)], dtype=np.float64)
+    places = corners @ cv2.invertAffineTransform(matrix).T
+    left, top = np.floor(places.min(0)).astype(int) - margin
+    right, bottom = np.ceil(places.max(0)).astype(int) + 1 + margin
+    return max(left, 0), max(top, 0), min(right, width), min(bottom, height)
+
+
+def align(pixels: np.ndarray, matrix: np.ndarray, size: int = CROP) -> np.ndarray:
+    """The crop (size, size, 3) of a photo (H, W, 3) under a similarity; beyond the photo's edge it is mirrored."""
+    margin = 4 + int(3 / scale(matrix))
+    left, top, right, bottom = footprint(matrix, size, pixels.shape[0], pixels.shape[1], margin=margin)
+    moved = matrix.copy()
+    moved[:, 2] += matrix[:, :2] @ (left, top)
+    return _warp(pixels[top:bottom, left:right], moved, (size, size), cv2.BORDER_REFLECT_101).clip(0, 1)
+
+
+def paste(pixels: np.ndarray, changes: Sequence[np.ndarray], matrices: Sequence[np.ndarray]) -> np.ndarray:
+    """The photo (H, W, 3) with changes (size, size, 3), made in the crops of `matrices`, added under `feather`.
+
+    Nothing is touched outside the crops' own footprints, and because only the change is carried over the photo keeps
+    whatever detail a crop could not hold. Where faces overlap they share the place by their masks.
+    """
+    total = np.zeros((*pixels.shape[:2], 4), np.float32)
+    for change, matrix in zip(changes, matrices, strict=True):
+        mask = feather(change.shape[0])
+        left, top, right, bottom = footprint(matrix, change.shape[0], *pixels.shape[:2])
+        back = cv2.invertAffineTransform(matrix)
+        back[:, 2] -= (left, top)
+        layer = np.concatenate([change * mask, mask], axis=-1)
+        total[top:bottom, left:right] += _warp(layer, back, (right - left, bottom - top), cv2.BORDER_CONSTANT)
+    return (pixels + total[..., :3] / np.maximum(total[..., 3:], 1)).clip(0, 1)
+
+
+def feather(size: int = CROP) -> np.ndarray:
+    """The mask (size, size, 1) of what a crop may change: 1 on the face, a half-cosine ramp, 0 before the border."""
+    y, x = (np.mgrid[:size, :size] + 0.5) / size
+    # An ellipse with square shoulders (exponent 3), so that chin and temples are well inside.
+    radius = (np.abs((x - 0.5) / 0.48) ** 3 + np.abs((y - 0.51) / 0.48) ** 3) ** (1 / 3)
+    ramp = ((1 - radius) / 0.25).clip(0, 1)
+    return (0.5 - 0.5 * np.cos(np.pi * ramp)).astype(np.float32)[..., None]
+
+
+def _warp(source: np.ndarray, matrix: np.ndarray, size: tuple[int, int], border: int) -> np.ndarray:
+    """Warp to `size` (width, height), blurred first as much as shrinking needs so that nothing aliases."""
+    shrink = 1 / scale(matrix)
+    if shrink > 1:
+        sigma = 0.5 * (shrink**2 - 1) ** 0.5
+        source = cv2.GaussianBlur(source, (0, 0), sigma, borderType=cv2.BORDER_REFLECT_101)
+    return cv2.warpAffine(source, matrix, size, flags=cv2.INTER_CUBIC, borderMode=border)

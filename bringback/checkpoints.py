@@ -1,0 +1,88 @@
+"""Checkpoint folders (`config.json`, `model.safetensors`, `README.md`): find, load, save, name by hash."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from bringback.nets.blocks import Network
+
+N = TypeVar("N", bound=Network)
+
+# inside an installed wheel the weights lie beside the package's modules, in a clone at its top
+_SHIPPED = (Path(__file__).parent / "weights", Path(__file__).parent.parent / "checkpoints")
+
+
+class MissingWeights(FileNotFoundError):
+    """A checkpoint is not where it should be, or cannot be read; one line, naming it."""
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file, hexadecimal."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def save_network(network: Network, folder: Path) -> str:
+    """Write a network as a checkpoint folder in half precision; returns the SHA-256 of its weights.
+
+    Integer buffers keep their type. The weights appear under their name only when they are complete.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    state = network.state_dict()
+    half = {key: (v.half() if v.is_floating_point() else v).contiguous().cpu() for key, v in state.items()}
+    partial = folder / "model.safetensors.part"
+    save_file(half, partial)
+    partial.replace(folder / "model.safetensors")
+    config = {"network": type(network).__name__, **network._hub_mixin_config}  # what the hub mixin would write
+    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    return file_hash(folder / "model.safetensors")
+
+
+class Checkpoints:
+    """The shipped checkpoints, with those of another folder laid over them name by name."""
+
+    def __init__(self, overlay: Path | str | None = None) -> None:
+        """Args: overlay: a folder holding checkpoint folders (`scratches/`, `mapping/`, ...) that go before the shipped.
+
+        Raises MissingWeights when the overlay holds no checkpoint at all.
+        """
+        self.roots = list(_SHIPPED)
+        if overlay is not None:
+            if not any(Path(overlay).glob("*/model.safetensors")):
+                raise MissingWeights(f"{overlay}: no checkpoint folder in it (NAME/model.safetensors)")
+            self.roots.insert(0, Path(overlay))
+
+    def folder(self, name: str) -> Path:
+        """The folder of a checkpoint; raises MissingWeights when no place has it."""
+        for root in self.roots:
+            if (root / name / "model.safetensors").is_file():
+                return root / name
+        places = ", ".join(str(root) for root in self.roots)
+        raise MissingWeights(f"weights {name!r} not found in {places}; train them or give their folder with --weights")
+
+    def load(self, name: str, kind: type[N], device: torch.device | str = "cpu") -> N:
+        """A network of class `kind`, float32, in eval mode, on the device.
+
+        Raises MissingWeights when the checkpoint is absent, unreadable, or of another network.
+        """
+        folder = self.folder(name)
+        try:
+            config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+            if config.pop("network") != kind.__name__:
+                raise MissingWeights(f"{folder}: config.json is not of a {kind.__name__}")
+            network = kind(**config)
+            network.load_state_dict(load_file(folder / "model.safetensors"))
+        except (OSError, ValueError, KeyError, TypeError, SafetensorError, RuntimeError) as error:
+            if isinstance(error, MissingWeights):
+                raise
+            raise MissingWeights(f"{folder}: cannot be read as {kind.__name__}: {str(error).splitlines()[0]}") from error
+        return network.eval().requires_grad_(False).to(device)
+
+    def hashes(self, names: list[str]) -> dict[str, str]:
+        """SHA-256 of the weights of each name."""
+        return {name: file_hash(self.folder(name) / "model.safetensors") for name in names}

@@ -1,0 +1,255 @@
+"""The `bringback` command: arguments to library calls, entries to lines. torch is imported only when there is work."""
+
+import json
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from bringback import __version__
+
+if TYPE_CHECKING:
+    from bringback.manifest import Entry
+
+STAGES = "scratches,tone,fill,translate,faces"
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+Inputs = Annotated[
+    list[Path], typer.Argument(help="Photos, or folders with photos anywhere below them.", metavar="INPUT...")
+]
+Out = Annotated[Path, typer.Option("--out", "-o", help="Folder for the results; the tree of each input is mirrored.")]
+Device = Annotated[str, typer.Option(help="auto (CUDA, else MPS, else CPU), cuda, cuda:1, mps or cpu.")]
+Stages = Annotated[str, typer.Option(help="The stages to run, separated by commas.")]
+Weights = Annotated[Path | None, typer.Option(help="Folder of checkpoints that go before the shipped ones.")]
+Overlays = Annotated[list[Path] | None, typer.Option(help="Tar shard of damage overlays; may be given several times.")]
+Recipe = Annotated[str, typer.Option(help="unstructured, structured, mixed, holes, clean, ...")]
+Seed = Annotated[int, typer.Option(help="The same seed ages the same photos alike.", min=0)]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object a line and nothing else.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Overwrite files that are there already.")]
+
+
+@app.callback(invoke_without_command=True)
+def main(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    """Restore scanned old photographs: scratches, fading, noise, blur and faces."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr] # a name that the terminal cannot show
+    if version:
+        typer.echo(f"bringback {__version__}")
+
+
+@app.command()
+def restore(
+    inputs: Inputs,
+    out: Out,
+    device: Device = "auto",
+    stages: Stages = STAGES,
+    mask: Annotated[
+        Path | None,
+        typer.Option(help="Damage mask of the photo (white: damaged), or a folder of masks named like the photos."),
+    ] = None,
+    save_stages: Annotated[
+        bool, typer.Option("--save-stages", help="Write OUT/stages/PHOTO/1-scratches.png ...")
+    ] = False,
+    compare: Annotated[bool, typer.Option("--compare", help="Write before and after strips to OUT/compare/.")] = False,
+    weights: Weights = None,
+    overwrite: Overwrite = False,
+    skip_existing: Annotated[
+        bool, typer.Option("--skip-existing", help="Pass over photos whose result exists.")
+    ] = False,
+    json_lines: Json = False,
+) -> None:
+    """Restore photos. The same command again goes on where it stopped; OUT/manifest.jsonl tells what was done."""
+    with _in_one_line():
+        if overwrite and skip_existing:
+            raise ValueError("--overwrite and --skip-existing exclude each other")
+        from bringback.folder import restore_folder
+        from bringback.pipeline import Pipeline
+        from bringback.tree import pair_masks, plan
+
+        pair_masks(plan(inputs, out), mask)  # a slip of the pen is answered before the weights are loaded
+        pipeline = Pipeline.from_pretrained(weights, stages=_names(stages), device=device)
+        with _progress(json_lines) as (on_start, on_photo):
+            entries = restore_folder(
+                inputs,
+                out,
+                pipeline,
+                mask=mask,
+                save_stages=save_stages,
+                compare=compare,
+                overwrite=overwrite,
+                skip_existing=skip_existing,
+                on_start=on_start,
+                on_photo=on_photo,
+            )
+    _finish(entries, json_lines)
+
+
+@app.command()
+def scratches(
+    inputs: Inputs,
+    out: Out,
+    device: Device = "auto",
+    weights: Weights = None,
+    overwrite: Overwrite = False,
+    json_lines: Json = False,
+) -> None:
+    """Find the damage: soft masks as OUT/PHOTO_mask.png, 0 to 255 for a probability of 0 to 1, of the photo's size."""
+    with _in_one_line():
+        from bringback.batch import mask_folder
+        from bringback.checkpoints import Checkpoints
+        from bringback.pipeline import pick_device
+        from bringback.stages.scratches import ScratchDetector
+        from bringback.tree import plan
+
+        plan(inputs, out)
+        detector = ScratchDetector.from_checkpoints(Checkpoints(weights), pick_device(device))
+        with _progress(json_lines) as (on_start, on_photo):
+            entries = mask_folder(
+                inputs, out, detector.detect, overwrite=overwrite, on_start=on_start, on_photo=on_photo
+            )
+    _finish(entries, json_lines)
+
+
+@app.command()
+def age(
+    inputs: Inputs,
+    out: Out,
+    recipe: Recipe,
+    seed: Seed,
+    overlays: Overlays = None,
+    overwrite: Overwrite = False,
+    json_lines: Json = False,
+) -> None:
+    """Age photos as the training and the evaluation do: OUT/PHOTO and its damage as OUT/PHOTO_mask.png."""
+    with _in_one_line():
+        from bringback.batch import age_folder
+
+        with _progress(json_lines) as (on_start, on_photo):
+            entries = age_folder(
+                inputs,
+                out,
+                recipe,
+                seed,
+                overlays=overlays or [],
+                overwrite=overwrite,
+                on_start=on_start,
+                on_photo=on_photo,
+            )
+    _finish(entries, json_lines)
+
+
+@app.command()
+def evaluate(
+    photos: Annotated[Path, typer.Argument(help="Clean photos: a folder, a tar shard or a folder of shards.")],
+    recipe: Recipe,
+    seed: Seed,
+    overlays: Overlays = None,
+    stages: Stages = STAGES,
+    weights: Weights = None,
+    backbone: Annotated[Path | None, typer.Option(help="File of the network for the perceptual distance.")] = None,
+    device: Device = "auto",
+    limit: Annotated[int | None, typer.Option(help="At most so many photos.", min=1)] = None,
+    sheet: Annotated[Path | None, typer.Option(help="Write a contact sheet of the first photos to this file.")] = None,
+    json_lines: Json = False,
+) -> None:
+    """Age clean photos, restore them, and tell PSNR and SSIM before and after, and how well damage is found."""
+    with _in_one_line():
+        from bringback.evaluate import evaluate as run
+
+        console = Console(stderr=True)
+        with console.status("evaluating") if console.is_terminal else _nothing():
+            report = run(
+                photos,
+                recipe,
+                seed,
+                overlays=overlays or [],
+                stages=_names(stages),
+                weights=weights,
+                backbone=backbone,
+                device=device,
+                limit=limit,
+                sheet=sheet,
+            )
+    typer.echo(json.dumps(report.as_dict()) if json_lines else report.table())
+
+
+def _names(stages: str) -> list[str]:
+    names = [name.strip() for name in stages.split(",") if name.strip()]
+    if not names:
+        raise ValueError(f"--stages names no stage; they are {STAGES}")
+    return names
+
+
+@contextmanager
+def _in_one_line() -> Iterator[None]:
+    """Wrong usage ends with one line and exit code 2, Ctrl-C with 130."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        typer.echo("bringback: interrupted; the same command goes on where it stopped", err=True)
+        raise typer.Exit(130) from None
+    except (ValueError, OSError, KeyError) as error:
+        typer.echo(f"bringback: {error.args[0] if isinstance(error, KeyError) else error}", err=True)
+        raise typer.Exit(2) from None
+
+
+@contextmanager
+def _nothing() -> Iterator[None]:
+    yield
+
+
+@contextmanager
+def _progress(json_lines: bool) -> Iterator[tuple[Callable[[int], None], Callable[["Entry"], None]]]:
+    """What is told while photos are worked on: JSON lines, a bar on a terminal, plain lines elsewhere."""
+    if json_lines:
+        from bringback.manifest import as_line
+
+        yield lambda total: None, lambda entry: typer.echo(as_line(entry))
+        return
+    console = Console()
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task("photos")
+
+        def on_start(total: int) -> None:
+            bar.update(task, total=total)
+
+        def on_photo(entry: "Entry") -> None:
+            if entry["status"] == "failed" or not console.is_terminal:
+                console.print(_line(entry), markup=False, highlight=False, soft_wrap=True)
+            bar.advance(task)
+
+        yield on_start, on_photo
+
+
+def _line(entry: "Entry") -> str:
+    if entry["message"]:
+        return f"{entry['status']}: {entry['message']}"
+    faces: Any = entry["faces"]["count"]
+    found = f", {faces} face{'s' * (faces != 1)}" if faces else ""
+    return f"{entry['status']}: {entry['input']} ({entry['seconds']:.1f} s{found})"
+
+
+def _finish(entries: list["Entry"], json_lines: bool) -> None:
+    counts = Counter(entry["status"] for entry in entries)
+    if not json_lines:
+        typer.echo(", ".join(f"{counts[status]} {status}" for status in ("done", "skipped", "failed")))
+    if counts["failed"]:
+        raise typer.Exit(1)
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,215 @@
+"""The frozen protocol: age clean photos, restore them, compare with the truth."""
+
+import io
+import tarfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from bringback.aging import OverlayBank, age
+from bringback.metrics import PerceptualDistance, auc_of_counts, luminance, psnr, ssim
+from bringback.photo import Photo
+from bringback.pipeline import DEFAULT, Pipeline
+
+BINS = 4096  # of the histogram of detector scores
+TRULY_DAMAGED = 0.1  # the coverage from which a pixel counts as damaged
+FLAGGED = 0.5  # the detector's probability from which it is called damaged
+SHEET_ROWS, SHEET_CELL, SHEET_GAP = 8, 320, 6  # photos on a contact sheet; pixels a cell and between cells
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One photo: PSNR in dB, SSIM, perceptual distance (None without a backbone), before and after; seconds it took."""
+
+    name: str
+    psnr_before: float
+    psnr_after: float
+    ssim_before: float
+    ssim_after: float
+    perceptual_before: float | None
+    perceptual_after: float | None
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What an evaluation found.
+
+    `scratch_auc` is the ROC area of the detector's soft mask over the pixels of all photos, `flagged` the share of
+    sound pixels it gives more than 0.5; None when no detector ran or, of the area, when nothing was damaged.
+    """
+
+    recipe: str
+    seed: int
+    stages: tuple[str, ...]
+    rows: list[Row]
+    scratch_auc: float | None = None
+    flagged: float | None = None
+
+    def summary(self) -> dict[str, Any]:
+        """The means over photos of every number in `Row`, the gains, the detector's numbers and the settings."""
+        means: dict[str, Any] = {}
+        for name in (field.name for field in fields(Row) if field.name != "name"):
+            values = [getattr(row, name) for row in self.rows]
+            means[name] = None if None in values else float(np.mean(values))
+        means["psnr_gain"] = means["psnr_after"] - means["psnr_before"]
+        means["ssim_gain"] = means["ssim_after"] - means["ssim_before"]
+        settings = {"recipe": self.recipe, "seed": self.seed, "stages": list(self.stages), "photos": len(self.rows)}
+        return settings | means | {"scratch_auc": self.scratch_auc, "flagged": self.flagged}
+
+    def as_dict(self) -> dict[str, Any]:
+        """The summary and all rows, ready for JSON."""
+        return self.summary() | {"rows": [asdict(row) for row in self.rows]}
+
+    def table(self) -> str:
+        """Plain text: one line a photo, the means, the detector."""
+        mean = self.summary()
+        width = max(len(row.name) for row in [*self.rows, Row("mean of photos", *[0.0] * 7)])
+        perceptual = mean["perceptual_before"] is not None
+        head = "    PSNR before  after   gain    SSIM before  after" + "    perceptual before  after" * perceptual
+        lines = [" " * width + head]
+        for name, values in [*((row.name, asdict(row)) for row in self.rows), ("mean of photos", mean)]:
+            before, after = values["psnr_before"], values["psnr_after"]
+            line = f"{name:{width}}    {before:11.2f}  {after:5.2f}  {after - before:+5.2f}"
+            line += f"    {values['ssim_before']:11.3f}  {values['ssim_after']:5.3f}"
+            if perceptual:
+                line += f"    {values['perceptual_before']:17.3f}  {values['perceptual_after']:5.3f}"
+            lines.append(line)
+        if self.scratch_auc is not None:
+            lines.append(f"scratch AUC {self.scratch_auc:.3f}")
+        if self.flagged is not None:
+            lines.append(f"sound pixels flagged {100 * self.flagged:.2f} %")
+        return "\n".join(lines)
+
+
+def evaluate(
+    photos: Path,
+    recipe: str,
+    seed: int,
+    *,
+    overlays: Sequence[Path] = (),
+    stages: Sequence[str] = DEFAULT,
+    weights: Path | None = None,
+    backbone: Path | None = None,
+    device: str = "auto",
+    limit: int | None = None,
+    sheet: Path | None = None,
+    on_photo: Callable[[Row], None] | None = None,
+) -> Report:
+    """Age the clean `photos`, restore them with `stages` and measure both against the truth.
+
+    `photos` is a folder (with its subfolders), a tar shard or a folder of shards; at most `limit` of them, by name,
+    are used. Photo number k is aged at its own size by `recipe` with a seed drawn from (`seed`, k) and the damage
+    shards `overlays`, and rounded to 8 bit before and after. Of the recipe `holes` the pipeline is told the mask. A
+    truth that is grey is compared by luminance. `backbone` is the file of `PerceptualDistance`; `sheet` the picture
+    file that gets the first eight photos; `on_photo` is called after each. Raises FileNotFoundError when there are no
+    photos, ValueError when a shard is none, KeyError when there is no such recipe.
+    """
+    pipeline = Pipeline.from_pretrained(weights, stages=stages, device=device)
+    bank = OverlayBank.from_shards(overlays) if overlays else None
+    distance = PerceptualDistance(backbone) if backbone else None
+    given = recipe == "holes"
+    detects = "scratches" in stages and not given
+    scores = torch.zeros(2, BINS, dtype=torch.long)  # of sound and of damaged pixels
+    rows: list[Row] = []
+    cells: list[list[np.ndarray]] = []
+    for name, clean in read_photos(photos, limit):
+        sample = age(clean, recipe, [photo_seed(seed, len(rows))], bank)
+        aged = _rounded(sample.aged)
+        mask = sample.mask[0, 0].numpy() if given else None
+        begin = time.perf_counter()
+        restoration = pipeline.restore(Photo.from_array(_array(aged)), mask)
+        seconds = time.perf_counter() - begin
+        restored, found = _rounded(restoration.pixels.cpu()), restoration.damage().cpu()
+        if detects:
+            bins = (found * (BINS - 1)).round().long()
+            damaged = sample.mask > TRULY_DAMAGED
+            scores += torch.stack([torch.bincount(bins[chosen], minlength=BINS) for chosen in (~damaged, damaged)])
+        before, after = (_compare(x, sample.truth, bool(sample.grey[0]), distance) for x in (aged, restored))
+        rows.append(Row(name, before[0], after[0], before[1], after[1], before[2], after[2], seconds))
+        if sheet is not None and len(cells) < SHEET_ROWS:
+            cells.append([_array(x) for x in (aged, found.expand_as(aged), restored, sample.truth)])
+        if on_photo is not None:
+            on_photo(rows[-1])
+    if not rows:
+        raise FileNotFoundError(f"{photos}: no photos there")
+    if sheet is not None:
+        contact_sheet(cells, sheet)
+    sound, damaged = scores
+    area = auc_of_counts(damaged, sound) if damaged.any() and sound.any() else None
+    flagged = sound[round(FLAGGED * (BINS - 1)) + 1 :].sum().item() / sound.sum().item() if sound.any() else None
+    return Report(recipe, seed, tuple(stages), rows, area, flagged)
+
+
+def read_photos(photos: Path, limit: int | None = None) -> Iterator[tuple[str, Tensor]]:
+    """Names and pixels (1, 3, H, W) of the photos in a folder, a tar shard or a folder of shards, sorted by name."""
+    suffixes = Image.registered_extensions()
+    shards = sorted(photos.glob("*.tar")) or [photos] * (photos.suffix == ".tar")
+    if shards:
+        yield from _limited(_from_shards(shards, suffixes), limit)
+    else:
+        files = sorted(path for path in photos.rglob("*") if path.suffix.lower() in suffixes)
+        yield from _limited(((path.relative_to(photos).as_posix(), Photo.read(path)) for path in files), limit)
+
+
+def photo_seed(seed: int, index: int) -> int:
+    """The seed by which photo number `index` is aged when the evaluation's seed is `seed`: 32 bits."""
+    return int(np.random.SeedSequence([seed, index]).generate_state(1)[0])
+
+
+def contact_sheet(rows: Sequence[Sequence[np.ndarray]], path: Path) -> None:
+    """Write a picture with rows of pictures (H, W, 3) in [0, 1] below each other, each fitted into a square cell."""
+    step = SHEET_CELL + SHEET_GAP
+    canvas = Image.new("RGB", (max(map(len, rows)) * step - SHEET_GAP, len(rows) * step - SHEET_GAP), "white")
+    for y, row in enumerate(rows):
+        for x, pixels in enumerate(row):
+            picture = Image.fromarray((pixels.clip(0, 1) * 255).round().astype(np.uint8))
+            scale = SHEET_CELL / max(picture.size)
+            width, height = (max(round(side * scale), 1) for side in picture.size)
+            place = (x * step + (SHEET_CELL - width) // 2, y * step + (SHEET_CELL - height) // 2)
+            canvas.paste(picture.resize((width, height), Image.Resampling.LANCZOS), place)
+    canvas.save(path)
+
+
+def _from_shards(shards: Sequence[Path], suffixes: dict[str, str]) -> Iterator[tuple[str, Photo]]:
+    for path in shards:
+        if not tarfile.is_tarfile(path):
+            raise ValueError(f"{path}: not a tar shard")
+        with tarfile.open(path) as shard:
+            for member in sorted(shard.getmembers(), key=lambda member: member.name):
+                stream = shard.extractfile(member) if Path(member.name).suffix.lower() in suffixes else None
+                if stream is not None:
+                    yield member.name, Photo.from_image(Image.open(io.BytesIO(stream.read())))
+
+
+def _limited(photos: Iterator[tuple[str, Photo]], limit: int | None) -> Iterator[tuple[str, Tensor]]:
+    for count, (name, photo) in enumerate(photos):
+        if count == limit:
+            return
+        yield name, torch.from_numpy(np.ascontiguousarray(photo.pixels.transpose(2, 0, 1)))[None]
+
+
+def _rounded(pixels: Tensor) -> Tensor:
+    return (pixels.clamp(0, 1) * 255).round() / 255
+
+
+def _array(pixels: Tensor) -> np.ndarray:
+    return np.ascontiguousarray(pixels[0].numpy().transpose(1, 2, 0))
+
+
+@torch.no_grad()
+def _compare(
+    pixels: Tensor, truth: Tensor, grey: bool, distance: PerceptualDistance | None
+) -> tuple[float, float, float | None]:
+    """PSNR, SSIM and perceptual distance of two pictures (1, 3, H, W)."""
+    if grey:
+        pixels, truth = (luminance(x).expand_as(x) for x in (pixels, truth))
+    far = None if distance is None else distance(pixels, truth).item()
+    return psnr(pixels, truth).item(), ssim(pixels, truth).item(), far

@@ -1,0 +1,30 @@
+"""Building blocks shared by the networks. None normalises over space, so a tile is computed like the whole."""
+
+import torch.nn.functional as F
+from huggingface_hub import PyTorchModelHubMixin
+from torch import Tensor, nn
+
+
+class Network(nn.Module, PyTorchModelHubMixin):
+    """A module whose constructor arguments are its config: `save_pretrained`, `from_pretrained`, `push_to_hub`."""
+
+
+class ResidualBlock(nn.Module):
+    """x + scale * conv(act(conv(x))), 3x3, no norm (Lim et al. 2017, EDSR). (B, C, H, W) -> same."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(channels, channels, 3, padding=1)
+        self.second = nn.Conv2d(channels, channels, 3, padding=1)
+        # small at the start: a deep stack begins as the identity and needs no norm to train
+        nn.init.normal_(self.second.weight, std=0.1 * (channels * 9) ** -0.5)
+        nn.init.zeros_(self.second.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.second(F.silu(self.first(x)))
+
+
+def pad_to(x: Tensor, multiple: int) -> Tensor:
+    """Grow the right and lower side to a multiple by repeating the border."""
+    height, width = x.shape[-2:]
+    return F.pad(x, (0, -width % multiple, 0, -height % multiple), mode="replicate")

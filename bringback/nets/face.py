@@ -1,0 +1,66 @@
+"""Face generator: coarse to fine, told by the degraded face at every scale (SPADE: Park et al. 2019)."""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bringback.nets.blocks import Network
+
+
+class _Modulated(nn.Module):
+    """Residual block whose features are scaled and shifted, place by place, by the degraded face."""
+
+    def __init__(self, channels: int, hidden: int) -> None:
+        super().__init__()
+        self.told = nn.Conv2d(3, hidden, 3, padding=1)
+        self.gamma_beta = nn.Conv2d(hidden, 2 * channels, 1)
+        self.first = nn.Conv2d(channels, channels, 3, padding=1)
+        self.second = nn.Conv2d(channels, channels, 3, padding=1)
+        nn.init.normal_(self.second.weight, std=0.1 * (channels * 9) ** -0.5)
+        nn.init.zeros_(self.second.bias)
+        nn.init.zeros_(self.gamma_beta.weight)
+        nn.init.zeros_(self.gamma_beta.bias)
+
+    def forward(self, x: Tensor, degraded: Tensor) -> Tensor:
+        gamma, beta = self.gamma_beta(F.silu(self.told(degraded))).chunk(2, 1)
+        return x + self.second(F.silu(self.first(x * (1 + gamma) + beta)))
+
+
+class FaceGenerator(Network, license="apache-2.0", tags=["face-restoration"]):
+    """Aligned faces (B, 3, S, S) in [0, 1] -> clearer ones, same shape; S a multiple of 64, 256 in all of our use.
+
+    Reads the face down to 1/64, then builds it up again; at each scale the degraded face itself modulates the features.
+    It predicts the difference to the input and starts as the identity, so nothing has to be learned to keep a face.
+    Args: widths: channels at 1/4, 1/8, ... of the side (the face enters as 4x4 blocks of pixels); blocks: at each scale
+    on the way up; hidden: channels of the modulation.
+    """
+
+    def __init__(
+        self, widths: tuple[int, ...] = (64, 96, 128, 192, 192), blocks: tuple[int, ...] = (4, 3, 2, 2, 2), hidden: int = 24
+    ) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(48, widths[0], 3, padding=1)
+        steps = list(zip(widths, widths[1:], strict=False))
+        self.down = nn.ModuleList(nn.Conv2d(a, b, 3, stride=2, padding=1) for a, b in steps)
+        self.up = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in steps)
+        self.build = nn.ModuleList(
+            nn.ModuleList(_Modulated(w, hidden) for _ in range(n)) for w, n in zip(widths, blocks, strict=True)
+        )
+        self.head = nn.Conv2d(widths[0], 48, 3, padding=1)
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
+
+    def forward(self, degraded: Tensor) -> Tensor:
+        centred = degraded * 2 - 1
+        x = self.stem(F.pixel_unshuffle(centred, 4))
+        seen = [F.avg_pool2d(centred, 4)]
+        skips = [x]
+        for down in self.down:
+            x = down(F.silu(x))
+            skips.append(x)
+            seen.append(F.avg_pool2d(seen[-1], 2))
+        for level in reversed(range(len(skips))):
+            if level < len(skips) - 1:
+                x = skips[level] + F.interpolate(self.up[level](x), scale_factor=2.0, mode="nearest")
+            for block in self.build[level]:  # type: ignore[union-attr]
+                x = block(x, seen[level])
+        return degraded + F.pixel_shuffle(self.head(x), 4)

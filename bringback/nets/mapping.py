@@ -1,0 +1,57 @@
+"""The mapping: an old latent in, a clean latent out."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bringback.nets.blocks import Network, ResidualBlock, pad_to
+from bringback.nets.partial_nonlocal import PartialNonLocal
+
+
+class Mapping(Network, license="apache-2.0", tags=["photo-restoration"]):
+    """Old latent (B, C, h, w) and damage mask (B, 1, h, w), 1 = damaged -> clean latent, any size.
+
+    A small U over the latent: residual blocks at 1, 1/2 and 1/4 of its size, the partial non-local block at the bottom.
+    It predicts the difference and starts as the identity. Takes the mask as a further channel.
+    Args: channels: of the latents; widths: of the three levels; blocks: residual blocks a level and side; inner: of the
+    attention; old_vae, clean_vae: SHA-256 of the VAEs whose latents it knows ("" = not tied to any).
+    """
+
+    def __init__(
+        self,
+        channels: int = 64,
+        widths: tuple[int, ...] = (64, 128, 192),
+        blocks: tuple[int, ...] = (2, 2, 3),
+        inner: int = 96,
+        old_vae: str = "",
+        clean_vae: str = "",
+    ) -> None:
+        super().__init__()
+        self.old_vae, self.clean_vae = old_vae, clean_vae
+        self.stem = nn.Conv2d(channels + 1, widths[0], 3, padding=1)
+        steps = list(zip(widths, widths[1:], strict=False))
+        self.down = nn.ModuleList(nn.Conv2d(a, b, 2, stride=2) for a, b in steps)
+        self.up = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in steps)
+        self.before, self.after = (
+            nn.ModuleList(nn.Sequential(*(ResidualBlock(w) for _ in range(n))) for w, n in zip(widths, blocks, strict=True))
+            for _ in range(2)
+        )
+        self.attention = PartialNonLocal(widths[-1], inner)
+        self.head = nn.Conv2d(widths[0], channels, 3, padding=1)
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
+
+    def forward(self, latent: Tensor, mask: Tensor) -> Tensor:
+        height, width = latent.shape[-2:]
+        multiple = 2 ** len(self.down)
+        x = self.stem(pad_to(torch.cat([latent / 8, mask], 1), multiple))
+        coarse = pad_to(mask, multiple)
+        skips: list[Tensor] = []
+        for before, down in zip(self.before[:-1], self.down, strict=True):
+            skips.append(before(x))
+            x = down(skips[-1])
+            coarse = F.max_pool2d(coarse, 2)
+        x = self.after[-1](self.attention(self.before[-1](x), coarse))
+        for up, after, skip in zip(reversed(self.up), reversed(self.after[:-1]), reversed(skips), strict=True):
+            x = after(skip + F.interpolate(up(x), scale_factor=2.0, mode="nearest"))
+        return latent + self.head(x)[..., :height, :width]

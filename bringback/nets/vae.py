@@ -1,0 +1,47 @@
+"""The VAEs: photos to latents and back (the lean form of the original's 64-channel, quarter-size VAE)."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bringback.nets.blocks import Network, ResidualBlock, pad_to
+
+
+class VAE(Network, license="apache-2.0", tags=["autoencoder", "photo-restoration"]):
+    """Photos (B, 3, H, W) in [0, 1] <-> latents (B, C, ceil(H/4), ceil(W/4)).
+
+    A 4x4 block of pixels is 48 numbers and a latent of 64 channels has room for them, so the pair starts out as an exact
+    rearrangement and learns only what else a latent should carry. The posterior is a unit Gaussian around the mean, as in
+    the original (after MUNIT): its KL term is the mean square of the latent, its noise is added in training alone.
+    Args: channels: of the latent; blocks: residual blocks on either side; gain: standard deviation of a fresh latent.
+    """
+
+    stride = 4
+
+    def __init__(self, channels: int = 64, blocks: int = 2, gain: float = 8.0) -> None:
+        super().__init__()
+        patch = 3 * self.stride**2
+        self.stem = nn.Conv2d(patch, channels, 3, padding=1)
+        self.encoder = nn.Sequential(*(ResidualBlock(channels) for _ in range(blocks)))
+        self.decoder = nn.Sequential(*(ResidualBlock(channels) for _ in range(blocks)))
+        self.head = nn.Conv2d(channels, patch, 3, padding=1)
+        basis = nn.init.orthogonal_(torch.empty(channels, patch)) * gain
+        for layer, weight in ((self.stem, basis), (self.head, torch.linalg.pinv(basis))):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
+            with torch.no_grad():
+                layer.weight[:, :, 1, 1] = weight
+
+    def encode(self, pixels: Tensor) -> Tensor:
+        """The latent mean; the right and lower side are padded to a multiple of 4."""
+        patches = F.pixel_unshuffle(pad_to(pixels, self.stride) * 2 - 1, self.stride)
+        return self.encoder(self.stem(patches))
+
+    def decode(self, latent: Tensor, size: tuple[int, int]) -> Tensor:
+        """Pixels (B, 3, *size); not clamped, so that gradients pass."""
+        patches = self.head(self.decoder(latent))
+        return (F.pixel_shuffle(patches, self.stride) / 2 + 0.5)[..., : size[0], : size[1]]
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Reconstruction through the latent mean."""
+        return self.decode(self.encode(pixels), (pixels.shape[-2], pixels.shape[-1]))

@@ -1,0 +1,153 @@
+"""One picture with everything its file knew, read from any supported file and written back alike."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from PIL import Image
+
+from bringback import codecs
+
+# Rec. 601 luma, as in JPEG and in Pillow's "L".
+LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
+
+
+class PhotoError(ValueError):
+    """A photo that cannot be read, used or written; the message is one line that names the file."""
+
+
+def luminance(pixels: np.ndarray) -> np.ndarray:
+    """Rec. 601 luma of (..., 3) RGB, shape (...)."""
+    return pixels @ LUMA
+
+
+def is_grey(pixels: np.ndarray) -> bool:
+    """Whether the chroma of (H, W, 3) RGB in [0, 1] is only noise: a black and white photo stored as colour.
+
+    Chroma noise averages out over a block of pixels, a tint or a coloured corner does not; a sepia print is not grey.
+    """
+    chroma = pixels[..., ::2] - luminance(pixels)[..., None]  # R - Y and B - Y
+    if np.abs(chroma).mean() > 0.04:
+        return False
+    height, width = chroma.shape[:2]
+    rows, columns = (
+        np.linspace(0, side, min(max(side // 8, 1), 64), endpoint=False).astype(int) for side in (height, width)
+    )
+    sums = np.add.reduceat(np.add.reduceat(chroma, rows, axis=0, dtype=np.float64), columns, axis=1)
+    area = np.diff(rows, append=height)[:, None, None] * np.diff(columns, append=width)[None, :, None]
+    return bool(np.quantile(np.abs(sums / area), 0.995) < 0.016)
+
+
+def write_beside(path: Path, data: bytes) -> None:
+    """Write a file so that nobody ever sees half of it: under a passing name in the same folder, then renamed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    passing = path.with_name(f".bringback-{os.getpid()}.part")
+    try:
+        passing.write_bytes(data)
+        os.replace(passing, path)
+    finally:
+        passing.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True, eq=False)
+class Photo:
+    """A picture and what its file knew.
+
+    `pixels` is (H, W, 3) float32 RGB in [0, 1], upright (the EXIF orientation is applied and reset in `exif`); `grey`
+    says that the file had one channel, and it is written with one; `alpha` is (H, W) float32 in [0, 1] or None;
+    `bit_depth` is 8 or 16; `format` is Pillow's name of the file format; `dpi` is (horizontal, vertical); `extra` is
+    what the writer of the format needs to write alike (JPEG tables, texts). CMYK becomes RGB and loses its profile.
+    """
+
+    pixels: np.ndarray
+    grey: bool = False
+    alpha: np.ndarray | None = None
+    bit_depth: int = 8
+    format: str = "PNG"
+    exif: bytes | None = None
+    icc: bytes | None = None
+    dpi: tuple[float, float] | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, path: Path | str) -> Self:
+        """Read a file (its content decides the format, not its name); the first frame of several.
+
+        Raises `PhotoError` when it is missing, empty, broken, too large or no picture.
+        """
+        try:
+            array, container = codecs.decode(Path(path).read_bytes())
+        except codecs.CodecError as error:
+            raise PhotoError(f"{path}: {error}") from None
+        except OSError as error:
+            raise PhotoError(f"{path}: cannot be read: {error.strerror or error}") from None
+        return cls._from(array, container)
+
+    @classmethod
+    def from_array(cls, pixels: np.ndarray) -> Self:
+        """Take (H, W) grey, (H, W, 3) RGB or (H, W, 4) RGBA: uint8, uint16 or float in [0, 1]; a PNG when written."""
+        if pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[2] not in (1, 3, 4)) or 0 in pixels.shape:
+            raise PhotoError(f"an array of shape {pixels.shape} is no photo: (H, W), (H, W, 3) or (H, W, 4) is")
+        if pixels.dtype not in (np.uint8, np.uint16) and pixels.dtype.kind != "f":
+            raise PhotoError(f"an array of {pixels.dtype} is no photo: uint8, uint16 or floats in [0, 1] are")
+        return cls._from(pixels, codecs.Container())
+
+    @classmethod
+    def from_image(cls, image: Image.Image) -> Self:
+        """Take a Pillow image as it lies in memory (an EXIF orientation is not applied)."""
+        try:
+            return cls._from(*codecs.from_image(image))
+        except codecs.CodecError as error:
+            raise PhotoError(str(error)) from None
+
+    @classmethod
+    def _from(cls, array: np.ndarray, container: codecs.Container) -> Self:
+        top = 1.0 if array.dtype.kind == "f" else np.iinfo(array.dtype).max
+        scaled = array.astype(np.float32) / np.float32(top)
+        channels = 1 if array.ndim == 2 else array.shape[2]
+        planes = scaled.reshape(*array.shape[:2], channels)
+        colour = planes[..., :3] if channels >= 3 else np.repeat(planes[..., :1], 3, axis=2)
+        return cls(
+            pixels=np.ascontiguousarray(colour),
+            grey=channels < 3,
+            alpha=np.ascontiguousarray(planes[..., -1]) if channels in (2, 4) else None,
+            bit_depth=16 if array.dtype == np.uint16 else 8,
+            **vars(container),
+        )
+
+    def with_pixels(self, pixels: np.ndarray) -> Self:
+        """The same photo with other (H, W, 3) pixels."""
+        return replace(self, pixels=pixels)
+
+    def array(self) -> np.ndarray:
+        """The pixels as the file holds them: uint8 or uint16, (H, W), (H, W, 2), (H, W, 3) or (H, W, 4)."""
+        planes = luminance(self.pixels)[..., None] if self.grey else self.pixels
+        if self.alpha is not None:
+            planes = np.concatenate([planes, self.alpha[..., None]], axis=2)
+        top, kind = (65535, np.uint16) if self.bit_depth == 16 else (255, np.uint8)
+        whole = np.rint(np.clip(planes, 0, 1) * np.float32(top)).astype(kind)
+        return whole[..., 0] if whole.shape[2] == 1 else whole
+
+    def encode(self) -> bytes:
+        """The bytes of the file, in the photo's own format."""
+        return codecs.encode(self.array(), codecs.Container(self.format, self.exif, self.icc, self.dpi, self.extra))
+
+    def write(self, path: Path | str) -> None:
+        """Write the photo in its own format, whole or not at all; raises `PhotoError`."""
+        try:
+            write_beside(Path(path), self.encode())
+        except OSError as error:
+            raise PhotoError(f"{path}: cannot be written: {error.strerror or error}") from None
+
+    def to_image(self) -> Image.Image:
+        """A Pillow image of 8 bits a channel (16 for grey ones of 16), with the profile and EXIF in its `info`."""
+        array = self.array()
+        if array.dtype == np.uint16 and array.ndim == 3:
+            array = np.rint(array / 257.0).astype(np.uint8)
+        image = Image.fromarray(array)
+        known = {"icc_profile": self.icc, "exif": self.exif, "dpi": self.dpi}
+        image.info.update({name: value for name, value in known.items() if value is not None})
+        return image

@@ -1,0 +1,160 @@
+"""An ordered list of stages: photo in, photo out, in one process and with the weights loaded once."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from bringback.checkpoints import Checkpoints
+from bringback.photo import LUMA, Photo, PhotoError, is_grey, luminance
+from bringback.restoration import Restoration, Stage
+
+DEFAULT = ("scratches", "tone", "fill", "translate", "faces")
+
+
+class Pipeline:
+    """Restores photos with its stages, in their order.
+
+    `weights` (the hashes of the checkpoints in use, by name) and `device` are for whoever keeps a record.
+    """
+
+    def __init__(self, stages: Sequence[Stage], weights: Mapping[str, str] | None = None, device: str = "cpu") -> None:
+        self.stages = list(stages)
+        self.weights = dict(weights or {})
+        self.device = device
+
+    @classmethod
+    def from_pretrained(
+        cls, weights: Path | str | None = None, *, stages: Sequence[str] = DEFAULT, device: str = "auto"
+    ) -> Self:
+        """The named stages with the shipped checkpoints, those in the folder `weights` laid over them.
+
+        Stages run in their one order, however they are named. `device` is auto (CUDA, else MPS, else CPU) or torch's
+        name of one. Raises ValueError for an unknown stage or device, `MissingWeights` when a checkpoint is absent.
+        """
+        from bringback.stages import STAGES
+
+        unknown = [name for name in stages if name not in STAGES]
+        if unknown:
+            raise ValueError(f"unknown stage {unknown[0]!r}; the stages are {', '.join(STAGES)}")
+        checkpoints = _Asked(weights)
+        place = pick_device(device)
+        built = [stage.from_checkpoints(checkpoints, place) for name, stage in STAGES.items() if name in stages]
+        return cls(built, checkpoints.hashes(checkpoints.names), place.type)
+
+    def __call__(self, image: Any, mask: Any = None) -> Any:
+        """Restore one picture; the result is of the kind that was given.
+
+        `image` is a path or `Photo` (a `Photo` comes back), a Pillow image, an array (H, W) or (H, W, 3) of uint8,
+        uint16 or floats in [0, 1], or a tensor (3, H, W) or (1, 3, H, W) of floats in [0, 1]. `mask` is of any of these
+        kinds and of the same height and width; 1 or the largest integer = damaged. Raises `PhotoError`.
+        """
+        photo = _photo(image)
+        result = self.restore(photo, None if mask is None else mask_array(mask)).result()
+        if isinstance(image, Image.Image):
+            return result.to_image()
+        if isinstance(image, np.ndarray):
+            if image.dtype.kind != "f":
+                return result.array().reshape(image.shape)
+            plain = luminance(result.pixels)[..., None] if photo.grey else result.pixels
+            planes = plain if photo.alpha is None else np.dstack([plain, photo.alpha])
+            return planes.reshape(image.shape).astype(image.dtype)
+        if isinstance(image, Tensor):
+            return torch.from_numpy(result.pixels.transpose(2, 0, 1).copy()).to(image).reshape(image.shape)
+        return result
+
+    def restore(
+        self,
+        photo: Photo,
+        mask: np.ndarray | None = None,
+        on_stage: Callable[[str, Restoration], None] | None = None,
+    ) -> Restoration:
+        """Take a photo, and a damage mask (H, W) in [0, 1] if there is one, through all stages.
+
+        `on_stage` is called after each with its name. A grey photo stays grey: every stage sees three equal channels
+        and what it makes of them is reduced to its luminance. Raises `PhotoError` for a mask of another size.
+        """
+        height, width = photo.pixels.shape[:2]
+        if mask is not None and mask.shape != (height, width):
+            sizes = f"{mask.shape[1]}x{mask.shape[0]} pixels, the photo {width}x{height}"
+            raise PhotoError(f"the damage mask has {sizes}: give one of the photo's size")
+        grey = photo.grey or is_grey(photo.pixels)
+        with torch.inference_mode():
+            restoration = Restoration.start(photo, mask)
+            if grey:
+                restoration.pixels = _grey(restoration.pixels)
+            for stage in self.stages:
+                begin = time.perf_counter()
+                restoration = stage(restoration)
+                if not restoration.pixels.isfinite().all():
+                    raise ArithmeticError(f"the stage {stage.name!r} made pixels that are not finite")
+                if grey:
+                    restoration.pixels = _grey(restoration.pixels)
+                restoration.notes.setdefault(stage.name, {})["seconds"] = round(time.perf_counter() - begin, 3)
+                if on_stage:
+                    on_stage(stage.name, restoration)
+        return restoration
+
+
+class _Asked(Checkpoints):
+    """Checkpoints that remember which of them were asked for."""
+
+    def __init__(self, overlay: Path | str | None) -> None:
+        super().__init__(overlay)
+        self.names: list[str] = []
+
+    def folder(self, name: str) -> Path:
+        if name not in self.names:
+            self.names.append(name)
+        return super().folder(name)
+
+
+def pick_device(name: str) -> torch.device:
+    """The device of that name; "auto" is CUDA, else MPS, else the CPU. Raises ValueError for one that is not there."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except Exception as error:  # which kind depends on the backend and the torch version
+        raise ValueError(f"no device {name!r} here: {str(error).splitlines()[0]}") from None
+    return device
+
+
+def mask_array(mask: Path | str | Image.Image | np.ndarray | Tensor) -> np.ndarray:
+    """A damage mask (H, W) float32 in [0, 1] from a file, Pillow image, array or tensor; colour counts by luminance."""
+    if isinstance(mask, str | Path):
+        return luminance(Photo.read(mask).pixels)
+    if isinstance(mask, Image.Image):
+        return luminance(Photo.from_image(mask).pixels)
+    plain = mask.detach().float().cpu().numpy() if isinstance(mask, Tensor) else np.asarray(mask)
+    plane = plain.reshape([side for side in plain.shape[:-2] if side != 1] + list(plain.shape[-2:]))
+    if plane.ndim != 2:
+        raise PhotoError(f"an array of shape {plain.shape} is no damage mask: (H, W) is")
+    return luminance(Photo.from_array(plane.astype(np.float32) if plane.dtype == bool else plane).pixels)
+
+
+def _photo(image: Any) -> Photo:
+    if isinstance(image, Photo):
+        return image
+    if isinstance(image, str | Path):
+        return Photo.read(image)
+    if isinstance(image, Image.Image):
+        return Photo.from_image(image)
+    if isinstance(image, np.ndarray):
+        return Photo.from_array(image)
+    if isinstance(image, Tensor) and image.is_floating_point() and image.shape[:-2] in ((3,), (1, 3)):
+        return Photo.from_array(image.detach().float().cpu().reshape(image.shape[-3:]).numpy().transpose(1, 2, 0))
+    raise PhotoError(
+        "a photo is a path, a Pillow image, an array (H, W) or (H, W, 3), or a float tensor (3, H, W) or (1, 3, H, W)"
+    )
+
+
+def _grey(pixels: Tensor) -> Tensor:
+    weights = torch.from_numpy(LUMA).to(pixels).view(1, 3, 1, 1)
+    return (pixels * weights).sum(dim=1, keepdim=True).expand_as(pixels).contiguous()

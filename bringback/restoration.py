@@ -1,0 +1,71 @@
+"""The record that travels through the pipeline, and what a stage is."""
+
+from dataclasses import dataclass, field
+from typing import Any, Protocol, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bringback.checkpoints import Checkpoints
+from bringback.photo import Photo
+
+
+@dataclass(slots=True)
+class Face:
+    """One face found in a photo.
+
+    `box` is (left, top, right, bottom) in photo pixels, `points` the five landmarks as (x, y) in photo pixels
+    (four eye corners from left to right, then the nose base), `identity` the distance between the descriptors
+    of the face before and after refinement (0 = same, 0.6 = another person), `status` what was done with it.
+    """
+
+    box: tuple[float, float, float, float]
+    points: np.ndarray
+    identity: float | None = None
+    status: str = "found"
+
+
+@dataclass(slots=True)
+class Restoration:
+    """A photo on its way through the stages.
+
+    `pixels` is (1, 3, H, W) float32 RGB in [0, 1], `mask` the damage mask (1, 1, H, W) with 1 = damaged or None while
+    nobody has looked, `notes` what each stage has to say, by stage name (plain numbers and strings).
+    """
+
+    photo: Photo
+    pixels: Tensor
+    mask: Tensor | None = None
+    faces: list[Face] = field(default_factory=list)
+    notes: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    @classmethod
+    def start(cls, photo: Photo, mask: np.ndarray | None = None) -> Self:
+        """Begin with a photo and, if the user has one, a damage mask (H, W) in [0, 1]."""
+        pixels = torch.from_numpy(np.ascontiguousarray(photo.pixels.transpose(2, 0, 1)))[None]
+        given = None if mask is None else torch.from_numpy(np.ascontiguousarray(mask, dtype=np.float32))[None, None]
+        return cls(photo, pixels, given)
+
+    def damage(self) -> Tensor:
+        """The damage mask (1, 1, H, W); all zero when no stage and no user gave one."""
+        return torch.zeros_like(self.pixels[:, :1]) if self.mask is None else self.mask
+
+    def result(self) -> Photo:
+        """The photo as it came, with the pixels as they are now."""
+        return self.photo.with_pixels(self.pixels[0].clamp(0, 1).cpu().numpy().transpose(1, 2, 0))
+
+
+class Stage(Protocol):
+    """Everything the product does to a picture: takes a restoration, returns it changed."""
+
+    name: str
+
+    @classmethod
+    def from_checkpoints(cls, checkpoints: Checkpoints, device: torch.device) -> Self:
+        """Build the stage with the networks it needs; raises `MissingWeights` when one is absent."""
+        ...
+
+    def __call__(self, restoration: Restoration) -> Restoration:
+        """Do the work. A stage that cannot raises; it never hands the input back as if it had."""
+        ...

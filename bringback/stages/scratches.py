@@ -1,0 +1,45 @@
+"""Stage `scratches`: where is the photo damaged?"""
+
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from bringback.checkpoints import Checkpoints
+from bringback.nets.unet import ScratchUNet
+from bringback.restoration import Restoration
+from bringback.tiling import run_tiled
+
+_TILE, _OVERLAP = 512, 64
+
+
+class ScratchDetector:
+    """Finds scratches, dust, stains and cracks with the scratch U-Net, at the photo's own resolution."""
+
+    name = "scratches"
+
+    def __init__(self, network: ScratchUNet, device: torch.device) -> None:
+        self.network, self.device = network, device
+
+    @classmethod
+    def from_checkpoints(cls, checkpoints: Checkpoints, device: torch.device) -> Self:
+        """With the checkpoint `scratches`."""
+        return cls(checkpoints.load("scratches", ScratchUNet, device), device)
+
+    @torch.inference_mode()
+    def detect(self, pixels: Tensor) -> Tensor:
+        """Photos (B, 3, H, W) in [0, 1] -> the probability that each pixel is damaged, (B, 1, H, W)."""
+        return run_tiled(
+            lambda tile: torch.sigmoid(self.network(tile.to(self.device))).to(pixels.device),
+            [pixels],
+            tile=_TILE,
+            overlap=_OVERLAP,
+            multiple=16,
+        )
+
+    def __call__(self, restoration: Restoration) -> Restoration:
+        found = self.detect(restoration.pixels)
+        # a mask that the user gave is united with what is found
+        restoration.mask = found if restoration.mask is None else torch.maximum(restoration.mask, found)
+        restoration.notes[self.name] = {"damaged_share": round(float((restoration.mask > 0.5).float().mean()), 5)}
+        return restoration

@@ -1,0 +1,1 @@
+"""What every train/ script is made of. Never imported by inference."""

@@ -1,0 +1,114 @@
+"""Typed training configs: YAML and `--set key=value` into one dataclass; unknown or ill-typed keys are errors."""
+
+import dataclasses
+import difflib
+import types
+import typing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+
+class ConfigError(ValueError):
+    """A key or value that the config does not know; one line, naming the nearest right key."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Pictures to learn from: a folder, a tar shard or a glob of shards.
+
+    `domain` is `clean` (Y, to be aged) or `old` (R, real old photos), `weight` how often it is drawn beside the others.
+    """
+
+    path: str
+    domain: str = "clean"
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class TrainConfig:
+    """One training run. Field names follow diffusers and accelerate.
+
+    Paths of pictures and overlays are relative to `data_dir`; `weights` is a folder of checkpoints laid over the shipped
+    ones (the frozen networks come from there), `init_from` one to go on from, `backbone` a file for perceptual losses.
+    """
+
+    task: str
+    output_dir: str
+    train_data: list[Source]
+    data_dir: str = "data"
+    validation_data: list[Source] = field(default_factory=list)
+    overlays: str = ""
+    validation_overlays: str = ""
+    recipe: str = "training"
+    resolution: int = 256
+    network: dict[str, Any] = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict)
+    weights: str = ""
+    init_from: str = ""
+    backbone: str = ""
+    seed: int = 0
+    train_batch_size: int = 16
+    max_train_steps: int = 1_000_000
+    max_train_minutes: float = 1e9
+    gradient_accumulation_steps: int = 1
+    learning_rate: float = 1e-3
+    lr_scheduler: str = "cosine"
+    lr_warmup_steps: int = 100
+    adam_beta1: float = 0.9
+    adam_beta2: float = 0.99
+    adam_weight_decay: float = 0.0
+    max_grad_norm: float = 1.0
+    mixed_precision: str = "bf16"
+    use_ema: bool = True
+    ema_decay: float = 0.998
+    checkpointing_steps: int = 500
+    checkpoints_total_limit: int = 2
+    resume_from_checkpoint: str = ""
+    validation_steps: int = 500
+    validation_samples: int = 24
+    report_to: str = ""
+
+
+def _build(kind: Any, value: Any, where: str) -> Any:  # noqa: ANN401 - values come from YAML
+    origin = typing.get_origin(kind)
+    if dataclasses.is_dataclass(kind):
+        if not isinstance(value, dict):
+            raise ConfigError(f"{where or 'config'}: wants keys and values, not {value!r}")
+        hints = typing.get_type_hints(kind)
+        for key in value:
+            if key not in hints:
+                near = difflib.get_close_matches(str(key), hints, 1)
+                raise ConfigError(f"{where}{key}: no such key" + (f"; did you mean {near[0]!r}?" if near else ""))
+        try:
+            return kind(**{key: _build(hints[key], item, f"{where}{key}: ") for key, item in value.items()})  # type: ignore[operator]
+        except TypeError as error:
+            raise ConfigError(f"{where}{error}") from error
+    if origin is list:
+        if not isinstance(value, list):
+            raise ConfigError(f"{where}wants a list, not {value!r}")
+        return [_build(typing.get_args(kind)[0], item, where) for item in value]
+    if origin in (dict, types.UnionType):
+        kind = origin
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        raise ConfigError(f"{where}wants {kind.__name__}, not {value!r}")
+    return value
+
+
+def load_config(path: Path, overrides: list[str]) -> TrainConfig:
+    """Read a YAML file and lay `key=value` (or `key.sub=value`) over it; raises ConfigError."""
+    values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        if not equals:
+            raise ConfigError(f"--set {override}: wants key=value")
+        place = values
+        *parents, last = key.split(".")
+        for parent in parents:
+            place = place.setdefault(parent, {})
+        place[last] = yaml.safe_load(text)
+    return _build(TrainConfig, values, "")

@@ -1,0 +1,55 @@
+"""What the loop trains: networks, losses and phases behind one small interface."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from torch import Tensor, nn
+
+from bringback.aging import OverlayBank
+from bringback.nets.blocks import Network
+from bringback.training.config import TrainConfig
+from bringback.training.data import Batch
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """One optimizer step: its name, what it moves, and its learning rate as a multiple of the config's."""
+
+    name: str
+    parameters: Iterable[nn.Parameter]
+    lr_scale: float = 1.0
+
+
+@dataclass(slots=True)
+class Losses:
+    """`total` is what is minimised; `parts` are numbers to log."""
+
+    total: Tensor
+    parts: dict[str, Tensor] = field(default_factory=dict)
+
+
+class TrainingTask(nn.Module, ABC):
+    """Networks and losses of one stage. The loop knows nothing else of it."""
+
+    overlays: OverlayBank | None = None
+
+    def __init__(self, config: TrainConfig) -> None:
+        super().__init__()
+        self.config = config
+
+    @abstractmethod
+    def networks(self) -> dict[str, Network]:
+        """What is averaged and saved, by checkpoint name."""
+
+    def phases(self) -> list[Phase]:
+        """The optimizer steps of one training step, in order."""
+        return [Phase("generator", [p for p in self.parameters() if p.requires_grad])]
+
+    @abstractmethod
+    def forward(self, phase: str, batch: Batch) -> Losses:
+        """The losses of one phase on one batch."""
+
+    @abstractmethod
+    def validate(self, batch: Batch) -> tuple[dict[str, float], Tensor]:
+        """Metrics on a fixed batch (the key `score` chooses the best, higher is better) and pictures (N, 3, H, W)."""

@@ -1,0 +1,23 @@
+"""One task a stage, found by the name in a config."""
+
+import importlib
+
+from bringback.training.config import ConfigError, TrainConfig
+from bringback.training.task import TrainingTask
+
+_TASKS = {
+    "scratches": "scratches:ScratchTask",
+    "tone": "tone:ToneTask",
+    "clean_vae": "vae:CleanVAETask",
+    "old_vae": "vae:OldVAETask",
+    "mapping": "mapping:MappingTask",
+    "faces": "faces:FaceTask",
+}
+
+
+def build_task(config: TrainConfig) -> TrainingTask:
+    """The task that a config names; raises ConfigError when there is none of that name."""
+    if config.task not in _TASKS:
+        raise ConfigError(f"task {config.task!r}: there are {', '.join(_TASKS)}")
+    module, name = _TASKS[config.task].split(":")
+    return getattr(importlib.import_module(f"{__name__}.{module}"), name)(config)

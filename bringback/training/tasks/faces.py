@@ -1,0 +1,54 @@
+"""Face refinement on aligned crops, blind degradations."""
+
+import torch
+from torch import Tensor
+
+from bringback.aging import age
+from bringback.checkpoints import Checkpoints
+from bringback.metrics import psnr
+from bringback.nets.blocks import Network
+from bringback.nets.face import FaceGenerator
+from bringback.nets.squeezenet import PerceptualDistance
+from bringback.training.config import TrainConfig
+from bringback.training.data import Batch
+from bringback.training.losses import charbonnier
+from bringback.training.task import Losses, TrainingTask
+
+
+class FaceTask(TrainingTask):
+    """Trains `faces` on aligned 256x256 crops. Options: `perceptual` and `features`, weights of the perceptual distance and
+    of the extra attention to eyes and mouth."""
+
+    def __init__(self, config: TrainConfig) -> None:
+        super().__init__(config)
+        options = {"perceptual": 0.04, "features": 2.0, **config.options}
+        self.perceptual, features = options["perceptual"], options["features"]
+        if config.init_from:
+            self.net = Checkpoints(config.init_from).load("faces", FaceGenerator).requires_grad_(True)
+        else:
+            self.net = FaceGenerator(**config.network)
+        self.distance = PerceptualDistance(config.backbone) if config.backbone else None
+        y, x = torch.meshgrid(torch.arange(256.0), torch.arange(256.0), indexing="ij")
+        # where the template puts the eyes and, below the nose, the mouth
+        spots = [(89.0, 108.5, 26.0), (167.0, 108.5, 26.0), (128.0, 190.0, 34.0)]
+        weight = 1 + features * sum(torch.exp(-((x - a) ** 2 + (y - b) ** 2) / (2 * s * s)) for a, b, s in spots)
+        self.register_buffer("weight", (weight / weight.mean())[None, None], persistent=False)
+
+    def networks(self) -> dict[str, Network]:
+        return {"faces": self.net}
+
+    def forward(self, phase: str, batch: Batch) -> Losses:
+        aged = age(batch.pixels, self.config.recipe, batch.seeds)
+        made = self.net(aged.aged).float()
+        parts = {"l1": charbonnier(made * self.weight, aged.truth * self.weight)}
+        total = parts["l1"]
+        if self.distance is not None:
+            parts["perceptual"] = self.distance(made, aged.truth).mean()
+            total = total + self.perceptual * parts["perceptual"]
+        return Losses(total, parts)
+
+    def validate(self, batch: Batch) -> tuple[dict[str, float], Tensor]:
+        aged = age(batch.pixels, self.config.recipe, batch.seeds)
+        made = self.net(aged.aged).clamp(0, 1)
+        before, after = float(psnr(aged.aged, aged.truth).mean()), float(psnr(made, aged.truth).mean())
+        return {"score": after, "before": before, "after": after}, torch.cat([aged.aged[:8], made[:8], aged.truth[:8]])

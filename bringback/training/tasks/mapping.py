@@ -1,0 +1,90 @@
+"""The mapping: translate old latents into clean ones, VAEs frozen."""
+
+import torch
+from torch import Tensor
+
+from bringback.aging import age
+from bringback.checkpoints import Checkpoints
+from bringback.inpaint import push_pull, solid
+from bringback.metrics import psnr
+from bringback.nets.blocks import Network
+from bringback.nets.mapping import Mapping
+from bringback.nets.squeezenet import PerceptualDistance
+from bringback.nets.tone import ToneCurves
+from bringback.nets.unet import ScratchUNet
+from bringback.nets.vae import VAE
+from bringback.stages.tone import tone
+from bringback.stages.translate import translate
+from bringback.tint import luminance
+from bringback.training.config import TrainConfig
+from bringback.training.data import Batch
+from bringback.training.losses import charbonnier
+from bringback.training.task import Losses, TrainingTask
+
+
+class MappingTask(TrainingTask):
+    """Trains `mapping` on what the stages before it hand over: photos toned and filled, with the mask.
+
+    Half of the samples come with the exact mask, half with what the detector finds.
+    Options: `latent`, `perceptual`: weights beside the pixel loss.
+    """
+
+    def __init__(self, config: TrainConfig) -> None:
+        super().__init__(config)
+        options = {"latent": 0.02, "perceptual": 0.03, **config.options}
+        self.latent, self.perceptual = options["latent"], options["perceptual"]
+        self.checkpoints = Checkpoints(config.weights or None)
+        self.detector = self.checkpoints.load("scratches", ScratchUNet)
+        self.tone = self.checkpoints.load("tone", ToneCurves)
+        self.old_vae = self.checkpoints.load("old_vae", VAE)
+        self.clean_vae = self.checkpoints.load("clean_vae", VAE)
+        if config.init_from:
+            self.net = Checkpoints(config.init_from).load("mapping", Mapping).requires_grad_(True)
+        else:
+            hashes = self.checkpoints.hashes(["old_vae", "clean_vae"])
+            self.net = Mapping(**{"channels": self.clean_vae.stem.out_channels, **config.network, **hashes})
+        self.distance = PerceptualDistance(config.backbone) if config.backbone else None
+
+    def networks(self) -> dict[str, Network]:
+        return {"mapping": self.net}
+
+    def train(self, mode: bool = True) -> "MappingTask":
+        super().train(mode)
+        self.detector.eval()
+        return self
+
+    @torch.no_grad()
+    def prepare(self, batch: Batch, recipe: str) -> tuple[Tensor, Tensor, Tensor]:
+        """Toned and filled pixels, the mask that goes with them, and the truth."""
+        aged = age(batch.pixels, recipe, batch.seeds, self.overlays)
+        grey = aged.grey[:, None, None, None]
+        pixels = torch.where(grey, luminance(aged.aged).expand_as(aged.aged), aged.aged)
+        found = torch.sigmoid(self.detector(pixels).float())
+        exact = torch.tensor([seed % 2 == 0 for seed in batch.seeds], device=pixels.device)[:, None, None, None]
+        mask = torch.where(exact, aged.mask, found)
+        with torch.autocast(pixels.device.type, enabled=False):
+            toned = tone(self.tone, pixels, mask).clamp(0, 1)
+            return push_pull(toned, solid(mask)), mask, aged.truth
+
+    def forward(self, phase: str, batch: Batch) -> Losses:
+        pixels, mask, truth = self.prepare(batch, self.config.recipe)
+        latent = self.net(self.old_vae.encode(pixels), torch.nn.functional.max_pool2d(mask, self.old_vae.stride))
+        made = self.clean_vae.decode(latent, (pixels.shape[-2], pixels.shape[-1])).float()
+        with torch.no_grad():
+            wanted = self.clean_vae.encode(truth).float()
+        parts = {"l1": charbonnier(made, truth), "latent": (latent.float() - wanted).abs().mean()}
+        total = parts["l1"] + self.latent * parts["latent"]
+        if self.distance is not None:
+            parts["perceptual"] = self.distance(made, truth).mean()
+            total = total + self.perceptual * parts["perceptual"]
+        return Losses(total, parts)
+
+    def validate(self, batch: Batch) -> tuple[dict[str, float], Tensor]:
+        metrics, shown = {}, []
+        for recipe in ("unstructured", "structured", "mixed"):
+            pixels, mask, truth = self.prepare(batch, recipe)
+            made = translate(self.old_vae, self.net, self.clean_vae, pixels, mask).clamp(0, 1)
+            metrics[f"{recipe}_gain"] = float((psnr(made, truth) - psnr(pixels, truth)).mean())
+            metrics[recipe] = float(psnr(made, truth).mean())
+            shown += [pixels[:8], made[:8], truth[:8]]
+        return {"score": sum(v for k, v in metrics.items() if k.endswith("gain")), **metrics}, torch.cat(shown)

@@ -1,0 +1,37 @@
+"""Scratch detection: a U-Net learns the exact masks of damage laid on clean photos, and to leave clean ones alone."""
+
+import torch
+from torch import Tensor
+
+from bringback.aging import age
+from bringback.metrics import auc
+from bringback.nets.blocks import Network
+from bringback.nets.unet import ScratchUNet
+from bringback.training.config import TrainConfig
+from bringback.training.data import Batch
+from bringback.training.losses import focal_dice
+from bringback.training.task import Losses, TrainingTask
+
+
+class ScratchTask(TrainingTask):
+    """Trains `scratches`."""
+
+    def __init__(self, config: TrainConfig) -> None:
+        super().__init__(config)
+        self.net = ScratchUNet(**config.network)
+
+    def networks(self) -> dict[str, Network]:
+        return {"scratches": self.net}
+
+    def forward(self, phase: str, batch: Batch) -> Losses:
+        aged = age(batch.pixels, self.config.recipe, batch.seeds, self.overlays)
+        return Losses(focal_dice(self.net(aged.aged), aged.mask))
+
+    def validate(self, batch: Batch) -> tuple[dict[str, float], Tensor]:
+        structured = age(batch.pixels, "structured", batch.seeds, self.overlays)
+        scores = torch.sigmoid(self.net(structured.aged))
+        clean = torch.sigmoid(self.net(batch.pixels))
+        area = auc(scores.flatten(), structured.mask.flatten() > 0.1)
+        pictures = torch.cat([structured.aged[:8], *(m[:8].expand(-1, 3, -1, -1) for m in (structured.mask, scores))])
+        metrics = {"score": area, "auc": area, "false_alarms": float((clean > 0.5).float().mean())}
+        return metrics, pictures

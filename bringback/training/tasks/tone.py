@@ -1,0 +1,46 @@
+"""Tone curves: learn to undo fading and casts from a thumbnail and histograms."""
+
+import torch
+from torch import Tensor
+
+from bringback.aging import age
+from bringback.metrics import psnr
+from bringback.nets.blocks import Network
+from bringback.nets.tone import ToneCurves
+from bringback.stages.tone import tone
+from bringback.tint import luminance
+from bringback.training.config import TrainConfig
+from bringback.training.data import Batch
+from bringback.training.losses import charbonnier
+from bringback.training.task import Losses, TrainingTask
+
+
+class ToneTask(TrainingTask):
+    """Trains `tone`. The loss is on undamaged pixels only; grey and sepia samples are made grey as in a restoration."""
+
+    def __init__(self, config: TrainConfig) -> None:
+        super().__init__(config)
+        self.net = ToneCurves(**config.network)
+
+    def networks(self) -> dict[str, Network]:
+        return {"tone": self.net}
+
+    def _pair(self, batch: Batch, recipe: str) -> tuple[Tensor, Tensor, Tensor]:
+        aged = age(batch.pixels, recipe, batch.seeds, self.overlays)
+        grey = aged.grey[:, None, None, None]
+        return torch.where(grey, luminance(aged.aged).expand_as(aged.aged), aged.aged), aged.truth, aged.mask
+
+    def forward(self, phase: str, batch: Batch) -> Losses:
+        pixels, truth, mask = self._pair(batch, self.config.recipe)
+        with torch.autocast(pixels.device.type, enabled=False):
+            toned = tone(self.net, pixels, mask)
+            good = (mask < 0.05).float()
+            return Losses(charbonnier(toned * good, truth * good, 1e-2))
+
+    def validate(self, batch: Batch) -> tuple[dict[str, float], Tensor]:
+        pixels, truth, mask = self._pair(batch, "mixed")
+        toned = tone(self.net, pixels, mask).clamp(0, 1)
+        after = float(psnr(toned, truth).mean())
+        metrics = {"score": after, "mixed_before": float(psnr(pixels, truth).mean()), "mixed_after": after}
+        metrics["clean"] = float(psnr(tone(self.net, batch.pixels, torch.zeros_like(mask)), batch.pixels).mean())
+        return metrics, torch.cat([pixels[:8], toned[:8], truth[:8]])

@@ -1,0 +1,96 @@
+"""Ageing: seeded sample by sample, exact masks, recipes that do what they say."""
+
+import io
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from bringback.aging import RECIPES, OverlayBank, age
+from bringback.aging.jpeg import jpeg
+from bringback.aging.structured import lay
+from bringback.tint import luminance
+
+
+@pytest.fixture
+def pictures() -> torch.Tensor:
+    generator = torch.Generator().manual_seed(0)
+    coarse = torch.rand(4, 3, 9, 11, generator=generator)
+    return torch.nn.functional.interpolate(coarse, (72, 90), mode="bicubic").clamp(0, 1)
+
+
+@pytest.fixture
+def bank() -> OverlayBank:
+    alphas = torch.zeros(2, 1, 64, 64, dtype=torch.uint8)
+    alphas[0, :, 20:24], alphas[1, :, :, 40:45] = 255, 200
+    return OverlayBank(alphas)
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_a_sample_does_not_depend_on_its_batch(recipe: str, pictures: torch.Tensor, bank: OverlayBank) -> None:
+    together = age(pictures, recipe, [3, 5, 7, 9], bank)
+    alone = age(pictures[2:3], recipe, [7], bank)
+    assert torch.allclose(together.aged[2:3], alone.aged, atol=1e-5)
+    assert torch.allclose(together.mask[2:3], alone.mask, atol=1e-5)
+    assert together.aged.min() >= 0 and together.aged.max() <= 1 and together.aged.isfinite().all()
+
+
+def test_another_seed_ages_differently(pictures: torch.Tensor) -> None:
+    assert not torch.equal(age(pictures[:1], "mixed", [1]).aged, age(pictures[:1], "mixed", [2]).aged)
+
+
+@pytest.mark.parametrize("recipe", ["structured", "holes"])
+def test_the_mask_is_exact(recipe: str, pictures: torch.Tensor, bank: OverlayBank) -> None:
+    result = age(pictures, recipe, [11, 12, 13, 14], bank)
+    untouched = result.mask == 0
+    # a covering below float32 resolution rounds to nothing in the mask
+    gap = (result.aged - pictures)[untouched.expand_as(pictures)].abs()
+    assert gap.max() < 1e-6
+    assert (result.mask > 0.5).any()
+
+
+def test_lay_unites_masks() -> None:
+    pixels, alpha = torch.zeros(1, 3, 2, 2), torch.full((1, 1, 2, 2), 0.5)
+    covered, mask = lay(pixels, alpha, alpha, torch.ones(1, 3, 1, 1))
+    assert torch.allclose(covered, torch.full_like(covered, 0.5)) and torch.allclose(mask, torch.full_like(mask, 0.75))
+
+
+def test_holes_cover_the_share_that_they_name() -> None:
+    masks = age(torch.rand(8, 3, 96, 128), "holes", range(8)).mask
+    shares = masks.mean((1, 2, 3))
+    assert ((shares > 0.04) & (shares < 0.17)).all()
+
+
+def test_clean_is_untouched(pictures: torch.Tensor) -> None:
+    assert torch.equal(age(pictures, "clean", [1, 2, 3, 4]).aged, pictures)
+
+
+def test_grey_truths_are_grey(pictures: torch.Tensor) -> None:
+    result = age(pictures.repeat(4, 1, 1, 1), "mixed", range(16))
+    assert result.grey.any() and not result.grey.all()
+    truths = result.truth[result.grey]
+    assert torch.allclose(truths, luminance(truths).expand_as(truths), atol=1e-5)
+
+
+@pytest.mark.parametrize("quality", [30, 80])
+def test_jpeg_is_what_a_jpeg_file_keeps(quality: int) -> None:
+    skimage_data = pytest.importorskip("skimage.data")
+    picture = skimage_data.astronaut()[:160, :200]
+    stream = io.BytesIO()
+    Image.fromarray(picture).save(stream, "JPEG", quality=quality, subsampling="4:2:0")
+    real = np.asarray(Image.open(stream)).astype(np.float32)
+    pixels = torch.from_numpy(picture.astype(np.float32).transpose(2, 0, 1))[None] / 255
+    ours = jpeg(pixels, torch.full((1, 1, 1, 1), float(quality)))[0].permute(1, 2, 0).numpy() * 255
+    apart, harm = np.abs(ours - real).mean(), np.abs(picture - real).mean()
+    assert apart < 0.35 * harm  # far nearer to the file than the original picture is
+
+
+def test_unknown_recipe_names_the_known() -> None:
+    with pytest.raises(KeyError, match="mixed"):
+        age(torch.zeros(1, 3, 8, 8), "rusty", [1])
+
+
+def test_seeds_must_match_the_batch() -> None:
+    with pytest.raises(ValueError, match="2 pictures"):
+        age(torch.zeros(2, 3, 8, 8), "clean", [1])

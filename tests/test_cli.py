@@ -1,0 +1,202 @@
+"""The command: exit codes, one line for what went wrong, JSON that is nothing but JSON."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from typer.testing import CliRunner
+
+from bringback import __version__, cli, evaluate
+from bringback.checkpoints import Checkpoints, MissingWeights
+from bringback.pipeline import DEFAULT, Pipeline
+
+
+@pytest.fixture
+def photos(tmp_path, pixels):
+    root = tmp_path / "in"
+    root.mkdir()
+    for name in ("a.png", "Käthe [1].jpg"):
+        Image.fromarray(pixels).save(root / name)
+    return root
+
+
+@pytest.fixture
+def run(monkeypatch, lighten):
+    """Run the command with a pipeline that needs no weights; what it was asked for is in `run.asked`."""
+
+    def from_pretrained(weights=None, *, stages=DEFAULT, device="auto"):
+        invoke.asked = {"weights": weights, "stages": list(stages), "device": device}
+        return Pipeline([lighten])
+
+    def invoke(*arguments):
+        return CliRunner().invoke(cli.app, [str(argument) for argument in arguments])
+
+    monkeypatch.setattr(Pipeline, "from_pretrained", from_pretrained)
+    return invoke
+
+
+def one_line(result):
+    """What was said on stderr, which must be one line, and nothing else anywhere."""
+    assert result.exit_code == 2 and result.stdout == "" and "Traceback" not in result.stderr
+    assert result.stderr.startswith("bringback: ") and result.stderr.count("\n") == 1, result.stderr
+    return result.stderr
+
+
+def test_all_done_is_0_and_some_failed_is_1(run, photos, tmp_path):
+    result = run("restore", photos, "-o", tmp_path / "out")
+    assert result.exit_code == 0 and result.stderr == ""
+    lines = result.stdout.splitlines()
+    assert len(lines) == 3 and lines[-1] == "2 done, 0 skipped, 0 failed"
+    assert lines[0].startswith(f"done: {photos / 'Käthe [1].jpg'} (")
+    (photos / "broken.jpg").write_bytes(b"")
+    result = run("restore", photos, "-o", tmp_path / "out")
+    assert result.exit_code == 1 and result.stdout.splitlines()[-1] == "0 done, 2 skipped, 1 failed"
+    assert f"failed: {photos / 'broken.jpg'}: the file is empty" in result.stdout.splitlines()
+
+
+def test_json_is_the_manifest_and_nothing_else(run, photos, tmp_path):
+    (photos / "broken.jpg").write_bytes(b"no")
+    result = run("restore", photos, "-o", tmp_path / "out", "--json")
+    assert result.exit_code == 1 and result.stderr == ""
+    assert result.stdout == (tmp_path / "out" / "manifest.jsonl").read_text("utf-8")
+    keys = {"input", "output", "status", "seconds", "stages", "faces", "message"}
+    assert all(json.loads(line).keys() >= keys for line in result.stdout.splitlines())
+
+
+def test_options_reach_the_library(run, photos, tmp_path):
+    options = ["--stages", "tone, fill", "--device", "cpu", "--weights", tmp_path, "--compare", "--save-stages"]
+    Image.new("L", (64, 48)).save(tmp_path / "m.png")
+    result = run("restore", photos / "a.png", "-o", tmp_path / "out", "--mask", tmp_path / "m.png", *options)
+    assert result.exit_code == 0, result.stdout
+    assert run.asked == {"weights": tmp_path, "stages": ["tone", "fill"], "device": "cpu"}
+    assert (tmp_path / "out/compare/a.png.png").exists() and (tmp_path / "out/stages/a/1-tone.png").exists()
+    assert json.loads((tmp_path / "out/manifest.jsonl").read_text())["mask"]
+    assert cli.STAGES.split(",") == list(DEFAULT)
+
+
+def test_existing_files(run, photos, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "a.png").write_bytes(b"somebody's")
+    arguments = ["restore", photos / "a.png", "-o", out]
+    assert run(*arguments).exit_code == 1
+    assert run(*arguments, "--skip-existing").exit_code == 0 and (out / "a.png").read_bytes() == b"somebody's"
+    assert "exclude" in one_line(run(*arguments, "--skip-existing", "--overwrite"))
+    assert run(*arguments, "--overwrite").exit_code == 0 and Image.open(out / "a.png").size == (64, 48)
+
+
+def test_wrong_usage_is_2_and_one_line(run, photos, tmp_path, monkeypatch):
+    assert "no such file or folder" in one_line(run("restore", tmp_path / "gone.jpg", "-o", tmp_path / "out"))
+    assert "inside the input" in one_line(run("restore", photos, "-o", photos / "out"))
+    assert "is not a folder" in one_line(run("restore", photos, "-o", photos / "a.png"))
+    assert "no stage" in one_line(run("restore", photos, "-o", tmp_path / "out", "--stages", ","))
+    assert "no such mask" in one_line(run("restore", photos, "-o", tmp_path / "out", "--mask", tmp_path / "m.png"))
+    assert run("restore", photos).exit_code == 2
+    assert run("restore", photos, "-o", tmp_path / "out", "--no-such-option").exit_code == 2
+
+    def none(*args, **kwargs):
+        raise MissingWeights("weights 'mapping' not found")
+
+    monkeypatch.setattr(Pipeline, "from_pretrained", none)
+    assert "weights 'mapping' not found" in one_line(run("restore", photos, "-o", tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_ctrl_c_is_130_and_the_same_command_goes_on(run, photos, tmp_path, lighten, monkeypatch):
+    def stop(self, restoration):
+        if self.calls == 1:
+            raise KeyboardInterrupt
+        self.calls += 1
+        return restoration
+
+    with monkeypatch.context() as patched:
+        patched.setattr(type(lighten), "__call__", stop)
+        result = run("restore", photos, "-o", tmp_path / "out")
+    assert result.exit_code == 130 and "goes on" in result.stderr and "Traceback" not in result.stderr
+    assert len((tmp_path / "out/manifest.jsonl").read_text().splitlines()) == 1
+    result = run("restore", photos, "-o", tmp_path / "out")
+    assert result.exit_code == 0 and result.stdout.splitlines()[-1] == "1 done, 1 skipped, 0 failed"
+
+
+def test_scratches(run, photos, tmp_path, monkeypatch):
+    from bringback.stages.scratches import ScratchDetector
+
+    class Half:
+        def detect(self, pixels):
+            return torch.full_like(pixels[:, :1], 0.5)
+
+    monkeypatch.setattr(ScratchDetector, "from_checkpoints", lambda checkpoints, device: Half())
+    result = run("scratches", photos, "-o", tmp_path / "out", "--json")
+    assert result.exit_code == 0 and len(result.stdout.splitlines()) == 2
+    mask = Image.open(tmp_path / "out" / "Käthe [1]_mask.png")
+    assert mask.size == (64, 48) and np.unique(np.asarray(mask)).tolist() == [128]
+    assert "inside the input" in one_line(run("scratches", photos, "-o", photos / "out"))
+
+
+def test_age(run, photos, tmp_path):
+    arguments = ["age", photos, "-o", tmp_path / "out", "--seed", 3, "--recipe"]
+    assert run(*arguments, "mixed").exit_code == 0
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "Käthe [1].jpg",
+        "Käthe [1]_mask.png",
+        "a.png",
+        "a_mask.png",
+    ]
+    assert "unknown recipe 'rust'" in one_line(run(*arguments, "rust"))
+
+
+def test_evaluate(run, photos, tmp_path):
+    arguments = ["evaluate", photos, "--recipe", "unstructured", "--seed", 1, "--stages", "tone"]
+    result = run(*arguments)
+    assert result.exit_code == 0 and "PSNR" in result.stdout and "a.png" in result.stdout
+    result = run(*arguments, "--json", "--limit", 1)
+    report = json.loads(result.stdout)
+    assert report["photos"] == 1 and report["psnr_gain"] == pytest.approx(report["psnr_after"] - report["psnr_before"])
+    assert evaluate.evaluate  # the module, which the command does not hide
+    (tmp_path / "none").mkdir()
+    assert "none" in one_line(run("evaluate", tmp_path / "none", "--recipe", "mixed", "--seed", 1))
+    one_line(run("evaluate", photos, "--recipe", "rust", "--seed", 1))
+
+
+def test_version_and_help_do_not_import_torch():
+    code = "import sys; from bringback.cli import app; app(['--version'], standalone_mode=False)"
+    code += "; sys.exit('torch' in sys.modules)"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert result.returncode == 0 and result.stdout == f"bringback {__version__}\n", result.stderr
+    assert "restore" in CliRunner().invoke(cli.app, []).output
+
+
+def command(*arguments):
+    arguments = [sys.executable, "-m", "bringback.cli", *map(str, arguments)]
+    return subprocess.run(arguments, capture_output=True, text=True, check=False, encoding="utf-8")
+
+
+def test_the_real_command_with_the_stage_that_needs_no_weights(photos, tmp_path, pixels):
+    mask = np.zeros((48, 64), np.uint8)
+    mask[20:23] = 255
+    Image.fromarray(mask).save(tmp_path / "m.png")
+    arguments = ["restore", photos / "a.png", "-o", tmp_path / "out", "--stages", "fill", "--mask", tmp_path / "m.png"]
+    result = command(*arguments)
+    assert result.returncode == 0, result.stderr
+    restored = np.asarray(Image.open(tmp_path / "out" / "a.png"))
+    assert np.array_equal(restored[30:], pixels[30:]) and not np.array_equal(restored[20:23], pixels[20:23])
+    empty = tmp_path / "empty"
+    (empty / "none").mkdir(parents=True)
+    result = command("restore", photos, "-o", tmp_path / "out", "--weights", empty)
+    assert result.returncode == 2 and result.stderr.count("\n") == 1 and str(empty) in result.stderr
+
+
+def test_shipped_weights_restore_a_photo(photos, tmp_path):
+    try:
+        for name in ("scratches", "tone", "clean_vae", "old_vae", "mapping", "faces"):
+            Checkpoints().folder(name)
+    except MissingWeights:
+        pytest.skip("no weights are shipped with this tree")
+    result = command("restore", photos, "-o", tmp_path / "out", "--json")
+    assert result.returncode == 0, result.stdout + result.stderr
+    entries = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [list(entry["stages"]) for entry in entries] == [list(DEFAULT)] * 2

@@ -1,0 +1,206 @@
+"""The evaluation protocol, with pipelines whose worth is known."""
+
+import io
+import json
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from bringback import evaluate as module
+from bringback.aging import Aged, age
+from bringback.evaluate import Row, contact_sheet, evaluate, photo_seed, read_photos
+from bringback.metrics import PSNR_CAP
+from bringback.photo import Photo
+from bringback.restoration import Restoration
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    folder = tmp_path / "photos"
+    (folder / "below").mkdir(parents=True)
+    random = np.random.default_rng(0)
+    for name, size in (("b.png", (40, 52)), ("below/a.png", (64, 48)), ("c.png", (48, 48))):
+        coarse = Image.fromarray(random.integers(0, 255, (5, 5, 3), dtype=np.uint8))
+        coarse.resize(size, Image.Resampling.BICUBIC).save(folder / name)
+    (folder / "notes.txt").write_text("not a photo")
+    return folder
+
+
+class FakePipeline:
+    """Does `change(restoration, true sample)` and remembers what it was given."""
+
+    def __init__(self, change: Callable[[Restoration, Aged], None]) -> None:
+        self.change = change
+        self.masks: list[np.ndarray | None] = []
+        self.sample: Aged | None = None
+
+    def restore(self, photo: Photo, mask: np.ndarray | None = None) -> Restoration:
+        self.masks.append(mask)
+        restoration = Restoration.start(photo, mask)
+        assert self.sample is not None
+        self.change(restoration, self.sample)
+        return restoration
+
+
+@pytest.fixture
+def use(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[Restoration, Aged], None]], FakePipeline]:
+    def install(change: Callable[[Restoration, Aged], None]) -> FakePipeline:
+        fake = FakePipeline(change)
+
+        def aging(*args: Any) -> Aged:
+            fake.sample = age(*args)
+            return fake.sample
+
+        monkeypatch.setattr(module, "age", aging)
+        monkeypatch.setattr(module.Pipeline, "from_pretrained", lambda *_, **__: fake)
+        return fake
+
+    return install
+
+
+def leave(restoration: Restoration, sample: Aged) -> None:
+    """Restores nothing."""
+
+
+def cheat(restoration: Restoration, sample: Aged) -> None:
+    """Restores everything, finds everything."""
+    restoration.pixels, restoration.mask = sample.truth, sample.mask
+
+
+def test_nothing_done_gains_nothing(photos: Path, use: Callable[..., FakePipeline]) -> None:
+    use(leave)
+    seen: list[Row] = []
+    report = evaluate(photos, "unstructured", 1, on_photo=seen.append)
+    assert [row.name for row in report.rows] == ["b.png", "below/a.png", "c.png"]
+    assert seen == report.rows
+    for row in report.rows:
+        assert row.psnr_before == row.psnr_after < 60
+        assert row.ssim_before == row.ssim_after < 1
+    assert report.summary()["psnr_gain"] == 0
+    assert report.summary()["perceptual_after"] is None
+
+
+@pytest.mark.parametrize("recipe", ["structured", "mixed"])
+def test_the_truth_gains_everything(photos: Path, use: Callable[..., FakePipeline], recipe: str) -> None:
+    use(cheat)
+    report = evaluate(photos, recipe, 2, limit=2)
+    assert len(report.rows) == 2
+    assert all(row.psnr_after == PSNR_CAP and row.ssim_after > 0.999 for row in report.rows)
+    assert report.scratch_auc is None or report.scratch_auc > 0.999
+    assert report.flagged is not None and report.flagged < 0.001
+
+
+def test_a_clean_photo_has_no_auc_but_false_alarms(photos: Path, use: Callable[..., FakePipeline]) -> None:
+    def alarm(restoration: Restoration, sample: Aged) -> None:
+        restoration.mask = torch.zeros_like(sample.mask)
+        restoration.mask[..., : sample.mask.shape[-2] // 4, :] = 0.9
+
+    use(alarm)
+    report = evaluate(photos, "clean", 0)
+    assert report.scratch_auc is None
+    assert report.flagged == pytest.approx(0.25, abs=0.01)
+    assert report.summary()["psnr_before"] == PSNR_CAP
+
+
+def test_no_detector_no_scores(photos: Path, use: Callable[..., FakePipeline]) -> None:
+    fake = use(leave)
+    report = evaluate(photos, "structured", 0, stages=("tone",))
+    assert report.scratch_auc is None and report.flagged is None
+    assert fake.masks == [None] * 3
+
+
+def test_of_holes_the_mask_is_given(photos: Path, use: Callable[..., FakePipeline]) -> None:
+    fake = use(leave)
+    report = evaluate(photos, "holes", 3)
+    assert report.scratch_auc is None
+    assert all(mask is not None and 0.01 < mask.mean() < 0.3 for mask in fake.masks)
+
+
+def test_grey_truth_is_compared_by_luminance(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def tinted(clean: torch.Tensor, *_: Any) -> Aged:
+        grey = module.luminance(clean).expand_as(clean)
+        tint = torch.tensor([0.06, -0.02, -0.06])[:, None, None]
+        tint -= module.luminance(tint[None])[0]  # a tint that leaves the luminance alone
+        truth = 0.2 + 0.6 * grey
+        return Aged(truth + tint, torch.zeros_like(clean[:, :1]), truth, torch.tensor([True]))
+
+    fake = FakePipeline(leave)
+    fake.sample = tinted(torch.zeros(1, 3, 1, 1))
+    monkeypatch.setattr(module, "age", tinted)
+    monkeypatch.setattr(module.Pipeline, "from_pretrained", lambda *_, **__: fake)
+    assert all(row.psnr_before > 45 for row in evaluate(photos, "mixed", 0).rows)
+
+
+def test_report_table_json_and_sheet(photos: Path, use: Callable[..., FakePipeline], tmp_path: Path) -> None:
+    use(leave)
+    sheet = tmp_path / "sheet.png"
+    report = evaluate(photos, "structured", 5, limit=2, sheet=sheet)
+    lines = report.table().splitlines()
+    assert lines[1].startswith("b.png") and lines[3].startswith("mean of photos")
+    assert "+0.00" in lines[3]
+    assert json.loads(json.dumps(report.as_dict()))["rows"][1]["name"] == "below/a.png"
+    with Image.open(sheet) as picture:
+        assert picture.size == (4 * 320 + 3 * 6, 2 * 320 + 6)
+
+
+def test_perceptual_distance_is_reported(
+    photos: Path, use: Callable[..., FakePipeline], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use(leave)
+    monkeypatch.setattr(module, "PerceptualDistance", lambda path: lambda a, b: (a - b).abs().mean((1, 2, 3)))
+    report = evaluate(photos, "unstructured", 1, limit=1, backbone=Path("any"))
+    assert report.rows[0].perceptual_before == report.rows[0].perceptual_after
+    assert "perceptual" in report.table()
+
+
+def test_shards_give_the_same_photos_as_their_folder(photos: Path, tmp_path: Path) -> None:
+    shard = tmp_path / "shards" / "photos.tar"
+    shard.parent.mkdir()
+    with tarfile.open(shard, "w") as tar:
+        for name in ("c.png", "b.png", "notes.txt"):
+            content = (photos / name).read_bytes()
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+    expected = {name: pixels for name, pixels in read_photos(photos) if "/" not in name}
+    for source in (shard, shard.parent):
+        found = dict(read_photos(source))
+        assert list(found) == ["b.png", "c.png"]
+        assert all(torch.equal(found[name], expected[name]) for name in found)
+    assert len(list(read_photos(shard, 1))) == 1
+
+
+def test_filling_given_holes_gains(photos: Path) -> None:
+    report = evaluate(photos, "holes", 4, stages=("fill",), device="cpu")
+    assert report.summary()["psnr_gain"] > 3
+    assert report.stages == ("fill",)
+
+
+def test_a_broken_shard_is_named(tmp_path: Path, use: Callable[..., FakePipeline]) -> None:
+    use(leave)
+    (tmp_path / "broken.tar").write_text("not a shard")
+    with pytest.raises(ValueError, match=r"broken\.tar"):
+        evaluate(tmp_path, "clean", 0)
+
+
+def test_no_photos(tmp_path: Path, use: Callable[..., FakePipeline]) -> None:
+    use(leave)
+    with pytest.raises(FileNotFoundError, match="no photos"):
+        evaluate(tmp_path, "clean", 0)
+
+
+def test_seeds_differ_by_photo_and_run() -> None:
+    seeds = {photo_seed(seed, index) for seed in range(4) for index in range(20)}
+    assert len(seeds) == 80
+    assert photo_seed(1, 2) == photo_seed(1, 2)
+
+
+def test_contact_sheet_of_odd_sizes(tmp_path: Path) -> None:
+    contact_sheet([[np.zeros((1, 1, 3)), np.ones((900, 2, 3))]], tmp_path / "sheet.png")
+    assert (tmp_path / "sheet.png").stat().st_size > 0

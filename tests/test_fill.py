@@ -1,0 +1,197 @@
+"""The membrane fill, against OpenCV's and at its edges."""
+
+import io
+import os
+import tarfile
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from bringback import inpaint
+from bringback.photo import Photo
+from bringback.restoration import Restoration
+from bringback.stages.fill import HoleFiller, push_pull, solid
+
+DATA = Path(os.environ.get("BRINGBACK_DATA", Path(__file__).parents[2] / "shared" / "data"))
+
+
+def scene(height: int = 96, width: int = 128, batch: int = 1) -> Tensor:
+    """Smooth shapes with edges: something between a photo and a test card."""
+    y, x = torch.meshgrid(torch.linspace(0, 6, height), torch.linspace(0, 8, width), indexing="ij")
+    planes = [0.5 + 0.3 * torch.sin(x + k) * torch.cos(y - k) + 0.15 * ((x - y + k) % 3 > 1.5) for k in range(3)]
+    return torch.stack(planes).clamp(0, 1).expand(batch, 3, height, width).clone()
+
+
+def scratches(height: int = 96, width: int = 128) -> Tensor:
+    mask = np.zeros((height, width), np.uint8)
+    for k in range(5):
+        cv2.line(mask, (12 * k, 0), (width - 20 * k, height - 1), 1, 1 + k)
+    cv2.circle(mask, (width // 3, height // 2), 9, 1, -1)
+    return torch.from_numpy(mask).float()[None, None]
+
+
+def decibels(a: np.ndarray, b: np.ndarray) -> float:
+    return float(10 * np.log10(255**2 / np.mean((a.astype(float) - b.astype(float)) ** 2)))
+
+
+def compare(truth: np.ndarray, damaged: np.ndarray) -> tuple[float, float, float]:
+    """PSNR of push-pull, Telea and Navier-Stokes for a truth (H, W, 3) uint8 and a damage mask (H, W) bool."""
+    spoiled = truth.copy()
+    spoiled[damaged] = (255, 240, 230)
+    pixels = torch.from_numpy(spoiled.transpose(2, 0, 1).copy())[None] / 255
+    ours = push_pull(pixels, torch.from_numpy(damaged)[None, None].float())
+    results = [(ours[0].clamp(0, 1) * 255).round().byte().numpy().transpose(1, 2, 0)]
+    for method in (cv2.INPAINT_TELEA, cv2.INPAINT_NS):
+        results.append(cv2.inpaint(spoiled, damaged.astype(np.uint8), 5, method))
+    ours_db, telea, ns = (decibels(result, truth) for result in results)
+    return ours_db, telea, ns
+
+
+def test_near_the_classics() -> None:
+    truth = (scene()[0].numpy().transpose(1, 2, 0) * 255).round().astype(np.uint8)
+    ours, telea, ns = compare(truth, scratches()[0, 0].numpy() > 0)
+    assert ours > max(telea, ns) - 0.3
+
+
+@pytest.mark.skipif(not DATA.is_dir(), reason="no validation shards")
+def test_near_the_classics_on_photos() -> None:
+    def pictures(shard: str, mode: str, step: int) -> list[np.ndarray]:
+        with tarfile.open(DATA / shard) as tar:
+            members = [member for member in tar.getmembers() if member.isfile()][::step]
+            streams = [tar.extractfile(member) for member in members]
+            return [np.array(Image.open(io.BytesIO(stream.read())).convert(mode)) for stream in streams if stream]
+
+    photos = pictures("photos-val-000.tar", "RGB", 6)
+    overlays = pictures("damage-val-000.tar", "L", 15)
+    gains = []
+    for index, alpha in enumerate(overlays):
+        truth = photos[index % len(photos)][:400, :400]
+        mask = cv2.dilate((alpha[: truth.shape[0], : truth.shape[1]] > 25).astype(np.uint8), np.ones((3, 3))) > 0
+        if 0.001 < mask.mean() < 0.3:
+            ours, *others = compare(truth, mask)
+            gains.append(ours - np.array(others))
+    assert len(gains) > 5
+    assert (np.mean(gains, 0) > -0.3).all()
+
+
+def test_sound_pixels_come_back_exactly() -> None:
+    pixels, mask = scene(), scratches()
+    result = push_pull(pixels, mask)
+    sound = (mask == 0).expand_as(pixels)
+    assert torch.equal(result[sound], pixels[sound])
+    assert (result[~sound] != pixels[~sound]).any()
+    assert torch.equal(push_pull(pixels, torch.zeros_like(mask)), pixels)
+
+
+def test_a_ramp_is_continued() -> None:
+    pixels = torch.linspace(0, 1, 64).expand(1, 3, 64, 64).contiguous()
+    mask = torch.zeros(1, 1, 64, 64)
+    mask[..., 20:44, 24:36] = 1
+    spoiled = torch.where(mask > 0, torch.ones(()), pixels)
+    assert (push_pull(spoiled, mask) - pixels).abs().max() < 0.02
+
+
+def test_damage_does_not_leak_from_soft_masks() -> None:
+    pixels = torch.full((1, 3, 40, 40), 0.25)
+    mask = torch.zeros(1, 1, 40, 40)
+    mask[..., 10:30, 10:30] = 0.95
+    result = push_pull(torch.where(mask > 0, torch.ones(()), pixels), mask)
+    assert (result - 0.25).abs().max() < 0.05
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 9), (2, 3), (7, 1), (33, 57)])
+@pytest.mark.parametrize("damage", [0.0, 0.5, 1.0])
+def test_any_size_and_all_damaged(size: tuple[int, int], damage: float) -> None:
+    pixels = torch.rand(2, 3, *size, generator=torch.Generator().manual_seed(0))
+    result = push_pull(pixels, torch.full((2, 1, *size), damage))
+    assert result.shape == pixels.shape
+    assert result.isfinite().all() and result.min() >= 0 and result.max() <= 1
+    if damage == 1:
+        assert torch.allclose(result, pixels.mean((2, 3), keepdim=True).expand_as(pixels), atol=1e-5)
+
+
+def test_samples_do_not_see_each_other() -> None:
+    pixels = torch.cat((scene(), 1 - scene()))
+    mask = torch.cat((scratches(), scratches().flip(3)))
+    alone = torch.cat([push_pull(pixels[k : k + 1], mask[k : k + 1]) for k in range(2)])
+    assert torch.allclose(push_pull(pixels, mask), alone, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_dtype_stays(dtype: torch.dtype) -> None:
+    result = push_pull(scene().to(dtype), scratches().to(dtype))
+    assert result.dtype == dtype
+    assert torch.allclose(result.float(), push_pull(scene(), scratches()), atol=0.02)
+
+
+def test_gradients_are_right(monkeypatch: pytest.MonkeyPatch) -> None:
+    # edge directions are taken as given, so hold them fixed
+    monkeypatch.setattr(inpaint, "_flow", lambda surface, weight: [torch.full_like(weight, 0.125)] * 4)
+    generator = torch.Generator().manual_seed(1)
+    pixels = torch.rand(1, 3, 5, 6, generator=generator, dtype=torch.float64, requires_grad=True)
+    mask = (0.1 + 0.8 * torch.rand(1, 1, 5, 6, generator=generator, dtype=torch.float64)).requires_grad_()
+    assert torch.autograd.gradcheck(lambda p, m: push_pull(p, m, smoothing=2), (pixels, mask))
+
+
+def test_gradients_stay_finite_and_shares_sum_to_one() -> None:
+    pixels = (0.2 + 0.6 * scene(40, 40)).requires_grad_()
+    mask = torch.zeros(1, 1, 40, 40, requires_grad=True)
+    with torch.no_grad():
+        mask[..., 10:24, 12:30] = 1
+    result = push_pull(pixels, mask)
+    shares, slope = torch.autograd.grad(result[0, 0, 17, 20], (pixels, mask))
+    assert shares.sum() == pytest.approx(1, abs=1e-4)
+    assert (shares[0, :, 10:24, 12:30] == 0).all() and slope.isfinite().all()
+
+
+def test_solid_steepens_and_widens() -> None:
+    mask = torch.zeros(1, 1, 7, 7)
+    mask[..., 3, 3] = 1
+    assert torch.equal(solid(mask, rim=0), mask)
+    widened = solid(mask, rim=0.5)
+    assert widened[0, 0, 3, 3] == 1 and widened.sum() == 1 + 8 * 0.5
+    assert (solid(0.1 * mask) == 0).all()
+    assert solid(0.9 * mask).max() == 1
+    assert 0 < solid(0.2 * mask).max() < 1
+
+
+def test_stage_fills_and_says_how_much() -> None:
+    pixels, mask = scene(), scratches()
+    spoiled = torch.where(mask > 0, torch.ones(()), pixels)
+    photo = Photo.from_array(spoiled[0].numpy().transpose(1, 2, 0))
+    restoration = HoleFiller()(Restoration.start(photo, mask[0, 0].numpy()))
+    assert (restoration.pixels - pixels).square().mean() < 0.2 * (spoiled - pixels).square().mean()
+    assert torch.equal(restoration.pixels, HoleFiller().fill(spoiled, mask))
+    assert mask.mean() < restoration.notes["fill"]["filled"] < 1
+
+
+def test_a_big_photo_is_filled_in_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    pixels, mask = scene(200, 300), torch.zeros(1, 1, 200, 300)
+    mask[..., 40:50, 20:140] = 1
+    monkeypatch.setattr("bringback.stages.fill.TILE", 96)
+    monkeypatch.setattr("bringback.stages.fill.OVERLAP", 32)
+    result = HoleFiller().fill(pixels, mask)
+    assert torch.equal(result[..., 60:, :], pixels[..., 60:, :])
+    assert (result - push_pull(pixels, solid(mask))).abs().max() < 0.1
+
+
+@pytest.mark.parametrize("level", [None, 0.0, 0.08])
+def test_stage_leaves_a_sound_photo_alone(level: float | None) -> None:
+    photo = Photo.from_array(scene()[0].numpy().transpose(1, 2, 0))
+    restoration = Restoration.start(photo, None if level is None else np.full((96, 128), level, np.float32))
+    before = restoration.pixels.clone()
+    assert torch.equal(HoleFiller()(restoration).pixels, before)
+    assert restoration.notes["fill"]["filled"] == 0
+
+
+def test_a_megapixel_takes_about_a_second() -> None:
+    mask = (torch.rand(1, 1, 1000, 1000, generator=torch.Generator().manual_seed(0)) < 0.1).float()
+    begin = time.process_time()
+    push_pull(torch.rand(1, 3, 1000, 1000), mask)
+    assert time.process_time() - begin < 4  # generous: machines are shared

@@ -1,0 +1,369 @@
+"""A folder comes back as the same tree; a run that stopped goes on; nothing is overwritten that is not ours."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from bringback import folder as folder_module
+from bringback.batch import age_folder, mask_folder
+from bringback.folder import restore_folder
+from bringback.photo import Photo
+from bringback.pipeline import Pipeline
+from bringback.restoration import Face
+from bringback.tree import UsageError
+
+
+@pytest.fixture
+def tree(tmp_path, pixels):
+    """Photos of several kinds in a tree with names of all sorts, and a file that is no photo."""
+    root = tmp_path / "in"
+    for name in ("a.png", '1931/Käthe\'s "Hof" [red].jpg', "1931/deep/c.tif", "1931/b.JPG"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(root / name)
+    (root / "notes.txt").write_text("nothing")
+    (root / "._a.png").write_bytes(b"resource fork")
+    return root
+
+
+@pytest.fixture
+def light(lighten) -> Pipeline:
+    return Pipeline([lighten], {"tone": "1234"})
+
+
+def manifest(out):
+    return [json.loads(line) for line in (out / "manifest.jsonl").read_text("utf-8").splitlines()]
+
+
+def files(out):
+    return sorted(path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file())
+
+
+def statuses(entries):
+    return {entry["photo"]: entry["status"] for entry in entries}
+
+
+def test_the_tree_is_mirrored(tree, light, tmp_path):
+    out, begun, told = tmp_path / "out", [], []
+    entries = restore_folder([tree], out, light, on_start=begun.append, on_photo=told.append)
+    names = ['1931/Käthe\'s "Hof" [red].jpg', "1931/b.JPG", "1931/deep/c.tif", "a.png"]
+    assert files(out) == sorted([*names, "manifest.jsonl"])
+    assert begun == [4] and told == entries and manifest(out) == entries
+    assert statuses(entries) == dict.fromkeys(names, "done")
+    first = next(entry for entry in entries if entry["photo"] == "a.png")
+    assert first["input"] == str(tree / "a.png") and first["output"] == str(out / "a.png")
+    assert first["stages"]["tone"]["seconds"] >= 0 and first["seconds"] > 0 and first["message"] == ""
+    assert first["faces"] == {"count": 0, "each": []}
+    assert (
+        first["settings"] == {"stages": ["tone"]}
+        and first["weights"] == {"tone": "1234"}
+        and len(first["sha256"]) == 64
+    )
+    before, after = Photo.read(tree / "a.png"), Photo.read(out / "a.png")
+    np.testing.assert_allclose(after.pixels, 0.75 * before.pixels + 0.25, atol=0.003)
+
+
+def test_odd_but_legal_files_are_restored_in_their_own_kind(tmp_path, pixels, light):
+    root, out, rgb = tmp_path / "in", tmp_path / "out", Image.fromarray(pixels)
+    root.mkdir()
+    rgb.convert("CMYK").save(root / "cmyk.jpg")
+    rgb.convert("P").save(root / "palette.png")
+    rgb.convert("RGBA").save(root / "alpha.png")
+    rgb.save(root / "animated.gif", save_all=True, append_images=[Image.new("RGB", rgb.size)])
+    rgb.resize((1, 1)).save(root / "one.png")
+    rgb.convert("L").save(root / "grey.jpg")
+    Photo.from_array(pixels.astype(np.uint16) * 257).write(root / "deep.png")
+    assert set(statuses(restore_folder([root], out, light)).values()) == {"done"}
+    expected = {"cmyk.jpg": ("JPEG", "RGB"), "palette.png": ("PNG", "RGB"), "alpha.png": ("PNG", "RGBA")}
+    expected |= {
+        "animated.gif": ("GIF", "P"),
+        "one.png": ("PNG", "RGB"),
+        "grey.jpg": ("JPEG", "L"),
+        "deep.png": ("PNG", "RGB"),
+    }
+    for name, (format, mode) in expected.items():
+        image = Image.open(out / name)
+        assert (image.format, image.mode, image.size) == (format, mode, Image.open(root / name).size), name
+    assert Photo.read(out / "deep.png").bit_depth == 16
+    np.testing.assert_allclose(
+        Photo.read(out / "animated.gif").pixels.mean(), 0.75 * pixels.mean() / 255 + 0.25, atol=0.02
+    )
+
+
+def test_a_broken_file_is_one_clear_line_and_the_rest_go_on(tree, light, tmp_path):
+    whole = (tree / "1931" / "b.JPG").read_bytes()
+    (tree / "empty.jpg").touch()
+    (tree / "cut.jpg").write_bytes(whole[: len(whole) // 2])
+    (tree / "text.jpg").write_text("Dear Aunt Emma")
+    entries = restore_folder([tree], tmp_path / "out", light)
+    failed = {entry["photo"]: entry["message"] for entry in entries if entry["status"] == "failed"}
+    assert failed.keys() == {"empty.jpg", "cut.jpg", "text.jpg"} and len(entries) == 7
+    for name, message in failed.items():
+        assert message.startswith(str(tree / name)) and "\n" not in message
+        assert not (tmp_path / "out" / name).exists()
+    assert "empty" in failed["empty.jpg"] and "cut short" in failed["cut.jpg"] and "not a picture" in failed["text.jpg"]
+    assert manifest(tmp_path / "out") == entries
+
+
+def test_a_stage_that_raises_fails_that_photo_alone(tree, tmp_path, lighten):
+    class Picky:
+        name = "fill"
+
+        def __call__(self, restoration):
+            if restoration.photo.format == "TIFF":
+                raise RuntimeError("no memory\nfor this")
+            return restoration
+
+    entries = restore_folder([tree], tmp_path / "out", Pipeline([lighten, Picky()]))
+    assert list(statuses(entries).values()).count("failed") == 1
+    failed = next(entry for entry in entries if entry["status"] == "failed")
+    assert failed["message"] == f"{tree / '1931/deep/c.tif'}: RuntimeError: no memory"
+    assert not (tmp_path / "out/1931/deep").exists()
+
+
+def test_faces_and_numpy_numbers_reach_the_manifest(tree, tmp_path):
+    class Finds:
+        name = "faces"
+
+        def __call__(self, restoration):
+            face = Face((np.float32(1.4), 2, 30, 40), np.zeros((5, 2)), identity=np.float32(0.25), status="refined")
+            restoration.faces = [face]
+            restoration.notes["faces"] = {"refined": np.int64(1)}
+            return restoration
+
+    entry = restore_folder([tree / "a.png"], tmp_path / "out", Pipeline([Finds()]))[0]
+    assert entry["status"] == "done", entry["message"]
+    line = manifest(tmp_path / "out")[0]
+    assert line["faces"] == {"count": 1, "each": [{"box": [1, 2, 30, 40], "identity": 0.25, "status": "refined"}]}
+    assert line["stages"]["faces"]["refined"] == 1
+
+
+def test_the_same_command_again_skips_what_is_done(tree, light, lighten, tmp_path):
+    out = tmp_path / "out"
+    restore_folder([tree], out, light)
+    times = {path: path.stat().st_mtime_ns for path in out.rglob("*.*") if path.name != "manifest.jsonl"}
+    (out / "1931" / "b.JPG").unlink()
+    (tree / "new.png").write_bytes((tree / "a.png").read_bytes())
+    Image.new("RGB", (9, 9)).save(tree / "1931" / "deep" / "c.tif")
+    calls = lighten.calls
+    entries = restore_folder([tree], out, light)
+    done = [entry["photo"] for entry in entries if entry["status"] == "done"]
+    assert done == ["1931/b.JPG", "1931/deep/c.tif", "new.png"] and lighten.calls == calls + 3
+    assert (out / "a.png").stat().st_mtime_ns == times[out / "a.png"]
+    assert Image.open(out / "1931/deep/c.tif").size == (9, 9)
+    assert set(statuses(restore_folder([tree], out, light)).values()) == {"skipped"}
+    assert len(manifest(out)) == 4 + 5 + 5
+
+
+@pytest.mark.parametrize("change", ["stages", "weights", "mask"])
+def test_other_settings_are_another_restoration(tree, light, lighten, mark, tmp_path, change):
+    out, photo = tmp_path / "out", tree / "a.png"
+    restore_folder([photo], out, light)
+    mask = tmp_path / "m.png"
+    Image.new("L", (64, 48)).save(mask)
+    pipeline = {"stages": Pipeline([mark, lighten], light.weights), "weights": Pipeline([lighten], {"tone": "5678"})}
+    options = {"mask": mask} if change == "mask" else {}
+    for expected in ("done", "skipped"):
+        assert restore_folder([photo], out, pipeline.get(change, light), **options)[0]["status"] == expected
+
+
+def test_a_run_that_was_interrupted_goes_on(tree, tmp_path, lighten):
+    class Stopped(type(lighten)):
+        def __call__(self, restoration):
+            if self.calls == 2:
+                raise KeyboardInterrupt
+            return super().__call__(restoration)
+
+    out = tmp_path / "out"
+    with pytest.raises(KeyboardInterrupt):
+        restore_folder([tree], out, Pipeline([Stopped()]), save_stages=True, compare=True)
+    assert len(manifest(out)) == 2 and len(list((out / "compare").rglob("*.png"))) == 2
+    assert not list(out.rglob("*.part"))
+    entries = restore_folder([tree], out, Pipeline([lighten]), save_stages=True, compare=True)
+    assert list(statuses(entries).values()) == ["skipped", "skipped", "done", "done"]
+
+
+def test_interrupted_while_writing_leaves_nothing_of_the_photo(tree, light, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+
+    def stop(self, entry):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(folder_module.Manifest, "add", stop)
+        restore_folder([tree / "a.png"], out, light, compare=True)
+    assert files(out) == []
+    assert restore_folder([tree / "a.png"], out, light, compare=True)[0]["status"] == "done"
+
+
+def test_a_manifest_cut_short_is_still_good(tree, light, tmp_path):
+    out = tmp_path / "out"
+    restore_folder([tree], out, light)
+    text = (out / "manifest.jsonl").read_text("utf-8")
+    (out / "manifest.jsonl").write_text(text[:-40], "utf-8")
+    entries = restore_folder([tree], out, light, overwrite=True)
+    assert list(statuses(entries).values()) == ["skipped", "skipped", "skipped", "done"]
+    lines = (out / "manifest.jsonl").read_text("utf-8").splitlines()
+    assert [json.loads(line)["status"] for line in lines[-4:]] == ["skipped", "skipped", "skipped", "done"]
+
+
+def test_a_file_that_is_not_ours_is_overwritten_only_when_told(tree, light, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "a.png").write_bytes(b"somebody's")
+    for _ in range(2):  # a failure does not make it ours
+        entry = restore_folder([tree / "a.png"], out, light)[0]
+        assert (
+            entry["status"] == "failed" and "--overwrite" in entry["message"] and "--skip-existing" in entry["message"]
+        )
+        assert (out / "a.png").read_bytes() == b"somebody's"
+    assert restore_folder([tree / "a.png"], out, light, skip_existing=True)[0]["status"] == "skipped"
+    assert (out / "a.png").read_bytes() == b"somebody's"
+    assert restore_folder([tree / "a.png"], out, light, overwrite=True)[0]["status"] == "done"
+    assert Image.open(out / "a.png").size == (64, 48)
+
+
+def test_somebodys_strip_is_not_overwritten_either(tree, light, tmp_path):
+    out = tmp_path / "out"
+    (out / "compare").mkdir(parents=True)
+    (out / "compare" / "a.png.png").write_bytes(b"somebody's")
+    assert restore_folder([tree / "a.png"], out, light, compare=True)[0]["status"] == "failed"
+    assert files(out) == ["compare/a.png.png", "manifest.jsonl"]
+
+
+def test_stages_and_strips(tree, mark, lighten, tmp_path, pixels):
+    out, pipeline = tmp_path / "out", Pipeline([mark, lighten])
+    restore_folder([tree / "a.png", tree / "1931"], out, pipeline)
+    (tree / "1931" / "a.jpg").write_bytes((tree / "1931" / "b.JPG").read_bytes())
+    restore_folder([tree / "a.png", tree / "1931"], out, pipeline, save_stages=True, compare=True)
+    for folder in ("a.png", "a.jpg", "b", "deep/c"):  # the extension where two share the stem
+        names = sorted(path.name for path in (out / "stages" / folder).iterdir() if path.is_file())
+        assert names == ["1-scratches.png", "1-scratches_mask.png", "2-tone.png"]
+    mask = np.asarray(Image.open(out / "stages/b/1-scratches_mask.png"))
+    assert mask.shape == (48, 64) and mask[:, 0].min() == 255 and mask[:, -1].max() == 0
+    np.testing.assert_array_equal(np.asarray(Image.open(out / "stages/a.png/1-scratches.png")), pixels)
+    strip = np.asarray(Image.open(out / "compare/a.png.png"))
+    np.testing.assert_array_equal(strip[:, :64], pixels)
+    np.testing.assert_array_equal(strip[:, -64:], np.asarray(Image.open(out / "a.png")))
+    assert set(statuses(restore_folder([tree / "a.png"], out, pipeline)).values()) == {"skipped"}
+
+
+def test_masks_are_paired_by_place_and_stem(tree, tmp_path):
+    given = {}
+
+    class Look:
+        name = "fill"
+
+        def __call__(self, restoration):
+            given[len(given)] = restoration.mask
+            return restoration
+
+    masks = tmp_path / "masks"
+    for number, name in enumerate(["a.png", "1931/b_mask.png", "1931/b.gif", "deep/c.png"]):
+        (masks / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (64, 48), 50 * (number + 1)).save(masks / name)
+    entries = restore_folder([tree], tmp_path / "out", Pipeline([Look()]), mask=masks)
+    levels = [None if mask is None else round(mask.max().item() * 255) for mask in given.values()]
+    assert dict(zip([entry["photo"].split("/")[-1] for entry in entries], levels, strict=True)) == {
+        'Käthe\'s "Hof" [red].jpg': None,
+        "b.JPG": 100,
+        "c.tif": None,
+        "a.png": 50,
+    }
+    given.clear()
+    Image.new("L", (64, 48), 200).save(tree / "a_mask.png")  # beside the photo: a mask and not a photo
+    entries = restore_folder([tree], tmp_path / "out2", Pipeline([Look()]), mask=tree)
+    assert len(entries) == 4 and round(given[3].max().item() * 255) == 200
+
+
+def test_bad_masks(tree, light, tmp_path):
+    mask = tmp_path / "m.png"
+    Image.new("L", (10, 20)).save(mask)
+    entry = restore_folder([tree / "a.png"], tmp_path / "out", light, mask=mask)[0]
+    assert entry["status"] == "failed" and str(tree / "a.png") in entry["message"] and "10x20" in entry["message"]
+    mask.write_text("no picture")
+    entry = restore_folder([tree / "a.png"], tmp_path / "out", light, mask=mask)[0]
+    assert entry["status"] == "failed" and entry["message"].startswith(str(mask))
+    for wrong in (mask, tmp_path / "none", tmp_path / "out"):
+        with pytest.raises(UsageError):
+            restore_folder([tree], tmp_path / "out", light, mask=wrong)
+
+
+def test_wrong_inputs_are_refused_before_anything_is_written(tree, light, tmp_path):
+    wrong = {
+        "no such": ([tree, tree / "gone"], tmp_path / "out"),
+        "inside": ([tree], tree / "1931" / "out"),
+        "inside the": ([tree], tree),
+        "no photos": ([tree / "1931" / "deep" / ".." / ".." / "empty"], tmp_path / "out"),
+        "an input itself": ([tree / "a.png"], tree),
+        "both be written": ([tree / "a.png", tmp_path / "other"], tmp_path / "out"),
+    }
+    (tree / "empty").mkdir()
+    (tmp_path / "other").mkdir()
+    Image.new("RGB", (4, 4)).save(tmp_path / "other" / "a.png")
+    before = files(tmp_path)
+    for reason, (inputs, out) in wrong.items():
+        with pytest.raises(UsageError, match=reason) as caught:
+            restore_folder(inputs, out, light)
+        assert "\n" not in str(caught.value)
+    assert files(tmp_path) == before
+    assert len(restore_folder([tree / "a.png", tree / "a.png"], tmp_path / "out", light)) == 1
+    assert len(restore_folder([tree / "a.png"], tree / "beside", light)) == 1
+
+
+def test_own_folders_of_the_photos_do_not_mix_with_ours(tree, light, tmp_path):
+    (tree / "1931").rename(tree / "compare")
+    with pytest.raises(UsageError, match="'compare'"):
+        restore_folder([tree], tmp_path / "out", light, compare=True)
+    assert len(restore_folder([tree], tmp_path / "out", light)) == 4
+
+
+def test_an_output_that_cannot_be_written_is_told(tree, light, tmp_path):
+    out = tmp_path / "out"
+    (out / "a.png").mkdir(parents=True)
+    entry = restore_folder([tree / "a.png"], out, light, overwrite=True)[0]
+    assert entry["status"] == "failed" and entry["message"].startswith(f"{out / 'a.png'}: cannot be written")
+    assert files(out) == ["manifest.jsonl"]
+
+
+def test_soft_masks(tree, tmp_path):
+    (tree / "1931" / "b.png").write_bytes((tree / "a.png").read_bytes())
+    (tree / "bad.jpg").touch()
+
+    def detect(pixels):
+        return torch.linspace(0, 1, pixels.shape[-1]).expand(1, 1, *pixels.shape[-2:])
+
+    entries = mask_folder([tree], tmp_path / "out", detect)
+    assert files(tmp_path / "out") == sorted(
+        [
+            '1931/Käthe\'s "Hof" [red]_mask.png',
+            "1931/b.JPG_mask.png",
+            "1931/b.png_mask.png",
+            "1931/deep/c_mask.png",
+            "a_mask.png",
+        ]
+    )
+    mask = Image.open(tmp_path / "out" / "a_mask.png")
+    assert mask.mode == "L" and mask.size == (64, 48) and np.asarray(mask)[0, [0, 21, 63]].tolist() == [0, 85, 255]
+    assert statuses(entries)["bad.jpg"] == "failed"
+    assert set(statuses(mask_folder([tree], tmp_path / "out", detect)).values()) == {"failed"}
+    assert statuses(mask_folder([tree], tmp_path / "out", detect, overwrite=True))["a.png"] == "done"
+
+
+def test_ageing_a_folder_is_seeded(tree, tmp_path):
+    (tree / "bad.jpg").touch()
+    for out, seed in (("one", 5), ("two", 5), ("three", 6)):
+        entries = age_folder([tree], tmp_path / out, "structured", seed)
+        assert statuses(entries) == {entry["photo"]: "done" for entry in entries} | {"bad.jpg": "failed"}
+    one, two, three = (np.asarray(Image.open(tmp_path / name / "a.png")) for name in ("one", "two", "three"))
+    assert np.array_equal(one, two) and not np.array_equal(one, three)
+    assert not np.array_equal(one, np.asarray(Image.open(tree / "a.png")))
+    mask = Image.open(tmp_path / "one" / "a_mask.png")
+    assert mask.mode == "L" and mask.size == (64, 48) and np.asarray(mask).max() > 0
+    with pytest.raises(UsageError, match="unknown recipe 'rust'"):
+        age_folder([tree], tmp_path / "four", "rust", 1)
+    (tree / "a_mask.png").write_bytes((tree / "a.png").read_bytes())
+    with pytest.raises(UsageError, match="a_mask"):
+        age_folder([tree], tmp_path / "four", "mixed", 1)

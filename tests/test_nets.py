@@ -1,0 +1,113 @@
+"""Networks: shapes for any size, identity at the start, the block against its dense form."""
+
+import pytest
+import torch
+
+from bringback.nets.blocks import Network
+from bringback.nets.face import FaceGenerator
+from bringback.nets.mapping import Mapping
+from bringback.nets.partial_nonlocal import PartialNonLocal, attend
+from bringback.nets.tone import ToneCurves, apply_curves
+from bringback.nets.unet import ScratchUNet
+from bringback.nets.vae import VAE
+from bringback.stages.translate import translate
+
+SIZES = [(1, 1), (17, 30), (64, 48)]
+
+
+def dense(block: PartialNonLocal, x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """The original's form: softmax over all keys, times validity, renormalised, with the whole N x N matrix."""
+    query, key, value = (layer(x).flatten(2) for layer in (block.query, block.key, block.value))
+    weights = torch.softmax(query.transpose(1, 2) @ key * query.shape[1] ** -0.5, -1)
+    weights = weights * (mask <= 0.5).flatten(1)[:, None].to(x.dtype)
+    weights = weights / weights.sum(-1, keepdim=True)
+    found = (weights @ value.transpose(1, 2)).transpose(1, 2).reshape(x.shape[0], -1, *x.shape[-2:])
+    return x + mask * block.out(found)
+
+
+def test_partial_nonlocal_equals_its_dense_form() -> None:
+    torch.manual_seed(0)
+    block = PartialNonLocal(12, 8)
+    torch.nn.init.normal_(block.out.weight)
+    x, mask = torch.randn(3, 12, 14, 11), (torch.rand(3, 1, 14, 11) > 0.6).float()
+    assert (block(x, mask) - dense(block, x, mask)).abs().max() < 1e-5
+    assert (block(x, mask) - x).abs().max() > 0.1
+
+
+def test_attention_does_not_depend_on_the_chunk() -> None:
+    query, key, value = torch.randn(50, 8), torch.randn(30, 8), torch.randn(30, 5)
+    assert torch.allclose(attend(query, key, value), attend(query, key, value, budget=60), atol=1e-6)
+
+
+def test_damaged_positions_are_no_keys() -> None:
+    torch.manual_seed(0)
+    block = PartialNonLocal(6, 6)
+    torch.nn.init.normal_(block.out.weight)
+    x, mask = torch.randn(1, 6, 8, 8), torch.zeros(1, 1, 8, 8)
+    mask[..., 2:4, 2:4] = 1
+    other = x.clone()
+    other[..., 3, 3] += 5
+    # what one damaged place holds says nothing to another damaged place
+    assert torch.allclose(block(x, mask)[..., 2, 2], block(other, mask)[..., 2, 2], atol=1e-6)
+
+
+def test_nothing_valid_and_pooled_keys() -> None:
+    block = PartialNonLocal(6, 6, max_keys=20)
+    torch.nn.init.normal_(block.out.weight)
+    x = torch.randn(1, 6, 16, 16)
+    assert torch.equal(block(x, torch.ones(1, 1, 16, 16)), x + block.out.bias.view(1, -1, 1, 1))
+    mask = torch.zeros(1, 1, 16, 16)
+    mask[..., :4, :4] = 1
+    result = block(x, mask)
+    assert result.isfinite().all() and not torch.equal(result, x)
+    assert torch.equal(result[..., 5:, 5:], x[..., 5:, 5:])
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_any_size(size: tuple[int, int]) -> None:
+    pixels, mask = torch.rand(2, 3, *size), torch.zeros(2, 1, *size)
+    old, new = VAE(), VAE()
+    assert ScratchUNet().eval()(pixels).shape == mask.shape
+    assert translate(old, Mapping(), new, pixels, mask).shape == pixels.shape
+    assert ToneCurves()(pixels, mask).shape == (2, 3, 17)
+
+
+@pytest.mark.parametrize("network", [VAE(), FaceGenerator()], ids=lambda n: type(n).__name__)
+def test_networks_begin_near_the_identity(network: Network) -> None:
+    pixels = torch.rand(1, 3, 128, 128)
+    assert (network(pixels) - pixels).abs().mean() < 0.02
+
+
+def test_fresh_curves_are_the_identity() -> None:
+    pixels, mask = torch.rand(2, 3, 20, 30), torch.zeros(2, 1, 20, 30)
+    assert torch.allclose(apply_curves(pixels, ToneCurves()(pixels, mask)), pixels, atol=1e-5)
+
+
+def test_curves_do_not_look_under_the_mask() -> None:
+    torch.manual_seed(0)
+    net = ToneCurves()
+    torch.nn.init.normal_(net.decide[-1].weight, std=0.1)
+    pixels, mask = torch.rand(1, 3, 96, 96), torch.zeros(1, 1, 96, 96)
+    mask[..., 30:60, 30:60] = 1
+    spoiled = torch.where(mask > 0, torch.ones_like(pixels), pixels)
+    assert torch.allclose(net(pixels, mask), net(spoiled, mask), atol=1e-5)
+
+
+def test_curves_rise() -> None:
+    torch.manual_seed(0)
+    net = ToneCurves()
+    torch.nn.init.normal_(net.decide[-1].weight)
+    assert (net(torch.rand(2, 3, 32, 32), torch.zeros(2, 1, 32, 32)).diff(dim=-1) > 0).all()
+
+
+def test_translation_of_a_tile_equals_the_whole_away_from_borders() -> None:
+    torch.manual_seed(0)
+    old, mapping, new = VAE(), Mapping(blocks=(1, 1, 1)), VAE()
+    torch.nn.init.normal_(mapping.head.weight, std=0.01)
+    pixels = torch.rand(1, 3, 256, 512)
+    mask = torch.zeros(1, 1, 256, 512)
+    with torch.no_grad():
+        whole = translate(old, mapping, new, pixels, mask)
+        part = translate(old, mapping, new, pixels[..., :384], mask[..., :384])
+    assert (whole - pixels).abs().mean() > 1e-3
+    assert (whole[..., :128] - part[..., :128]).abs().max() < 1e-4

@@ -1,0 +1,333 @@
+"""Photos keep everything their files knew, and bad files say what is wrong with them in one line."""
+
+import io
+import struct
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image, ImageCms, ImageOps, PngImagePlugin
+
+from bringback import codecs, tiff
+from bringback.photo import Photo, PhotoError, is_grey, write_beside
+
+SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+TAKEN = "1931:05:02 10:11:12"
+
+
+def exif(orientation=1):
+    tags = Image.Exif()
+    tags[306], tags[274] = TAKEN, orientation
+    tags.get_ifd(0x8769)[0x9003] = "1930:01:01 00:00:00"
+    return tags.tobytes()
+
+
+def through(path, out):
+    """Read and write again; the photo and what Pillow makes of the new file."""
+    photo = Photo.read(path)
+    photo.write(out)
+    image = Image.open(out)
+    image.load()
+    return photo, image
+
+
+LOSSLESS = [
+    ("a.png", "RGB", {}),
+    ("a.png", "RGBA", {}),
+    ("a.png", "L", {}),
+    ("a.png", "LA", {}),
+    ("a.tif", "RGB", {}),
+    ("a.tif", "RGBA", {}),
+    ("a.tiff", "L", {"compression": "tiff_lzw"}),
+    ("a.tiff", "RGB", {"compression": "tiff_adobe_deflate"}),
+    ("a.bmp", "RGB", {}),
+    ("a.bmp", "L", {}),
+    ("a.webp", "RGB", {"lossless": True}),
+    ("a.webp", "RGBA", {"lossless": True, "exact": True}),
+    ("a.jp2", "RGB", {}),
+    ("a.j2k", "L", {}),
+]
+
+
+@pytest.mark.parametrize(("name", "mode", "options"), LOSSLESS)
+def test_lossless_files_come_back_pixel_for_pixel(tmp_path, pixels, name, mode, options):
+    original = Image.fromarray(pixels).convert("RGB").convert(mode)
+    if mode in ("RGBA", "LA"):
+        original.putalpha(Image.fromarray(pixels[..., 1]))
+    original.save(tmp_path / name, **options)
+    photo, image = through(tmp_path / name, tmp_path / "out" / name)
+    assert photo.pixels.dtype == np.float32 and photo.pixels.shape == (48, 64, 3)
+    assert photo.grey == (mode in ("L", "LA")) and (photo.alpha is not None) == (mode in ("RGBA", "LA"))
+    assert image.format == Image.open(tmp_path / name).format
+    assert image.mode == mode
+    np.testing.assert_array_equal(np.asarray(image), np.asarray(original))
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.tif", "a.webp"])
+def test_exif_profile_and_resolution_are_kept(tmp_path, pixels, name):
+    Image.fromarray(pixels).save(tmp_path / name, exif=exif(), icc_profile=SRGB, dpi=(300, 600))
+    _, image = through(tmp_path / name, tmp_path / "out.any")
+    assert image.getexif()[306] == TAKEN
+    assert image.getexif().get_ifd(0x8769)[0x9003] == "1930:01:01 00:00:00"
+    assert image.info["icc_profile"] == SRGB
+    if name != "a.webp":  # which has no place for it
+        assert image.info["dpi"] == pytest.approx((300, 600), abs=0.1)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.tif"])
+def test_orientation_is_applied_once(tmp_path, pixels, name, orientation):
+    Image.fromarray(pixels).save(tmp_path / name, exif=exif(orientation), quality=95, subsampling=0)
+    upright = ImageOps.exif_transpose(Image.open(tmp_path / name))
+    _, image = through(tmp_path / name, tmp_path / "out.any")
+    assert image.getexif().get(274, 1) == 1
+    assert image.size == upright.size
+    assert np.abs(np.asarray(image, float) - np.asarray(upright, float)).max() <= (8 if name == "a.jpg" else 0)
+
+
+@pytest.mark.parametrize("orientation", [3, 6])
+@pytest.mark.parametrize("name", ["a.png", "a.tif"])
+def test_orientation_of_16_bit_files(tmp_path, pixels, name, orientation):
+    deep = pixels[..., 0].astype(np.uint16) * 251
+    Image.fromarray(deep).save(tmp_path / name, exif=exif(orientation))
+    photo, _ = through(tmp_path / name, tmp_path / "out.any")
+    turned = np.rot90(deep, 2 if orientation == 3 else -1)
+    np.testing.assert_array_equal(photo.array(), turned)
+    np.testing.assert_array_equal(Photo.read(tmp_path / "out.any").array(), turned)
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.tif"])
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_16_bit_files_keep_every_level_and_their_metadata(tmp_path, name, channels):
+    values = np.arange(65536, dtype=np.uint16).reshape(256, 256)
+    deep = values if channels == 1 else np.dstack([values, values[::-1], values.T, values[:, ::-1]][:channels])
+    (tmp_path / name).write_bytes(cv2.imencode(name[1:], deep)[1].tobytes())
+    photo = Photo.read(tmp_path / name)
+    assert photo.bit_depth == 16 and photo.grey == (channels == 1)
+    tagged = Photo(**(vars(photo) | {"exif": exif(), "icc": SRGB, "dpi": (300.0, 600.0)}))
+    tagged.write(tmp_path / "tagged")
+    _, image = through(tmp_path / "tagged", tmp_path / "out")
+    np.testing.assert_array_equal(cv2.imread(tmp_path / "out", cv2.IMREAD_UNCHANGED), deep)
+    assert image.format == {"a.png": "PNG", "a.tif": "TIFF"}[name]
+    assert image.getexif()[306] == TAKEN
+    assert image.info["icc_profile"] == SRGB
+    assert image.info["dpi"] == pytest.approx((300, 600), abs=0.1)
+
+
+def test_16_bit_grey_with_alpha(tmp_path):
+    two = np.arange(2 * 40 * 30, dtype=np.uint16).reshape(40, 30, 2) * 20
+    (tmp_path / "a.png").write_bytes(codecs.encode(two, codecs.Container()))
+    photo = Photo.read(tmp_path / "a.png")
+    assert photo.grey and photo.bit_depth == 16
+    np.testing.assert_array_equal(photo.array(), two)
+
+
+def test_a_white_is_zero_16_bit_tiff_is_not_inverted(tmp_path, pixels):
+    deep = pixels[..., 0].astype(np.uint16) * 257
+    Photo.from_array(65535 - deep).write(tmp_path / "a.png")
+    tiff = Photo(**(vars(Photo.read(tmp_path / "a.png")) | {"format": "TIFF", "extra": {"compress": False}})).encode()
+    entry = tiff.index(struct.pack("<HHI", 262, 3, 1))
+    (tmp_path / "a.tif").write_bytes(tiff[: entry + 8] + b"\0\0" + tiff[entry + 10 :])
+    np.testing.assert_array_equal(Photo.read(tmp_path / "a.tif").array(), deep)
+
+
+def test_letters_outside_ascii_in_a_tiff(tmp_path, pixels):
+    described = Image.Exif()
+    described[270] = "Käthe ß".encode()
+    Image.fromarray(pixels).save(tmp_path / "a.tif", exif=described)
+    before = (tmp_path / "a.tif").read_bytes()
+    through(tmp_path / "a.tif", tmp_path / "out.tif")
+    assert "Käthe ß".encode() in before
+    assert "Käthe ß".encode() in (tmp_path / "out.tif").read_bytes()
+
+
+def test_captions_and_texts_are_kept(tmp_path, pixels):
+    image = Image.fromarray(pixels)
+    iptc = b"Photoshop 3.0\x008BIM\x04\x04\0\0\0\0\0\x08\x1c\x02\x78\0\x03Oma"
+    xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><r tiff:Orientation="1">Onkel</r></x:xmpmeta>'
+    segment = b"\xff\xed" + struct.pack(">H", len(iptc) + 2) + iptc
+    image.save(tmp_path / "a.jpg", extra=segment, xmp=xmp, comment=b"Hof")
+    _, jpeg = through(tmp_path / "a.jpg", tmp_path / "out.jpg")
+    assert ("APP13", iptc) in jpeg.applist and jpeg.info["xmp"] == xmp and jpeg.info["comment"] == b"Hof"
+    texts = PngImagePlugin.PngInfo()
+    texts.add_text("Title", "Großmutter")
+    image.save(tmp_path / "a.png", pnginfo=texts)
+    _, png = through(tmp_path / "a.png", tmp_path / "out.png")
+    assert png.text["Title"] == "Großmutter"
+
+
+def test_a_stale_thumbnail_is_dropped(tmp_path, pixels):
+    def block(orientation, thumbnail_at):
+        first = struct.pack("<HHHIHHI", 1, 274, 3, 1, orientation, 0, thumbnail_at)
+        second = struct.pack("<HHHIII", 1, 0x0103, 4, 1, 6, 0)
+        return b"Exif\0\0II*\0" + struct.pack("<I", 8) + first + second
+
+    Image.fromarray(pixels).save(tmp_path / "a.jpg", exif=block(6, 26))
+    photo, image = through(tmp_path / "a.jpg", tmp_path / "out.jpg")
+    assert photo.pixels.shape == (64, 48, 3)
+    assert image.info["exif"] == block(1, 0)
+
+
+@pytest.mark.parametrize(
+    "block", [b"", b"XX*\0\x08", b"II*\0\xff\xff\xff\xff", b"II*\0\x08\0\0\0\xff\xff\x12\x01", b"MM\0*" + b"\7" * 99]
+)
+def test_a_broken_exif_block_does_not_spoil_the_photo(tmp_path, pixels, block):
+    Image.fromarray(pixels).save(tmp_path / "a.jpg", exif=b"Exif\0\0" + block)
+    photo, image = through(tmp_path / "a.jpg", tmp_path / "out.jpg")
+    assert image.size == (64, 48)
+    assert tiff.encode(photo.array(), photo.exif, None, None)
+
+
+def test_a_fine_jpeg_keeps_its_tables_and_a_coarse_one_gets_better_ones(tmp_path, pixels):
+    for quality, subsampling in ((98, 0), (40, 2)):
+        Image.fromarray(pixels).save(tmp_path / "a.jpg", quality=quality, subsampling=subsampling)
+        _, image = through(tmp_path / "a.jpg", tmp_path / "out.jpg")
+        Image.fromarray(pixels).save(tmp_path / "expected.jpg", quality=max(95, quality), subsampling=subsampling)
+        assert image.quantization == Image.open(tmp_path / "expected.jpg").quantization
+        assert image.layer == Image.open(tmp_path / "expected.jpg").layer
+
+
+def test_cmyk_becomes_rgb_without_its_profile(tmp_path, pixels):
+    original = Image.fromarray(pixels).convert("CMYK")
+    for name in ("a.jpg", "a.tif"):
+        best = {"quality": 100} if name == "a.jpg" else {}
+        original.save(tmp_path / name, icc_profile=b"not a profile that could be used", **best)
+        photo, image = through(tmp_path / name, tmp_path / name.replace("a", "out"))
+        assert image.mode == "RGB" and "icc_profile" not in image.info
+        assert np.abs(photo.pixels * 255 - pixels).mean() < 4
+
+
+def test_palette_and_animated_gifs(tmp_path, pixels):
+    first = Image.fromarray(pixels).quantize(16)
+    first.save(tmp_path / "a.gif", save_all=True, append_images=[Image.new("P", first.size)])
+    photo, image = through(tmp_path / "a.gif", tmp_path / "out.gif")
+    assert image.format == "GIF" and not image.is_animated
+    np.testing.assert_array_equal(np.asarray(image.convert("RGB")), np.asarray(first.convert("RGB")))
+    first.save(tmp_path / "a.png")
+    photo, image = through(tmp_path / "a.png", tmp_path / "out.png")
+    assert photo.alpha is None
+    np.testing.assert_array_equal(np.asarray(image.convert("RGB")), np.asarray(first.convert("RGB")))
+
+
+@pytest.mark.parametrize("name", ["a.gif", "a.png"])
+def test_a_transparent_palette_colour_is_alpha(tmp_path, pixels, name):
+    palette = Image.fromarray(pixels).quantize(16)
+    palette.save(tmp_path / name, transparency=palette.getpixel((0, 0)))
+    expected = np.asarray(Image.open(tmp_path / name).convert("RGBA"))[..., 3]
+    photo, image = through(tmp_path / name, tmp_path / "out")
+    assert 0 < expected.mean() < 255
+    np.testing.assert_array_equal(photo.alpha * 255, expected)
+    np.testing.assert_array_equal(np.asarray(image.convert("RGBA"))[..., 3], expected)
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.tif", "a.webp", "a.bmp", "a.gif", "a.jp2"])
+def test_one_pixel(tmp_path, name):
+    Image.new("RGB", (1, 1), (200, 100, 50)).save(tmp_path / name)
+    photo, image = through(tmp_path / name, tmp_path / "out")
+    assert image.size == (1, 1) and photo.pixels.shape == (1, 1, 3)
+    assert np.abs(np.asarray(image.convert("RGB"), int) - (200, 100, 50)).max() <= 12
+
+
+def test_a_grey_file_stays_one_channel_whatever_is_done_to_it(tmp_path, pixels):
+    Image.fromarray(pixels[..., 1]).save(tmp_path / "a.jpg")
+    photo = Photo.read(tmp_path / "a.jpg")
+    photo.with_pixels(np.full_like(photo.pixels, (1, 0, 0))).write(tmp_path / "out.jpg")
+    image = Image.open(tmp_path / "out.jpg")
+    assert image.mode == "L" and np.asarray(image)[0, 0] == pytest.approx(0.299 * 255, abs=1)
+
+
+def test_the_content_decides_the_format_not_the_name(tmp_path, pixels):
+    Image.fromarray(pixels).save(tmp_path / "a.jpg", "PNG")
+    assert through(tmp_path / "a.jpg", tmp_path / "out.jpg")[1].format == "PNG"
+
+
+def test_what_is_grey(pixels):
+    colour = pixels / np.float32(255)
+    grey = np.repeat(colour @ np.array([[0.299], [0.587], [0.114]], np.float32), 3, axis=2)
+    noise = np.random.default_rng(1).normal(0, 0.03, grey.shape).astype(np.float32)
+    corner = np.tile(grey, (4, 4, 1))
+    corner[:20, :20] = (0.8, 0.1, 0.1)
+    jpeg = io.BytesIO()
+    Image.fromarray((grey * 255).astype(np.uint8)).save(jpeg, "JPEG", quality=30)
+    stored = np.asarray(Image.open(jpeg), np.float32) / 255
+    assert is_grey(grey) and is_grey(np.tile(grey + noise, (8, 8, 1))) and is_grey(stored) and is_grey(grey[:1, :1])
+    assert not is_grey(colour) and not is_grey(grey * np.array([1, 0.93, 0.8], np.float32)) and not is_grey(corner)
+
+
+def test_arrays_and_images(pixels):
+    assert Photo.from_array(pixels.astype(np.uint16) * 257).bit_depth == 16
+    assert Photo.from_array(pixels[..., 0]).grey
+    for mode in ("1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr"):
+        image = Image.fromarray(pixels).convert(mode)
+        back = Photo.from_image(image).to_image()
+        assert back.size == image.size
+        assert back.mode == {"1": "L", "P": "RGB", "CMYK": "RGB", "YCbCr": "RGB"}.get(mode, mode)
+    with pytest.raises(PhotoError, match="shape"):
+        Photo.from_array(np.zeros((3, 4, 5)))
+    with pytest.raises(PhotoError, match="int64"):
+        Photo.from_array(np.zeros((3, 4), np.int64))
+
+
+def truncated(pixels, format):
+    file = io.BytesIO()
+    Image.fromarray(np.tile(pixels, (4, 4, 1))).save(file, format)
+    return file.getvalue()[: len(file.getvalue()) // 2]
+
+
+BAD = {
+    "empty": (lambda pixels: b"", "empty"),
+    "cut jpeg": (lambda pixels: truncated(pixels, "JPEG"), "cut short"),
+    "cut png": (lambda pixels: truncated(pixels, "PNG"), "cut short"),
+    "cut tiff": (lambda pixels: truncated(pixels, "TIFF"), "cut short|not a picture"),
+    "cut 16-bit png": (lambda pixels: Photo.from_array(pixels.astype(np.uint16)).encode()[:900], "cut short"),
+    "text": (lambda pixels: b"Dear Aunt Emma,\nhere is the photo.\n", "not a picture"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_bad_files_are_named_in_one_line(tmp_path, pixels, kind):
+    content, reason = BAD[kind]
+    (tmp_path / "bad.jpg").write_bytes(content(pixels))
+    with pytest.raises(PhotoError, match=reason) as caught:
+        Photo.read(tmp_path / "bad.jpg")
+    assert "bad.jpg" in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_missing_files_folders_and_float_tiffs(tmp_path):
+    with pytest.raises(PhotoError, match=r"gone\.jpg.*No such file"):
+        Photo.read(tmp_path / "gone.jpg")
+    with pytest.raises(PhotoError, match="cannot be read"):
+        Photo.read(tmp_path)
+    Image.fromarray(np.zeros((4, 4), np.float32)).save(tmp_path / "f.tif")
+    with pytest.raises(PhotoError, match=r"f\.tif.*'F'.*8 or 16 bits"):
+        Photo.read(tmp_path / "f.tif")
+
+
+def test_decompression_bombs_are_refused_and_large_scans_are_not(tmp_path, pixels, monkeypatch, recwarn):
+    Image.fromarray(pixels).save(tmp_path / "large.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 48 * 64 - 1)
+    Photo.read(tmp_path / "large.png")
+    assert not recwarn.list
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    with pytest.raises(PhotoError, match=r"large\.png: too large"):
+        Photo.read(tmp_path / "large.png")
+
+
+def test_a_write_that_breaks_off_leaves_the_old_file(tmp_path, monkeypatch):
+    target = tmp_path / "a.jpg"
+    target.write_bytes(b"old")
+
+    def broken(self, data):
+        self.touch()
+        raise OSError("disk full")
+
+    monkeypatch.setattr("pathlib.Path.write_bytes", broken)
+    with pytest.raises(OSError, match="disk full"):
+        write_beside(target, b"new")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.jpg"] and target.read_bytes() == b"old"
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path, pixels):
+    (tmp_path / "file").touch()
+    with pytest.raises(PhotoError, match=r"a\.png: cannot be written"):
+        Photo.from_array(pixels).write(tmp_path / "file" / "a.png")
