@@ -52,10 +52,9 @@ def decode(data: bytes) -> tuple[np.ndarray, Container]:
             orientation = image.tag_v2.get(tiff.ORIENTATION, 1) if image.format == "TIFF" else None  # type: ignore[attr-defined]
             image.load()
             array, container = from_image(image)
-            if _is_deep(data, image):
+            deep = _is_deep(data, image)
+            if deep:
                 array = _decode_deep(data, image)
-            elif orientation is not None:
-                orientation = 1  # Pillow turns a TIFF itself
             if orientation is None:
                 orientation = _exif_orientation(image)
             container = replace(container, exif=_exif(data, image), extra=_extra(data, image))
@@ -69,7 +68,8 @@ def decode(data: bytes) -> tuple[np.ndarray, Container]:
         raise CodecError(f"broken or cut short: {str(error).splitlines()[0] if str(error) else error!r}") from None
     if orientation in (5, 6, 7, 8) and container.dpi:
         container = replace(container, dpi=container.dpi[::-1])
-    return _upright(array, orientation), container
+    turned = container.format == "TIFF" and not deep  # by Pillow
+    return array if turned else _upright(array, orientation), container
 
 
 def from_image(image: Image.Image) -> tuple[np.ndarray, Container]:

@@ -274,8 +274,9 @@ def test_masks_are_paired_by_place_and_stem(tree, tmp_path):
     }
     given.clear()
     Image.new("L", (64, 48), 200).save(tree / "a_mask.png")  # beside the photo: a mask and not a photo
+    (tree / "1931" / "b.png").write_bytes((tree / "a.png").read_bytes())  # two photos of one stem, neither a mask
     entries = restore_folder([tree], tmp_path / "out2", Pipeline([Look()]), mask=tree)
-    assert len(entries) == 4 and round(given[3].max().item() * 255) == 200
+    assert len(entries) == 5 and round(given.pop(4).max().item() * 255) == 200 and set(given.values()) == {None}
 
 
 def test_bad_masks(tree, light, tmp_path):
@@ -357,6 +358,9 @@ def test_ageing_a_folder_is_seeded(tree, tmp_path):
     for out, seed in (("one", 5), ("two", 5), ("three", 6)):
         entries = age_folder([tree], tmp_path / out, "structured", seed)
         assert statuses(entries) == {entry["photo"]: "done" for entry in entries} | {"bad.jpg": "failed"}
+    assert not np.array_equal(
+        *(np.asarray(Image.open(tmp_path / "one" / name)) for name in ("a.png", "1931/deep/c.tif"))
+    )
     one, two, three = (np.asarray(Image.open(tmp_path / name / "a.png")) for name in ("one", "two", "three"))
     assert np.array_equal(one, two) and not np.array_equal(one, three)
     assert not np.array_equal(one, np.asarray(Image.open(tree / "a.png")))

@@ -77,11 +77,12 @@ def test_exif_profile_and_resolution_are_kept(tmp_path, pixels, name):
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.tif"])
 def test_orientation_is_applied_once(tmp_path, pixels, name, orientation):
-    Image.fromarray(pixels).save(tmp_path / name, exif=exif(orientation), quality=95, subsampling=0)
+    Image.fromarray(pixels).save(tmp_path / name, exif=exif(orientation), dpi=(300, 600), quality=95, subsampling=0)
     upright = ImageOps.exif_transpose(Image.open(tmp_path / name))
     _, image = through(tmp_path / name, tmp_path / "out.any")
     assert image.getexif().get(274, 1) == 1
     assert image.size == upright.size
+    assert image.info["dpi"] == pytest.approx((600, 300) if orientation >= 5 else (300, 600), abs=0.1)
     assert np.abs(np.asarray(image, float) - np.asarray(upright, float)).max() <= (8 if name == "a.jpg" else 0)
 
 
@@ -251,6 +252,9 @@ def test_what_is_grey(pixels):
     Image.fromarray((grey * 255).astype(np.uint8)).save(jpeg, "JPEG", quality=30)
     stored = np.asarray(Image.open(jpeg), np.float32) / 255
     assert is_grey(grey) and is_grey(np.tile(grey + noise, (8, 8, 1))) and is_grey(stored) and is_grey(grey[:1, :1])
+    checks = grey.copy()
+    checks[::2, ::2], checks[1::2, 1::2] = (0.9, 0.4, 0.4), (0.1, 0.6, 0.6)
+    assert not is_grey(grey * np.array([1, 0.98, 0.93], np.float32)) and not is_grey(checks)
     assert not is_grey(colour) and not is_grey(grey * np.array([1, 0.93, 0.8], np.float32)) and not is_grey(corner)
 
 
@@ -317,13 +321,14 @@ def test_a_write_that_breaks_off_leaves_the_old_file(tmp_path, monkeypatch):
     target = tmp_path / "a.jpg"
     target.write_bytes(b"old")
 
-    def broken(self, data):
-        self.touch()
+    def broken(path, _):
+        path.touch()
         raise OSError("disk full")
 
-    monkeypatch.setattr("pathlib.Path.write_bytes", broken)
-    with pytest.raises(OSError, match="disk full"):
-        write_beside(target, b"new")
+    for place in ("pathlib.Path.write_bytes", "os.replace"):
+        with monkeypatch.context() as patched, pytest.raises(OSError, match="disk full"):
+            patched.setattr(place, broken)
+            write_beside(target, b"new")
     assert [path.name for path in tmp_path.iterdir()] == ["a.jpg"] and target.read_bytes() == b"old"
 
 

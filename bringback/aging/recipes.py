@@ -12,7 +12,7 @@ from bringback.aging import unstructured as wear
 from bringback.aging.draws import Draws
 
 # pinned by the mean PSNR of the aged validation photos: unstructured 26.6, structured 19.1, mixed 16.3 dB
-SEVERITY = {"unstructured": 0.66, "structured": 2.3, "mixed": 1.85}
+SEVERITY = {"unstructured": 0.78, "structured": 2.45, "mixed": 1.35}
 
 Overlays = damage.OverlayBank | None
 
@@ -124,6 +124,19 @@ def faces(pixels: Tensor, draws: Draws, overlays: Overlays) -> Aged:
     return _aged(aged.clamp(0, 1), truth, None, grey.flatten())
 
 
+def faded(pixels: Tensor, draws: Draws, overlays: Overlays) -> Aged:
+    """What the tone curves learn from: fading and casts of any strength, often none, under some grain."""
+    grey = draws.chance(0.5)
+    truth = torch.where(grey, wear.luminance(pixels).expand_as(pixels), pixels)
+    strength = draws.uniform(0.1, 1.0) * SEVERITY["mixed"]
+    dull = tone.fade(tone.uneven_light(truth, draws, 0.5), draws, strength)
+    dull = torch.where(grey, wear.luminance(dull).expand_as(dull), dull)
+    dull = torch.where(draws.chance(0.3) & ~grey, tone.yellowing(dull, draws), dull)
+    aged = torch.where(draws.chance(0.3), truth, dull)
+    aged = torch.where(draws.chance(0.5), wear.grain(aged, draws, 0.7), aged)
+    return _aged(aged.clamp(0, 1), truth, None, grey.flatten())
+
+
 def training(pixels: Tensor, draws: Draws, overlays: Overlays) -> Aged:
     """What the networks learn from: the other recipes in shares, a photo at a time."""
     shares = ((unstructured, 0.35), (structured, 0.15), (mixed, 0.4), (holes, 0.05), (clean, 0.05))
@@ -149,6 +162,7 @@ RECIPES: dict[str, Recipe] = {
     "holes": holes,
     "clean": clean,
     "faces": faces,
+    "faded": faded,
     "training": training,
 }
 

@@ -15,7 +15,7 @@ def smooth_field(draws: Draws, cells: int, height: int, width: int) -> Tensor:
     return F.interpolate(knots, (height, width), mode="bicubic", align_corners=True)
 
 
-def fade(pixels: Tensor, draws: Draws, strength: float = 1.0) -> Tensor:
+def fade(pixels: Tensor, draws: Draws, strength: Tensor | float = 1.0) -> Tensor:
     """Lifted blacks, dulled whites and a bent middle, a little different on each channel (a cast)."""
     shared = draws.uniform(0.3, 1.0) * strength
     black = shared * (draws.uniform(0.0, 0.28) + draws.uniform(-0.05, 0.05, 3)).clamp_min(0)

@@ -96,13 +96,14 @@ _OPERATIONS = (blur, noise, low_resolution, compression)
 
 
 def any_order(pixels: Tensor, draws: Draws, strength: float = 1.0, probability: float = 0.7) -> Tensor:
-    """The four operations in an order of its own for each sample, each taking part with `probability`."""
+    """The four operations in an order of its own for each sample; the first always, the others with `probability`."""
     pixels = pixels.clone()
     orders = draws.permutations(len(_OPERATIONS))
     taken = (draws.uniform(size=len(_OPERATIONS)) < probability)[:, :, 0, 0].tolist()
     for turn in range(len(_OPERATIONS)):
         for which, operation in enumerate(_OPERATIONS):
-            chosen = [i for i, order in enumerate(orders) if order[turn] == which and taken[i][which]]
+            due = [i for i, order in enumerate(orders) if order[turn] == which]
+            chosen = [i for i in due if turn == 0 or taken[i][which]]
             if chosen:
                 pixels[chosen] = operation(pixels[chosen], draws[chosen], strength)
     return pixels

@@ -1,4 +1,4 @@
-"""Tone curves: undo fading and casts by one smooth curve a channel, read off a thumbnail."""
+"""Tone curves: undo fading and casts by one smooth curve a channel, read off a thumbnail and histograms."""
 
 import torch
 import torch.nn.functional as F
@@ -6,33 +6,37 @@ from torch import Tensor, nn
 
 from bringback.nets.blocks import Network
 
+_BINS = 256
+_SHARES = (0.002, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 0.998)
+
 
 class ToneCurves(Network, license="apache-2.0", tags=["photo-restoration", "tone-mapping"]):
-    """Photos (B, 3, H, W) in [0, 1] and damage masks (B, 1, H, W) -> curves (B, 3, knots), values at even steps over [0, 1].
+    """Photos (B, 3, H, W) in [0, 1] and damage masks (B, 1, H, W) -> curves (B, 3, 33), values at even steps over [0, 1].
 
-    The thumbnail is an average over undamaged pixels only; beside it the network sees each channel's histogram, since
-    fading is above all a matter of where the blacks and whites have gone. Curves rise everywhere.
-    Args: side: of the thumbnail; width: of the convolutions; knots: of each curve; bins: of the histograms.
+    A curve first stretches the range that the channel really uses, then bends it. What that range is, is computed;
+    how far to stretch it and how to bend it is learned, from where the quantiles lie and from what the photo shows.
+    Damaged pixels are not looked at. Curves never fall. A fresh network gives the identity.
+    Args: side: of the thumbnail; width: of the first convolution; hidden: of the decision; knots: of the bend.
     """
 
-    def __init__(self, side: int = 48, width: int = 32, knots: int = 17, bins: int = 32) -> None:
+    samples = 33
+
+    def __init__(self, side: int = 48, width: int = 24, hidden: int = 192, knots: int = 9) -> None:
         super().__init__()
-        self.side, self.knots, self.bins = side, knots, bins
+        self.side, self.knots = side, knots
         layers: list[nn.Module] = []
         channels = 4
-        for out in (width, width * 2, width * 2, width * 4):
+        for out in (width, width * 2, width * 4):
             layers += [nn.Conv2d(channels, out, 3, stride=2, padding=1), nn.SiLU()]
             channels = out
         self.look = nn.Sequential(*layers)
+        seen = channels + 3 * len(_SHARES) + 3 * 32
         self.decide = nn.Sequential(
-            nn.Linear(channels + 3 * bins, 192), nn.SiLU(), nn.Linear(192, 192), nn.SiLU(), nn.Linear(192, 3 * (knots + 1))
+            nn.Linear(seen, hidden), nn.SiLU(), nn.Linear(hidden, hidden), nn.SiLU(), nn.Linear(hidden, 3 * (knots + 1))
         )
         last = self.decide[-1]
-        nn.init.zeros_(last.weight)  # type: ignore[arg-type]
-        # softplus(bias) = 1 / (knots - 1): the identity curve
-        with torch.no_grad():
-            last.bias.view(3, -1)[:, 0] = 0  # type: ignore[operator, union-attr]
-            last.bias.view(3, -1)[:, 1:] = torch.tensor(1 / (knots - 1)).expm1().log()  # type: ignore[operator, union-attr]
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
 
     def thumbnail(self, pixels: Tensor, mask: Tensor) -> Tensor:
         """(B, 4, side, side): the mean colour of the undamaged pixels of each cell, and the share of them."""
@@ -41,19 +45,31 @@ class ToneCurves(Network, license="apache-2.0", tags=["photo-restoration", "tone
         colour = F.adaptive_avg_pool2d(pixels * good, self.side) / share.clamp_min(1e-3)
         return torch.cat([colour * 2 - 1, share], 1)
 
-    def histogram(self, pixels: Tensor, mask: Tensor) -> Tensor:
-        """(B, 3, bins): shares of the undamaged pixels, on a scale where one even bin is 1."""
-        weight = (1 - mask).expand_as(pixels).flatten(2)
-        index = (pixels.clamp(0, 1).flatten(2) * self.bins).long().clamp_max(self.bins - 1)
-        counts = torch.zeros(*pixels.shape[:2], self.bins, device=pixels.device, dtype=weight.dtype)
-        counts.scatter_add_(2, index, weight.contiguous())
-        return counts / weight.sum(2, keepdim=True).clamp_min(1e-3) * self.bins
-
     def forward(self, pixels: Tensor, mask: Tensor) -> Tensor:
+        cumulated = _cumulated(pixels, mask)
+        shares = torch.tensor(_SHARES, device=pixels.device)
+        quantiles = (cumulated[:, :, None] < shares[:, None]).sum(-1) / _BINS
         seen = self.look(self.thumbnail(pixels, mask)).mean((-1, -2))
-        shares = self.histogram(pixels, mask).clamp_max(8).sqrt()
-        raw = self.decide(torch.cat([seen, shares.flatten(1)], 1)).view(-1, 3, self.knots + 1).float()
-        return raw[..., :1] + F.pad(F.softplus(raw[..., 2:]).cumsum(-1), (1, 0))
+        facts = torch.cat([seen, quantiles.flatten(1) * 2 - 1, cumulated[..., 7::8].flatten(1) - 0.5], 1)
+        raw = self.decide(facts).view(-1, 3, self.knots + 1).float()
+        # 0 = leave the range alone (a fresh network), 1 = use all of it; a little beyond either is allowed
+        stretch = 1.2 * torch.tanh(raw[..., :2])
+        black = quantiles[..., :1] * stretch[..., :1]
+        white = 1 - (1 - quantiles[..., -1:]) * stretch[..., 1:]
+        places = torch.linspace(0, 1, self.samples, device=pixels.device)
+        used = ((places - black) / (white - black).clamp_min(0.05)).clamp(0, 1)
+        steps = torch.exp(raw[..., 2:])
+        bend = F.pad((steps / steps.sum(-1, keepdim=True)).cumsum(-1), (1, 0))
+        return apply_curves(used[..., None], bend)[..., 0]
+
+
+def _cumulated(pixels: Tensor, mask: Tensor) -> Tensor:
+    """(B, 3, 256): the share of undamaged pixels up to each level."""
+    weight = (1 - mask).expand_as(pixels).flatten(2).contiguous()
+    index = (pixels.clamp(0, 1).flatten(2) * (_BINS - 1)).round().long()
+    counts = torch.zeros(*pixels.shape[:2], _BINS, device=pixels.device, dtype=weight.dtype)
+    counts.scatter_add_(2, index, weight)
+    return counts.cumsum(2) / weight.sum(2, keepdim=True).clamp_min(1e-3)
 
 
 def apply_curves(pixels: Tensor, curves: Tensor) -> Tensor:

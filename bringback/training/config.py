@@ -31,7 +31,8 @@ class Source:
 class TrainConfig:
     """One training run. Field names follow diffusers and accelerate.
 
-    Paths of pictures and overlays are relative to `data_dir`; `weights` is a folder of checkpoints laid over the shipped
+    Paths of pictures and overlays are relative to `data_dir`; `whole_pictures` shrinks them
+    to the resolution instead of cutting crops; `weights` is a folder of checkpoints laid over the shipped
     ones (the frozen networks come from there), `init_from` one to go on from, `backbone` a file for perceptual losses.
     """
 
@@ -44,6 +45,7 @@ class TrainConfig:
     validation_overlays: str = ""
     recipe: str = "training"
     resolution: int = 256
+    whole_pictures: bool = False
     network: dict[str, Any] = field(default_factory=dict)
     options: dict[str, Any] = field(default_factory=dict)
     weights: str = ""
@@ -72,7 +74,7 @@ class TrainConfig:
     report_to: str = ""
 
 
-def _build(kind: Any, value: Any, where: str) -> Any:  # noqa: ANN401 - values come from YAML
+def _build(kind: Any, value: Any, where: str) -> Any:
     origin = typing.get_origin(kind)
     if dataclasses.is_dataclass(kind):
         if not isinstance(value, dict):

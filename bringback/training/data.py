@@ -51,19 +51,26 @@ def _members(root: Path, pattern: str) -> Iterator[tuple[str, bytes]]:
                         yield member.name, stream.read()
 
 
-def _decode(item: tuple[str, bytes]) -> np.ndarray | None:
+def _decode(item: tuple[str, bytes], side: int | None) -> np.ndarray | None:
     try:
-        return np.array(Image.open(io.BytesIO(item[1])).convert("RGB"))
+        picture = Image.open(io.BytesIO(item[1])).convert("RGB")
+        if side is not None:
+            scale = side / min(picture.size)
+            picture = picture.resize(tuple(max(side, round(length * scale)) for length in picture.size))  # type: ignore[arg-type]
+        return np.array(picture)
     except (OSError, UnidentifiedImageError, ValueError) as error:
         logger.warning("%s: left out, it cannot be read (%s)", item[0], error)
         return None
 
 
-def read_pictures(source: Source, root: Path) -> list[np.ndarray]:
-    """Every readable picture of a source as (H, W, 3) uint8. Real old photos are split by name: a tenth is held out."""
+def read_pictures(source: Source, root: Path, side: int | None = None) -> list[np.ndarray]:
+    """Every readable picture of a source as (H, W, 3) uint8, brought to a short side of `side` if that is given.
+
+    Real old photos are split by name: a tenth is held out.
+    """
     members = (m for m in _members(root, source.path) if source.domain != "old" or zlib.crc32(m[0].encode()) % 10)
     with ThreadPoolExecutor() as pool:
-        pictures = [picture for picture in pool.map(_decode, members) if picture is not None]
+        pictures = [picture for picture in pool.map(lambda member: _decode(member, side), members) if picture is not None]
     if not pictures:
         raise ConfigError(f"{source.path}: holds no readable picture")
     logger.info("%s: %d pictures, %.1f GB", source.path, len(pictures), sum(p.nbytes for p in pictures) / 1e9)
@@ -71,11 +78,14 @@ def read_pictures(source: Source, root: Path) -> list[np.ndarray]:
 
 
 class Crops:
-    """Random square crops of several sources, drawn by weight, the same for the same (seed, index) on any process."""
+    """Random square crops of several sources, drawn by weight, the same for the same (seed, index) on any process.
 
-    def __init__(self, sources: Sequence[Source], root: Path, resolution: int, seed: int) -> None:
+    `whole` shrinks pictures to the resolution first, so that a crop shows nearly all of one.
+    """
+
+    def __init__(self, sources: Sequence[Source], root: Path, resolution: int, seed: int, whole: bool = False) -> None:
         self.resolution, self.seed = resolution, seed
-        self.pictures = [read_pictures(source, root) for source in sources]
+        self.pictures = [read_pictures(source, root, resolution if whole else None) for source in sources]
         self.old = [source.domain == "old" for source in sources]
         weights = np.array([source.weight for source in sources], dtype=np.float64)
         self.shares = np.cumsum(weights / weights.sum())

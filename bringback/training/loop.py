@@ -15,7 +15,7 @@ from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs, ProjectConfiguration, set_seed
 from PIL import Image
 from rich.progress import Progress, TextColumn, TimeRemainingColumn
-from torch import Tensor, nn
+from torch import Tensor
 
 from bringback.aging import OverlayBank
 from bringback.checkpoints import save_network
@@ -52,11 +52,10 @@ class _Clock:
         self.step, self.spent, self._since = state["step"], state["spent"], time.monotonic()
 
 
-class _Average(nn.Module):
+class _Average:
     """Exponential moving average of a task's networks (weights and float buffers)."""
 
     def __init__(self, task: TrainingTask, decay: float) -> None:
-        super().__init__()
         self.decay, self.updates = decay, 0
         self.shadow = {k: v.detach().clone() for k, v in self._live(task).items()}
 
@@ -82,10 +81,10 @@ class _Average(nn.Module):
             value.copy_(self.shadow[key])
             self.shadow[key].copy_(kept)
 
-    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # noqa: ANN401
+    def state_dict(self) -> dict[str, Any]:
         return {"shadow": self.shadow, "updates": self.updates}
 
-    def load_state_dict(self, state: dict[str, Any], *args: Any, **kwargs: Any) -> None:  # type: ignore[override]  # noqa: ANN401
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         self.shadow, self.updates = state["shadow"], state["updates"]
 
 
@@ -119,8 +118,8 @@ def train(task: TrainingTask, config: TrainConfig) -> Path:
     set_seed(config.seed, device_specific=True)
     device, main = accelerator.device, accelerator.is_main_process
     data = Path(config.data_dir)
-    crops = Crops(config.train_data, data, config.resolution, config.seed)
-    judge = Crops(config.validation_data, data, config.resolution, 1) if config.validation_data and main else None
+    crops = Crops(config.train_data, data, config.resolution, config.seed, config.whole_pictures)
+    judge = Crops(config.validation_data, data, config.resolution, 1, config.whole_pictures) if config.validation_data and main else None
     bank, val_bank = (
         OverlayBank.from_shards(find_sources(data, places)).to(device) if places else None
         for places in (config.overlays, config.validation_overlays)

@@ -2,7 +2,6 @@
 
 import argparse
 import logging
-import sys
 from pathlib import Path
 
 from bringback.training.config import ConfigError, load_config
@@ -22,5 +21,4 @@ def main(default_config: str) -> None:
         config = load_config(arguments.config, arguments.overrides)
         train(build_task(config), config)
     except (ConfigError, FileNotFoundError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        parser.exit(2, f"error: {error}\n")

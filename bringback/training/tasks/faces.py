@@ -16,8 +16,10 @@ from bringback.training.task import Losses, TrainingTask
 
 
 class FaceTask(TrainingTask):
-    """Trains `faces` on aligned 256x256 crops. Options: `perceptual` and `features`, weights of the perceptual distance and
-    of the extra attention to eyes and mouth."""
+    """Trains `faces` on aligned 256x256 crops.
+
+    Options: `perceptual` and `features`, weights of the perceptual distance and of the extra attention to eyes and mouth.
+    """
 
     def __init__(self, config: TrainConfig) -> None:
         super().__init__(config)

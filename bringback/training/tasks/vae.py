@@ -18,8 +18,8 @@ from bringback.training.task import Losses, TrainingTask
 class CleanVAETask(TrainingTask):
     """Trains `clean_vae` to reconstruct photos through a noisy latent.
 
-    Options: `noise`, standard deviation added to the latent; `kl`, weight of its mean square; `perceptual`, weight of the
-    backbone's distance, if the config names a backbone.
+    Options: `noise`, standard deviation added to the latent; `kl`, weight of its mean square; `perceptual`, weight of
+    the backbone's distance, if the config names a backbone.
     """
 
     name = "clean_vae"
