@@ -38,7 +38,7 @@ def save_network(network: Network, folder: Path) -> str:
     partial = folder / "model.safetensors.part"
     save_file(half, partial)
     partial.replace(folder / "model.safetensors")
-    config = {"network": type(network).__name__, **network._hub_mixin_config}  # what the hub mixin would write
+    config = {"network": type(network).__name__, **network._hub_mixin_config}  # type: ignore[dict-item]
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     return file_hash(folder / "model.safetensors")
 
@@ -47,7 +47,7 @@ class Checkpoints:
     """The shipped checkpoints, with those of another folder laid over them name by name."""
 
     def __init__(self, overlay: Path | str | None = None) -> None:
-        """Args: overlay: a folder holding checkpoint folders (`scratches/`, `mapping/`, ...) that go before the shipped.
+        """Args: overlay: a folder of checkpoint folders (`scratches/`, `mapping/`, ...) that go before the shipped.
 
         Raises MissingWeights when the overlay holds no checkpoint at all.
         """
@@ -80,7 +80,8 @@ class Checkpoints:
         except (OSError, ValueError, KeyError, TypeError, SafetensorError, RuntimeError) as error:
             if isinstance(error, MissingWeights):
                 raise
-            raise MissingWeights(f"{folder}: cannot be read as {kind.__name__}: {str(error).splitlines()[0]}") from error
+            reason = str(error).splitlines()[0]
+            raise MissingWeights(f"{folder}: cannot be read as {kind.__name__}: {reason}") from error
         return network.eval().requires_grad_(False).to(device)
 
     def hashes(self, names: list[str]) -> dict[str, str]:

@@ -5,17 +5,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bringback.nets.squeezenet import PerceptualDistance
+from bringback.tint import luminance
 
 __all__ = ["PerceptualDistance", "auc", "luminance", "psnr", "ssim"]
 
 PSNR_CAP = 100.0  # dB, what equal pictures get, so that means stay finite
-LUMINANCE = (0.299, 0.587, 0.114)  # ITU-R BT.601
 SSIM_TAPS, SSIM_SIGMA = 11, 1.5
-
-
-def luminance(pixels: Tensor) -> Tensor:
-    """The luminance (B, 1, H, W) of RGB `pixels` (B, 3, H, W), as BT.601 weighs the channels."""
-    return (pixels * pixels.new_tensor(LUMINANCE)[:, None, None]).sum(1, keepdim=True)
 
 
 def psnr(a: Tensor, b: Tensor) -> Tensor:

@@ -11,8 +11,10 @@ from PIL import Image
 from torch import Tensor
 
 from bringback.checkpoints import Checkpoints
-from bringback.photo import LUMA, Photo, PhotoError, is_grey, luminance
+from bringback.photo import Photo, PhotoError, is_grey, luminance
 from bringback.restoration import Restoration, Stage
+from bringback.tint import Tint, find_tint
+from bringback.tint import luminance as tensor_luminance
 
 DEFAULT = ("scratches", "tone", "fill", "translate", "faces")
 
@@ -76,28 +78,32 @@ class Pipeline:
     ) -> Restoration:
         """Take a photo, and a damage mask (H, W) in [0, 1] if there is one, through all stages.
 
-        `on_stage` is called after each with its name. A grey photo stays grey: every stage sees three equal channels
-        and what it makes of them is reduced to its luminance. Raises `PhotoError` for a mask of another size.
+        `on_stage` is called after each with its name. A grey photo stays grey and one of a single tint keeps it: every
+        stage sees three equal channels, what it makes of them is reduced to its luminance, and the tint comes back at
+        the end. Raises `PhotoError` for a mask of another size.
         """
         height, width = photo.pixels.shape[:2]
         if mask is not None and mask.shape != (height, width):
             sizes = f"{mask.shape[1]}x{mask.shape[0]} pixels, the photo {width}x{height}"
             raise PhotoError(f"the damage mask has {sizes}: give one of the photo's size")
-        grey = photo.grey or is_grey(photo.pixels)
         with torch.inference_mode():
             restoration = Restoration.start(photo, mask)
-            if grey:
+            grey = photo.grey or is_grey(photo.pixels)
+            tint = Tint.none() if grey else find_tint(restoration.pixels, restoration.mask)
+            if tint:
                 restoration.pixels = _grey(restoration.pixels)
             for stage in self.stages:
                 begin = time.perf_counter()
                 restoration = stage(restoration)
                 if not restoration.pixels.isfinite().all():
                     raise ArithmeticError(f"the stage {stage.name!r} made pixels that are not finite")
-                if grey:
+                if tint:
                     restoration.pixels = _grey(restoration.pixels)
                 restoration.notes.setdefault(stage.name, {})["seconds"] = round(time.perf_counter() - begin, 3)
                 if on_stage:
                     on_stage(stage.name, restoration)
+            if tint:
+                restoration.pixels = tint.apply(restoration.pixels)
         return restoration
 
 
@@ -156,5 +162,4 @@ def _photo(image: Any) -> Photo:
 
 
 def _grey(pixels: Tensor) -> Tensor:
-    weights = torch.from_numpy(LUMA).to(pixels).view(1, 3, 1, 1)
-    return (pixels * weights).sum(dim=1, keepdim=True).expand_as(pixels).contiguous()
+    return tensor_luminance(pixels).expand_as(pixels).contiguous()

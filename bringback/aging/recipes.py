@@ -10,6 +10,7 @@ from bringback.aging import structured as damage
 from bringback.aging import tone
 from bringback.aging import unstructured as wear
 from bringback.aging.draws import Draws
+from bringback.tint import luminance
 
 # pinned by the mean PSNR of the aged validation photos: unstructured 26.6, structured 19.1, mixed 16.3 dB
 SEVERITY = {"unstructured": 0.78, "structured": 2.45, "mixed": 1.35}
@@ -21,8 +22,8 @@ Overlays = damage.OverlayBank | None
 class Aged:
     """A batch of aged photos and what is true of them.
 
-    aged, truth: (B, 3, H, W) in [0, 1]; mask: (B, 1, H, W), the share of each pixel that damage covers; grey: (B,) bool,
-    where the aged photo is grey or sepia, its truth is grey and only luminance can be compared.
+    aged, truth: (B, 3, H, W) in [0, 1]; mask: (B, 1, H, W), the share of each pixel that damage covers; grey: (B,)
+    bool, where the aged photo is grey or sepia, its truth is grey and only luminance can be compared.
     """
 
     aged: Tensor
@@ -85,21 +86,21 @@ def structured(pixels: Tensor, draws: Draws, overlays: Overlays) -> Aged:
 def mixed(pixels: Tensor, draws: Draws, overlays: Overlays) -> Aged:
     """M: an old print. Soft, faded, often grey or sepia, grainy, damaged, then scanned."""
     grey = draws.uniform() < 0.5
-    truth = torch.where(grey, wear.luminance(pixels).expand_as(pixels), pixels)
+    truth = torch.where(grey, luminance(pixels).expand_as(pixels), pixels)
     aged = wear.any_order(truth, draws, 0.35, 0.5)
-    tinted = torch.where(draws.chance(0.5), tone.sepia(wear.luminance(aged).expand_as(aged), draws), aged)
+    tinted = torch.where(draws.chance(0.5), tone.sepia(luminance(aged).expand_as(aged), draws), aged)
     aged = torch.where(grey, tinted, aged)
     aged = tone.uneven_light(aged, draws, 0.5)
     faded = tone.fade(aged, draws, SEVERITY["mixed"])
     # a grey print fades without a cast: the cast of the scan is the sepia's business
-    aged = torch.where(grey, aged + (wear.luminance(faded) - wear.luminance(aged)), faded)
+    aged = torch.where(grey, aged + (luminance(faded) - luminance(aged)), faded)
     aged = torch.where(draws.chance(0.3) & ~grey, tone.yellowing(aged, draws), aged)
     aged, mask = _marks(aged.clamp(0, 1), draws, overlays, 0.8)
     aged = torch.where(draws.chance(0.6), wear.grain(aged, draws, 0.7), aged)
     aged = torch.where(draws.chance(0.5), wear.compression(aged, draws, 0.5), aged)
     # grey photos stay exactly grey when they are not tinted
-    plain = grey & ((tinted - wear.luminance(tinted)).abs().amax((1, 2, 3), keepdim=True) < 1e-3)
-    aged = torch.where(plain, wear.luminance(aged).expand_as(aged), aged)
+    plain = grey & ((tinted - luminance(tinted)).abs().amax((1, 2, 3), keepdim=True) < 1e-3)
+    aged = torch.where(plain, luminance(aged).expand_as(aged), aged)
     return _aged(aged.clamp(0, 1), truth, mask, grey.flatten())
 
 
@@ -114,45 +115,44 @@ def holes(pixels: Tensor, draws: Draws, overlays: Overlays) -> Aged:
 def faces(pixels: Tensor, draws: Draws, overlays: Overlays) -> Aged:
     """Blind damage of a face crop: blur, 2 to 6 times low resolution, noise, JPEG; often grey."""
     grey = draws.chance(0.4)
-    truth = torch.where(grey, wear.luminance(pixels).expand_as(pixels), pixels)
+    truth = torch.where(grey, luminance(pixels).expand_as(pixels), pixels)
     aged = torch.where(draws.chance(0.6), wear.blur(truth, draws, 1.2), truth)
     aged = wear.low_resolution(aged, draws, 3.1)
     aged = torch.where(draws.chance(0.6), wear.noise(aged, draws, 0.6), aged)
     aged = torch.where(draws.chance(0.3), wear.grain(aged, draws, 0.8), aged)
     aged = torch.where(draws.chance(0.7), wear.compression(aged, draws, 0.9), aged)
-    aged = torch.where(grey, wear.luminance(aged).expand_as(aged), aged)
+    aged = torch.where(grey, luminance(aged).expand_as(aged), aged)
     return _aged(aged.clamp(0, 1), truth, None, grey.flatten())
 
 
 def faded(pixels: Tensor, draws: Draws, overlays: Overlays) -> Aged:
-    """What the tone curves learn from: fading and casts of any strength, often none, under some grain."""
+    """What the tone curves learn from: fading and casts of any strength, now and then none, under some grain."""
     grey = draws.chance(0.5)
-    truth = torch.where(grey, wear.luminance(pixels).expand_as(pixels), pixels)
-    strength = draws.uniform(0.1, 1.0) * SEVERITY["mixed"]
+    truth = torch.where(grey, luminance(pixels).expand_as(pixels), pixels)
+    strength = draws.uniform(0.5, 1.1) * SEVERITY["mixed"]
     dull = tone.fade(tone.uneven_light(truth, draws, 0.5), draws, strength)
-    dull = torch.where(grey, wear.luminance(dull).expand_as(dull), dull)
+    dull = torch.where(grey, luminance(dull).expand_as(dull), dull)
     dull = torch.where(draws.chance(0.3) & ~grey, tone.yellowing(dull, draws), dull)
-    aged = torch.where(draws.chance(0.3), truth, dull)
+    aged = torch.where(draws.chance(0.15), truth, dull)
     aged = torch.where(draws.chance(0.5), wear.grain(aged, draws, 0.7), aged)
     return _aged(aged.clamp(0, 1), truth, None, grey.flatten())
 
 
 def training(pixels: Tensor, draws: Draws, overlays: Overlays) -> Aged:
     """What the networks learn from: the other recipes in shares, a photo at a time."""
-    shares = ((unstructured, 0.35), (structured, 0.15), (mixed, 0.4), (holes, 0.05), (clean, 0.05))
+    shares = ((unstructured, 0.35), (structured, 0.15), (mixed, 0.4), (holes, 0.05), (clean, 1.0))
     dice = draws.uniform().flatten().tolist()
-    parts = [torch.empty_like(pixels), torch.empty_like(pixels[:, :1]), torch.empty_like(pixels)]
+    aged, mask, truth = torch.empty_like(pixels), torch.empty_like(pixels[:, :1]), torch.empty_like(pixels)
     grey = torch.zeros(len(pixels), dtype=torch.bool, device=pixels.device)
     start = 0.0
     for recipe, share in shares:
-        chosen = [i for i, value in enumerate(dice) if start <= value < start + share or (share == 0.05 and value == 1)]
+        chosen = [i for i, value in enumerate(dice) if start <= value < start + share]
         start += share
         if chosen:
             result = recipe(pixels[chosen], draws[chosen], overlays)
-            for part, made in zip(parts, (result.aged, result.mask, result.truth), strict=True):
-                part[chosen] = made
+            aged[chosen], mask[chosen], truth[chosen] = result.aged, result.mask, result.truth
             grey[chosen] = result.grey
-    return Aged(*parts, grey)
+    return Aged(aged, mask, truth, grey)
 
 
 RECIPES: dict[str, Recipe] = {
@@ -170,8 +170,8 @@ RECIPES: dict[str, Recipe] = {
 def age(pixels: Tensor, recipe: str, seeds: Sequence[int], overlays: Overlays = None) -> Aged:
     """Age clean photos, each by its own seed; the same seed, recipe and photo give the same result in any batch.
 
-    Args: pixels (B, 3, H, W) in [0, 1]; recipe: a name in `RECIPES`; seeds: B integers; overlays: real damage to lay on,
-    or None for procedural damage alone. Raises KeyError naming the recipes when there is none of that name.
+    Args: pixels (B, 3, H, W) in [0, 1]; recipe: a name in `RECIPES`; seeds: B integers; overlays: real damage to lay
+    on, or None for procedural damage alone. Raises KeyError naming the recipes when there is none of that name.
     """
     if recipe not in RECIPES:
         raise KeyError(f"no recipe {recipe!r}; there are: {', '.join(RECIPES)}")

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bringback.aging.draws import Draws
-from bringback.aging.unstructured import luminance
+from bringback.tint import luminance
 
 
 def smooth_field(draws: Draws, cells: int, height: int, width: int) -> Tensor:

@@ -8,11 +8,7 @@ from torch import Tensor
 
 from bringback.aging.draws import Draws
 from bringback.aging.jpeg import jpeg
-
-
-def luminance(pixels: Tensor) -> Tensor:
-    """Rec. 601 luma, (B, 3, H, W) -> (B, 1, H, W)."""
-    return pixels[:, :1] * 0.299 + pixels[:, 1:2] * 0.587 + pixels[:, 2:] * 0.114
+from bringback.tint import luminance
 
 
 def convolve(pixels: Tensor, kernels: Tensor) -> Tensor:
@@ -59,7 +55,7 @@ def noise(pixels: Tensor, draws: Draws, strength: float = 1.0) -> Tensor:
 
 def grain(pixels: Tensor, draws: Draws, strength: float = 1.0) -> Tensor:
     """Film grain: noise with a correlation length, strongest in the mid-tones, the same on all channels."""
-    b, _, h, w = pixels.shape
+    h, w = pixels.shape[-2:]
     cell = draws.uniform(1.0, 2.2)
     axis = torch.arange(-3, 4, dtype=torch.float32, device=pixels.device)
     kernel = torch.exp(-(axis[:, None] ** 2 + axis[None] ** 2) / (2 * (cell[:, 0] * 0.5) ** 2))

@@ -9,6 +9,13 @@ class Network(nn.Module, PyTorchModelHubMixin):
     """A module whose constructor arguments are its config: `save_pretrained`, `from_pretrained`, `push_to_hub`."""
 
 
+def silence(layer: nn.Conv2d | nn.Linear) -> None:
+    """Let a layer say zero until it has learned otherwise."""
+    layer.weight.data.zero_()
+    if layer.bias is not None:
+        layer.bias.data.zero_()
+
+
 class ResidualBlock(nn.Module):
     """x + scale * conv(act(conv(x))), 3x3, no norm (Lim et al. 2017, EDSR). (B, C, H, W) -> same."""
 
@@ -17,8 +24,8 @@ class ResidualBlock(nn.Module):
         self.first = nn.Conv2d(channels, channels, 3, padding=1)
         self.second = nn.Conv2d(channels, channels, 3, padding=1)
         # small at the start: a deep stack begins as the identity and needs no norm to train
+        silence(self.second)
         nn.init.normal_(self.second.weight, std=0.1 * (channels * 9) ** -0.5)
-        nn.init.zeros_(self.second.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.second(F.silu(self.first(x)))

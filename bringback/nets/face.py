@@ -1,9 +1,11 @@
 """Face generator: coarse to fine, told by the degraded face at every scale (SPADE: Park et al. 2019)."""
 
+from itertools import pairwise
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bringback.nets.blocks import Network
+from bringback.nets.blocks import Network, silence
 
 
 class _Modulated(nn.Module):
@@ -15,14 +17,25 @@ class _Modulated(nn.Module):
         self.gamma_beta = nn.Conv2d(hidden, 2 * channels, 1)
         self.first = nn.Conv2d(channels, channels, 3, padding=1)
         self.second = nn.Conv2d(channels, channels, 3, padding=1)
+        silence(self.second)
         nn.init.normal_(self.second.weight, std=0.1 * (channels * 9) ** -0.5)
-        nn.init.zeros_(self.second.bias)
-        nn.init.zeros_(self.gamma_beta.weight)
-        nn.init.zeros_(self.gamma_beta.bias)
+        silence(self.gamma_beta)
 
     def forward(self, x: Tensor, degraded: Tensor) -> Tensor:
         gamma, beta = self.gamma_beta(F.silu(self.told(degraded))).chunk(2, 1)
         return x + self.second(F.silu(self.first(x * (1 + gamma) + beta)))
+
+
+class _Scale(nn.ModuleList):
+    """The modulated blocks of one scale."""
+
+    def __init__(self, channels: int, blocks: int, hidden: int) -> None:
+        super().__init__(_Modulated(channels, hidden) for _ in range(blocks))
+
+    def forward(self, x: Tensor, degraded: Tensor) -> Tensor:
+        for block in self:
+            x = block(x, degraded)
+        return x
 
 
 class FaceGenerator(Network, license="apache-2.0", tags=["face-restoration"]):
@@ -35,19 +48,19 @@ class FaceGenerator(Network, license="apache-2.0", tags=["face-restoration"]):
     """
 
     def __init__(
-        self, widths: tuple[int, ...] = (64, 96, 128, 192, 192), blocks: tuple[int, ...] = (4, 3, 2, 2, 2), hidden: int = 24
+        self,
+        widths: tuple[int, ...] = (64, 96, 128, 192, 192),
+        blocks: tuple[int, ...] = (4, 3, 2, 2, 2),
+        hidden: int = 24,
     ) -> None:
         super().__init__()
         self.stem = nn.Conv2d(48, widths[0], 3, padding=1)
-        steps = list(zip(widths, widths[1:], strict=False))
+        steps = list(pairwise(widths))
         self.down = nn.ModuleList(nn.Conv2d(a, b, 3, stride=2, padding=1) for a, b in steps)
         self.up = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in steps)
-        self.build = nn.ModuleList(
-            nn.ModuleList(_Modulated(w, hidden) for _ in range(n)) for w, n in zip(widths, blocks, strict=True)
-        )
+        self.build = nn.ModuleList(_Scale(w, n, hidden) for w, n in zip(widths, blocks, strict=True))
         self.head = nn.Conv2d(widths[0], 48, 3, padding=1)
-        nn.init.zeros_(self.head.weight)
-        nn.init.zeros_(self.head.bias)
+        silence(self.head)
 
     def forward(self, degraded: Tensor) -> Tensor:
         centred = degraded * 2 - 1
@@ -61,6 +74,6 @@ class FaceGenerator(Network, license="apache-2.0", tags=["face-restoration"]):
         for level in reversed(range(len(skips))):
             if level < len(skips) - 1:
                 x = skips[level] + F.interpolate(self.up[level](x), scale_factor=2.0, mode="nearest")
-            for block in self.build[level]:  # type: ignore[union-attr]
-                x = block(x, seen[level])
-        return degraded + F.pixel_shuffle(self.head(x), 4)
+            x = self.build[level](x, seen[level])
+        # a tenth, so that one step of the optimizer moves the picture by less than noise does
+        return degraded + 0.1 * F.pixel_shuffle(self.head(x), 4)

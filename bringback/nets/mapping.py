@@ -1,10 +1,12 @@
 """The mapping: an old latent in, a clean latent out."""
 
+from itertools import pairwise
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bringback.nets.blocks import Network, ResidualBlock, pad_to
+from bringback.nets.blocks import Network, ResidualBlock, pad_to, silence
 from bringback.nets.partial_nonlocal import PartialNonLocal
 
 
@@ -29,17 +31,18 @@ class Mapping(Network, license="apache-2.0", tags=["photo-restoration"]):
         super().__init__()
         self.old_vae, self.clean_vae = old_vae, clean_vae
         self.stem = nn.Conv2d(channels + 1, widths[0], 3, padding=1)
-        steps = list(zip(widths, widths[1:], strict=False))
+        steps = list(pairwise(widths))
         self.down = nn.ModuleList(nn.Conv2d(a, b, 2, stride=2) for a, b in steps)
         self.up = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in steps)
         self.before, self.after = (
-            nn.ModuleList(nn.Sequential(*(ResidualBlock(w) for _ in range(n))) for w, n in zip(widths, blocks, strict=True))
+            nn.ModuleList(
+                nn.Sequential(*(ResidualBlock(w) for _ in range(n))) for w, n in zip(widths, blocks, strict=True)
+            )
             for _ in range(2)
         )
         self.attention = PartialNonLocal(widths[-1], inner)
         self.head = nn.Conv2d(widths[0], channels, 3, padding=1)
-        nn.init.zeros_(self.head.weight)
-        nn.init.zeros_(self.head.bias)
+        silence(self.head)
 
     def forward(self, latent: Tensor, mask: Tensor) -> Tensor:
         height, width = latent.shape[-2:]

@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from bringback.nets.blocks import silence
+
 
 def attend(query: Tensor, key: Tensor, value: Tensor, budget: int = 1 << 22) -> Tensor:
     """softmax(q k^T / sqrt(d)) v for (N, d), (M, d), (M, c) -> (N, c), in chunks of at most `budget` scores.
@@ -18,11 +20,11 @@ def attend(query: Tensor, key: Tensor, value: Tensor, budget: int = 1 << 22) -> 
 class PartialNonLocal(nn.Module):
     """Attention over undamaged positions only (Wan et al. 2020, section 3.3), added where the damage is.
 
-    x (B, C, H, W) and mask (B, 1, H, W), 1 = damaged -> (B, C, H, W): x + mask * attention(x). Positions with a mask over
-    1/2 are no keys. The original's softmax over all keys, times validity, renormalised, is the same thing as this
-    softmax over the valid keys alone; a photo without a valid key comes back as it is.
-    Args: channels; inner: of queries, keys and values; max_keys: above so many keys, they are averaged over cells of the
-    picture before they are attended to (cost stays linear for large photos).
+    x (B, C, H, W) and mask (B, 1, H, W), 1 = damaged -> (B, C, H, W): x + mask * attention(x). Positions with a mask
+    over 1/2 are no keys. The original's softmax over all keys, times validity, renormalised, is the same thing as this
+    softmax over the valid keys alone. Where no key is valid there is nothing to attend to.
+    Args: channels; inner: of queries, keys and values; max_keys: above so many keys, they are averaged over cells of
+    the picture before they are attended to (cost stays linear for large photos).
     """
 
     def __init__(self, channels: int, inner: int, max_keys: int = 4096) -> None:
@@ -32,8 +34,7 @@ class PartialNonLocal(nn.Module):
         self.key = nn.Conv2d(channels, inner, 1)
         self.value = nn.Conv2d(channels, inner, 1)
         self.out = nn.Conv2d(inner, channels, 1)
-        nn.init.zeros_(self.out.weight)
-        nn.init.zeros_(self.out.bias)
+        silence(self.out)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         valid = (mask <= 0.5).to(x.dtype)

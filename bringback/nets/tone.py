@@ -4,14 +4,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bringback.nets.blocks import Network
+from bringback.nets.blocks import Network, silence
 
 _BINS = 256
 _SHARES = (0.002, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 0.998)
 
 
 class ToneCurves(Network, license="apache-2.0", tags=["photo-restoration", "tone-mapping"]):
-    """Photos (B, 3, H, W) in [0, 1] and damage masks (B, 1, H, W) -> curves (B, 3, 33), values at even steps over [0, 1].
+    """Photos (B, 3, H, W) in [0, 1] and damage masks (B, 1, H, W) -> curves (B, 3, 33), values at even steps over 0..1.
 
     A curve first stretches the range that the channel really uses, then bends it. What that range is, is computed;
     how far to stretch it and how to bend it is learned, from where the quantiles lie and from what the photo shows.
@@ -31,12 +31,9 @@ class ToneCurves(Network, license="apache-2.0", tags=["photo-restoration", "tone
             channels = out
         self.look = nn.Sequential(*layers)
         seen = channels + 3 * len(_SHARES) + 3 * 32
-        self.decide = nn.Sequential(
-            nn.Linear(seen, hidden), nn.SiLU(), nn.Linear(hidden, hidden), nn.SiLU(), nn.Linear(hidden, 3 * (knots + 1))
-        )
-        last = self.decide[-1]
-        nn.init.zeros_(last.weight)
-        nn.init.zeros_(last.bias)
+        last = nn.Linear(hidden, 3 * (knots + 1))
+        silence(last)
+        self.decide = nn.Sequential(nn.Linear(seen, hidden), nn.SiLU(), nn.Linear(hidden, hidden), nn.SiLU(), last)
 
     def thumbnail(self, pixels: Tensor, mask: Tensor) -> Tensor:
         """(B, 4, side, side): the mean colour of the undamaged pixels of each cell, and the share of them."""

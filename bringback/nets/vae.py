@@ -4,15 +4,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bringback.nets.blocks import Network, ResidualBlock, pad_to
+from bringback.nets.blocks import Network, ResidualBlock, pad_to, silence
 
 
 class VAE(Network, license="apache-2.0", tags=["autoencoder", "photo-restoration"]):
     """Photos (B, 3, H, W) in [0, 1] <-> latents (B, C, ceil(H/4), ceil(W/4)).
 
-    A 4x4 block of pixels is 48 numbers and a latent of 64 channels has room for them, so the pair starts out as an exact
-    rearrangement and learns only what else a latent should carry. The posterior is a unit Gaussian around the mean, as in
-    the original (after MUNIT): its KL term is the mean square of the latent, its noise is added in training alone.
+    A 4x4 block of pixels is 48 numbers and a latent of 64 channels has room for them, so the pair starts out near an
+    exact rearrangement and learns only what else a latent should carry. The posterior is a Gaussian of fixed width
+    around the mean, as in the original (after MUNIT): its KL term is the mean square of the latent, its noise is added
+    in training alone.
     Args: channels: of the latent; blocks: residual blocks on either side; gain: standard deviation of a fresh latent.
     """
 
@@ -27,8 +28,7 @@ class VAE(Network, license="apache-2.0", tags=["autoencoder", "photo-restoration
         self.head = nn.Conv2d(channels, patch, 3, padding=1)
         basis = nn.init.orthogonal_(torch.empty(channels, patch)) * gain
         for layer, weight in ((self.stem, basis), (self.head, torch.linalg.pinv(basis))):
-            nn.init.zeros_(layer.weight)
-            nn.init.zeros_(layer.bias)
+            silence(layer)
             with torch.no_grad():
                 layer.weight[:, :, 1, 1] = weight
 

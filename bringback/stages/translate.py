@@ -35,7 +35,7 @@ class LatentTranslator:
 
     @classmethod
     def from_checkpoints(cls, checkpoints: Checkpoints, device: torch.device) -> Self:
-        """With the checkpoints `old_vae`, `mapping` and `clean_vae`; raises MissingWeights when they do not belong together."""
+        """With the checkpoints `old_vae`, `mapping`, `clean_vae`; MissingWeights when they do not belong together."""
         mapping = checkpoints.load("mapping", Mapping, device)
         for name, hash_ in checkpoints.hashes(["old_vae", "clean_vae"]).items():
             if getattr(mapping, name) not in ("", hash_):

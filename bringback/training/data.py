@@ -56,7 +56,8 @@ def _decode(item: tuple[str, bytes], side: int | None) -> np.ndarray | None:
         picture = Image.open(io.BytesIO(item[1])).convert("RGB")
         if side is not None:
             scale = side / min(picture.size)
-            picture = picture.resize(tuple(max(side, round(length * scale)) for length in picture.size))  # type: ignore[arg-type]
+            width, height = (max(side, round(length * scale)) for length in picture.size)
+            picture = picture.resize((width, height))
         return np.array(picture)
     except (OSError, UnidentifiedImageError, ValueError) as error:
         logger.warning("%s: left out, it cannot be read (%s)", item[0], error)
@@ -70,7 +71,9 @@ def read_pictures(source: Source, root: Path, side: int | None = None) -> list[n
     """
     members = (m for m in _members(root, source.path) if source.domain != "old" or zlib.crc32(m[0].encode()) % 10)
     with ThreadPoolExecutor() as pool:
-        pictures = [picture for picture in pool.map(lambda member: _decode(member, side), members) if picture is not None]
+        pictures = [
+            picture for picture in pool.map(lambda member: _decode(member, side), members) if picture is not None
+        ]
     if not pictures:
         raise ConfigError(f"{source.path}: holds no readable picture")
     logger.info("%s: %d pictures, %.1f GB", source.path, len(pictures), sum(p.nbytes for p in pictures) / 1e9)

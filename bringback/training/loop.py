@@ -118,8 +118,9 @@ def train(task: TrainingTask, config: TrainConfig) -> Path:
     set_seed(config.seed, device_specific=True)
     device, main = accelerator.device, accelerator.is_main_process
     data = Path(config.data_dir)
-    crops = Crops(config.train_data, data, config.resolution, config.seed, config.whole_pictures)
-    judge = Crops(config.validation_data, data, config.resolution, 1, config.whole_pictures) if config.validation_data and main else None
+    framing = (data, config.resolution)
+    crops = Crops(config.train_data, *framing, config.seed, config.whole_pictures)
+    judge = Crops(config.validation_data, *framing, 1, config.whole_pictures) if config.validation_data else None
     bank, val_bank = (
         OverlayBank.from_shards(find_sources(data, places)).to(device) if places else None
         for places in (config.overlays, config.validation_overlays)

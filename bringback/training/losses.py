@@ -10,15 +10,13 @@ def charbonnier(a: Tensor, b: Tensor, epsilon: float = 1e-3) -> Tensor:
     return torch.sqrt((a - b).square() + epsilon**2).mean()
 
 
-def focal_dice(logits: Tensor, mask: Tensor, gamma: float = 2.0) -> Tensor:
-    """Focal cross-entropy with soft targets (Lin et al. 2017), weighted to the rarer class, plus a Dice term.
+def entropy_dice(logits: Tensor, mask: Tensor, rare: float = 2.0) -> Tensor:
+    """Cross-entropy with soft targets, damage weighted 1 + `rare` times, plus a Dice term (Milletari et al. 2016).
 
     Args: logits, mask (B, 1, H, W), mask in [0, 1].
     """
     probability = torch.sigmoid(logits)
-    rare = 1 + 4 * mask
-    entropy = F.binary_cross_entropy_with_logits(logits, mask, reduction="none")
-    focal = (rare * (mask - probability).abs() ** gamma * entropy).mean()
+    entropy = F.binary_cross_entropy_with_logits(logits, mask, 1 + rare * mask)
     overlap = (probability * mask).sum((1, 2, 3))
-    dice = 1 - (2 * overlap + 50) / (probability.sum((1, 2, 3)) + mask.sum((1, 2, 3)) + 50)
-    return 4 * focal + dice.mean()
+    dice = 1 - (2 * overlap + 50) / (probability.square().sum((1, 2, 3)) + mask.square().sum((1, 2, 3)) + 50)
+    return entropy + 0.5 * dice.mean()

@@ -18,7 +18,7 @@ from bringback.training.task import Losses, TrainingTask
 class FaceTask(TrainingTask):
     """Trains `faces` on aligned 256x256 crops.
 
-    Options: `perceptual` and `features`, weights of the perceptual distance and of the extra attention to eyes and mouth.
+    Options: `perceptual` and `features`, weights of the perceptual distance and of extra attention to eyes and mouth.
     """
 
     def __init__(self, config: TrainConfig) -> None:
@@ -33,7 +33,10 @@ class FaceTask(TrainingTask):
         y, x = torch.meshgrid(torch.arange(256.0), torch.arange(256.0), indexing="ij")
         # where the template puts the eyes and, below the nose, the mouth
         spots = [(89.0, 108.5, 26.0), (167.0, 108.5, 26.0), (128.0, 190.0, 34.0)]
-        weight = 1 + features * sum(torch.exp(-((x - a) ** 2 + (y - b) ** 2) / (2 * s * s)) for a, b, s in spots)
+        weight = torch.ones(256, 256)
+        for left, top, spread in spots:
+            weight += features * torch.exp(-((x - left) ** 2 + (y - top) ** 2) / (2 * spread**2))
+        self.weight: Tensor
         self.register_buffer("weight", (weight / weight.mean())[None, None], persistent=False)
 
     def networks(self) -> dict[str, Network]:

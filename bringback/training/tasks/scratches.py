@@ -9,7 +9,7 @@ from bringback.nets.blocks import Network
 from bringback.nets.unet import ScratchUNet
 from bringback.training.config import TrainConfig
 from bringback.training.data import Batch
-from bringback.training.losses import focal_dice
+from bringback.training.losses import entropy_dice
 from bringback.training.task import Losses, TrainingTask
 
 
@@ -25,7 +25,7 @@ class ScratchTask(TrainingTask):
 
     def forward(self, phase: str, batch: Batch) -> Losses:
         aged = age(batch.pixels, self.config.recipe, batch.seeds, self.overlays)
-        return Losses(focal_dice(self.net(aged.aged), aged.mask))
+        return Losses(entropy_dice(self.net(aged.aged), aged.mask))
 
     def validate(self, batch: Batch) -> tuple[dict[str, float], Tensor]:
         structured = age(batch.pixels, "structured", batch.seeds, self.overlays)
