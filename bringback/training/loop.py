@@ -19,6 +19,7 @@ from torch import Tensor
 
 from bringback.aging import OverlayBank
 from bringback.checkpoints import save_network
+from bringback.training.card import write_card
 from bringback.training.config import TrainConfig
 from bringback.training.data import Crops, find_sources
 from bringback.training.task import TrainingTask
@@ -155,24 +156,26 @@ def train(task: TrainingTask, config: TrainConfig) -> Path:
                 lines.write(json.dumps({"step": clock.step, "minutes": clock.seconds() / 60, **values}) + "\n")
 
     def validate() -> None:
+        """Judge and save the averaged networks."""
         nonlocal best
-        if judge is None:
-            return
         average.swap(task)
         task.eval()
         task.overlays = val_bank
-        with torch.no_grad():
-            metrics, pictures = task.validate(judge.batch(range(config.validation_samples), device))
-        write_grid(pictures, out / "validation" / f"{clock.step:07d}.png")
+        metrics = {}
+        if judge is not None:
+            with torch.no_grad():
+                metrics, pictures = task.validate(judge.batch(range(config.validation_samples), device))
+            write_grid(pictures, out / "validation" / f"{clock.step:07d}.png")
+            record({f"val_{key}": value for key, value in metrics.items()})
+            logger.info("step %d: %s", clock.step, ", ".join(f"{k} {v:.4f}" for k, v in metrics.items()))
+        better = metrics.get("score", math.inf) >= best
         for name, network in task.networks().items():
             save_network(network, out / name)
-        if metrics["score"] > best:
-            best = metrics["score"]
-            for name in task.networks():
+            write_card(network, out / name, config, clock.step, clock.seconds() / 60, metrics)
+            if better:
+                best = metrics.get("score", best)
                 shutil.copytree(out / name, out / "best" / name, dirs_exist_ok=True)
         average.swap(task)
-        record({f"val_{key}": value for key, value in metrics.items()})
-        logger.info("step %d: %s", clock.step, ", ".join(f"{k} {v:.4f}" for k, v in metrics.items()))
 
     size, many, rank = config.train_batch_size, accelerator.num_processes, accelerator.process_index
     columns = (*Progress.get_default_columns()[:-1], TimeRemainingColumn(), TextColumn("{task.fields[loss]}"))
@@ -210,7 +213,5 @@ def train(task: TrainingTask, config: TrainConfig) -> Path:
     if main:
         validate()
         average.swap(task)
-        for name, network in task.networks().items():
-            save_network(network, out / name)
     accelerator.end_training()
     return out
