@@ -43,7 +43,7 @@ def _aged(aged: Tensor, truth: Tensor, mask: Tensor | None = None, grey: Tensor 
     return Aged(aged, mask, truth, grey)
 
 
-def _marks(pixels: Tensor, draws: Draws, overlays: Overlays, amount: float) -> tuple[Tensor, Tensor]:
+def _marks(pixels: Tensor, draws: Draws, overlays: Overlays, amount: Tensor | float) -> tuple[Tensor, Tensor]:
     """Lay a random choice of damage on the pixels; `amount` scales how likely each kind is."""
     h, w = pixels.shape[-2:]
     mask = torch.zeros_like(pixels[:, :1])
@@ -83,19 +83,34 @@ def structured(pixels: Tensor, draws: Draws, overlays: Overlays) -> Aged:
     return _aged(aged.clamp(0, 1), pixels, mask)
 
 
+def lightly_structured(pixels: Tensor, draws: Draws, overlays: Overlays) -> Aged:
+    """S with fewer marks, from next to none to many: what a crop of a damaged photo looks like."""
+    aged, mask = _marks(pixels, draws, overlays, draws.uniform(0.3, 1.3))
+    return _aged(aged.clamp(0, 1), pixels, mask)
+
+
 def mixed(pixels: Tensor, draws: Draws, overlays: Overlays) -> Aged:
     """M: an old print. Soft, faded, often grey or sepia, grainy, damaged, then scanned."""
+    return _print(pixels, draws, overlays, 1.0, 0.8)
+
+
+def lightly_mixed(pixels: Tensor, draws: Draws, overlays: Overlays) -> Aged:
+    """M of any strength, from next to nothing to the full."""
+    return _print(pixels, draws, overlays, draws.uniform(0.1, 1.05), draws.uniform(0.2, 1.0))
+
+
+def _print(pixels: Tensor, draws: Draws, overlays: Overlays, strength: Tensor | float, marks: Tensor | float) -> Aged:
     grey = draws.uniform() < 0.5
     truth = torch.where(grey, luminance(pixels).expand_as(pixels), pixels)
     aged = wear.any_order(truth, draws, 0.35, 0.5)
     tinted = torch.where(draws.chance(0.5), tone.sepia(luminance(aged).expand_as(aged), draws), aged)
     aged = torch.where(grey, tinted, aged)
     aged = tone.uneven_light(aged, draws, 0.5)
-    faded = tone.fade(aged, draws, SEVERITY["mixed"])
+    faded = tone.fade(aged, draws, strength * SEVERITY["mixed"])
     # a grey print fades without a cast: the cast of the scan is the sepia's business
     aged = torch.where(grey, aged + (luminance(faded) - luminance(aged)), faded)
     aged = torch.where(draws.chance(0.3) & ~grey, tone.yellowing(aged, draws), aged)
-    aged, mask = _marks(aged.clamp(0, 1), draws, overlays, 0.8)
+    aged, mask = _marks(aged.clamp(0, 1), draws, overlays, marks)
     aged = torch.where(draws.chance(0.6), wear.grain(aged, draws, 0.7), aged)
     aged = torch.where(draws.chance(0.5), wear.compression(aged, draws, 0.5), aged)
     # grey photos stay exactly grey when they are not tinted
@@ -129,30 +144,44 @@ def faded(pixels: Tensor, draws: Draws, overlays: Overlays) -> Aged:
     """What the tone curves learn from: fading and casts of any strength, now and then none, under some grain."""
     grey = draws.chance(0.5)
     truth = torch.where(grey, luminance(pixels).expand_as(pixels), pixels)
-    strength = draws.uniform(0.5, 1.1) * SEVERITY["mixed"]
+    strength = draws.uniform(0.75, 1.15) * SEVERITY["mixed"]
     dull = tone.fade(tone.uneven_light(truth, draws, 0.5), draws, strength)
     dull = torch.where(grey, luminance(dull).expand_as(dull), dull)
     dull = torch.where(draws.chance(0.3) & ~grey, tone.yellowing(dull, draws), dull)
-    aged = torch.where(draws.chance(0.15), truth, dull)
+    aged = torch.where(draws.chance(0.08), truth, dull)
     aged = torch.where(draws.chance(0.5), wear.grain(aged, draws, 0.7), aged)
     return _aged(aged.clamp(0, 1), truth, None, grey.flatten())
 
 
-def training(pixels: Tensor, draws: Draws, overlays: Overlays) -> Aged:
-    """What the networks learn from: the other recipes in shares, a photo at a time."""
-    shares = ((unstructured, 0.35), (structured, 0.15), (mixed, 0.4), (holes, 0.05), (clean, 1.0))
-    dice = draws.uniform().flatten().tolist()
-    aged, mask, truth = torch.empty_like(pixels), torch.empty_like(pixels[:, :1]), torch.empty_like(pixels)
-    grey = torch.zeros(len(pixels), dtype=torch.bool, device=pixels.device)
-    start = 0.0
-    for recipe, share in shares:
-        chosen = [i for i, value in enumerate(dice) if start <= value < start + share]
-        start += share
-        if chosen:
-            result = recipe(pixels[chosen], draws[chosen], overlays)
-            aged[chosen], mask[chosen], truth[chosen] = result.aged, result.mask, result.truth
-            grey[chosen] = result.grey
-    return Aged(aged, mask, truth, grey)
+def mixture(about: str, *shares: tuple[Recipe, float]) -> Recipe:
+    """A recipe that draws one of several for each photo; the last takes what the shares before it leave."""
+
+    def recipe(pixels: Tensor, draws: Draws, overlays: Overlays) -> Aged:
+        dice = draws.uniform().flatten().tolist()
+        aged, mask, truth = torch.empty_like(pixels), torch.empty_like(pixels[:, :1]), torch.empty_like(pixels)
+        grey = torch.zeros(len(pixels), dtype=torch.bool, device=pixels.device)
+        start = 0.0
+        for part, share in shares:
+            chosen = [i for i, value in enumerate(dice) if start <= value < start + share]
+            start += share
+            if chosen:
+                result = part(pixels[chosen], draws[chosen], overlays)
+                aged[chosen], mask[chosen], truth[chosen] = result.aged, result.mask, result.truth
+                grey[chosen] = result.grey
+        return Aged(aged, mask, truth, grey)
+
+    recipe.__doc__ = about
+    return recipe
+
+
+training = mixture(
+    "What the translation learns from.",
+    (unstructured, 0.35), (lightly_structured, 0.2), (lightly_mixed, 0.35), (holes, 0.05), (clean, 1.0),
+)  # fmt: skip
+marked = mixture(
+    "What the scratch detector learns from: mostly damage, and photos that have none.",
+    (lightly_structured, 0.5), (lightly_mixed, 0.35), (unstructured, 0.07), (clean, 1.0),
+)  # fmt: skip
 
 
 RECIPES: dict[str, Recipe] = {
@@ -163,6 +192,7 @@ RECIPES: dict[str, Recipe] = {
     "clean": clean,
     "faces": faces,
     "faded": faded,
+    "marked": marked,
     "training": training,
 }
 
