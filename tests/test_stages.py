@@ -1,4 +1,4 @@
-"""The stages with networks of their own, on tiny weights: exact at strength 0, masks united, VAEs that belong together."""
+"""The stages with tiny weights: exact at strength 0, masks united, VAEs that belong together."""
 
 from pathlib import Path
 

@@ -35,7 +35,7 @@ class Draws:
         rows = [torch.rand(size, generator=g) for g in self._scalars]
         return (low + (high - low) * torch.stack(rows)).to(self.device)[:, :, None, None]
 
-    def chance(self, probability: float) -> Tensor:
+    def chance(self, probability: Tensor | float) -> Tensor:
         """(B, 1, 1, 1) bool, true with the given probability."""
         return self.uniform() < probability
 

@@ -56,13 +56,13 @@ def _marks(pixels: Tensor, draws: Draws, overlays: Overlays, amount: Tensor | fl
         pixels, mask = damage.lay(pixels, mask, alpha * strength, colour.clamp(0, 1))
 
     if overlays is not None:
-        some(overlays.layer(draws, h, w), 0.7, 0.75)
-        some(overlays.layer(draws, h, w), 0.45, 0.75)
-        some(overlays.layer(draws, h, w), 0.3, 0.75)
-    some(damage.strokes(draws, h, w), 0.7 if overlays is None else 0.45, 0.75)
-    some(damage.dust(draws, h, w), 0.5, 0.8)
-    some(damage.cracks(draws, h, w), 0.3, 0.75)
-    some(damage.folds(draws, h, w), 0.3, 0.8)
+        some(overlays.layer(draws, h, w), 0.7, 0.88)
+        some(overlays.layer(draws, h, w), 0.45, 0.88)
+        some(overlays.layer(draws, h, w), 0.3, 0.88)
+    some(damage.strokes(draws, h, w), 0.7 if overlays is None else 0.45, 0.88)
+    some(damage.dust(draws, h, w), 0.5, 0.88)
+    some(damage.cracks(draws, h, w), 0.3, 0.88)
+    some(damage.folds(draws, h, w), 0.3, 0.88)
     torn = damage.missing(draws, h, w, 0.005, 0.05) * draws.chance(0.25 * amount)
     return damage.lay(pixels, mask, torn, damage.paper(draws, h, w))
 

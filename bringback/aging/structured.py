@@ -143,7 +143,7 @@ def paper(draws: Draws, height: int, width: int) -> Tensor:
     base = torch.cat([bright, bright - warm * 0.5, bright - warm], 1)
     texture = 0.02 * draws.normal(1, height, width) + 0.02 * smooth_field(draws, 12, height, width)
     dark = draws.uniform(0.0, 0.25).expand(-1, 3, -1, -1)
-    return (torch.where(draws.chance(0.75), base, dark) + texture).clamp(0, 1)
+    return (torch.where(draws.chance(0.9), base, dark) + texture).clamp(0, 1)
 
 
 def lay(pixels: Tensor, mask: Tensor, alpha: Tensor, colour: Tensor) -> tuple[Tensor, Tensor]:

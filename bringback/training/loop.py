@@ -161,7 +161,7 @@ def train(task: TrainingTask, config: TrainConfig) -> Path:
         average.swap(task)
         task.eval()
         task.overlays = val_bank
-        metrics = {}
+        metrics: dict[str, float] = {}
         if judge is not None:
             with torch.no_grad():
                 metrics, pictures = task.validate(judge.batch(range(config.validation_samples), device))
