@@ -16,19 +16,30 @@ def silence(layer: nn.Conv2d | nn.Linear) -> None:
         layer.bias.data.zero_()
 
 
-class ResidualBlock(nn.Module):
-    """x + scale * conv(act(conv(x))), 3x3, no norm (Lim et al. 2017, EDSR). (B, C, H, W) -> same."""
+class ChannelNorm(nn.Module):
+    """Layer norm over the channels of each place (Ba et al. 2016), without a scale of its own. (B, C, H, W) -> same."""
 
-    def __init__(self, channels: int) -> None:
+    def forward(self, x: Tensor) -> Tensor:
+        return F.layer_norm(x.movedim(1, -1), x.shape[1:2]).movedim(-1, 1)
+
+
+class ResidualBlock(nn.Module):
+    """x + conv(act(conv(x))), 3x3 (Lim et al. 2017, EDSR). (B, C, H, W) -> same.
+
+    Args: normed: look at the channel norm of x; deep stacks train steadily only with it.
+    """
+
+    def __init__(self, channels: int, normed: bool = False) -> None:
         super().__init__()
+        self.norm = ChannelNorm() if normed else nn.Identity()
         self.first = nn.Conv2d(channels, channels, 3, padding=1)
         self.second = nn.Conv2d(channels, channels, 3, padding=1)
-        # small at the start: a deep stack begins as the identity and needs no norm to train
+        # small at the start: a deep stack begins as the identity
         silence(self.second)
         nn.init.normal_(self.second.weight, std=0.1 * (channels * 9) ** -0.5)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.second(F.silu(self.first(x)))
+        return x + self.second(F.silu(self.first(self.norm(x))))
 
 
 def pad_to(x: Tensor, multiple: int) -> Tensor:

@@ -5,7 +5,7 @@ from itertools import pairwise
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bringback.nets.blocks import Network, silence
+from bringback.nets.blocks import ChannelNorm, Network, silence
 
 
 class _Modulated(nn.Module):
@@ -13,6 +13,7 @@ class _Modulated(nn.Module):
 
     def __init__(self, channels: int, hidden: int) -> None:
         super().__init__()
+        self.norm = ChannelNorm()
         self.told = nn.Conv2d(3, hidden, 3, padding=1)
         self.gamma_beta = nn.Conv2d(hidden, 2 * channels, 1)
         self.first = nn.Conv2d(channels, channels, 3, padding=1)
@@ -23,7 +24,7 @@ class _Modulated(nn.Module):
 
     def forward(self, x: Tensor, degraded: Tensor) -> Tensor:
         gamma, beta = self.gamma_beta(F.silu(self.told(degraded))).chunk(2, 1)
-        return x + self.second(F.silu(self.first(x * (1 + gamma) + beta)))
+        return x + self.second(F.silu(self.first(self.norm(x) * (1 + gamma) + beta)))
 
 
 class _Scale(nn.ModuleList):

@@ -6,8 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bringback.nets.blocks import Network, ResidualBlock, pad_to, silence
+from bringback.nets.blocks import ChannelNorm, Network, ResidualBlock, pad_to, silence
 from bringback.nets.partial_nonlocal import PartialNonLocal
+from bringback.nets.vae import VAE
 
 
 class Mapping(Network, license="apache-2.0", tags=["photo-restoration"]):
@@ -36,11 +37,13 @@ class Mapping(Network, license="apache-2.0", tags=["photo-restoration"]):
         self.up = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in steps)
         self.before, self.after = (
             nn.ModuleList(
-                nn.Sequential(*(ResidualBlock(w) for _ in range(n))) for w, n in zip(widths, blocks, strict=True)
+                nn.Sequential(*(ResidualBlock(w, normed=True) for _ in range(n)))
+                for w, n in zip(widths, blocks, strict=True)
             )
             for _ in range(2)
         )
         self.attention = PartialNonLocal(widths[-1], inner)
+        self.norm = ChannelNorm()
         self.head = nn.Conv2d(widths[0], channels, 3, padding=1)
         silence(self.head)
 
@@ -57,4 +60,15 @@ class Mapping(Network, license="apache-2.0", tags=["photo-restoration"]):
         x = self.after[-1](self.attention(self.before[-1](x), coarse))
         for up, after, skip in zip(reversed(self.up), reversed(self.after[:-1]), reversed(skips), strict=True):
             x = after(skip + F.interpolate(up(x), scale_factor=2.0, mode="nearest"))
-        return latent + self.head(x)[..., :height, :width]
+        # a quarter of the norm, so that one step of the optimizer moves the picture by less than noise does
+        return latent + 0.25 * self.head(self.norm(x))[..., :height, :width]
+
+
+def translate(old_vae: VAE, mapping: Mapping, clean_vae: VAE, pixels: Tensor, mask: Tensor) -> Tensor:
+    """Encode filled photos (B, 3, H, W), translate their latents, decode: (B, 3, H, W), not clamped.
+
+    Mask (B, 1, H, W), 1 = damaged; a latent position is as damaged as the worst of its 16 pixels.
+    """
+    latent = old_vae.encode(pixels)
+    coarse = F.max_pool2d(mask, old_vae.stride, ceil_mode=True)
+    return clean_vae.decode(mapping(latent, coarse), (pixels.shape[-2], pixels.shape[-1]))

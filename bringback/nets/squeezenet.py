@@ -1,11 +1,11 @@
 """The features of SqueezeNet 1.1 and the perceptual distance between them."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 CAFFE_MEAN = (104.006, 116.669, 122.679)  # blue, green, red, 0..255
@@ -79,13 +79,20 @@ class PerceptualDistance(nn.Module):
     0 for equal pictures. Its parameters are frozen; gradients flow to the pictures: it serves as a training loss too.
     """
 
-    def __init__(self, backbone: Path | str | None = None) -> None:
-        """Load `backbone`, a safetensors file with torchvision's key names; without one the weights are random."""
+    def __init__(self, backbone: Mapping[str, Tensor] | Path | str | None = None) -> None:
+        """Take `backbone`, the network's weights with torchvision's key names; without any they are random.
+
+        A path of a safetensors file will do too. Raises ValueError when it cannot be read, RuntimeError for the weights
+        of another network.
+        """
         super().__init__()
         self.network = SqueezeNetFeatures()
+        if isinstance(backbone, Path | str):
+            from bringback.checkpoints import load_backbone  # files are not this module's business
+
+            backbone = load_backbone(backbone)
         if backbone is not None:
-            weights = {key: value.float() for key, value in load_file(backbone).items()}
-            self.network.load_state_dict(weights)
+            self.network.load_state_dict(backbone)
         self.requires_grad_(False)
         self.eval()
 

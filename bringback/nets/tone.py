@@ -1,11 +1,14 @@
 """Tone curves: undo fading and casts by one smooth curve a channel, read off a thumbnail and histograms."""
 
+from collections.abc import Iterator
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bringback.nets.blocks import Network, silence
 
+STRIP = 1 << 20  # pixels that are looked at or bent at a time
 _BINS = 256
 _SHARES = (0.002, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 0.998)
 
@@ -37,36 +40,77 @@ class ToneCurves(Network, license="apache-2.0", tags=["photo-restoration", "tone
 
     def thumbnail(self, pixels: Tensor, mask: Tensor) -> Tensor:
         """(B, 4, side, side): the mean colour of the undamaged pixels of each cell, and the share of them."""
-        good = 1 - mask
-        share = F.adaptive_avg_pool2d(good, self.side)
-        colour = F.adaptive_avg_pool2d(pixels * good, self.side) / share.clamp_min(1e-3)
-        return torch.cat([colour * 2 - 1, share], 1)
+        height, cells = pixels.shape[-2], []
+        for row in range(self.side):
+            # the rows of the photo that adaptive pooling gives to this row of cells
+            rows = slice(row * height // self.side, -(-(row + 1) * height // self.side))
+            good = 1 - mask[..., rows, :]
+            share = F.adaptive_avg_pool2d(good, (1, self.side))
+            colour = F.adaptive_avg_pool2d(pixels[..., rows, :] * good, (1, self.side)) / share.clamp_min(1e-3)
+            cells.append(torch.cat([colour * 2 - 1, share], 1))
+        return torch.cat(cells, 2)
 
     def forward(self, pixels: Tensor, mask: Tensor) -> Tensor:
-        cumulated = _cumulated(pixels, mask)
-        shares = torch.tensor(_SHARES, device=pixels.device)
+        return self.curves(self.thumbnail(pixels, mask), cumulated(pixels, mask))
+
+    def curves(self, thumbnail: Tensor, cumulated: Tensor) -> Tensor:
+        """The curves (B, 3, 33) of photos of which `thumbnail` and `cumulated` tell all that the network looks at."""
+        shares = torch.tensor(_SHARES, device=cumulated.device)
         quantiles = (cumulated[:, :, None] < shares[:, None]).sum(-1) / _BINS
-        seen = self.look(self.thumbnail(pixels, mask)).mean((-1, -2))
+        seen = self.look(thumbnail).mean((-1, -2))
         facts = torch.cat([seen, quantiles.flatten(1) * 2 - 1, cumulated[..., 7::8].flatten(1) - 0.5], 1)
         raw = self.decide(facts).view(-1, 3, self.knots + 1).float()
         # 0 = leave the range alone (a fresh network), 1 = use all of it; a little beyond either is allowed
         stretch = 1.2 * torch.tanh(raw[..., :2])
         black = quantiles[..., :1] * stretch[..., :1]
         white = 1 - (1 - quantiles[..., -1:]) * stretch[..., 1:]
-        places = torch.linspace(0, 1, self.samples, device=pixels.device)
+        places = torch.linspace(0, 1, self.samples, device=cumulated.device)
         used = ((places - black) / (white - black).clamp_min(0.05)).clamp(0, 1)
         steps = torch.exp(raw[..., 2:])
         bend = F.pad((steps / steps.sum(-1, keepdim=True)).cumsum(-1), (1, 0))
         return apply_curves(used[..., None], bend)[..., 0]
 
 
-def _cumulated(pixels: Tensor, mask: Tensor) -> Tensor:
+def strips(pixels: Tensor) -> Iterator[slice]:
+    """Slices of rows that cut (B, C, H, W) into strips of about `STRIP` pixels, at least a row each."""
+    height, width = pixels.shape[-2:]
+    rows = max(1, STRIP // width)
+    return (slice(top, top + rows) for top in range(0, height, rows))
+
+
+def cumulated(pixels: Tensor, mask: Tensor) -> Tensor:
     """(B, 3, 256): the share of undamaged pixels up to each level."""
-    weight = (1 - mask).expand_as(pixels).flatten(2).contiguous()
-    index = (pixels.clamp(0, 1).flatten(2) * (_BINS - 1)).round().long()
-    counts = torch.zeros(*pixels.shape[:2], _BINS, device=pixels.device, dtype=weight.dtype)
-    counts.scatter_add_(2, index, weight)
-    return counts.cumsum(2) / weight.sum(2, keepdim=True).clamp_min(1e-3)
+    counts, total = [], []
+    for rows in strips(pixels):
+        part = pixels[..., rows, :]
+        weight = (1 - mask[..., rows, :]).expand_as(part).flatten(2).contiguous()
+        index = (part.clamp(0, 1).flatten(2) * (_BINS - 1)).round().long()
+        none = torch.zeros(*part.shape[:2], _BINS, device=part.device, dtype=weight.dtype)
+        counts.append(none.scatter_add_(2, index, weight))
+        total.append(weight.sum(2, keepdim=True))
+    # strips are summed as such: adding pixel by pixel, float32 would stop counting at 16.7 million
+    return torch.stack(counts).sum(0).cumsum(2) / torch.stack(total).sum(0).clamp_min(1e-3)
+
+
+def tone(network: ToneCurves, pixels: Tensor, mask: Tensor, strength: float = 1.0) -> Tensor:
+    """Photos (B, 3, H, W) in [0, 1] bent by the network's curves, `strength` of the way; not clamped.
+
+    Mask (B, 1, H, W), 1 = damaged. A photo whose channels are equal gets one curve for all. At strength 0 the pixels
+    come back exactly.
+    """
+    return bend(pixels, one_for_grey(pixels, network(pixels, mask)), strength)
+
+
+def one_for_grey(pixels: Tensor, curves: Tensor) -> Tensor:
+    """The curves (B, 3, K), their mean in place of all three where a photo of (B, 3, H, W) has equal channels."""
+    parts = (pixels[..., rows, :] for rows in strips(pixels))
+    grey = torch.stack([(part == part[:, :1]).flatten(1).all(1) for part in parts]).all(0)
+    return torch.where(grey[:, None, None].to(curves.device), curves.mean(1, keepdim=True), curves)
+
+
+def bend(pixels: Tensor, curves: Tensor, strength: float) -> Tensor:
+    """Photos (B, 3, H, W) `strength` of the way to what the curves (B, 3, K) make of them; not clamped."""
+    return pixels + strength * (apply_curves(pixels, curves) - pixels)
 
 
 def apply_curves(pixels: Tensor, curves: Tensor) -> Tensor:

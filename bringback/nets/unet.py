@@ -36,7 +36,7 @@ class ScratchUNet(Network, license="apache-2.0", tags=["image-segmentation", "sc
         self.up = nn.ModuleList(_Level(shallow, shallow) for shallow, _ in pairs)
         self.head = nn.Conv2d(widths[0], 4, 1)
         # damage is rare: start from its base rate
-        self.head.bias.data.fill_(-2.5)  # type: ignore[union-attr]
+        self.head.bias.data.fill_(-3.5)  # type: ignore[union-attr]
 
     def forward(self, pixels: Tensor) -> Tensor:
         height, width = pixels.shape[-2:]
