@@ -7,32 +7,31 @@ PSNR (dB, higher is better; luminance where the degraded crop is grey) and dlib 
 """
 
 import argparse
-import io
-import tarfile
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from bringback.aging import age
 from bringback.checkpoints import Checkpoints
 from bringback.face_finder import identity_distances
 from bringback.metrics import luminance, psnr
+from bringback.photo import Photo
 from bringback.pipeline import pick_device
+from bringback.shards import read_shards
 from bringback.stages.faces import FaceRefiner
 
 
 def read_crops(path: Path, limit: int) -> Tensor:
     """The first crops of a tar shard as (B, 3, 256, 256) in [0, 1]."""
-    with tarfile.open(path) as shard:
-        streams = [shard.extractfile(member) for member in shard.getmembers()[:limit]]
-        images = [np.asarray(Image.open(io.BytesIO(stream.read())).convert("RGB")) for stream in streams if stream]
-    return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() / 255
+    crops = [Photo.decode(data, name).pixels for name, data in islice(read_shards(path), limit)]
+    return torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).contiguous()
 
 
 def main() -> None:
+    """Read the arguments, degrade, refine, print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("crops", type=Path, help="a tar shard written by inference/align_faces.py")
     parser.add_argument("--weights", type=Path, help="a folder whose checkpoints go before the shipped ones")

@@ -19,17 +19,21 @@ def mask_folder(
     detect: Callable[[Tensor], Tensor],
     *,
     overwrite: bool = False,
+    skip_existing: bool = False,
     on_start: OnStart | None = None,
     on_photo: OnPhoto | None = None,
 ) -> list[Entry]:
     """Write the soft damage masks of photos to `<stem>_mask.png` in `out`: 8-bit grey, 0 to 255 for 0 to 1.
 
-    `detect` takes pixels (1, 3, H, W) to a mask (1, 1, H, W). Raises `UsageError`; bad photos are failed entries.
+    `detect` takes pixels (1, 3, H, W) to a mask (1, 1, H, W). A photo whose mask is there is failed unless `overwrite`
+    or, which skips it, `skip_existing`. Raises `UsageError`; bad photos are failed entries.
     """
 
     def work(job: Job, entry: Entry) -> None:
         begin = time.perf_counter()
         path = mask_path(job, out)
+        if skip_existing and _skipped(entry, path):
+            return
         _refuse(overwrite, path)
         with torch.inference_mode():
             found = detect(Restoration.start(Photo.read(job.source)).pixels)
@@ -47,13 +51,14 @@ def age_folder(
     *,
     overlays: Sequence[Path] = (),
     overwrite: bool = False,
+    skip_existing: bool = False,
     on_start: OnStart | None = None,
     on_photo: OnPhoto | None = None,
 ) -> list[Entry]:
     """Write aged photos under their own names and their damage as `<stem>_mask.png`.
 
-    Photo number k is aged as `evaluate` ages it. Raises `UsageError` (of an unknown recipe too); bad photos are failed
-    entries.
+    Photo number k is aged as `evaluate` ages it. Files that are there are treated as by `mask_folder`. Raises
+    `UsageError` (of an unknown recipe too) and ValueError for overlays that are none; bad photos are failed entries.
     """
     from bringback.aging import RECIPES, OverlayBank, age
     from bringback.evaluate import photo_seed
@@ -68,6 +73,8 @@ def age_folder(
 
     def work(job: Job, entry: Entry) -> None:
         begin = time.perf_counter()
+        if skip_existing and _skipped(entry, job.output):  # which is written last
+            return
         _refuse(overwrite, job.output, mask_path(job, out))
         photo = Photo.read(job.source)
         sample = age(Restoration.start(photo).pixels, recipe, [seeds[job]], bank)
@@ -78,9 +85,15 @@ def age_folder(
     return each(jobs, work, lambda job: job.output, on_start, on_photo)
 
 
+def _skipped(entry: Entry, path: Path) -> bool:
+    if path.exists():
+        entry |= {"status": "skipped", "message": f"{path} exists already"}
+    return path.exists()
+
+
 def _refuse(overwrite: bool, *paths: Path) -> None:
     if not overwrite:
-        refuse_existing(paths, "use --overwrite")
+        refuse_existing(paths, "use --overwrite or --skip-existing")
 
 
 def mask_png(mask: Tensor) -> bytes:

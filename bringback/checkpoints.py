@@ -10,6 +10,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from bringback.nets.blocks import Network
+from bringback.nets.mapping import Mapping
+from bringback.nets.squeezenet import PerceptualDistance
 
 N = TypeVar("N", bound=Network)
 
@@ -41,6 +43,17 @@ def save_network(network: Network, folder: Path) -> str:
     config = {"network": type(network).__name__, **network._hub_mixin_config}  # type: ignore[dict-item]
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     return file_hash(folder / "model.safetensors")
+
+
+def load_distance(backbone: Path | str) -> PerceptualDistance:
+    """The perceptual distance with the SqueezeNet features in a safetensors file.
+
+    Raises ValueError, one line naming the file, when it cannot be read or holds something else.
+    """
+    try:
+        return PerceptualDistance({key: value.float() for key, value in load_file(backbone).items()})
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise ValueError(f"{backbone}: not the SqueezeNet features: {str(error).splitlines()[0]}") from error
 
 
 class Checkpoints:
@@ -87,3 +100,9 @@ class Checkpoints:
     def hashes(self, names: list[str]) -> dict[str, str]:
         """SHA-256 of the weights of each name."""
         return {name: file_hash(self.folder(name) / "model.safetensors") for name in names}
+
+    def check_vaes(self, mapping: Mapping) -> None:
+        """Raise MissingWeights when the VAEs here are not those whose hashes the mapping carries."""
+        for name, hash_ in self.hashes(["old_vae", "clean_vae"]).items():
+            if getattr(mapping, name) not in ("", hash_):
+                raise MissingWeights(f"{self.folder(name)}: is not the {name} that the mapping was trained with")

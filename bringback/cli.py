@@ -16,8 +16,10 @@ from bringback import __version__
 
 if TYPE_CHECKING:
     from bringback.manifest import Entry
+    from bringback.pipeline import Pipeline
 
 STAGES = "scratches,tone,fill,translate,faces"
+GO_ON = "the same command with --skip-existing goes on where it stopped"
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
@@ -33,13 +35,17 @@ Recipe = Annotated[str, typer.Option(help="unstructured, structured, mixed, hole
 Seed = Annotated[int, typer.Option(help="The same seed ages the same photos alike.", min=0)]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object a line and nothing else.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Overwrite files that are there already.")]
+SkipExisting = Annotated[bool, typer.Option("--skip-existing", help="Pass over photos whose result exists.")]
+Mask = Annotated[
+    Path | None,
+    typer.Option(help="Damage mask of the photo (white: damaged), or a folder of masks named like the photos."),
+]
 
 
 @app.callback(invoke_without_command=True)
 def main(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
     """Restore scanned old photographs: scratches, fading, noise, blur and faces."""
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr] # a name that the terminal cannot show
+    _show_any_name()
     if version:
         typer.echo(f"bringback {__version__}")
 
@@ -50,44 +56,46 @@ def restore(
     out: Out,
     device: Device = "auto",
     stages: Stages = STAGES,
-    mask: Annotated[
-        Path | None,
-        typer.Option(help="Damage mask of the photo (white: damaged), or a folder of masks named like the photos."),
-    ] = None,
+    mask: Mask = None,
     save_stages: Annotated[
         bool, typer.Option("--save-stages", help="Write OUT/stages/PHOTO/1-scratches.png ...")
     ] = False,
     compare: Annotated[bool, typer.Option("--compare", help="Write before and after strips to OUT/compare/.")] = False,
     weights: Weights = None,
     overwrite: Overwrite = False,
-    skip_existing: Annotated[
-        bool, typer.Option("--skip-existing", help="Pass over photos whose result exists.")
-    ] = False,
+    skip_existing: SkipExisting = False,
     json_lines: Json = False,
 ) -> None:
     """Restore photos. The same command again goes on where it stopped; OUT/manifest.jsonl tells what was done."""
-    with _in_one_line():
-        if overwrite and skip_existing:
-            raise ValueError("--overwrite and --skip-existing exclude each other")
-        from bringback.folder import restore_folder
+
+    def load() -> "Pipeline":
         from bringback.pipeline import Pipeline
+
+        return Pipeline.from_pretrained(weights, stages=_names(stages), device=device)
+
+    choices = {"save_stages": save_stages, "compare": compare, "overwrite": overwrite, "skip_existing": skip_existing}
+    run_restore(inputs, out, load, mask=mask, json_lines=json_lines, **choices)
+
+
+def run_restore(
+    inputs: list[Path],
+    out: Path,
+    load: Callable[[], "Pipeline"],
+    *,
+    mask: Path | None = None,
+    json_lines: bool = False,
+    **choices: bool,
+) -> None:
+    """`restore` with the pipeline that `load` makes; `choices` are those of `folder.restore_folder`."""
+    with _in_one_line("the same command goes on where it stopped"):
+        _one_of(choices.get("overwrite", False), choices.get("skip_existing", False))
+        from bringback.folder import restore_folder
         from bringback.tree import pair_masks, plan
 
         pair_masks(plan(inputs, out), mask)  # a slip of the pen is answered before the weights are loaded
-        pipeline = Pipeline.from_pretrained(weights, stages=_names(stages), device=device)
+        pipeline = load()
         with _progress(json_lines) as (on_start, on_photo):
-            entries = restore_folder(
-                inputs,
-                out,
-                pipeline,
-                mask=mask,
-                save_stages=save_stages,
-                compare=compare,
-                overwrite=overwrite,
-                skip_existing=skip_existing,
-                on_start=on_start,
-                on_photo=on_photo,
-            )
+            entries = restore_folder(inputs, out, pipeline, mask=mask, on_start=on_start, on_photo=on_photo, **choices)
     _finish(entries, json_lines)
 
 
@@ -98,10 +106,12 @@ def scratches(
     device: Device = "auto",
     weights: Weights = None,
     overwrite: Overwrite = False,
+    skip_existing: SkipExisting = False,
     json_lines: Json = False,
 ) -> None:
     """Find the damage: soft masks as OUT/PHOTO_mask.png, 0 to 255 for a probability of 0 to 1, of the photo's size."""
-    with _in_one_line():
+    with _in_one_line(GO_ON):
+        _one_of(overwrite, skip_existing)
         from bringback.batch import mask_folder
         from bringback.checkpoints import Checkpoints
         from bringback.pipeline import pick_device
@@ -112,7 +122,13 @@ def scratches(
         detector = ScratchDetector.from_checkpoints(Checkpoints(weights), pick_device(device))
         with _progress(json_lines) as (on_start, on_photo):
             entries = mask_folder(
-                inputs, out, detector.detect, overwrite=overwrite, on_start=on_start, on_photo=on_photo
+                inputs,
+                out,
+                detector.detect,
+                overwrite=overwrite,
+                skip_existing=skip_existing,
+                on_start=on_start,
+                on_photo=on_photo,
             )
     _finish(entries, json_lines)
 
@@ -125,10 +141,12 @@ def age(
     seed: Seed,
     overlays: Overlays = None,
     overwrite: Overwrite = False,
+    skip_existing: SkipExisting = False,
     json_lines: Json = False,
 ) -> None:
     """Age photos as the training and the evaluation do: OUT/PHOTO and its damage as OUT/PHOTO_mask.png."""
-    with _in_one_line():
+    with _in_one_line(GO_ON):
+        _one_of(overwrite, skip_existing)
         from bringback.batch import age_folder
 
         with _progress(json_lines) as (on_start, on_photo):
@@ -139,6 +157,7 @@ def age(
                 seed,
                 overlays=overlays or [],
                 overwrite=overwrite,
+                skip_existing=skip_existing,
                 on_start=on_start,
                 on_photo=on_photo,
             )
@@ -160,7 +179,7 @@ def evaluate(
     json_lines: Json = False,
 ) -> None:
     """Age clean photos, restore them, and tell PSNR and SSIM before and after, and how well damage is found."""
-    with _in_one_line():
+    with _in_one_line("nothing was kept"):
         from bringback.evaluate import evaluate as run
 
         console = Console(stderr=True)
@@ -187,17 +206,35 @@ def _names(stages: str) -> list[str]:
     return names
 
 
+def _one_of(overwrite: bool, skip_existing: bool) -> None:
+    if overwrite and skip_existing:
+        raise ValueError("--overwrite and --skip-existing exclude each other")
+
+
 @contextmanager
-def _in_one_line() -> Iterator[None]:
-    """Wrong usage ends with one line and exit code 2, Ctrl-C with 130."""
+def _in_one_line(after_ctrl_c: str) -> Iterator[None]:
+    """Wrong usage and what is not installed end with one line and exit code 2, Ctrl-C with 130."""
     try:
         yield
     except KeyboardInterrupt:
-        typer.echo("bringback: interrupted; the same command goes on where it stopped", err=True)
+        typer.echo(f"bringback: interrupted; {after_ctrl_c}", err=True)
         raise typer.Exit(130) from None
-    except (ValueError, OSError, KeyError) as error:
-        typer.echo(f"bringback: {error.args[0] if isinstance(error, KeyError) else error}", err=True)
+    except (ValueError, OSError, ModuleNotFoundError) as error:
+        typer.echo(f"bringback: {error}", err=True)
         raise typer.Exit(2) from None
+
+
+def script(command: Callable[..., None]) -> None:
+    """Run one command as a program of its own, as the scripts in inference/ do."""
+    _show_any_name()
+    alone = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    alone.command()(command)
+    alone()
+
+
+def _show_any_name() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr] # a name that the terminal cannot show
 
 
 @contextmanager

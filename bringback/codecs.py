@@ -19,9 +19,6 @@ from PIL import Image, ImageCms, JpegImagePlugin, PngImagePlugin, UnidentifiedIm
 from bringback import png, tiff
 
 FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP", "GIF", "JPEG2000")
-SUFFIXES = frozenset(
-    [".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".tif", ".tiff", ".webp", ".bmp", ".gif", ".jp2", ".j2k", ".jpx"]
-)
 MIN_QUALITY = 95
 
 
@@ -89,6 +86,8 @@ def from_image(image: Image.Image) -> tuple[np.ndarray, Container]:
     if image.mode.startswith("I;16"):
         array = array.astype(np.uint16)  # in the machine's byte order
     dpi = (float(info["dpi"][0]), float(info["dpi"][1])) if info.get("dpi") else None
+    if dpi and not all(0 < value < 65535 for value in dpi):  # 0/0 is "not a number", and a JPEG holds 16 bits
+        dpi = None
     known = "JPEG" if format == "MPO" else format if format in FORMATS else "PNG"
     return array, Container(known, info.get("exif"), icc, dpi)
 
@@ -201,9 +200,11 @@ def _extra(data: bytes, image: Image.Image) -> dict[str, Any]:
 
 
 def _jpeg_extra(image: Image.Image) -> dict[str, Any]:
-    """The photo's own tables where they are finer than quality 95; a coarse JPEG must not spoil its restoration."""
+    """The photo's own tables where they are finer than quality 95; a coarse JPEG must not spoil its restoration.
+
+    Never progressive: Pillow's buffer is too small for a fine and grainy picture of that kind.
+    """
     extra: dict[str, Any] = {"quality": MIN_QUALITY, "xmp": _xmp(image), "comment": image.info.get("comment")}
-    extra["progressive"] = bool(image.info.get("progressive"))
     captions = [block for name, block in image.applist if name == "APP13"]  # type: ignore[attr-defined]
     extra["extra"] = b"".join(b"\xff\xed" + struct.pack(">H", len(block) + 2) + block for block in captions)
     if image.mode in ("RGB", "L"):

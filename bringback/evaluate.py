@@ -1,10 +1,9 @@
 """The frozen protocol: age clean photos, restore them, compare with the truth."""
 
-import io
-import tarfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +13,13 @@ from PIL import Image
 from torch import Tensor
 
 from bringback.aging import OverlayBank, age
-from bringback.metrics import PerceptualDistance, auc_of_counts, luminance, psnr, ssim
-from bringback.photo import Photo
+from bringback.checkpoints import load_distance
+from bringback.metrics import auc_of_counts, luminance, psnr, ssim
+from bringback.nets.squeezenet import PerceptualDistance
+from bringback.photo import Photo, PhotoError
 from bringback.pipeline import DEFAULT, Pipeline
+from bringback.restoration import Restoration
+from bringback.shards import read_shards
 
 BINS = 4096  # of the histogram of detector scores
 TRULY_DAMAGED = 0.1  # the coverage from which a pixel counts as damaged
@@ -43,7 +46,8 @@ class Report:
     """What an evaluation found.
 
     `scratch_auc` is the ROC area of the detector's soft mask over the pixels of all photos, `flagged` the share of
-    sound pixels it gives more than 0.5; None when no detector ran or, of the area, when nothing was damaged.
+    sound pixels it gives more than 0.5; None when no detector ran or, of the area, when nothing was damaged. `left_out`
+    says of each broken photo, in one line, what is wrong with it.
     """
 
     recipe: str
@@ -52,24 +56,26 @@ class Report:
     rows: list[Row]
     scratch_auc: float | None = None
     flagged: float | None = None
+    left_out: list[str] = field(default_factory=list)
 
     def summary(self) -> dict[str, Any]:
         """The means over photos of every number in `Row`, the gains, the detector's numbers and the settings."""
         means: dict[str, Any] = {}
-        for name in (field.name for field in fields(Row) if field.name != "name"):
+        for name in (number.name for number in fields(Row) if number.name != "name"):
             values = [getattr(row, name) for row in self.rows]
             means[name] = None if None in values else float(np.mean(values))
         means["psnr_gain"] = means["psnr_after"] - means["psnr_before"]
         means["ssim_gain"] = means["ssim_after"] - means["ssim_before"]
         settings = {"recipe": self.recipe, "seed": self.seed, "stages": list(self.stages), "photos": len(self.rows)}
-        return settings | means | {"scratch_auc": self.scratch_auc, "flagged": self.flagged}
+        detector = {"scratch_auc": self.scratch_auc, "flagged": self.flagged}
+        return settings | means | detector | {"left_out": self.left_out}
 
     def as_dict(self) -> dict[str, Any]:
         """The summary and all rows, ready for JSON."""
         return self.summary() | {"rows": [asdict(row) for row in self.rows]}
 
     def table(self) -> str:
-        """Plain text: one line a photo, the means, the detector."""
+        """Plain text: one line a photo, the means, the detector, the photos left out."""
         mean = self.summary()
         width = max(len(row.name) for row in [*self.rows, Row("mean of photos", *[0.0] * 7)])
         perceptual = mean["perceptual_before"] is not None
@@ -86,6 +92,8 @@ class Report:
             lines.append(f"scratch AUC {self.scratch_auc:.3f}")
         if self.flagged is not None:
             lines.append(f"sound pixels flagged {100 * self.flagged:.2f} %")
+        if self.left_out:
+            lines += [f"left out {len(self.left_out)} that cannot be read:", *self.left_out]
         return "\n".join(lines)
 
 
@@ -109,19 +117,24 @@ def evaluate(
     are used. Photo number k is aged at its own size by `recipe` with a seed drawn from (`seed`, k) and the damage
     shards `overlays`, and rounded to 8 bit before and after. Of the recipe `holes` the pipeline is told the mask. A
     truth that is grey is compared by luminance. `backbone` is the file of `PerceptualDistance`; `sheet` the picture
-    file that gets the first eight photos; `on_photo` is called after each. Raises FileNotFoundError when there are no
-    photos, ValueError when a shard is none, KeyError when there is no such recipe.
+    file that gets the first eight photos; `on_photo` is called after each. A broken photo is left out. Raises
+    FileNotFoundError when there are no photos, ValueError when all are broken, a shard is none, the backbone is another
+    network's or there is no such recipe.
     """
     pipeline = Pipeline.from_pretrained(weights, stages=stages, device=device)
     bank = OverlayBank.from_shards(overlays) if overlays else None
-    distance = PerceptualDistance(backbone) if backbone else None
+    distance = load_distance(backbone) if backbone else None
     given = recipe == "holes"
     detects = "scratches" in stages and not given
     scores = torch.zeros(2, BINS, dtype=torch.long)  # of sound and of damaged pixels
     rows: list[Row] = []
     cells: list[list[np.ndarray]] = []
-    for name, clean in read_photos(photos, limit):
-        sample = age(clean, recipe, [photo_seed(seed, len(rows))], bank)
+    left_out: list[str] = []
+    for index, (name, clean) in enumerate(read_photos(photos, limit)):
+        if isinstance(clean, PhotoError):
+            left_out.append(str(clean))
+            continue
+        sample = age(clean, recipe, [photo_seed(seed, index)], bank)
         aged = _rounded(sample.aged)
         mask = sample.mask[0, 0].numpy() if given else None
         begin = time.perf_counter()
@@ -139,24 +152,25 @@ def evaluate(
         if on_photo is not None:
             on_photo(rows[-1])
     if not rows:
-        raise FileNotFoundError(f"{photos}: no photos there")
+        raise ValueError(left_out[0]) if left_out else FileNotFoundError(f"{photos}: no photos there")
     if sheet is not None:
         contact_sheet(cells, sheet)
     sound, damaged = scores
     area = auc_of_counts(damaged, sound) if damaged.any() and sound.any() else None
     flagged = sound[round(FLAGGED * (BINS - 1)) + 1 :].sum().item() / sound.sum().item() if sound.any() else None
-    return Report(recipe, seed, tuple(stages), rows, area, flagged)
+    return Report(recipe, seed, tuple(stages), rows, area, flagged, left_out)
 
 
-def read_photos(photos: Path, limit: int | None = None) -> Iterator[tuple[str, Tensor]]:
-    """Names and pixels (1, 3, H, W) of the photos in a folder, a tar shard or a folder of shards, sorted by name."""
-    suffixes = Image.registered_extensions()
-    shards = sorted(photos.glob("*.tar")) or [photos] * (photos.suffix == ".tar")
-    if shards:
-        yield from _limited(_from_shards(shards, suffixes), limit)
-    else:
-        files = sorted(path for path in photos.rglob("*") if path.suffix.lower() in suffixes)
-        yield from _limited(((path.relative_to(photos).as_posix(), Photo.read(path)) for path in files), limit)
+def read_photos(photos: Path, limit: int | None = None) -> Iterator[tuple[str, Tensor | PhotoError]]:
+    """Names and upright pixels (1, 3, H, W) of the photos in a folder, a tar shard or a folder of shards, by name.
+
+    In place of the pixels of a broken photo stands what is wrong with it.
+    """
+    for name, data in islice(read_shards(photos), limit):
+        try:
+            yield name, Restoration.start(Photo.decode(data, name)).pixels
+        except PhotoError as error:
+            yield name, error
 
 
 def photo_seed(seed: int, index: int) -> int:
@@ -176,24 +190,6 @@ def contact_sheet(rows: Sequence[Sequence[np.ndarray]], path: Path) -> None:
             place = (x * step + (SHEET_CELL - width) // 2, y * step + (SHEET_CELL - height) // 2)
             canvas.paste(picture.resize((width, height), Image.Resampling.LANCZOS), place)
     canvas.save(path)
-
-
-def _from_shards(shards: Sequence[Path], suffixes: dict[str, str]) -> Iterator[tuple[str, Photo]]:
-    for path in shards:
-        if not tarfile.is_tarfile(path):
-            raise ValueError(f"{path}: not a tar shard")
-        with tarfile.open(path) as shard:
-            for member in sorted(shard.getmembers(), key=lambda member: member.name):
-                stream = shard.extractfile(member) if Path(member.name).suffix.lower() in suffixes else None
-                if stream is not None:
-                    yield member.name, Photo.from_image(Image.open(io.BytesIO(stream.read())))
-
-
-def _limited(photos: Iterator[tuple[str, Photo]], limit: int | None) -> Iterator[tuple[str, Tensor]]:
-    for count, (name, photo) in enumerate(photos):
-        if count == limit:
-            return
-        yield name, torch.from_numpy(np.ascontiguousarray(photo.pixels.transpose(2, 0, 1)))[None]
 
 
 def _rounded(pixels: Tensor) -> Tensor:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import cv2
-import dlib
 import numpy as np
 from torch import Tensor
 
@@ -33,6 +32,8 @@ class FaceFinder:
     """dlib's frontal face detector and five-point landmarks; faces down to about 40 pixels."""
 
     def __init__(self) -> None:
+        """Load both; raises ModuleNotFoundError, one line, when dlib or its models are not installed."""
+        dlib = _dlib()
         self._detector = dlib.get_frontal_face_detector()
         self._landmarks = dlib.shape_predictor(str(_model("shape_predictor_5_face_landmarks.dat")))
 
@@ -85,7 +86,7 @@ def identity_distances(a: Tensor, b: Tensor) -> list[float]:
 
 @cache
 def _descriptor_network() -> Any:
-    return dlib.face_recognition_model_v1(str(_model("dlib_face_recognition_resnet_model_v1.dat")))
+    return _dlib().face_recognition_model_v1(str(_model("dlib_face_recognition_resnet_model_v1.dat")))
 
 
 def _lift(grey: np.ndarray) -> np.ndarray:
@@ -102,6 +103,15 @@ def _overlap(a: tuple[float, float, float, float], b: tuple[float, float, float,
     """Intersection over union of two boxes."""
     common = _area((max(a[0], b[0]), max(a[1], b[1]), min(a[2], b[2]), min(a[3], b[3])))
     return common / (_area(a) + _area(b) - common)
+
+
+def _dlib() -> Any:
+    """dlib, imported late: the other stages do without."""
+    try:
+        import dlib
+    except ImportError as error:
+        raise ModuleNotFoundError(f"the faces stage needs the package dlib-bin: {error}") from None
+    return dlib
 
 
 def _model(name: str) -> Path:

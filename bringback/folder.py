@@ -36,9 +36,10 @@ def restore_folder(
     """Restore files and folders into `out`, trees mirrored and names kept; returns this run's lines of the manifest.
 
     A photo that `out/manifest.jsonl` has as done from the same bytes with the same mask, stages and weights is skipped.
-    A file that the manifest does not know is overwritten only with `overwrite`; else its photo is skipped with
-    `skip_existing` and failed without. `mask` is as in `tree.pair_masks`. `save_stages` writes
-    `stages/<stem>/1-scratches.png` and so on, `compare` strips of before and after below `compare/`.
+    A file that is there is overwritten if it still is what the manifest says was written for the very same input, or
+    with `overwrite`; else its photo is skipped with `skip_existing` and failed without. `mask` is as in
+    `tree.pair_masks`. `save_stages` writes `stages/<stem>/1-scratches.png` and so on, `compare` strips of before and
+    after below `compare/`.
 
     Raises `UsageError` before anything is written. A bad photo is an entry with status "failed" and a message of one
     line.
@@ -86,13 +87,14 @@ class _Restorer:
         if reason := self._reason_to_skip(job, entry, before):
             entry |= {"status": "skipped", "message": reason}
             return
-        free = before is not None or self.overwrite
+        ours = self._ours(job, before)
         advice = "use --overwrite or --skip-existing"
-        if not free:
-            refuse_existing([job.output], advice)
+        if not self.overwrite:
+            refuse_existing({job.output} - ours.keys(), advice)
         restoration, files = self._restore(job, mask)
-        if not free:
-            refuse_existing(files, advice)
+        if not self.overwrite:
+            refuse_existing(files.keys() - ours.keys(), advice)
+        written = ours | {path: hashlib.sha256(data).hexdigest() for path, data in files.items()}
         faces = [
             {"box": [round(float(side)) for side in face.box], "identity": face.identity, "status": face.status}
             for face in restoration.faces
@@ -102,6 +104,7 @@ class _Restorer:
             "stages": restoration.notes,
             "faces": {"count": len(faces), "each": faces},
             "extras": self.extras,
+            "written": {path.relative_to(self.out).as_posix(): digest for path, digest in written.items()},
             "device": self.pipeline.device,
             "threads": torch.get_num_threads(),
             "version": __version__,
@@ -116,6 +119,13 @@ class _Restorer:
             if all(made.get(name) or not wanted for name, wanted in self.extras.items()):
                 return "already done with the same settings"
         return f"{job.output} exists already" if self.skip_existing else None
+
+    def _ours(self, job: Job, before: Entry | None) -> dict[Path, str]:
+        """The files that an earlier run wrote for this input and nobody has touched since, with their hashes."""
+        if not before or Path(before["input"]).resolve() != job.source.resolve():
+            return {}
+        written = {self.out / name: digest for name, digest in before.get("written", {}).items()}
+        return {path: digest for path, digest in written.items() if path.is_file() and _sha256(path) == digest}
 
     def _restore(self, job: Job, mask: Path | None) -> tuple[Restoration, dict[Path, bytes]]:
         photo = Photo.read(job.source)

@@ -4,10 +4,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bringback.nets.squeezenet import PerceptualDistance
 from bringback.tint import luminance
 
-__all__ = ["PerceptualDistance", "auc", "luminance", "psnr", "ssim"]
+__all__ = ["auc", "luminance", "psnr", "ssim"]
 
 PSNR_CAP = 100.0  # dB, what equal pictures get, so that means stay finite
 SSIM_TAPS, SSIM_SIGMA = 11, 1.5

@@ -13,6 +13,7 @@ from bringback import codecs
 
 # Rec. 601 luma, as in JPEG and in Pillow's "L".
 LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
+ROUNDING = 1e-4  # by which floats given as a picture may leave [0, 1]
 
 
 class PhotoError(ValueError):
@@ -79,20 +80,32 @@ class Photo:
         Raises `PhotoError` when it is missing, empty, broken, too large or no picture.
         """
         try:
-            array, container = codecs.decode(Path(path).read_bytes())
-        except codecs.CodecError as error:
-            raise PhotoError(f"{path}: {error}") from None
+            data = Path(path).read_bytes()
         except OSError as error:
             raise PhotoError(f"{path}: cannot be read: {error.strerror or error}") from None
-        return cls._from(array, container)
+        return cls.decode(data, str(path))
+
+    @classmethod
+    def decode(cls, data: bytes, name: str) -> Self:
+        """Take the bytes of a file called `name`; raises `PhotoError` as `read` does."""
+        try:
+            return cls._from(*codecs.decode(data))
+        except codecs.CodecError as error:
+            raise PhotoError(f"{name}: {error}") from None
 
     @classmethod
     def from_array(cls, pixels: np.ndarray) -> Self:
-        """Take (H, W) grey, (H, W, 3) RGB or (H, W, 4) RGBA: uint8, uint16 or float in [0, 1]; a PNG when written."""
+        """Take (H, W) grey, (H, W, 3) RGB or (H, W, 4) RGBA: uint8, uint16 or float in [0, 1]; a PNG when written.
+
+        Raises `PhotoError` for arrays of another shape, type or range.
+        """
         if pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[2] not in (1, 3, 4)) or 0 in pixels.shape:
             raise PhotoError(f"an array of shape {pixels.shape} is no photo: (H, W), (H, W, 3) or (H, W, 4) is")
         if pixels.dtype not in (np.uint8, np.uint16) and pixels.dtype.kind != "f":
             raise PhotoError(f"an array of {pixels.dtype} is no photo: uint8, uint16 or floats in [0, 1] are")
+        if pixels.dtype.kind == "f" and not (pixels.min() >= -ROUNDING and pixels.max() <= 1 + ROUNDING):
+            low, high = pixels.min(), pixels.max()
+            raise PhotoError(f"the floats of a picture lie in [0, 1]; here they go from {low:.4g} to {high:.4g}")
         return cls._from(pixels, codecs.Container())
 
     @classmethod

@@ -46,7 +46,7 @@ class Pipeline:
             raise ValueError(f"unknown stage {unknown[0]!r}; the stages are {', '.join(STAGES)}")
         checkpoints = _Asked(weights)
         place = pick_device(device)
-        built = [stage.from_checkpoints(checkpoints, place) for name, stage in STAGES.items() if name in stages]
+        built = [STAGES[name].from_checkpoints(checkpoints, place) for name in STAGES if name in stages]
         return cls(built, checkpoints.hashes(checkpoints.names), place.type)
 
     def __call__(self, image: Any, mask: Any = None) -> Any:
@@ -79,8 +79,8 @@ class Pipeline:
         """Take a photo, and a damage mask (H, W) in [0, 1] if there is one, through all stages.
 
         `on_stage` is called after each with its name. A grey photo stays grey and one of a single tint keeps it: every
-        stage sees three equal channels, what it makes of them is reduced to its luminance, and the tint comes back at
-        the end. Raises `PhotoError` for a mask of another size.
+        stage after the detector, whose mask tells damage from colour, sees three equal channels, what it makes of them
+        is reduced to its luminance, and the tint comes back at the end. Raises `PhotoError` for a mask of another size.
         """
         height, width = photo.pixels.shape[:2]
         if mask is not None and mask.shape != (height, width):
@@ -88,12 +88,13 @@ class Pipeline:
             raise PhotoError(f"the damage mask has {sizes}: give one of the photo's size")
         with torch.inference_mode():
             restoration = Restoration.start(photo, mask)
-            grey = photo.grey or is_grey(photo.pixels)
-            tint = Tint.none() if grey else find_tint(restoration.pixels, restoration.mask)
-            if tint:
-                restoration.pixels = _grey(restoration.pixels)
+            tint, judged = None, False
             for stage in self.stages:
                 begin = time.perf_counter()
+                if not judged and stage.name != "scratches":
+                    tint, judged = _tint(restoration), True
+                    if tint:
+                        restoration.pixels = _grey(restoration.pixels)
                 restoration = stage(restoration)
                 if not restoration.pixels.isfinite().all():
                     raise ArithmeticError(f"the stage {stage.name!r} made pixels that are not finite")
@@ -138,7 +139,8 @@ def mask_array(mask: Path | str | Image.Image | np.ndarray | Tensor) -> np.ndarr
         return luminance(Photo.read(mask).pixels)
     if isinstance(mask, Image.Image):
         return luminance(Photo.from_image(mask).pixels)
-    plain = mask.detach().float().cpu().numpy() if isinstance(mask, Tensor) else np.asarray(mask)
+    plain = mask.detach().cpu() if isinstance(mask, Tensor) else mask
+    plain = np.asarray(plain.float() if isinstance(plain, Tensor) and plain.is_floating_point() else plain)
     plane = plain.reshape([side for side in plain.shape[:-2] if side != 1] + list(plain.shape[-2:]))
     if plane.ndim != 2:
         raise PhotoError(f"an array of shape {plain.shape} is no damage mask: (H, W) is")
@@ -159,6 +161,13 @@ def _photo(image: Any) -> Photo:
     raise PhotoError(
         "a photo is a path, a Pillow image, an array (H, W) or (H, W, 3), or a float tensor (3, H, W) or (1, 3, H, W)"
     )
+
+
+def _tint(restoration: Restoration) -> Tint | None:
+    """The tint of a photo that no stage has changed yet; None when it has colours."""
+    if restoration.photo.grey or is_grey(restoration.photo.pixels):
+        return Tint.none()
+    return find_tint(restoration.pixels, restoration.mask)
 
 
 def _grey(pixels: Tensor) -> Tensor:

@@ -57,11 +57,13 @@ def _spans(size: int, tile: int, overlap: int, multiple: int) -> list[tuple[int,
     side = min(max(tile // multiple, 1) * multiple, size)
     stride = max((side - overlap) // multiple, 1) * multiple
     begins = [*range(0, size - side, stride), size - side]
-    trim, ramp = overlap // 4, overlap - 2 * (overlap // 4)
+    # a stride rounded up to `multiple` leaves less to share than was asked for, perhaps nothing
+    shared = min(overlap, side - stride)
+    trim, ramp = shared // 4, shared - 2 * (shared // 4)
     # Weights rise with the distance to a border that is not the picture's own: 0 up to `trim`, 1 after `ramp` more.
     distance = torch.arange(side, dtype=torch.float64) + 0.5
     rise = ((distance - trim) / max(ramp, 1)).clamp(0, 1)
-    rise = 0.5 - 0.5 * torch.cos(torch.pi * rise) if overlap else torch.ones_like(rise)
+    rise = 0.5 - 0.5 * torch.cos(torch.pi * rise) if shared else torch.ones_like(rise)
     total = torch.zeros(size, dtype=torch.float64)
     fades = []
     for begin in begins:

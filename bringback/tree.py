@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bringback.codecs import SUFFIXES
+from bringback.shards import find_pictures
 
 
 class UsageError(ValueError):
@@ -38,7 +38,7 @@ def plan(inputs: Sequence[Path], out: Path) -> list[Job]:
         if given.is_dir():
             if out.resolve().is_relative_to(given.resolve()):
                 raise UsageError(f"the output folder {out} is inside the input {given}: choose one outside")
-            found = [path for path in sorted(given.rglob("*")) if _is_photo(path)]
+            found = find_pictures(given)
             if not found:
                 raise UsageError(f"no photos in {given}")
             pairs = [(path, path.relative_to(given)) for path in found]
@@ -61,11 +61,6 @@ def plan(inputs: Sequence[Path], out: Path) -> list[Job]:
     return jobs
 
 
-def _is_photo(path: Path) -> bool:
-    # macOS leaves "._name.jpg" beside "name.jpg" on foreign disks; it holds no picture.
-    return path.suffix.lower() in SUFFIXES and not path.name.startswith("._") and path.is_file()
-
-
 def pair_masks(jobs: Sequence[Job], mask: Path | None) -> dict[Path, Path]:
     """The damage mask file of each photo that has one, by the photo's place in the tree.
 
@@ -81,7 +76,7 @@ def pair_masks(jobs: Sequence[Job], mask: Path | None) -> dict[Path, Path]:
         return {jobs[0].relative: mask}
     if not mask.is_dir():
         raise UsageError(f"no such mask file or folder: {mask}")
-    masks = {path.relative_to(mask).with_suffix(""): path for path in sorted(mask.rglob("*")) if _is_photo(path)}
+    masks = {path.relative_to(mask).with_suffix(""): path for path in find_pictures(mask)}
     photos = {job.source.resolve() for job in jobs}
     found: dict[Path, Path] = {}
     for job in jobs:

@@ -7,35 +7,50 @@ import argparse
 import io
 import sys
 import tarfile
-from collections.abc import Iterator
+from collections import Counter
 from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from bringback.alignment import EYE_DISTANCE, align, scale, similarity
 from bringback.face_finder import FaceFinder
+from bringback.photo import Photo, PhotoError
+from bringback.shards import read_shards
 
-PICTURES = {".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp"}
 
-
-def pictures(inputs: list[Path]) -> Iterator[tuple[str, bytes]]:
-    """(name, bytes) of every picture in folders and tar shards, in order."""
-    for path in inputs:
-        if path.is_dir():
-            for file in sorted(path.rglob("*")):
-                if file.suffix.lower() in PICTURES:
-                    yield file.relative_to(path).as_posix(), file.read_bytes()
+def crop_faces(inputs: list[Path], shard: tarfile.TarFile, quality: int, least: float) -> Counter[str]:
+    """Write the crops into the shard; how many pictures there were, and how many of them each fate befell."""
+    finder = FaceFinder()
+    counts: Counter[str] = Counter()
+    for name, data in (picture for place in inputs for picture in read_shards(place)):
+        counts["total"] += 1
+        try:
+            pixels = Photo.decode(data, name).pixels
+        except PhotoError as error:
+            print(f"left out: {error}", file=sys.stderr)
+            continue
+        found = finder.find(pixels)
+        matrix = similarity(found[0].points) if found else None
+        if matrix is None:
+            counts["faceless"] += 1
+        elif EYE_DISTANCE / scale(matrix) < least:
+            counts["small"] += 1
         else:
-            with tarfile.open(path) as shard:
-                for member in shard:
-                    stream = shard.extractfile(member)
-                    if stream is not None and Path(member.name).suffix.lower() in PICTURES:
-                        yield member.name, stream.read()
+            stream = io.BytesIO()
+            crop = (align(pixels, matrix) * 255).round().astype(np.uint8)
+            Image.fromarray(crop).save(stream, "WEBP", quality=quality)
+            member = tarfile.TarInfo(Path(name).with_suffix(".webp").as_posix())
+            member.size = stream.tell()
+            stream.seek(0)
+            shard.addfile(member, stream)
+            counts["kept"] += 1
+    return counts
 
 
-def main() -> None:
+def main() -> int:
+    """Read the arguments, write the shard whole or not at all, tell what became of the pictures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("inputs", nargs="+", type=Path, help="folders and tar shards of pictures")
     parser.add_argument("-o", "--output", required=True, type=Path, help="the tar shard to write")
@@ -46,36 +61,27 @@ def main() -> None:
     arguments = parser.parse_args()
 
     cv2.setNumThreads(1)
-    finder = FaceFinder()
-    total = kept = small = faceless = 0
-    arguments.output.parent.mkdir(parents=True, exist_ok=True)
-    with tarfile.open(arguments.output, "w") as shard:
-        for name, data in pictures(arguments.inputs):
-            total += 1
-            try:
-                image = ImageOps.exif_transpose(Image.open(io.BytesIO(data))).convert("RGB")
-            except OSError:
-                print(f"{name}: left out, not a readable picture", file=sys.stderr)
-                continue
-            pixels = np.asarray(image, dtype=np.float32) / 255
-            found = finder.find(pixels)
-            if not found:
-                faceless += 1
-                continue
-            matrix = similarity(found[0].points)
-            if EYE_DISTANCE / scale(matrix) < arguments.least:
-                small += 1
-                continue
-            crop = align(pixels, matrix)
-            stream = io.BytesIO()
-            Image.fromarray((crop * 255).round().astype(np.uint8)).save(stream, "WEBP", quality=arguments.quality)
-            member = tarfile.TarInfo(Path(name).with_suffix(".webp").as_posix())
-            member.size = stream.tell()
-            stream.seek(0)
-            shard.addfile(member, stream)
-            kept += 1
-    print(f"{kept} faces from {total} pictures, {faceless} without a face, {small} too small")
+    output: Path = arguments.output
+    partial = output.with_name(f"{output.name}.part")
+    try:
+        if output.resolve() in [path.resolve() for path in arguments.inputs]:
+            raise ValueError(f"{output} is an input itself: choose another output")
+        output.parent.mkdir(parents=True, exist_ok=True)
+        with tarfile.open(partial, "w") as shard:
+            counts = crop_faces(arguments.inputs, shard, arguments.quality, arguments.least)
+        partial.replace(output)
+    except (ValueError, OSError, ModuleNotFoundError) as error:
+        print(f"align_faces: {error}", file=sys.stderr)
+        return 2
+    finally:
+        if partial.is_file():
+            partial.unlink()
+    print(
+        f"{counts['kept']} faces from {counts['total']} pictures, {counts['faceless']} without a face, "
+        f"{counts['small']} too small"
+    )
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

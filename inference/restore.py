@@ -3,9 +3,7 @@
 python inference/restore.py PHOTOS -o OUT [--device auto] [--stages scratches,tone,fill,translate,faces] ...
 """
 
-import typer
-
-from bringback.cli import restore
+from bringback.cli import restore, script
 
 if __name__ == "__main__":
-    typer.run(restore)
+    script(restore)

@@ -1,11 +1,9 @@
 """Find the damage of photos; the same as `bringback scratches`.
 
-python inference/scratches.py PHOTOS -o MASKS [--device auto]
+python inference/scratches.py PHOTOS -o MASKS [--device auto] ...
 """
 
-import typer
-
-from bringback.cli import scratches
+from bringback.cli import scratches, script
 
 if __name__ == "__main__":
-    typer.run(scratches)
+    script(scratches)

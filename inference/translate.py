@@ -1,35 +1,22 @@
-"""Take noise, blur and compression away by the latent translation.
+"""Take noise, blur and compression away by the latent translation; --mask tells the damage, already filled.
 
-python inference/translate.py PHOTO -o RESULT [--mask MASK] [--weights DIR] [--device auto]
+python inference/translate.py PHOTOS -o OUT [--mask MASKS] [--weights DIR] [--device auto] [--overwrite]
 """
 
-import argparse
-from pathlib import Path
-
-import torch
-
-from bringback.checkpoints import Checkpoints
-from bringback.photo import Photo
-from bringback.pipeline import mask_array, pick_device
-from bringback.restoration import Restoration
-from bringback.stages.translate import LatentTranslator
-
-parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-parser.add_argument("photo", type=Path)
-parser.add_argument("-o", "--out", type=Path, required=True, help="file for the result")
-parser.add_argument("--mask", type=Path, help="damage mask of the photo's size, white where it is damaged")
-parser.add_argument("--weights", type=Path, help="folder of checkpoints that go before the shipped ones")
-parser.add_argument("--device", default="auto")
+from bringback.cli import Device, Inputs, Mask, Out, Overwrite, Weights, restore, script
 
 
-def main(arguments: argparse.Namespace) -> None:
-    stage = LatentTranslator.from_checkpoints(Checkpoints(arguments.weights), pick_device(arguments.device))
-    mask = mask_array(arguments.mask) if arguments.mask else None
-    restoration = Restoration.start(Photo.read(arguments.photo), mask)
-    with torch.inference_mode():
-        restoration.pixels = stage.translate(restoration.pixels, restoration.damage())
-    restoration.result().write(arguments.out)
+def main(
+    inputs: Inputs,
+    out: Out,
+    mask: Mask = None,
+    weights: Weights = None,
+    device: Device = "auto",
+    overwrite: Overwrite = False,
+) -> None:
+    """Take noise, blur and compression away by the latent translation; --mask tells the damage, already filled."""
+    restore(inputs, out, stages="translate", mask=mask, weights=weights, device=device, overwrite=overwrite)
 
 
 if __name__ == "__main__":
-    main(parser.parse_args())
+    script(main)

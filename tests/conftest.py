@@ -19,10 +19,13 @@ def pixels() -> np.ndarray:
 
 @pytest.fixture(scope="session")
 def data_folder() -> Path:
-    """The shared pictures; tests that need them are skipped where there are none."""
+    """The tar shards of real photos and damage: `$BRINGBACK_DATA`, or shared/data beside the checkout.
+
+    Tests that need them are skipped where there are none.
+    """
     folder = Path(os.environ.get("BRINGBACK_DATA", Path(__file__).parents[2] / "shared" / "data"))
     if not folder.is_dir():
-        pytest.skip("no shared data: set BRINGBACK_DATA")
+        pytest.skip("no real photos: set BRINGBACK_DATA")
     return folder
 
 

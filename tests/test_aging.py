@@ -1,6 +1,7 @@
 """Ageing: seeded sample by sample, exact masks, recipes that do what they say."""
 
 import io
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -87,8 +88,26 @@ def test_jpeg_is_what_a_jpeg_file_keeps(quality: int) -> None:
 
 
 def test_unknown_recipe_names_the_known() -> None:
-    with pytest.raises(KeyError, match="mixed"):
+    with pytest.raises(ValueError, match=r"unknown recipe 'rusty'; the recipes are .*mixed"):
         age(torch.zeros(1, 3, 8, 8), "rusty", [1])
+
+
+def test_overlays_that_are_none_are_named(tmp_path: Path) -> None:
+    (tmp_path / "notatar.tar").write_text("Dear Aunt Emma")
+    with pytest.raises(ValueError, match=r"notatar\.tar: not a tar shard"):
+        OverlayBank.from_shards([tmp_path / "notatar.tar"])
+    folder = tmp_path / "overlays"
+    folder.mkdir()
+    with pytest.raises(ValueError, match="overlays: no damage overlays"):
+        OverlayBank.from_shards([folder])
+    Image.new("L", (8, 8)).save(folder / "a.png")
+    assert OverlayBank.from_shards([folder]).alphas.shape == (1, 1, 8, 8)
+    Image.new("L", (8, 9)).save(folder / "b.png")
+    with pytest.raises(ValueError, match=r"b\.png is of another size"):
+        OverlayBank.from_shards([folder])
+    (folder / "b.png").write_bytes((folder / "a.png").read_bytes()[:30])
+    with pytest.raises(ValueError, match=r"b\.png cannot be read"):
+        OverlayBank.from_shards([folder])
 
 
 def test_seeds_must_match_the_batch() -> None:

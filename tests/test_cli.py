@@ -122,6 +122,21 @@ def test_ctrl_c_is_130_and_the_same_command_goes_on(run, photos, tmp_path, light
     assert result.exit_code == 0 and result.stdout.splitlines()[-1] == "1 done, 1 skipped, 0 failed"
 
 
+def test_ctrl_c_promises_no_more_than_there_is(run, photos, tmp_path, monkeypatch):
+    from bringback import batch
+
+    def stop(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(batch, "age_folder", stop)
+    monkeypatch.setattr(evaluate, "evaluate", stop)
+    arguments = ["-o", tmp_path / "out", "--recipe", "clean", "--seed", 1]
+    result = run("age", photos, *arguments)
+    assert result.exit_code == 130 and "--skip-existing goes on" in result.stderr
+    result = run("evaluate", photos, *arguments[2:])
+    assert result.exit_code == 130 and "goes on" not in result.stderr and result.stderr.count("\n") == 1
+
+
 def test_scratches(run, photos, tmp_path, monkeypatch):
     from bringback.stages.scratches import ScratchDetector
 
@@ -147,6 +162,13 @@ def test_age(run, photos, tmp_path):
         "a_mask.png",
     ]
     assert "unknown recipe 'rust'" in one_line(run(*arguments, "rust"))
+    assert run(*arguments, "mixed").exit_code == 1
+    result = run(*arguments, "mixed", "--skip-existing")
+    assert result.exit_code == 0 and result.stdout.splitlines()[-1] == "0 done, 2 skipped, 0 failed"
+    assert "exclude" in one_line(run(*arguments, "mixed", "--skip-existing", "--overwrite"))
+    shard = tmp_path / "notatar.tar"
+    shard.write_text("no shard")
+    assert str(shard) in one_line(run(*arguments, "mixed", "--overlays", shard))
 
 
 def test_evaluate(run, photos, tmp_path):
@@ -159,7 +181,23 @@ def test_evaluate(run, photos, tmp_path):
     assert evaluate.evaluate  # the module, which the command does not hide
     (tmp_path / "none").mkdir()
     assert "none" in one_line(run("evaluate", tmp_path / "none", "--recipe", "mixed", "--seed", 1))
-    one_line(run("evaluate", photos, "--recipe", "rust", "--seed", 1))
+    assert "unknown recipe 'rust'" in one_line(run("evaluate", photos, "--recipe", "rust", "--seed", 1))
+    bad = tmp_path / "bad.safetensors"
+    bad.write_bytes(b"nothing")
+    for option in ("--backbone", "--overlays"):
+        assert str(bad) in one_line(run(*arguments, option, bad))
+
+
+def test_what_is_not_installed_is_one_line(photos, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "dlib", None)
+    from bringback.stages.faces import FaceRefiner
+
+    monkeypatch.setattr(Checkpoints, "load", lambda *_: None)
+    with pytest.raises(ModuleNotFoundError, match="the faces stage needs the package dlib-bin"):
+        FaceRefiner.from_checkpoints(Checkpoints(), torch.device("cpu"))
+    monkeypatch.setattr(Checkpoints, "hashes", lambda *_: {})
+    arguments = ["restore", str(photos), "-o", str(tmp_path / "out"), "--stages", "faces"]
+    assert "dlib-bin" in one_line(CliRunner().invoke(cli.app, arguments))
 
 
 def test_version_and_help_do_not_import_torch():
@@ -191,11 +229,6 @@ def test_the_real_command_with_the_stage_that_needs_no_weights(photos, tmp_path,
 
 
 def test_shipped_weights_restore_a_photo(photos, tmp_path):
-    try:
-        for name in ("scratches", "tone", "clean_vae", "old_vae", "mapping", "faces"):
-            Checkpoints().folder(name)
-    except MissingWeights:
-        pytest.skip("no weights are shipped with this tree")
     result = command("restore", photos, "-o", tmp_path / "out", "--json")
     assert result.returncode == 0, result.stdout + result.stderr
     entries = [json.loads(line) for line in result.stdout.splitlines()]

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 
 from bringback import evaluate as module
 from bringback.aging import Aged, age
@@ -153,7 +154,7 @@ def test_perceptual_distance_is_reported(
     photos: Path, use: Callable[..., FakePipeline], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     use(leave)
-    monkeypatch.setattr(module, "PerceptualDistance", lambda path: lambda a, b: (a - b).abs().mean((1, 2, 3)))
+    monkeypatch.setattr(module, "load_distance", lambda path: lambda a, b: (a - b).abs().mean((1, 2, 3)))
     report = evaluate(photos, "unstructured", 1, limit=1, backbone=Path("any"))
     assert report.rows[0].perceptual_before == report.rows[0].perceptual_after
     assert "perceptual" in report.table()
@@ -174,6 +175,47 @@ def test_shards_give_the_same_photos_as_their_folder(photos: Path, tmp_path: Pat
         assert list(found) == ["b.png", "c.png"]
         assert all(torch.equal(found[name], expected[name]) for name in found)
     assert len(list(read_photos(shard, 1))) == 1
+
+
+def test_broken_photos_are_named_and_left_out(photos: Path, use: Callable[..., FakePipeline]) -> None:
+    use(leave)
+    whole = evaluate(photos, "unstructured", 1)
+    cut = (photos / "below" / "a.png").read_bytes()[:60]
+    (photos / "below" / "a.png").write_bytes(cut)
+    report = evaluate(photos, "unstructured", 1)
+    assert report.rows[0].psnr_before == whole.rows[0].psnr_before
+    assert report.rows[1].psnr_before == whole.rows[2].psnr_before  # the others are aged as before
+    (said,) = report.left_out
+    assert said.startswith("below/a.png: ") and "\n" not in said
+    assert said in report.table() and report.as_dict()["left_out"] == [said]
+    with pytest.raises(ValueError, match=r"a\.png: "):
+        evaluate(photos / "below", "clean", 0)
+
+
+@pytest.mark.parametrize("shard", [False, True])
+def test_photos_are_read_upright(tmp_path: Path, shard: bool) -> None:
+    picture = Image.fromarray(np.arange(48, dtype=np.uint8).reshape(4, 4, 3))
+    exif = Image.Exif()
+    exif[274] = 6
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    picture.resize((8, 4)).save(folder / "a.png", exif=exif)
+    if shard:
+        with tarfile.open(tmp_path / "a.tar", "w") as tar:
+            tar.add(folder / "a.png", "a.png")
+    ((name, pixels),) = read_photos(tmp_path / "a.tar" if shard else folder)
+    assert name == "a.png" and isinstance(pixels, torch.Tensor) and pixels.shape == (1, 3, 8, 4)
+
+
+def test_a_file_that_is_no_backbone_is_named(photos: Path, use: Callable[..., FakePipeline], tmp_path: Path) -> None:
+    use(leave)
+    other = tmp_path / "bad.safetensors"
+    save_file({"a": torch.zeros(1)}, other)
+    with pytest.raises(ValueError, match=r"bad\.safetensors: not the SqueezeNet"):
+        evaluate(photos, "clean", 0, backbone=other)
+    other.write_bytes(b"nothing of the kind")
+    with pytest.raises(ValueError, match=r"bad\.safetensors: not the SqueezeNet"):
+        evaluate(photos, "clean", 0, backbone=other)
 
 
 def test_filling_given_holes_gains(photos: Path) -> None:

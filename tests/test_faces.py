@@ -113,7 +113,7 @@ def test_the_68_point_model_is_never_loaded(monkeypatch, portrait):
     assert not any("68" in name for name in names)
 
 
-def test_an_identity_generator_changes_nothing(portrait, found):
+def test_an_identity_generator_changes_nothing(portrait):
     restoration = FaceRefiner(nn.Identity())(start(portrait))
     assert restoration.notes["faces"] == {"found": 1, "refined": 1}
     assert restoration.faces[0].status == "refined"
@@ -203,7 +203,7 @@ def test_a_stranger_is_refused(portrait):
         assert face.identity <= 0.45
 
 
-def test_the_guard_makes_refinement_milder(portrait, found, monkeypatch):
+def test_the_guard_makes_refinement_milder(portrait, monkeypatch):
     asked = []
 
     def distances(before, after):
@@ -218,7 +218,7 @@ def test_the_guard_makes_refinement_milder(portrait, found, monkeypatch):
     assert asked[1] < asked[0]
 
 
-@pytest.mark.parametrize(("zoom", "status"), [(0.1, "small"), (3.0, "larger")])
+@pytest.mark.parametrize(("zoom", "status"), [(0.1, "too small"), (5.0, "too large")])
 def test_faces_of_a_wrong_size_are_left_alone(portrait, monkeypatch, zoom, status):
     stage = FaceRefiner(Stranger())
     points = TEMPLATE * zoom
@@ -228,6 +228,13 @@ def test_faces_of_a_wrong_size_are_left_alone(portrait, monkeypatch, zoom, statu
     assert status in restoration.faces[0].status
     assert restoration.notes["faces"] == {"found": 1, "refined": 0}
     np.testing.assert_array_equal(rgb(restoration), portrait)
+
+
+def test_a_face_larger_than_its_crop_is_refined(portrait, monkeypatch):
+    stage = FaceRefiner(nn.Identity())
+    face = type("Found", (), {"box": (0.0, 0.0, 768.0, 768.0), "points": TEMPLATE * 3})  # eyes 234 pixels apart
+    monkeypatch.setattr(stage.finder, "find", lambda pixels: [face])
+    assert stage(start(portrait)).faces[0].status == "refined"
 
 
 def test_refine_works_on_plain_crops(portrait, found):

@@ -1,9 +1,8 @@
 """The membrane fill, against OpenCV's and at its edges."""
 
 import io
-import os
-import tarfile
 import time
+from itertools import islice
 from pathlib import Path
 
 import cv2
@@ -16,9 +15,8 @@ from torch import Tensor
 from bringback import inpaint
 from bringback.photo import Photo
 from bringback.restoration import Restoration
+from bringback.shards import read_shards
 from bringback.stages.fill import HoleFiller, push_pull, solid
-
-DATA = Path(os.environ.get("BRINGBACK_DATA", Path(__file__).parents[2] / "shared" / "data"))
 
 
 def scene(height: int = 96, width: int = 128, batch: int = 1) -> Tensor:
@@ -59,13 +57,10 @@ def test_near_the_classics() -> None:
     assert ours > max(telea, ns) - 0.3
 
 
-@pytest.mark.skipif(not DATA.is_dir(), reason="no validation shards")
-def test_near_the_classics_on_photos() -> None:
+def test_near_the_classics_on_photos(data_folder: Path) -> None:
     def pictures(shard: str, mode: str, step: int) -> list[np.ndarray]:
-        with tarfile.open(DATA / shard) as tar:
-            members = [member for member in tar.getmembers() if member.isfile()][::step]
-            streams = [tar.extractfile(member) for member in members]
-            return [np.array(Image.open(io.BytesIO(stream.read())).convert(mode)) for stream in streams if stream]
+        contents = islice(read_shards(data_folder / shard), None, None, step)
+        return [np.array(Image.open(io.BytesIO(data)).convert(mode)) for _, data in contents]
 
     photos = pictures("photos-val-000.tar", "RGB", 6)
     overlays = pictures("damage-val-000.tar", "L", 15)

@@ -233,6 +233,46 @@ def test_somebodys_strip_is_not_overwritten_either(tree, light, tmp_path):
     assert files(out) == ["compare/a.png.png", "manifest.jsonl"]
 
 
+def test_another_input_of_the_same_name_is_no_reason_to_overwrite(tree, light, tmp_path):
+    out, other = tmp_path / "out", tmp_path / "other"
+    other.mkdir()
+    Image.new("RGB", (9, 9)).save(other / "a.png")
+    restore_folder([tree / "a.png"], out, light)
+    before = (out / "a.png").read_bytes()
+    entry = restore_folder([other], out, light)[0]
+    assert entry["status"] == "failed" and "exists already: use --overwrite" in entry["message"]
+    assert (out / "a.png").read_bytes() == before
+    assert restore_folder([other], out, light, skip_existing=True)[0]["status"] == "skipped"
+    assert restore_folder([other], out, light, overwrite=True)[0]["status"] == "done"
+    assert restore_folder([tree / "a.png"], out, light)[0]["status"] == "failed"  # it is the other's now
+
+
+def test_a_result_that_somebody_changed_is_not_overwritten(tree, light, lighten, mark, tmp_path):
+    out, others = tmp_path / "out", Pipeline([mark, lighten])
+    restore_folder([tree / "a.png"], out, light)
+    (out / "a.png").write_bytes(b"retouched for hours")
+    entry = restore_folder([tree / "a.png"], out, others)[0]
+    assert entry["status"] == "failed" and (out / "a.png").read_bytes() == b"retouched for hours"
+    assert restore_folder([tree / "a.png"], out, others, overwrite=True)[0]["status"] == "done"
+    assert restore_folder([tree / "a.png"], out, light)[0]["status"] == "done"
+
+
+def test_a_strangers_strip_beside_a_done_photo_is_not_overwritten(tree, light, tmp_path):
+    out = tmp_path / "out"
+    restore_folder([tree / "a.png"], out, light)
+    for stranger, option in ((out / "compare/a.png.png", "compare"), (out / "stages/a/1-tone.png", "save_stages")):
+        stranger.parent.mkdir(parents=True)
+        stranger.write_bytes(b"somebody's")
+        entry = restore_folder([tree / "a.png"], out, light, **{option: True})[0]
+        assert entry["status"] == "failed" and str(stranger) in entry["message"]
+        assert stranger.read_bytes() == b"somebody's"
+        stranger.unlink()
+        assert restore_folder([tree / "a.png"], out, light, **{option: True})[0]["status"] == "done"
+    again = Pipeline(light.stages, {"tone": "5678"})
+    for options in ({}, {"compare": True, "save_stages": True}):  # what was ours once is ours still
+        assert restore_folder([tree / "a.png"], out, again, **options)[0]["status"] == "done"
+
+
 def test_stages_and_strips(tree, mark, lighten, tmp_path, pixels):
     out, pipeline = tmp_path / "out", Pipeline([mark, lighten])
     restore_folder([tree / "a.png", tree / "1931"], out, pipeline)
@@ -350,6 +390,9 @@ def test_soft_masks(tree, tmp_path):
     assert mask.mode == "L" and mask.size == (64, 48) and np.asarray(mask)[0, [0, 21, 63]].tolist() == [0, 85, 255]
     assert statuses(entries)["bad.jpg"] == "failed"
     assert set(statuses(mask_folder([tree], tmp_path / "out", detect)).values()) == {"failed"}
+    (tmp_path / "out" / "a_mask.png").unlink()
+    again = statuses(mask_folder([tree], tmp_path / "out", detect, skip_existing=True))
+    assert again.pop("a.png") == "done" and again.pop("bad.jpg") == "failed" and set(again.values()) == {"skipped"}
     assert statuses(mask_folder([tree], tmp_path / "out", detect, overwrite=True))["a.png"] == "done"
 
 
@@ -361,6 +404,10 @@ def test_ageing_a_folder_is_seeded(tree, tmp_path):
     assert not np.array_equal(
         *(np.asarray(Image.open(tmp_path / "one" / name)) for name in ("a.png", "1931/deep/c.tif"))
     )
+    for name in ("a.png", "a_mask.png"):
+        (tmp_path / "two" / name).unlink()
+    again = statuses(age_folder([tree], tmp_path / "two", "structured", 5, skip_existing=True))
+    assert again.pop("a.png") == "done" and again.pop("bad.jpg") == "failed" and set(again.values()) == {"skipped"}
     one, two, three = (np.asarray(Image.open(tmp_path / name / "a.png")) for name in ("one", "two", "three"))
     assert np.array_equal(one, two) and not np.array_equal(one, three)
     assert not np.array_equal(one, np.asarray(Image.open(tree / "a.png")))

@@ -1,6 +1,5 @@
 """Metrics against other people's, and against counting by hand."""
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -8,11 +7,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from bringback.checkpoints import load_distance
 from bringback.metrics import PSNR_CAP, auc, auc_of_counts, luminance, psnr, ssim
 from bringback.nets.squeezenet import PerceptualDistance
-
-DATA = Path(os.environ.get("BRINGBACK_DATA", Path(__file__).parents[2] / "shared" / "data"))
-BACKBONE = DATA.parent / "backbones" / "squeezenet1_1_features.safetensors"
 
 
 def pictures(height: int = 48, width: int = 61, batch: int = 2) -> tuple[Tensor, Tensor]:
@@ -91,9 +88,11 @@ def test_the_network_sees_caffe_input() -> None:
     assert torch.allclose(seen[0][0, :, 0, 0], torch.tensor([-104.006, 127.5 - 116.669, 255 - 122.679]))
 
 
-@pytest.mark.skipif(not BACKBONE.is_file(), reason="no backbone file")
-def test_perceptual_distance_grows_with_damage() -> None:
-    distance = PerceptualDistance(BACKBONE)
+def test_perceptual_distance_grows_with_damage(data_folder: Path) -> None:
+    backbone = data_folder.parent / "backbones" / "squeezenet1_1_features.safetensors"
+    if not backbone.is_file():
+        pytest.skip("no backbone file")
+    distance = load_distance(backbone)
     a, b = pictures(96, 96, batch=1)
     values = [distance(a, a + step * (b - a)).item() for step in (0, 0.3, 1)]
     assert values[0] == 0 and 0 < values[1] < values[2]

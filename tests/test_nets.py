@@ -5,12 +5,12 @@ import torch
 
 from bringback.nets.blocks import Network
 from bringback.nets.face import FaceGenerator
-from bringback.nets.mapping import Mapping
+from bringback.nets.mapping import Mapping, translate
 from bringback.nets.partial_nonlocal import PartialNonLocal, attend
 from bringback.nets.tone import ToneCurves, apply_curves
 from bringback.nets.unet import ScratchUNet
 from bringback.nets.vae import VAE
-from bringback.stages.translate import translate
+from bringback.tiling import run_tiled
 
 SIZES = [(1, 1), (17, 30), (64, 48)]
 
@@ -111,3 +111,30 @@ def test_translation_of_a_tile_equals_the_whole_away_from_borders() -> None:
         part = translate(old, mapping, new, pixels[..., :384], mask[..., :384])
     assert (whole - pixels).abs().mean() > 1e-3
     assert (whole[..., :128] - part[..., :128]).abs().max() < 1e-4
+
+
+def test_translation_in_tiles_with_a_mask_and_a_speaking_attention() -> None:
+    """What tiles change is whom the damaged places can look at: keys beyond the tile. All else is as in the whole."""
+    torch.manual_seed(0)
+    old, mapping, new = VAE(), Mapping(blocks=(1, 1, 1)), VAE()
+    torch.nn.init.normal_(mapping.head.weight, std=0.01)
+    pixels = torch.rand(1, 3, 256, 512) * torch.linspace(0.2, 1, 512)  # each tile has keys of its own
+    mask = torch.zeros(1, 1, 256, 512)
+    mask[..., 60:90, 40:400] = 1
+
+    def run(tile: int) -> torch.Tensor:
+        def one(part: torch.Tensor, damage: torch.Tensor) -> torch.Tensor:
+            return translate(old, mapping, new, part, damage)
+
+        return run_tiled(one, [pixels, mask], tile=tile, overlap=128, multiple=16)
+
+    with torch.no_grad():
+        silent = run(512)
+        assert (run(320) - silent).abs().max() < 1e-4
+        torch.nn.init.normal_(mapping.attention.out.weight, std=10.0)
+        whole, tiled = run(512), run(320)
+    difference = (tiled - whole).abs().amax(1)[0]
+    said = (whole - silent).abs().amax(1)[0]
+    assert said.max() > 0.01 and difference.max() > 1e-4
+    assert difference.max() < 0.2 * said.max()  # other keys, but of the same photo
+    assert difference[160:].max() < 1e-4  # 70 rows below the damage nothing has heard of it

@@ -2,6 +2,7 @@
 
 import io
 import struct
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -186,6 +187,32 @@ def test_a_fine_jpeg_keeps_its_tables_and_a_coarse_one_gets_better_ones(tmp_path
         Image.fromarray(pixels).save(tmp_path / "expected.jpg", quality=max(95, quality), subsampling=subsampling)
         assert image.quantization == Image.open(tmp_path / "expected.jpg").quantization
         assert image.layer == Image.open(tmp_path / "expected.jpg").layer
+
+
+def test_a_fine_grainy_progressive_jpeg_can_be_written(tmp_path):
+    grain = np.random.default_rng(0).integers(0, 256, (200, 200, 3), dtype=np.uint8)
+    smooth = Image.new("RGB", (200, 200))
+    smooth.save(tmp_path / "a.jpg", progressive=True, quality=100, subsampling=0)
+    Photo.read(tmp_path / "a.jpg").with_pixels(grain.astype(np.float32) / 255).write(tmp_path / "out.jpg")
+    assert Image.open(tmp_path / "out.jpg").size == (200, 200)
+
+
+@pytest.mark.parametrize("dpi", [(0, 0), (float("nan"), 300), (1e12, 1e12)])
+def test_a_senseless_resolution_is_dropped(pixels, dpi):
+    image = Image.fromarray(pixels)
+    image.info["dpi"] = dpi
+    photo = Photo.from_image(image)
+    assert photo.dpi is None
+    for format in ("TIFF", "PNG", "JPEG"):
+        assert replace(photo, format=format).encode()
+
+
+def test_a_tiff_whose_resolution_is_0_of_0_can_be_written(tmp_path, pixels):
+    whole = tiff.encode(pixels, None, None, (300, 300))
+    across = whole.index(struct.pack("<II", 300, 1))
+    (tmp_path / "a.tif").write_bytes(whole[:across] + bytes(16) + whole[across + 16 :])  # 0/0 twice
+    Photo.read(tmp_path / "a.tif").write(tmp_path / "out.tif")
+    assert 282 not in Image.open(tmp_path / "out.tif").tag_v2
 
 
 def test_cmyk_becomes_rgb_without_its_profile(tmp_path, pixels):

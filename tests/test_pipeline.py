@@ -80,7 +80,8 @@ def test_masks_of_all_kinds(tmp_path):
     Image.fromarray(np.dstack([plane] * 3)).save(tmp_path / "rgb.png")
     tensor = torch.from_numpy(plane / 255)
     kinds = [tmp_path / "m.png", str(tmp_path / "rgb.png"), Image.fromarray(plane), plane, plane == 255, plane / 255.0]
-    for mask in [*kinds, plane[..., None, :, :], tensor, tensor[None, None], tensor > 0]:
+    whole = torch.from_numpy(plane)
+    for mask in [*kinds, plane[..., None, :, :], tensor, tensor[None, None], tensor.half(), tensor > 0, whole]:
         np.testing.assert_allclose(mask_array(mask), plane / 255, atol=1e-6)
 
 
@@ -111,6 +112,40 @@ def test_a_grey_photo_stays_grey_and_a_coloured_one_does_not(pixels, redden):
     np.testing.assert_array_equal(coloured[..., 0], pixels[..., 0])
     sepia = (grey * np.array([1.0, 0.9, 0.75])).astype(np.uint8)
     assert np.ptp(Pipeline([])(sepia).astype(int), axis=2).max() > 30
+
+
+def test_little_colour_is_kept_and_damage_in_colour_is_excused(mark, redden):
+    from skimage import data
+
+    seen = []
+
+    class Look:
+        name = "scratches"
+
+        def __call__(self, restoration):
+            seen.append(restoration.pixels.clone())
+            return mark(restoration)  # damage in the left half
+
+    sepia = (data.camera()[::2, ::2, None] * np.array([1.0, 0.9, 0.75])).astype(np.uint8)
+    for left, single in ((150, False), (20, True)):
+        photo = sepia.copy()
+        photo[100:130, left : left + 30] = (40, 60, 230)  # 1.4 % of the picture
+        result = Pipeline([Look(), redden]).restore(Photo.from_array(photo))
+        np.testing.assert_allclose(seen[-1][0].permute(1, 2, 0), photo / 255, atol=1e-6)  # the detector sees it all
+        blue = result.pixels[0, 2, 105:125, left + 5 : left + 25] - result.pixels[0, 0, 105:125, left + 5 : left + 25]
+        assert (blue.max() < 0) == single
+        assert (result.pixels[0, 2, -1, -1] < 0.5 * photo[-1, -1, 2] / 255 + 0.01) != single  # reddened or toned
+
+
+@pytest.mark.parametrize("value", [float("nan"), 1.5, -0.2, 255.0, float("inf")])
+def test_floats_that_are_no_picture_are_refused(light, pixels, value):
+    array = (pixels / 255).astype(np.float32)
+    array[3, 4, 1] = value
+    for what in (array, torch.from_numpy(array).permute(2, 0, 1)):
+        with pytest.raises(PhotoError, match=r"lie in \[0, 1\]"):
+            light(what)
+    with pytest.raises(PhotoError, match=r"lie in \[0, 1\]"):
+        light(pixels, array[..., 1])
 
 
 def test_notes_tell_the_seconds_of_each_stage(pixels, lighten, mark):

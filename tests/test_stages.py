@@ -1,5 +1,7 @@
 """The stages with tiny weights: exact at strength 0, masks united, VAEs that belong together."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -7,15 +9,16 @@ import pytest
 import torch
 
 from bringback.checkpoints import Checkpoints, MissingWeights, save_network
+from bringback.nets import tone as tone_module
 from bringback.nets.mapping import Mapping
-from bringback.nets.tone import ToneCurves
+from bringback.nets.tone import ToneCurves, tone
 from bringback.nets.unet import ScratchUNet
 from bringback.nets.vae import VAE
 from bringback.photo import Photo
 from bringback.restoration import Restoration
 from bringback.stages import STAGES
 from bringback.stages.scratches import ScratchDetector
-from bringback.stages.tone import ToneCorrector, tone
+from bringback.stages.tone import ToneCorrector
 from bringback.stages.translate import LatentTranslator
 
 CPU = torch.device("cpu")
@@ -35,6 +38,59 @@ def start(pixels: torch.Tensor, mask: np.ndarray | None = None) -> Restoration:
 
 def test_the_stages_stand_in_the_order_of_a_photo() -> None:
     assert list(STAGES) == ["scratches", "tone", "fill", "translate", "faces"]
+
+
+def test_a_stage_is_imported_when_it_is_asked_for() -> None:
+    assert "tone" in STAGES and "colour" not in STAGES and len(STAGES) == 5
+    assert all(stage.name == name for name, stage in STAGES.items())
+    with pytest.raises(KeyError):
+        STAGES["colour"]
+    code = """
+import sys
+sys.modules["dlib"] = None  # as if it were not installed
+from bringback.stages import STAGES
+assert STAGES["fill"].name == "fill" and "faces" in list(STAGES)
+assert "bringback.stages.faces" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[1], check=True)
+
+
+@pytest.mark.parametrize(("grey", "masked"), [(False, True), (True, False)])
+def test_tone_in_strips_is_tone_of_the_whole(monkeypatch: pytest.MonkeyPatch, grey: bool, masked: bool) -> None:
+    torch.manual_seed(1)
+    network = restless(ToneCurves(side=16, width=8))
+    pixels = torch.rand(2, 3, 150, 130) ** 2
+    if grey:
+        pixels[0] = pixels[0, :1]
+    mask = (torch.rand(2, 1, 150, 130) > 0.8).float() if masked else None
+    with torch.no_grad():
+        whole = tone(network, pixels, torch.zeros(2, 1, 150, 130) if mask is None else mask).clamp(0, 1)
+    bent = []
+    real = tone_module.apply_curves
+    monkeypatch.setattr(tone_module, "apply_curves", lambda p, c: bent.append(p[:, 0].numel()) or real(p, c))
+    monkeypatch.setattr(tone_module, "STRIP", 3000)
+    result = ToneCorrector(network, CPU).correct(pixels, mask)
+    assert (result - whole).abs().max() < 1e-6
+    assert (result - pixels).abs().max() > 1e-2
+    assert bent[1:] and max(bent[1:]) <= 2 * 3000  # after the knots of the curves, never more than a strip
+
+
+def test_the_detector_s_tiles_lie_on_the_grid_of_its_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+
+    class Spy(torch.nn.Module):
+        widths = (1, 1, 1, 1, 1)
+
+        def forward(self, tile: torch.Tensor) -> torch.Tensor:
+            seen.append((*tile.shape[-2:], *(tile[0, :2, 0, 0] * 1000).round().int().tolist()))
+            return tile[:, :1]
+
+    monkeypatch.setattr("bringback.stages.scratches._TILE", 80)
+    monkeypatch.setattr("bringback.stages.scratches._OVERLAP", 20)
+    rows, columns = torch.meshgrid(torch.arange(150.0), torch.arange(110.0), indexing="ij")
+    ScratchDetector(Spy(), CPU).detect(torch.stack([rows, columns, rows])[None] / 1000)  # type: ignore[arg-type]
+    assert len(seen) > 4
+    assert all(number % 32 == 0 for tile in seen for number in tile)
 
 
 def test_tone_at_strength_zero_is_exact() -> None:

@@ -23,6 +23,14 @@ def test_identity_is_exact(size: tuple[int, int], tile: int, overlap: int, multi
     assert (result - picture).abs().max() < 1e-6
 
 
+@pytest.mark.parametrize("tile", [16, 20, 33, 48])
+@pytest.mark.parametrize("overlap", [1, 8, 15])
+def test_an_overlap_that_the_grid_eats_leaves_no_holes(tile: int, overlap: int) -> None:
+    picture = noise(64, 100)
+    result = run_tiled(lambda x: x, [picture], tile=tile, overlap=overlap, multiple=16)
+    assert torch.allclose(result, picture, atol=1e-6)  # NaN where no tile had a weight
+
+
 def test_tiles_are_bounded_aligned_and_divisible() -> None:
     shapes = []
 

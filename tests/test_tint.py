@@ -19,6 +19,19 @@ def test_colour_is_no_tint(colour: torch.Tensor) -> None:
     assert find_tint(colour) is None
 
 
+@pytest.mark.parametrize("share", [0.01, 0.014, 0.04])
+@pytest.mark.parametrize("toned", [False, True])
+def test_a_little_colour_is_colour(colour: torch.Tensor, share: float, toned: bool) -> None:
+    picture = luminance(colour).expand_as(colour).clone()
+    if toned:
+        picture = sepia(picture, Draws([4]))
+    assert find_tint(picture) is not None
+    side = round((share * colour[0, 0].numel()) ** 0.5)
+    jacket = torch.tensor([0.8, 0.1, 0.15]).view(3, 1, 1)
+    picture[0, :, 101 : 101 + side, 33 : 33 + side] = jacket
+    assert find_tint(picture) is None
+
+
 def test_grey_with_noisy_chroma_is_grey(colour: torch.Tensor) -> None:
     grey = luminance(colour).expand_as(colour) + 0.03 * torch.randn_like(colour)
     tint = find_tint(grey.clamp(0, 1))

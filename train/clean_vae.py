@@ -1,4 +1,7 @@
-"""Train `clean_vae`: `accelerate launch train/clean_vae.py --set output_dir=runs/clean_vae`."""
+"""Train `clean_vae` on clean photos.
+
+accelerate launch train/clean_vae.py --set data_dir=data --set output_dir=runs/clean_vae
+"""
 
 from bringback.training.run import main
 

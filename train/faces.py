@@ -1,4 +1,9 @@
-"""Train `faces`: `accelerate launch train/faces.py --set output_dir=runs/faces`."""
+"""Train `faces` on aligned crops; the first two lines cut those, once.
+
+python inference/align_faces.py data/faces-train-*.tar -o data/faces-train.tar
+python inference/align_faces.py data/faces-val-*.tar -o data/faces-val.tar
+accelerate launch train/faces.py --set data_dir=data --set output_dir=runs/faces
+"""
 
 from bringback.training.run import main
 

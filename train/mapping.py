@@ -1,4 +1,7 @@
-"""Train `mapping`: `accelerate launch train/mapping.py --set output_dir=runs/mapping`."""
+"""Train `mapping` between the shipped VAEs (or your own: `--set weights=DIR`, a folder of checkpoint folders).
+
+accelerate launch train/mapping.py --set data_dir=data --set output_dir=runs/mapping
+"""
 
 from bringback.training.run import main
 

@@ -1,4 +1,7 @@
-"""Train the scratch U-Net: `accelerate launch train/scratches.py --set output_dir=runs/scratches`."""
+"""Train `scratches`, the damage detector.
+
+accelerate launch train/scratches.py --set data_dir=data --set output_dir=runs/scratches
+"""
 
 from bringback.training.run import main
 

@@ -1,4 +1,7 @@
-"""Train `tone`: `accelerate launch train/tone.py --set output_dir=runs/tone`."""
+"""Train `tone`, the curves against fading and casts.
+
+accelerate launch train/tone.py --set data_dir=data --set output_dir=runs/tone
+"""
 
 from bringback.training.run import main
 

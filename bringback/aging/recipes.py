@@ -201,10 +201,10 @@ def age(pixels: Tensor, recipe: str, seeds: Sequence[int], overlays: Overlays = 
     """Age clean photos, each by its own seed; the same seed, recipe and photo give the same result in any batch.
 
     Args: pixels (B, 3, H, W) in [0, 1]; recipe: a name in `RECIPES`; seeds: B integers; overlays: real damage to lay
-    on, or None for procedural damage alone. Raises KeyError naming the recipes when there is none of that name.
+    on, or None for procedural damage alone. Raises ValueError naming the recipes when there is none of that name.
     """
     if recipe not in RECIPES:
-        raise KeyError(f"no recipe {recipe!r}; there are: {', '.join(RECIPES)}")
+        raise ValueError(f"unknown recipe {recipe!r}; the recipes are {', '.join(RECIPES)}")
     if len(seeds) != len(pixels):
         raise ValueError(f"{len(pixels)} pictures want as many seeds, not {len(seeds)}")
     # ageing is physics, not a network: it runs in float32 inside a bf16 training step too

@@ -5,7 +5,6 @@ A layer is an alpha field (B, 1, H, W) in [0, 1]; `lay` composites it and unites
 
 import io
 import math
-import tarfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
@@ -18,6 +17,7 @@ from torch import Tensor
 
 from bringback.aging.draws import Draws
 from bringback.aging.tone import smooth_field
+from bringback.shards import read_shards
 
 
 class OverlayBank:
@@ -28,14 +28,21 @@ class OverlayBank:
 
     @classmethod
     def from_shards(cls, paths: Sequence[Path]) -> Self:
-        """Read every picture of the tar shards as grey; all must have one size."""
-        alphas = []
+        """Read every picture of the tar shards as grey; all must have one size.
+
+        Raises ValueError, naming the file, for what is no shard or no picture, FileNotFoundError for what is not there.
+        """
+        alphas: list[np.ndarray] = []
         for path in paths:
-            with tarfile.open(path) as shard:
-                for member in shard:
-                    stream = shard.extractfile(member)
-                    if stream is not None:
-                        alphas.append(np.array(Image.open(io.BytesIO(stream.read())).convert("L")))
+            for name, data in read_shards(path):
+                try:
+                    alphas.append(np.array(Image.open(io.BytesIO(data)).convert("L")))
+                except Exception as error:  # whatever a decoder trips over is a broken file
+                    raise ValueError(f"{path}: {name} cannot be read: {error}") from None
+                if alphas[-1].shape != alphas[0].shape:
+                    raise ValueError(f"{path}: {name} is of another size than the first overlay")
+        if not alphas:
+            raise ValueError(f"{', '.join(map(str, paths))}: no damage overlays in there")
         return cls(torch.from_numpy(np.stack(alphas))[:, None])
 
     def to(self, device: torch.device) -> Self:

@@ -49,9 +49,3 @@ def uneven_light(pixels: Tensor, draws: Draws, strength: float = 1.0) -> Tensor:
     vignette = 1 - draws.uniform(0.0, 0.45) * strength * corner
     drift = 1 + 0.1 * strength * draws.uniform() * smooth_field(draws, 2, h, w)
     return (pixels * vignette * drift).clamp(0, 1)
-
-
-def low_light(pixels: Tensor, draws: Draws, strength: float = 1.0) -> Tensor:
-    """Under-exposed: linear gain down to a tenth, then the camera's curve."""
-    gain = draws.uniform(0.1, 0.5) ** strength
-    return (pixels.clamp_min(1e-4) ** 2.2 * gain) ** (1 / 2.2)

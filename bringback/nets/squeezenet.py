@@ -1,7 +1,6 @@
 """The features of SqueezeNet 1.1 and the perceptual distance between them."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Self
 
 import torch
@@ -79,18 +78,13 @@ class PerceptualDistance(nn.Module):
     0 for equal pictures. Its parameters are frozen; gradients flow to the pictures: it serves as a training loss too.
     """
 
-    def __init__(self, backbone: Mapping[str, Tensor] | Path | str | None = None) -> None:
+    def __init__(self, backbone: Mapping[str, Tensor] | None = None) -> None:
         """Take `backbone`, the network's weights with torchvision's key names; without any they are random.
 
-        A path of a safetensors file will do too. Raises ValueError when it cannot be read, RuntimeError for the weights
-        of another network.
+        Raises RuntimeError for the weights of another network.
         """
         super().__init__()
         self.network = SqueezeNetFeatures()
-        if isinstance(backbone, Path | str):
-            from bringback.checkpoints import load_backbone  # files are not this module's business
-
-            backbone = load_backbone(backbone)
         if backbone is not None:
             self.network.load_state_dict(backbone)
         self.requires_grad_(False)

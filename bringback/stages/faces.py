@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bringback.alignment import CROP, EYE_DISTANCE, align, paste, scale, similarity
+from bringback.alignment import EYE_DISTANCE, align, paste, scale, similarity
 from bringback.checkpoints import Checkpoints
 from bringback.face_finder import FaceFinder, identity_distances
 from bringback.metrics import luminance
@@ -16,7 +16,7 @@ from bringback.photo import is_grey
 from bringback.restoration import Face, Restoration
 
 LEAST_EYES = 10.0  # eye distance in pixels below which a face holds nothing to refine
-MOST_EYES = 2 * EYE_DISTANCE  # and above which a crop would hold less than the photo does
+MOST_EYES = 4 * EYE_DISTANCE  # and above which a crop shows too little of what the photo does to be worth it
 # The descriptor distance that refinement may cost. Blind damage alone moves 91 % of faces less than this (median 0.25),
 # and 99.7 % of pairs of different people lie farther apart.
 SAME_PERSON = 0.45
@@ -109,7 +109,7 @@ def _size(matrix: np.ndarray) -> str:
     eyes = EYE_DISTANCE / scale(matrix)
     if eyes < LEAST_EYES:
         return "left alone: too small"
-    return "found" if eyes <= MOST_EYES else f"left alone: larger than {CROP} pixels can show"
+    return "found" if eyes <= MOST_EYES else f"left alone: too large, its eyes are {eyes:.0f} pixels apart"
 
 
 def _status(strength: float) -> str:

@@ -10,8 +10,6 @@ from bringback.inpaint import push_pull, solid
 from bringback.restoration import Restoration
 from bringback.tiling import run_tiled
 
-__all__ = ["HoleFiller", "push_pull", "solid"]
-
 TILE, OVERLAP = 2048, 256  # pixels; a tile of this size takes about a gigabyte
 
 

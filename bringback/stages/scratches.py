@@ -34,10 +34,11 @@ class ScratchDetector:
             [pixels],
             tile=_TILE,
             overlap=_OVERLAP,
-            multiple=16,
+            multiple=2 ** len(self.network.widths),  # the grid of the deepest level
         )
 
     def __call__(self, restoration: Restoration) -> Restoration:
+        """Set the photo's damage mask. Notes the share of pixels that are damaged with a probability above 1/2."""
         found = self.detect(restoration.pixels)
         # a mask that the user gave is united with what is found
         restoration.mask = found if restoration.mask is None else torch.maximum(restoration.mask, found)

@@ -1,28 +1,20 @@
 """Stage `tone`: fading, casts and lost contrast undone by one curve a channel."""
 
-from typing import Any, Self
+from typing import Self
 
 import torch
 from torch import Tensor
 
 from bringback.checkpoints import Checkpoints
-from bringback.nets.tone import ToneCurves, apply_curves
+from bringback.nets.tone import ToneCurves, bend, cumulated, one_for_grey, strips
 from bringback.restoration import Restoration
 
 
-def tone(network: ToneCurves, pixels: Tensor, mask: Tensor, strength: float = 1.0) -> Tensor:
-    """Apply the network's curves to photos (B, 3, H, W); a photo whose channels are equal gets one curve for all.
-
-    At strength 0 the pixels come back exactly.
-    """
-    curves = network(pixels, mask)
-    grey = (pixels == pixels[:, :1]).flatten(1).all(1)[:, None, None]
-    curves = torch.where(grey, curves.mean(1, keepdim=True), curves)
-    return pixels + strength * (apply_curves(pixels, curves) - pixels)
-
-
 class ToneCorrector:
-    """Undo fading. The damage mask's pixels are not looked at, but are bent like the rest."""
+    """Undo fading. The damage mask's pixels are not looked at, but are bent like the rest.
+
+    A photo is read once for its curves and bent in strips, so besides photo, mask and result memory does not grow.
+    """
 
     name = "tone"
 
@@ -38,11 +30,19 @@ class ToneCorrector:
     def correct(self, pixels: Tensor, mask: Tensor | None = None) -> Tensor:
         """(B, 3, H, W) and mask (B, 1, H, W) or None -> (B, 3, H, W), all in [0, 1]."""
         mask = torch.zeros_like(pixels[:, :1]) if mask is None else mask
-        corrected = tone(self.network, pixels.to(self.device), mask.to(self.device), self.strength)
-        return corrected.clamp(0, 1).to(pixels.device)
+        looked_at = self.network.thumbnail(pixels, mask), cumulated(pixels, mask)
+        curves = one_for_grey(pixels, self.network.curves(*(part.to(self.device) for part in looked_at)))
+        corrected = torch.empty_like(pixels)
+        for rows in strips(pixels):
+            part = pixels[..., rows, :].to(self.device)
+            corrected[..., rows, :] = bend(part, curves, self.strength).clamp(0, 1)
+        return corrected
 
     def __call__(self, restoration: Restoration) -> Restoration:
-        corrected = self.correct(restoration.pixels, restoration.damage())
-        notes: dict[str, Any] = {"mean_change": round(float((corrected - restoration.pixels).abs().mean()), 4)}
-        restoration.pixels, restoration.notes[self.name] = corrected, notes
+        """Bend the photo's tones. Notes the mean absolute change, in [0, 1] units."""
+        before = restoration.pixels
+        corrected = self.correct(before, restoration.damage())
+        change = sum(float((corrected[..., rows, :] - before[..., rows, :]).abs().sum()) for rows in strips(before))
+        restoration.pixels = corrected
+        restoration.notes[self.name] = {"mean_change": round(change / before.numel(), 4)}
         return restoration

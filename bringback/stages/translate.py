@@ -3,26 +3,15 @@
 from typing import Self
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from bringback.checkpoints import Checkpoints, MissingWeights
-from bringback.nets.mapping import Mapping
+from bringback.checkpoints import Checkpoints
+from bringback.nets.mapping import Mapping, translate
 from bringback.nets.vae import VAE
 from bringback.restoration import Restoration
 from bringback.tiling import run_tiled
 
 _TILE, _OVERLAP = 640, 96
-
-
-def translate(old_vae: VAE, mapping: Mapping, clean_vae: VAE, pixels: Tensor, mask: Tensor) -> Tensor:
-    """Encode filled photos (B, 3, H, W), translate their latents, decode: (B, 3, H, W), not clamped.
-
-    Mask (B, 1, H, W), 1 = damaged; a latent position is as damaged as the worst of its 16 pixels.
-    """
-    latent = old_vae.encode(pixels)
-    coarse = F.max_pool2d(mask, old_vae.stride, ceil_mode=True)
-    return clean_vae.decode(mapping(latent, coarse), (pixels.shape[-2], pixels.shape[-1]))
 
 
 class LatentTranslator:
@@ -37,9 +26,7 @@ class LatentTranslator:
     def from_checkpoints(cls, checkpoints: Checkpoints, device: torch.device) -> Self:
         """With the checkpoints `old_vae`, `mapping`, `clean_vae`; MissingWeights when they do not belong together."""
         mapping = checkpoints.load("mapping", Mapping, device)
-        for name, hash_ in checkpoints.hashes(["old_vae", "clean_vae"]).items():
-            if getattr(mapping, name) not in ("", hash_):
-                raise MissingWeights(f"{checkpoints.folder(name)}: is not the {name} that the mapping was trained with")
+        checkpoints.check_vaes(mapping)
         vaes = [checkpoints.load(name, VAE, device) for name in ("old_vae", "clean_vae")]
         return cls(vaes[0], mapping, vaes[1], device)
 
@@ -55,6 +42,7 @@ class LatentTranslator:
         return run_tiled(one, [pixels, mask], tile=_TILE, overlap=_OVERLAP, multiple=16)
 
     def __call__(self, restoration: Restoration) -> Restoration:
+        """Translate the photo, told where it is damaged. Notes the mean absolute change, in [0, 1] units."""
         restored = self.translate(restoration.pixels, restoration.damage())
         change = float((restored - restoration.pixels).abs().mean())
         restoration.pixels, restoration.notes[self.name] = restored, {"mean_change": round(change, 4)}

@@ -47,12 +47,20 @@ Validation when it was saved: {metrics}.
 """
 
 
-def write_card(network: Network, folder: Path, config: TrainConfig, steps: int, minutes: float, metrics: dict) -> None:
-    """Write `README.md` beside the weights in a checkpoint folder, out of what the run knows of itself."""
+def write_card(
+    network: Network,
+    folder: Path,
+    config: TrainConfig,
+    parents: dict[str, str],
+    steps: int,
+    minutes: float,
+    metrics: dict[str, float],
+) -> None:
+    """Write `README.md` beside the weights in a checkpoint folder, out of what the run knows of itself.
+
+    `parents` are the hashes of the checkpoints it was made from, by name.
+    """
     about = (type(network).__doc__ or "").strip().split("\n\n    Args:")[0].split("\n    Args:")[0]
-    roots = [Path(root) for root in (config.weights, config.init_from) if root]
-    files = [file for root in roots for file in sorted(root.glob("*/model.safetensors"))]
-    parents = {file.parent.name: file_hash(file) for file in files}
     sources = [f"{s.path} ({s.domain}, weight {s.weight:g})" for s in config.train_data]
     (folder / "README.md").write_text(
         _CARD.format(
@@ -90,6 +98,9 @@ def _hardware() -> str:
 
 
 def _commit() -> str:
-    here = Path(__file__).parent
-    result = subprocess.run(["git", "rev-parse", "--short=12", "HEAD"], cwd=here, capture_output=True, text=True)
+    command = ["git", "rev-parse", "--short=12", "HEAD"]
+    try:
+        result = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True)
+    except OSError:  # there is no git on this machine
+        return "unknown"
     return result.stdout.strip() or "unknown"

@@ -4,9 +4,10 @@ import dataclasses
 import difflib
 import types
 import typing
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 
@@ -23,7 +24,7 @@ class Source:
     """
 
     path: str
-    domain: str = "clean"
+    domain: Literal["clean", "old"] = "clean"
     weight: float = 1.0
 
 
@@ -57,13 +58,13 @@ class TrainConfig:
     max_train_minutes: float = 1e9
     gradient_accumulation_steps: int = 1
     learning_rate: float = 1e-3
-    lr_scheduler: str = "cosine"
+    lr_scheduler: Literal["cosine", "constant"] = "cosine"
     lr_warmup_steps: int = 100
     adam_beta1: float = 0.9
     adam_beta2: float = 0.99
     adam_weight_decay: float = 0.0
     max_grad_norm: float = 1.0
-    mixed_precision: str = "bf16"
+    mixed_precision: Literal["no", "bf16", "fp16"] = "bf16"
     use_ema: bool = True
     ema_decay: float = 0.998
     checkpointing_steps: int = 500
@@ -74,16 +75,31 @@ class TrainConfig:
     report_to: str = ""
 
 
+def _know(given: Iterable[Any], known: Iterable[str], where: str) -> None:
+    for key in given:
+        if key not in known:
+            near = difflib.get_close_matches(str(key), known, 1)
+            raise ConfigError(f"{where}{key}: no such key" + (f"; did you mean {near[0]!r}?" if near else ""))
+
+
+def _choose(choices: Sequence[str], value: Any, where: str) -> str:
+    if value is False and "no" in choices:  # YAML reads a bare `no` as false
+        return "no"
+    if value not in choices:
+        near = difflib.get_close_matches(str(value), choices, 1, cutoff=0)[0]
+        raise ConfigError(f"{where}{value!r} is none of {', '.join(choices)}; did you mean {near!r}?")
+    return value
+
+
 def _build(kind: Any, value: Any, where: str) -> Any:
     origin = typing.get_origin(kind)
+    if origin is Literal:
+        return _choose(typing.get_args(kind), value, where)
     if dataclasses.is_dataclass(kind):
         if not isinstance(value, dict):
             raise ConfigError(f"{where or 'config'}: wants keys and values, not {value!r}")
         hints = typing.get_type_hints(kind)
-        for key in value:
-            if key not in hints:
-                near = difflib.get_close_matches(str(key), hints, 1)
-                raise ConfigError(f"{where}{key}: no such key" + (f"; did you mean {near[0]!r}?" if near else ""))
+        _know(value, hints, where)
         try:
             return kind(**{key: _build(hints[key], item, f"{where}{key}: ") for key, item in value.items()})  # type: ignore[operator]
         except TypeError as error:
@@ -99,6 +115,17 @@ def _build(kind: Any, value: Any, where: str) -> Any:
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         raise ConfigError(f"{where}wants {kind.__name__}, not {value!r}")
     return value
+
+
+def read_options(given: Mapping[str, Any], defaults: Mapping[str, float], where: str = "options: ") -> dict[str, float]:
+    """A task's options over its defaults; raises ConfigError for a name or a value that it does not know."""
+    _know(given, defaults, where)
+    return {**defaults, **{name: _build(float, value, f"{where}{name}: ") for name, value in given.items()}}
+
+
+def known_recipe(name: str, recipes: Iterable[str]) -> str:
+    """The recipe's name, if it is one; raises ConfigError, naming the nearest."""
+    return _choose(list(recipes), name, "recipe: ")
 
 
 def load_config(path: Path, overrides: list[str]) -> TrainConfig:

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bringback.checkpoints import load_backbone
+from bringback.checkpoints import load_distance
 from bringback.nets.squeezenet import PerceptualDistance
 from bringback.training.config import ConfigError
 
@@ -35,14 +35,7 @@ def perceptual_distance(backbone: str) -> PerceptualDistance | None:
 
     Raises ConfigError when the file cannot be read or holds another network.
     """
-    if not backbone:
-        return None
-    weights = None
     try:
-        weights = load_backbone(backbone)
-        return PerceptualDistance(weights)
-    except (ValueError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
-        raise ConfigError(
-            reason if weights is None else f"{backbone}: not the SqueezeNet features: {reason}"
-        ) from error
+        return load_distance(backbone) if backbone else None
+    except ValueError as error:
+        raise ConfigError(str(error)) from error

@@ -3,12 +3,13 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from torch import Tensor, nn
 
 from bringback.aging import OverlayBank
 from bringback.nets.blocks import Network
-from bringback.training.config import TrainConfig
+from bringback.training.config import TrainConfig, read_options
 from bringback.training.data import Batch
 
 
@@ -30,13 +31,21 @@ class Losses:
 
 
 class TrainingTask(nn.Module, ABC):
-    """Networks and losses of one stage. The loop knows nothing else of it."""
+    """Networks and losses of one stage. The loop knows nothing else of it.
 
+    `OPTIONS` are the options that the task knows, with their defaults, `options` what the config makes of them;
+    `parents` is for the model card: SHA-256 of the checkpoints that it starts from or learns with, by name.
+    """
+
+    OPTIONS: ClassVar[dict[str, float]] = {}
     overlays: OverlayBank | None = None
 
     def __init__(self, config: TrainConfig) -> None:
+        """Raises ConfigError for options that the task does not know."""
         super().__init__()
         self.config = config
+        self.options = read_options(config.options, self.OPTIONS)
+        self.parents: dict[str, str] = {}
 
     @abstractmethod
     def networks(self) -> dict[str, Network]:

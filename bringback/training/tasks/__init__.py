@@ -2,7 +2,8 @@
 
 import importlib
 
-from bringback.training.config import ConfigError, TrainConfig
+from bringback.aging import RECIPES
+from bringback.training.config import ConfigError, TrainConfig, known_recipe
 from bringback.training.task import TrainingTask
 
 _TASKS = {
@@ -16,8 +17,9 @@ _TASKS = {
 
 
 def build_task(config: TrainConfig) -> TrainingTask:
-    """The task that a config names; raises ConfigError when there is none of that name."""
+    """The task that a config names; raises ConfigError when there is none of that name, or no such recipe or option."""
     if config.task not in _TASKS:
         raise ConfigError(f"task {config.task!r}: there are {', '.join(_TASKS)}")
+    known_recipe(config.recipe, RECIPES)
     module, name = _TASKS[config.task].split(":")
     return getattr(importlib.import_module(f"{__name__}.{module}"), name)(config)

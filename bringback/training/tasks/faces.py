@@ -1,5 +1,7 @@
 """Face refinement on aligned crops, blind degradations."""
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
@@ -8,10 +10,9 @@ from bringback.checkpoints import Checkpoints
 from bringback.metrics import psnr
 from bringback.nets.blocks import Network
 from bringback.nets.face import FaceGenerator
-from bringback.nets.squeezenet import PerceptualDistance
 from bringback.training.config import TrainConfig
 from bringback.training.data import Batch
-from bringback.training.losses import charbonnier
+from bringback.training.losses import charbonnier, perceptual_distance
 from bringback.training.task import Losses, TrainingTask
 
 
@@ -21,15 +22,18 @@ class FaceTask(TrainingTask):
     Options: `perceptual` and `features`, weights of the perceptual distance and of extra attention to eyes and mouth.
     """
 
+    OPTIONS: ClassVar = {"perceptual": 0.04, "features": 2.0}
+
     def __init__(self, config: TrainConfig) -> None:
         super().__init__(config)
-        options = {"perceptual": 0.04, "features": 2.0, **config.options}
-        self.perceptual, features = options["perceptual"], options["features"]
+        self.perceptual, features = self.options["perceptual"], self.options["features"]
         if config.init_from:
-            self.net = Checkpoints(config.init_from).load("faces", FaceGenerator).requires_grad_(True)
+            begun = Checkpoints(config.init_from)
+            self.net = begun.load("faces", FaceGenerator).requires_grad_(True)
+            self.parents = begun.hashes(["faces"])
         else:
             self.net = FaceGenerator(**config.network)
-        self.distance = PerceptualDistance(config.backbone) if config.backbone else None
+        self.distance = perceptual_distance(config.backbone)
         y, x = torch.meshgrid(torch.arange(256.0), torch.arange(256.0), indexing="ij")
         # where the template puts the eyes and, below the nose, the mouth
         spots = [(89.0, 108.5, 26.0), (167.0, 108.5, 26.0), (128.0, 190.0, 34.0)]

@@ -1,5 +1,7 @@
 """The mapping: translate old latents into clean ones, VAEs frozen."""
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
@@ -8,17 +10,14 @@ from bringback.checkpoints import Checkpoints
 from bringback.inpaint import push_pull, solid
 from bringback.metrics import psnr
 from bringback.nets.blocks import Network
-from bringback.nets.mapping import Mapping
-from bringback.nets.squeezenet import PerceptualDistance
-from bringback.nets.tone import ToneCurves
+from bringback.nets.mapping import Mapping, translate
+from bringback.nets.tone import ToneCurves, tone
 from bringback.nets.unet import ScratchUNet
 from bringback.nets.vae import VAE
-from bringback.stages.tone import tone
-from bringback.stages.translate import translate
 from bringback.tint import luminance
 from bringback.training.config import TrainConfig
 from bringback.training.data import Batch
-from bringback.training.losses import charbonnier
+from bringback.training.losses import charbonnier, perceptual_distance
 from bringback.training.task import Losses, TrainingTask
 
 
@@ -29,21 +28,26 @@ class MappingTask(TrainingTask):
     Options: `latent`, `perceptual`: weights beside the pixel loss.
     """
 
+    OPTIONS: ClassVar = {"latent": 0.02, "perceptual": 0.03}
+
     def __init__(self, config: TrainConfig) -> None:
         super().__init__(config)
-        options = {"latent": 0.02, "perceptual": 0.03, **config.options}
-        self.latent, self.perceptual = options["latent"], options["perceptual"]
+        self.latent, self.perceptual = self.options["latent"], self.options["perceptual"]
         self.checkpoints = Checkpoints(config.weights or None)
         self.detector = self.checkpoints.load("scratches", ScratchUNet)
         self.tone = self.checkpoints.load("tone", ToneCurves)
         self.old_vae = self.checkpoints.load("old_vae", VAE)
         self.clean_vae = self.checkpoints.load("clean_vae", VAE)
+        self.parents = self.checkpoints.hashes(["scratches", "tone", "old_vae", "clean_vae"])
         if config.init_from:
-            self.net = Checkpoints(config.init_from).load("mapping", Mapping).requires_grad_(True)
+            begun = Checkpoints(config.init_from)
+            self.net = begun.load("mapping", Mapping).requires_grad_(True)
+            self.checkpoints.check_vaes(self.net)
+            self.parents |= begun.hashes(["mapping"])
         else:
-            hashes = self.checkpoints.hashes(["old_vae", "clean_vae"])
+            hashes = {name: self.parents[name] for name in ("old_vae", "clean_vae")}
             self.net = Mapping(**{"channels": self.clean_vae.stem.out_channels, **config.network, **hashes})
-        self.distance = PerceptualDistance(config.backbone) if config.backbone else None
+        self.distance = perceptual_distance(config.backbone)
 
     def networks(self) -> dict[str, Network]:
         return {"mapping": self.net}

@@ -12,6 +12,8 @@ from bringback.training.data import Batch
 from bringback.training.losses import entropy_dice
 from bringback.training.task import Losses, TrainingTask
 
+_SPOILED = 0.2
+
 
 class ScratchTask(TrainingTask):
     """Trains `scratches`."""
@@ -25,7 +27,8 @@ class ScratchTask(TrainingTask):
 
     def forward(self, phase: str, batch: Batch) -> Losses:
         aged = age(batch.pixels, self.config.recipe, batch.seeds, self.overlays)
-        return Losses(entropy_dice(self.net(aged.aged), aged.mask))
+        # a pixel a fifth covered is spoiled: what counts is whether to replace it, not how much of it shines through
+        return Losses(entropy_dice(self.net(aged.aged), (aged.mask / _SPOILED).clamp_max(1)))
 
     def validate(self, batch: Batch) -> tuple[dict[str, float], Tensor]:
         structured = age(batch.pixels, "structured", batch.seeds, self.overlays)

@@ -6,8 +6,7 @@ from torch import Tensor
 from bringback.aging import age
 from bringback.metrics import psnr
 from bringback.nets.blocks import Network
-from bringback.nets.tone import ToneCurves
-from bringback.stages.tone import tone
+from bringback.nets.tone import ToneCurves, tone
 from bringback.tint import luminance
 from bringback.training.config import TrainConfig
 from bringback.training.data import Batch

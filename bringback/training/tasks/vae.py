@@ -1,5 +1,7 @@
 """The two VAEs: clean photos (Y), and real old (R) with synthetically aged ones (X) in one latent space."""
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
@@ -7,11 +9,10 @@ from bringback.aging import age
 from bringback.checkpoints import Checkpoints
 from bringback.metrics import psnr
 from bringback.nets.blocks import Network
-from bringback.nets.squeezenet import PerceptualDistance
 from bringback.nets.vae import VAE
 from bringback.training.config import TrainConfig
 from bringback.training.data import Batch
-from bringback.training.losses import charbonnier
+from bringback.training.losses import charbonnier, perceptual_distance
 from bringback.training.task import Losses, TrainingTask
 
 
@@ -22,15 +23,19 @@ class CleanVAETask(TrainingTask):
     the backbone's distance, if the config names a backbone.
     """
 
+    OPTIONS: ClassVar = {"noise": 0.3, "kl": 1e-5, "perceptual": 0.0}
     name = "clean_vae"
 
     def __init__(self, config: TrainConfig) -> None:
         super().__init__(config)
-        options = {"noise": 0.3, "kl": 1e-5, "perceptual": 0.0, **config.options}
-        self.noise, self.kl, self.perceptual = options["noise"], options["kl"], options["perceptual"]
-        self.net = Checkpoints(config.init_from).load("clean_vae", VAE) if config.init_from else VAE(**config.network)
-        self.net.requires_grad_(True)
-        self.distance = PerceptualDistance(config.backbone) if config.backbone else None
+        self.noise, self.kl, self.perceptual = (self.options[name] for name in ("noise", "kl", "perceptual"))
+        if config.init_from:
+            begun = Checkpoints(config.init_from)
+            self.net = begun.load("clean_vae", VAE).requires_grad_(True)
+            self.parents = begun.hashes(["clean_vae"])
+        else:
+            self.net = VAE(**config.network)
+        self.distance = perceptual_distance(config.backbone)
 
     def networks(self) -> dict[str, Network]:
         return {self.name: self.net}
