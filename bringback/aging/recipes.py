@@ -119,6 +119,18 @@ def _print(pixels: Tensor, draws: Draws, overlays: Overlays, strength: Tensor | 
     return _aged(aged.clamp(0, 1), truth, mask, grey.flatten())
 
 
+def worn(pixels: Tensor, draws: Draws, overlays: Overlays) -> Aged:
+    """An old print that has not faded: soft, grainy, marked, often grey."""
+    grey = draws.chance(0.5)
+    truth = torch.where(grey, luminance(pixels).expand_as(pixels), pixels)
+    aged = wear.any_order(truth, draws, 0.5, 0.5)
+    aged, mask = _marks(aged, draws, overlays, draws.uniform(0.2, 1.0))
+    aged = torch.where(draws.chance(0.6), wear.grain(aged, draws, 1.0), aged)
+    aged = torch.where(draws.chance(0.5), wear.compression(aged, draws, 0.5), aged)
+    aged = torch.where(grey, luminance(aged).expand_as(aged), aged)
+    return _aged(aged.clamp(0, 1), truth, mask, grey.flatten())
+
+
 def holes(pixels: Tensor, draws: Draws, overlays: Overlays) -> Aged:
     """H: 5 to 15 % of the area is gone."""
     h, w = pixels.shape[-2:]
@@ -176,7 +188,7 @@ def mixture(about: str, *shares: tuple[Recipe, float]) -> Recipe:
 
 training = mixture(
     "What the translation learns from.",
-    (unstructured, 0.35), (lightly_structured, 0.2), (lightly_mixed, 0.35), (holes, 0.05), (clean, 1.0),
+    (unstructured, 0.4), (lightly_structured, 0.15), (worn, 0.35), (holes, 0.05), (clean, 1.0),
 )  # fmt: skip
 marked = mixture(
     "What the scratch detector learns from: mostly damage, and photos that have none.",
@@ -191,6 +203,7 @@ RECIPES: dict[str, Recipe] = {
     "holes": holes,
     "clean": clean,
     "faces": faces,
+    "worn": worn,
     "faded": faded,
     "marked": marked,
     "training": training,
