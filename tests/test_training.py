@@ -20,7 +20,6 @@ from bringback.aging import RECIPES
 from bringback.checkpoints import Checkpoints, MissingWeights, save_network
 from bringback.nets.blocks import Network
 from bringback.nets.mapping import Mapping
-from bringback.nets.tone import ToneCurves
 from bringback.nets.unet import ScratchUNet
 from bringback.nets.vae import VAE
 from bringback.training import card, loop
@@ -57,7 +56,6 @@ def weights(tmp_path: Path) -> Path:
     torch.manual_seed(0)
     folder = tmp_path / "weights"
     save_network(ScratchUNet(**TINY["scratches"]), folder / "scratches")
-    save_network(ToneCurves(**TINY["tone"]), folder / "tone")
     for name in ("old_vae", "clean_vae"):
         save_network(VAE(**TINY[name]), folder / name)
     return folder
@@ -275,7 +273,7 @@ def test_a_mapping_goes_on_with_its_own_vaes_only(tmp_path: Path, pictures: Path
     begun = build_task(settings)
     save_network(begun.networks()["mapping"], tmp_path / "begun" / "mapping")
     settings = replace(settings, init_from=str(tmp_path / "begun"))
-    assert set(build_task(settings).parents) == {"scratches", "tone", "old_vae", "clean_vae", "mapping"}
+    assert set(build_task(settings).parents) == {"scratches", "old_vae", "clean_vae", "mapping"}
     save_network(VAE(**TINY["old_vae"]), weights / "old_vae")
     with pytest.raises(MissingWeights, match="is not the old_vae"):
         build_task(settings)

@@ -24,7 +24,8 @@ class MappingTask(TrainingTask):
     """Trains `mapping` on what the stages before it hand over: filled photos that are not faded, with the mask.
 
     Fading is left out of the recipe and not undone here: a tone curve read off a crop errs more than one read off a
-    photo, and would teach the mapping to mend tones instead of noise and blur. Half of the samples come with the exact mask, half with what the detector finds.
+    photo, and would teach the mapping to mend tones instead of noise and blur. Half of the samples come with the exact
+    mask, half with what the detector finds.
     Options: `latent`, `perceptual`: weights beside the pixel loss.
     """
 
