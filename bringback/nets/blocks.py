@@ -24,14 +24,10 @@ class ChannelNorm(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """x + conv(act(conv(x))), 3x3 (Lim et al. 2017, EDSR). (B, C, H, W) -> same.
+    """x + conv(act(conv(x))), 3x3, no norm (Lim et al. 2017, EDSR). (B, C, H, W) -> same."""
 
-    Args: normed: look at the channel norm of x; deep stacks train steadily only with it.
-    """
-
-    def __init__(self, channels: int, normed: bool = False) -> None:
+    def __init__(self, channels: int) -> None:
         super().__init__()
-        self.norm = ChannelNorm() if normed else nn.Identity()
         self.first = nn.Conv2d(channels, channels, 3, padding=1)
         self.second = nn.Conv2d(channels, channels, 3, padding=1)
         # small at the start: a deep stack begins as the identity
@@ -39,7 +35,7 @@ class ResidualBlock(nn.Module):
         nn.init.normal_(self.second.weight, std=0.1 * (channels * 9) ** -0.5)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.second(F.silu(self.first(self.norm(x))))
+        return x + self.second(F.silu(self.first(x)))
 
 
 def pad_to(x: Tensor, multiple: int) -> Tensor:

@@ -6,9 +6,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bringback.nets.blocks import ChannelNorm, Network, ResidualBlock, pad_to, silence
+from bringback.nets.blocks import Network, ResidualBlock, pad_to, silence
 from bringback.nets.partial_nonlocal import PartialNonLocal
 from bringback.nets.vae import VAE
+
+# what latents are measured in: their standard deviation is a few units, most of it in the mean colour
+_SCALE = 8.0
 
 
 class Mapping(Network, license="apache-2.0", tags=["photo-restoration"]):
@@ -37,20 +40,21 @@ class Mapping(Network, license="apache-2.0", tags=["photo-restoration"]):
         self.up = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in steps)
         self.before, self.after = (
             nn.ModuleList(
-                nn.Sequential(*(ResidualBlock(w, normed=True) for _ in range(n)))
+                nn.Sequential(*(ResidualBlock(w) for _ in range(n)))
                 for w, n in zip(widths, blocks, strict=True)
             )
             for _ in range(2)
         )
+        for lift in self.up:  # the coarse levels come in quietly
+            nn.init.normal_(lift.weight, std=0.01)
         self.attention = PartialNonLocal(widths[-1], inner)
-        self.norm = ChannelNorm()
         self.head = nn.Conv2d(widths[0], channels, 3, padding=1)
         silence(self.head)
 
     def forward(self, latent: Tensor, mask: Tensor) -> Tensor:
         height, width = latent.shape[-2:]
         multiple = 2 ** len(self.down)
-        x = self.stem(pad_to(torch.cat([latent / 8, mask], 1), multiple))
+        x = self.stem(pad_to(torch.cat([latent / _SCALE, mask], 1), multiple))
         coarse = pad_to(mask, multiple)
         skips: list[Tensor] = []
         for before, down in zip(self.before[:-1], self.down, strict=True):
@@ -60,8 +64,7 @@ class Mapping(Network, license="apache-2.0", tags=["photo-restoration"]):
         x = self.after[-1](self.attention(self.before[-1](x), coarse))
         for up, after, skip in zip(reversed(self.up), reversed(self.after[:-1]), reversed(skips), strict=True):
             x = after(skip + F.interpolate(up(x), scale_factor=2.0, mode="nearest"))
-        # a quarter of the norm, so that one step of the optimizer moves the picture by less than noise does
-        return latent + 0.25 * self.head(self.norm(x))[..., :height, :width]
+        return latent + _SCALE * self.head(x)[..., :height, :width]
 
 
 def translate(old_vae: VAE, mapping: Mapping, clean_vae: VAE, pixels: Tensor, mask: Tensor) -> Tensor:
