@@ -151,9 +151,10 @@ def test_solid_steepens_and_widens() -> None:
     assert torch.equal(solid(mask, rim=0), mask)
     widened = solid(mask, rim=0.5)
     assert widened[0, 0, 3, 3] == 1 and widened.sum() == 1 + 8 * 0.5
-    assert (solid(0.1 * mask) == 0).all()
-    assert solid(0.9 * mask).max() == 1
-    assert 0 < solid(0.2 * mask).max() < 1
+    between = {"sound": 0.2, "damaged": 0.6}
+    assert (solid(0.2 * mask, **between) == 0).all()
+    assert solid(0.6 * mask, **between).max() == 1
+    assert 0 < solid(0.4 * mask, **between).max() < 1
 
 
 def test_stage_fills_and_says_how_much() -> None:

@@ -136,5 +136,5 @@ def test_translation_in_tiles_with_a_mask_and_a_speaking_attention() -> None:
     difference = (tiled - whole).abs().amax(1)[0]
     said = (whole - silent).abs().amax(1)[0]
     assert said.max() > 0.01 and difference.max() > 1e-4
-    assert difference.max() < 0.2 * said.max()  # other keys, but of the same photo
+    assert difference.max() < 0.3 * said.max()  # other keys, but of the same photo
     assert difference[160:].max() < 1e-4  # 70 rows below the damage nothing has heard of it

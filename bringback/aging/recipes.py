@@ -85,7 +85,7 @@ def structured(pixels: Tensor, draws: Draws, overlays: Overlays) -> Aged:
 
 def lightly_structured(pixels: Tensor, draws: Draws, overlays: Overlays) -> Aged:
     """S with fewer marks, from next to none to many: what a crop of a damaged photo looks like."""
-    aged, mask = _marks(pixels, draws, overlays, draws.uniform(0.3, 1.3))
+    aged, mask = _marks(pixels, draws, overlays, draws.uniform(0.3, 2.4))
     return _aged(aged.clamp(0, 1), pixels, mask)
 
 
@@ -156,11 +156,11 @@ def faded(pixels: Tensor, draws: Draws, overlays: Overlays) -> Aged:
     """What the tone curves learn from: fading and casts of any strength, now and then none, under some grain."""
     grey = draws.chance(0.5)
     truth = torch.where(grey, luminance(pixels).expand_as(pixels), pixels)
-    strength = draws.uniform(0.75, 1.15) * SEVERITY["mixed"]
+    strength = draws.uniform(0.5, 1.1) * SEVERITY["mixed"]
     dull = tone.fade(tone.uneven_light(truth, draws, 0.5), draws, strength)
     dull = torch.where(grey, luminance(dull).expand_as(dull), dull)
     dull = torch.where(draws.chance(0.3) & ~grey, tone.yellowing(dull, draws), dull)
-    aged = torch.where(draws.chance(0.08), truth, dull)
+    aged = torch.where(draws.chance(0.15), truth, dull)
     aged = torch.where(draws.chance(0.5), wear.grain(aged, draws, 0.7), aged)
     return _aged(aged.clamp(0, 1), truth, None, grey.flatten())
 
