@@ -153,14 +153,16 @@ def faces(pixels: Tensor, draws: Draws, overlays: Overlays) -> Aged:
 
 
 def faded(pixels: Tensor, draws: Draws, overlays: Overlays) -> Aged:
-    """What the tone curves learn from: fading and casts of any strength, now and then none, under some grain."""
+    """What the tone curves learn from: fading and casts of any strength, often none, on worn photos too."""
     grey = draws.chance(0.5)
     truth = torch.where(grey, luminance(pixels).expand_as(pixels), pixels)
     strength = draws.uniform(0.5, 1.1) * SEVERITY["mixed"]
-    dull = tone.fade(tone.uneven_light(truth, draws, 0.5), draws, strength)
+    soft = torch.where(draws.chance(0.5), wear.any_order(truth, draws, 0.6, 0.5), truth)
+    soft = torch.where(grey, luminance(soft).expand_as(soft), soft)
+    dull = tone.fade(tone.uneven_light(soft, draws, 0.5), draws, strength)
     dull = torch.where(grey, luminance(dull).expand_as(dull), dull)
     dull = torch.where(draws.chance(0.3) & ~grey, tone.yellowing(dull, draws), dull)
-    aged = torch.where(draws.chance(0.15), truth, dull)
+    aged = torch.where(draws.chance(0.35), soft, dull)
     aged = torch.where(draws.chance(0.5), wear.grain(aged, draws, 0.7), aged)
     return _aged(aged.clamp(0, 1), truth, None, grey.flatten())
 

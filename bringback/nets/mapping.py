@@ -37,16 +37,16 @@ class Mapping(Network, license="apache-2.0", tags=["photo-restoration"]):
         self.stem = nn.Conv2d(channels + 1, widths[0], 3, padding=1)
         steps = list(pairwise(widths))
         self.down = nn.ModuleList(nn.Conv2d(a, b, 2, stride=2) for a, b in steps)
-        self.up = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in steps)
+        lifts = [nn.Conv2d(b, a, 1) for a, b in steps]
+        for lift in lifts:  # the coarse levels come in quietly
+            nn.init.normal_(lift.weight, std=0.01)
+        self.up = nn.ModuleList(lifts)
         self.before, self.after = (
             nn.ModuleList(
-                nn.Sequential(*(ResidualBlock(w) for _ in range(n)))
-                for w, n in zip(widths, blocks, strict=True)
+                nn.Sequential(*(ResidualBlock(w) for _ in range(n))) for w, n in zip(widths, blocks, strict=True)
             )
             for _ in range(2)
         )
-        for lift in self.up:  # the coarse levels come in quietly
-            nn.init.normal_(lift.weight, std=0.01)
         self.attention = PartialNonLocal(widths[-1], inner)
         self.head = nn.Conv2d(widths[0], channels, 3, padding=1)
         silence(self.head)
