@@ -7,7 +7,7 @@ from bringback.nets.blocks import Network
 from bringback.nets.face import FaceGenerator
 from bringback.nets.mapping import Mapping, translate
 from bringback.nets.partial_nonlocal import PartialNonLocal, attend
-from bringback.nets.tone import ToneCurves, apply_curves
+from bringback.nets.tone import ToneCurves, apply_curves, doubted
 from bringback.nets.unet import ScratchUNet
 from bringback.nets.vae import VAE
 from bringback.tiling import run_tiled
@@ -138,3 +138,11 @@ def test_translation_in_tiles_with_a_mask_and_a_speaking_attention() -> None:
     assert said.max() > 0.01 and difference.max() > 1e-4
     assert difference.max() < 0.3 * said.max()  # other keys, but of the same photo
     assert difference[160:].max() < 1e-4  # 70 rows below the damage nothing has heard of it
+
+
+def test_doubted_curves_shrink_small_changes_most() -> None:
+    identity = torch.linspace(0, 1, 33)
+    bent = identity * (1 - identity)
+    small, large = (doubted((identity + size * bent).expand(1, 3, -1)) - identity for size in (0.02, 0.8))
+    assert small.abs().max() < 0.1 * 0.02 * bent.max() and large.abs().max() > 0.9 * 0.8 * bent.max()
+    assert torch.equal(doubted(identity.expand(1, 3, -1)), identity.expand(1, 3, -1))

@@ -40,7 +40,7 @@ def gain(pictures: list[torch.Tensor], recipe: str, stages: tuple[str, ...]) -> 
     ("recipe", "stages", "least"),
     [
         ("structured", ("scratches", "fill"), 1.0),
-        ("faded", ("tone",), 1.0),
+        ("mixed", ("tone",), 0.5),
         ("unstructured", ("translate",), 0.0),
         ("holes", ("fill", "translate"), 4.0),
         ("mixed", ("scratches", "tone", "fill", "translate"), 1.0),

@@ -10,6 +10,8 @@ from bringback.nets.blocks import Network, silence
 
 STRIP = 1 << 20  # pixels that are looked at or bent at a time
 _BINS = 256
+# the error of a curve on a photo that has not faded, root mean square
+_DOUBT = 0.035
 _SHARES = (0.002, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 0.998)
 
 
@@ -99,6 +101,18 @@ def tone(network: ToneCurves, pixels: Tensor, mask: Tensor, strength: float = 1.
     come back exactly.
     """
     return bend(pixels, one_for_grey(pixels, network(pixels, mask)), strength)
+
+
+def doubted(curves: Tensor) -> Tensor:
+    """Curves (B, 3, K) drawn back towards the identity, the more the less they say.
+
+    A small change is as likely an error of the network as a fade of the photo. This is the shrinkage of a Wiener
+    filter.
+    """
+    identity = torch.linspace(0, 1, curves.shape[-1], device=curves.device)
+    change = curves - identity
+    power = change.square().mean((1, 2), keepdim=True)
+    return identity + change * power / (power + _DOUBT**2)
 
 
 def one_for_grey(pixels: Tensor, curves: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from bringback.checkpoints import Checkpoints
-from bringback.nets.tone import ToneCurves, bend, cumulated, one_for_grey, strips
+from bringback.nets.tone import ToneCurves, bend, cumulated, doubted, one_for_grey, strips
 from bringback.restoration import Restoration
 
 
@@ -31,7 +31,7 @@ class ToneCorrector:
         """(B, 3, H, W) and mask (B, 1, H, W) or None -> (B, 3, H, W), all in [0, 1]."""
         mask = torch.zeros_like(pixels[:, :1]) if mask is None else mask
         looked_at = self.network.thumbnail(pixels, mask), cumulated(pixels, mask)
-        curves = one_for_grey(pixels, self.network.curves(*(part.to(self.device) for part in looked_at)))
+        curves = one_for_grey(pixels, doubted(self.network.curves(*(part.to(self.device) for part in looked_at))))
         corrected = torch.empty_like(pixels)
         for rows in strips(pixels):
             part = pixels[..., rows, :].to(self.device)
