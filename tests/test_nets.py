@@ -130,13 +130,13 @@ def test_translation_in_tiles_with_a_mask_and_a_speaking_attention() -> None:
 
     with torch.no_grad():
         silent = run(512)
-        assert (run(320) - silent).abs().max() < 1e-4
+        assert (run(384) - silent).abs().max() < 1e-4
         torch.nn.init.normal_(mapping.attention.out.weight, std=10.0)
-        whole, tiled = run(512), run(320)
+        whole, tiled = run(512), run(384)
     difference = (tiled - whole).abs().amax(1)[0]
     said = (whole - silent).abs().amax(1)[0]
     assert said.max() > 0.01 and difference.max() > 1e-4
-    assert difference.max() < 0.3 * said.max()  # other keys, but of the same photo
+    assert difference.max() < 0.2 * said.max()  # other keys, but of the same photo
     assert difference[160:].max() < 1e-4  # 70 rows below the damage nothing has heard of it
 
 

@@ -54,4 +54,4 @@ def test_each_stage_brings_pictures_back(
 
 
 def test_clean_pictures_stay_clean(pictures: list[torch.Tensor]) -> None:
-    assert gain(pictures, "clean", ("scratches", "tone", "fill", "translate", "faces"))[1] > 25
+    assert gain(pictures, "clean", ("scratches", "tone", "fill", "translate", "faces"))[1] > 28

@@ -3,22 +3,21 @@
 import glob
 import io
 import logging
-import tarfile
 import zlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import numpy as np
 import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
+from bringback.shards import read_shards
 from bringback.training.config import ConfigError, Source
 
 logger = logging.getLogger(__name__)
-_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,15 +39,10 @@ def find_sources(root: Path, pattern: str) -> list[Path]:
 
 def _members(root: Path, pattern: str) -> Iterator[tuple[str, bytes]]:
     for place in find_sources(root, pattern):
-        if place.is_dir():
-            for file in sorted(p for p in place.rglob("*") if p.suffix.lower() in _SUFFIXES):
-                yield file.name, file.read_bytes()
-        else:
-            with tarfile.open(place) as shard:
-                for member in shard:
-                    stream = shard.extractfile(member)
-                    if stream is not None:
-                        yield member.name, stream.read()
+        try:
+            yield from ((PurePath(name).name, content) for name, content in read_shards(place))
+        except ValueError as error:
+            raise ConfigError(str(error)) from error
 
 
 def _decode(item: tuple[str, bytes], side: int | None) -> np.ndarray | None:
