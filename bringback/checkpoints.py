@@ -11,7 +11,6 @@ from safetensors.torch import load_file, save_file
 
 from bringback.nets.blocks import Network
 from bringback.nets.mapping import Mapping
-from bringback.nets.squeezenet import PerceptualDistance
 
 N = TypeVar("N", bound=Network)
 
@@ -32,28 +31,22 @@ def file_hash(path: Path) -> str:
 def save_network(network: Network, folder: Path) -> str:
     """Write a network as a checkpoint folder in half precision; returns the SHA-256 of its weights.
 
-    Integer buffers keep their type. The weights appear under their name only when they are complete.
+    Buffers keep their type: the variances of a batch norm can be larger than half precision holds. The weights appear
+    under their name only when they are complete.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    state = network.state_dict()
-    half = {key: (v.half() if v.is_floating_point() else v).contiguous().cpu() for key, v in state.items()}
+    learned = {key for key, _ in network.named_parameters()}
+    state = {key: value.contiguous().cpu() for key, value in network.state_dict().items()}
+    half = {key: value.half() if key in learned else value for key, value in state.items()}
     partial = folder / "model.safetensors.part"
-    save_file(half, partial)
-    partial.replace(folder / "model.safetensors")
+    try:
+        save_file(half, partial)
+        partial.replace(folder / "model.safetensors")
+    finally:
+        partial.unlink(missing_ok=True)
     config = {"network": type(network).__name__, **network._hub_mixin_config}  # type: ignore[dict-item]
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     return file_hash(folder / "model.safetensors")
-
-
-def load_distance(backbone: Path | str) -> PerceptualDistance:
-    """The perceptual distance with the SqueezeNet features in a safetensors file.
-
-    Raises ValueError, one line naming the file, when it cannot be read or holds something else.
-    """
-    try:
-        return PerceptualDistance({key: value.float() for key, value in load_file(backbone).items()})
-    except (OSError, SafetensorError, RuntimeError) as error:
-        raise ValueError(f"{backbone}: not the SqueezeNet features: {str(error).splitlines()[0]}") from error
 
 
 class Checkpoints:

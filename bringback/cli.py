@@ -172,7 +172,9 @@ def evaluate(
     overlays: Overlays = None,
     stages: Stages = STAGES,
     weights: Weights = None,
-    backbone: Annotated[Path | None, typer.Option(help="File of the network for the perceptual distance.")] = None,
+    backbone: Annotated[
+        str, typer.Option(help="vgg19, squeezenet1_1 or a file with either's weights: adds a perceptual distance.")
+    ] = "",
     device: Device = "auto",
     limit: Annotated[int | None, typer.Option(help="At most so many photos.", min=1)] = None,
     sheet: Annotated[Path | None, typer.Option(help="Write a contact sheet of the first photos to this file.")] = None,

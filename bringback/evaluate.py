@@ -13,9 +13,9 @@ from PIL import Image
 from torch import Tensor
 
 from bringback.aging import OverlayBank, age
-from bringback.checkpoints import load_distance
+from bringback.backbones import load_distance
 from bringback.metrics import auc_of_counts, luminance, psnr, ssim
-from bringback.nets.squeezenet import PerceptualDistance
+from bringback.nets.features import PerceptualDistance
 from bringback.photo import Photo, PhotoError
 from bringback.pipeline import DEFAULT, Pipeline
 from bringback.restoration import Restoration
@@ -47,7 +47,8 @@ class Report:
 
     `scratch_auc` is the ROC area of the detector's soft mask over the pixels of all photos, `flagged` the share of
     sound pixels it gives more than 0.5; None when no detector ran or, of the area, when nothing was damaged. `left_out`
-    says of each broken photo, in one line, what is wrong with it.
+    says of each broken photo, in one line, what is wrong with it, `backbone` what the perceptual distance was measured
+    by: its name or the name of its file, "" for none.
     """
 
     recipe: str
@@ -57,6 +58,7 @@ class Report:
     scratch_auc: float | None = None
     flagged: float | None = None
     left_out: list[str] = field(default_factory=list)
+    backbone: str = ""
 
     def summary(self) -> dict[str, Any]:
         """The means over photos of every number in `Row`, the gains, the detector's numbers and the settings."""
@@ -68,7 +70,7 @@ class Report:
         means["ssim_gain"] = means["ssim_after"] - means["ssim_before"]
         settings = {"recipe": self.recipe, "seed": self.seed, "stages": list(self.stages), "photos": len(self.rows)}
         detector = {"scratch_auc": self.scratch_auc, "flagged": self.flagged}
-        return settings | means | detector | {"left_out": self.left_out}
+        return settings | means | detector | {"backbone": self.backbone, "left_out": self.left_out}
 
     def as_dict(self) -> dict[str, Any]:
         """The summary and all rows, ready for JSON."""
@@ -105,7 +107,7 @@ def evaluate(
     overlays: Sequence[Path] = (),
     stages: Sequence[str] = DEFAULT,
     weights: Path | None = None,
-    backbone: Path | None = None,
+    backbone: Path | str | None = None,
     device: str = "auto",
     limit: int | None = None,
     sheet: Path | None = None,
@@ -116,10 +118,10 @@ def evaluate(
     `photos` is a folder (with its subfolders), a tar shard or a folder of shards; at most `limit` of them, by name,
     are used. Photo number k is aged at its own size by `recipe` with a seed drawn from (`seed`, k) and the damage
     shards `overlays`, and rounded to 8 bit before and after. Of the recipe `holes` the pipeline is told the mask. A
-    truth that is grey is compared by luminance. `backbone` is the file of `PerceptualDistance`; `sheet` the picture
-    file that gets the first eight photos; `on_photo` is called after each. A broken photo is left out. Raises
-    FileNotFoundError when there are no photos, ValueError when all are broken, a shard is none, the backbone is another
-    network's or there is no such recipe.
+    truth that is grey is compared by luminance. `backbone` is what `load_distance` takes, for the perceptual distance,
+    measured on the CPU; `sheet` the picture file that gets the first eight photos; `on_photo` is called after each. A
+    broken photo is left out. Raises FileNotFoundError when there are no photos, ValueError when all are broken, a shard
+    is none, the backbone cannot be had or there is no such recipe.
     """
     pipeline = Pipeline.from_pretrained(weights, stages=stages, device=device)
     bank = OverlayBank.from_shards(overlays) if overlays else None
@@ -158,7 +160,8 @@ def evaluate(
     sound, damaged = scores
     area = auc_of_counts(damaged, sound) if damaged.any() and sound.any() else None
     flagged = sound[round(FLAGGED * (BINS - 1)) + 1 :].sum().item() / sound.sum().item() if sound.any() else None
-    return Report(recipe, seed, tuple(stages), rows, area, flagged, left_out)
+    measured_by = Path(backbone or "").name
+    return Report(recipe, seed, tuple(stages), rows, area, flagged, left_out, measured_by)
 
 
 def read_photos(photos: Path, limit: int | None = None) -> Iterator[tuple[str, Tensor | PhotoError]]:

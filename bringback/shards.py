@@ -2,11 +2,31 @@
 
 import tarfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path, PurePath
 
 SUFFIXES = frozenset(
     [".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".tif", ".tiff", ".webp", ".bmp", ".gif", ".jp2", ".j2k", ".jpx"]
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """Where one picture lies: `size` bytes from `offset` on in `file`, a picture file or a tar shard."""
+
+    name: str
+    file: Path
+    offset: int
+    size: int
+
+    def __str__(self) -> str:
+        return f"{self.file}: {self.name}" if self.offset else str(self.file)  # a tar begins with a header
+
+    def read(self) -> bytes:
+        """The bytes of the picture; raises OSError."""
+        with self.file.open("rb") as stream:
+            stream.seek(self.offset)
+            return stream.read(self.size)
 
 
 def is_picture(path: PurePath) -> bool:
@@ -20,8 +40,8 @@ def find_pictures(folder: Path) -> list[Path]:
     return [path for path in sorted(folder.rglob("*")) if is_picture(path) and path.is_file()]
 
 
-def read_shards(place: Path) -> Iterator[tuple[str, bytes]]:
-    """Name and content of every picture in a tar shard, a folder of shards, or a folder and all below it; by name.
+def find_entries(place: Path) -> Iterator[Entry]:
+    """Every picture in a tar shard, a folder of shards, or a folder and all below it; by name.
 
     Raises FileNotFoundError when there is no such place, ValueError, naming it, when a shard is none or is cut short.
     """
@@ -32,15 +52,20 @@ def read_shards(place: Path) -> Iterator[tuple[str, bytes]]:
         yield from _members(shard)
     if not shards:
         for path in find_pictures(place):
-            yield path.relative_to(place).as_posix(), path.read_bytes()
+            yield Entry(path.relative_to(place).as_posix(), path, 0, path.stat().st_size)
 
 
-def _members(path: Path) -> Iterator[tuple[str, bytes]]:
+def read_shards(place: Path) -> Iterator[tuple[str, bytes]]:
+    """Name and content of every picture that `find_entries` finds; raises as it does."""
+    for entry in find_entries(place):
+        yield entry.name, entry.read()
+
+
+def _members(path: Path) -> Iterator[Entry]:
     try:
-        with tarfile.open(path) as shard:
+        with tarfile.open(path, "r:") as shard:
             for member in sorted(shard.getmembers(), key=lambda member: member.name):
-                stream = shard.extractfile(member) if is_picture(PurePath(member.name)) else None
-                if stream is not None:
-                    yield member.name, stream.read()
+                if member.isfile() and is_picture(PurePath(member.name)):
+                    yield Entry(member.name, path, member.offset_data, member.size)
     except tarfile.TarError:
-        raise ValueError(f"{path}: not a tar shard, or cut short") from None
+        raise ValueError(f"{path}: not a tar shard, or cut short (compressed ones are not read)") from None

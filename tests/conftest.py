@@ -1,12 +1,19 @@
 """What the tests share: a small photo, stages that need no weights, the folder of pictures where there is one."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from skimage import data
+
+from bringback.checkpoints import save_network
+from bringback.nets.unet import ScratchUNet
+from bringback.nets.vae import VAE
+from bringback.training.config import Source, TrainConfig
 
 torch.set_num_threads(1)
 
@@ -78,3 +85,63 @@ def mark() -> Mark:
 @pytest.fixture
 def redden() -> Redden:
     return Redden()
+
+
+TINY: dict[str, dict] = {
+    "scratches": {"widths": [4, 6, 8]},
+    "tone": {"side": 16, "width": 8},
+    "clean_vae": {"channels": 48, "blocks": 1},
+    "old_vae": {"channels": 48, "blocks": 1},
+    "mapping": {"widths": [16, 16, 16], "blocks": [1, 1, 1], "inner": 8},
+    "faces": {"widths": [24, 16, 16], "blocks": [1, 1, 1], "hidden": 4},
+}
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """A folder of three photos, 300 pixels a side."""
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for name in ("astronaut", "coffee", "chelsea"):
+        Image.fromarray(getattr(data, name)()[:300, :300]).save(folder / f"{name}.png")
+    return folder
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> Path:
+    """A folder with what the mapping is trained with: a tiny detector and tiny VAEs."""
+    torch.manual_seed(0)
+    folder = tmp_path / "weights"
+    save_network(ScratchUNet(**TINY["scratches"]), folder / "scratches")
+    for name in ("old_vae", "clean_vae"):
+        save_network(VAE(**TINY[name]), folder / name)
+    return folder
+
+
+@pytest.fixture
+def tiny(pictures: Path, weights: Path) -> Callable[..., TrainConfig]:
+    """A config for a few steps of a tiny network of a stage: `tiny(stage, output folder, key=value, ...)`."""
+
+    def config(task: str, out: Path, **changes: object) -> TrainConfig:
+        values = {
+            "task": task,
+            "output_dir": str(out),
+            "data_dir": str(pictures),
+            "train_data": [Source(".")],
+            "validation_data": [Source(".")],
+            "network": TINY[task],
+            "recipe": "faces" if task == "faces" else "training",
+            "resolution": 256 if task == "faces" else 64,
+            "train_batch_size": 2,
+            "max_train_steps": 4,
+            "checkpointing_steps": 2,
+            "validation_steps": 4,
+            "validation_samples": 2,
+            "lr_warmup_steps": 1,
+            "lr_scheduler": "constant",
+            "mixed_precision": "no",
+            "weights": str(weights) if task == "mapping" else "",
+        }
+        return TrainConfig(**{**values, **changes})  # type: ignore[arg-type]
+
+    return config

@@ -1,15 +1,11 @@
 """Metrics against other people's, and against counting by hand."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from bringback.checkpoints import load_distance
 from bringback.metrics import PSNR_CAP, auc, auc_of_counts, luminance, psnr, ssim
-from bringback.nets.squeezenet import PerceptualDistance
 
 
 def pictures(height: int = 48, width: int = 61, batch: int = 2) -> tuple[Tensor, Tensor]:
@@ -64,35 +60,3 @@ def test_auc_of_perfect_reversed_and_one_class() -> None:
     assert auc(scores, labels) == 1
     assert auc(-scores, labels) == 0
     assert np.isnan(auc(scores, torch.ones(4)))
-
-
-def test_perceptual_distance_untrained() -> None:
-    torch.manual_seed(0)
-    distance = PerceptualDistance()
-    a, b = pictures(64, 80, batch=3)
-    assert torch.equal(distance(a, a), torch.zeros(3))
-    assert distance(a, b).shape == (3,) and (distance(a, b) > 0).all()
-    assert [x.shape[1] for x in distance.network(a)] == [64, 128, 256, 512]
-    assert not distance.train().training
-    flat = torch.zeros(1, 3, 64, 64, requires_grad=True)
-    distance(flat, b[:1, :, :64, :64]).sum().backward()
-    assert flat.grad is not None and flat.grad.isfinite().all() and flat.grad.abs().sum() > 0
-    assert all(parameter.grad is None for parameter in distance.parameters())
-
-
-def test_the_network_sees_caffe_input() -> None:
-    network = PerceptualDistance().network
-    seen = []
-    network.features[0].register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
-    network(torch.tensor([1.0, 0.5, 0.0])[None, :, None, None].expand(1, 3, 64, 64))
-    assert torch.allclose(seen[0][0, :, 0, 0], torch.tensor([-104.006, 127.5 - 116.669, 255 - 122.679]))
-
-
-def test_perceptual_distance_grows_with_damage(data_folder: Path) -> None:
-    backbone = data_folder.parent / "backbones" / "squeezenet1_1_features.safetensors"
-    if not backbone.is_file():
-        pytest.skip("no backbone file")
-    distance = load_distance(backbone)
-    a, b = pictures(96, 96, batch=1)
-    values = [distance(a, a + step * (b - a)).item() for step in (0, 0.3, 1)]
-    assert values[0] == 0 and 0 < values[1] < values[2]

@@ -51,6 +51,12 @@ class Mapping(Network, license="apache-2.0", tags=["photo-restoration"]):
         self.head = nn.Conv2d(widths[0], channels, 3, padding=1)
         silence(self.head)
 
+    def tie(self, **hashes: str) -> None:
+        """Name the VAEs that it goes with from now on: `old_vae`, `clean_vae`, SHA-256."""
+        for name, sha256 in hashes.items():
+            setattr(self, name, sha256)
+            self._hub_mixin_config[name] = sha256  # type: ignore[index]
+
     def forward(self, latent: Tensor, mask: Tensor) -> Tensor:
         height, width = latent.shape[-2:]
         multiple = 2 ** len(self.down)

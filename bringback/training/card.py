@@ -1,8 +1,9 @@
-"""Model cards: what a checkpoint is, where it comes from, and how good it was when it was saved."""
+"""Model cards: what a checkpoint is, where it comes from leg by leg, and how good it was when it was saved."""
 
+import json
 import platform
 import subprocess
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,15 +31,15 @@ SHA-256 of the weights: `{weights}`.
 |---|---|
 | command | `accelerate launch train/{task}.py --config configs/{task}.yaml` |
 | data | {data} |
-| steps | {steps} of batch {batch} at {resolution}x{resolution} |
-| time | {minutes:.0f} minutes |
-| hardware | {hardware} |
-| code | commit {commit} |
 | parents | {parents} |
+
+| steps | minutes | pictures a step | hardware | commit | what the leg changed |
+|---|---|---|---|---|---|
+{legs}
 
 Validation when it was saved: {metrics}.
 
-<details><summary>Config, without the places it was run in</summary>
+<details><summary>Config of the last leg, without the places it was run in</summary>
 
 ```yaml
 {config}```
@@ -47,13 +48,58 @@ Validation when it was saved: {metrics}.
 """
 
 
+@dataclass(frozen=True, slots=True)
+class Leg:
+    """A part of a run with one config on one machine: steps (`begun`, `ended`] and the minutes they took."""
+
+    config: dict[str, Any]
+    commit: str
+    hardware: str
+    processes: int
+    begun: int
+    ended: int
+    minutes: float
+
+
+class Lineage:
+    """The legs of a run, kept in `lineage.json` in its folder. Going on with nothing changed is no new leg."""
+
+    def __init__(self, out: Path, config: TrainConfig, processes: int, step: int, minutes: float) -> None:
+        """Begin at a step, after so many minutes in all."""
+        self.file = out / "lineage.json"
+        known = json.loads(self.file.read_text(encoding="utf-8")) if step and self.file.exists() else []
+        # what came after the state that the run goes on from is forgotten
+        legs = [Leg(**leg) for leg in known if leg["begun"] < step]
+        if legs:
+            before = sum(leg.minutes for leg in legs[:-1])
+            legs[-1] = replace(legs[-1], ended=step, minutes=minutes - before)
+        new = Leg(_portable(config), _commit(), _hardware(), processes, step, step, 0.0)
+        plan = ("config", "commit", "hardware", "processes")
+        if not legs or any(getattr(legs[-1], key) != getattr(new, key) for key in plan):
+            legs.append(new)
+        self.legs = legs
+
+    def reach(self, step: int, minutes: float) -> None:
+        """Note how far the run has come, after so many minutes in all."""
+        before = sum(leg.minutes for leg in self.legs[:-1])
+        self.legs[-1] = replace(self.legs[-1], ended=step, minutes=minutes - before)
+        self.file.write_text(json.dumps([asdict(leg) for leg in self.legs], indent=1) + "\n", encoding="utf-8")
+
+    def rows(self) -> str:
+        """The rows of the card's table of legs."""
+        return "\n".join(
+            f"| {leg.begun} to {leg.ended} | {leg.minutes:.0f} | {_batch(leg)} | {leg.hardware} | {leg.commit} | "
+            f"{_changes(self.legs[index - 1].config if index else None, leg.config)} |"
+            for index, leg in enumerate(self.legs)
+        )
+
+
 def write_card(
     network: Network,
     folder: Path,
     config: TrainConfig,
+    lineage: Lineage,
     parents: dict[str, str],
-    steps: int,
-    minutes: float,
     metrics: dict[str, float],
 ) -> None:
     """Write `README.md` beside the weights in a checkpoint folder, out of what the run knows of itself.
@@ -70,18 +116,26 @@ def write_card(
             weights=file_hash(folder / "model.safetensors"),
             task=config.task,
             data="; ".join([*sources, *([f"damage {config.overlays}"] if config.overlays else [])]),
-            steps=steps,
-            batch=config.train_batch_size * config.gradient_accumulation_steps,
-            resolution=config.resolution,
-            minutes=minutes,
-            hardware=_hardware(),
-            commit=_commit(),
             parents=", ".join(f"{name} `{value[:16]}`" for name, value in parents.items()) or "none",
+            legs=lineage.rows(),
             metrics=", ".join(f"{key} {value:.4g}" for key, value in metrics.items()),
             config=yaml.safe_dump(_portable(config), sort_keys=False),
         ),
         encoding="utf-8",
     )
+
+
+def _batch(leg: Leg) -> str:
+    config = leg.config
+    many = leg.processes * config["train_batch_size"] * config["gradient_accumulation_steps"]
+    return f"{many} of {config['resolution']}x{config['resolution']}"
+
+
+def _changes(before: dict[str, Any] | None, after: dict[str, Any]) -> str:
+    if before is None:
+        return "the beginning"
+    changed = {key: value for key, value in after.items() if before.get(key) != value}
+    return ", ".join(f"{key} {value}" for key, value in changed.items()) or "the code or the machine"
 
 
 def _portable(config: TrainConfig) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import re
 import types
 import typing
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,6 +11,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
+
+_EXPONENT = re.compile(r"[-+]?\d+[eE][-+]?\d+")  # 1e-4: YAML 1.1 takes it for a word
 
 
 class ConfigError(ValueError):
@@ -35,6 +38,8 @@ class TrainConfig:
     Paths of pictures and overlays are relative to `data_dir`; `whole_pictures` shrinks them
     to the resolution instead of cutting crops; `weights` is a folder of checkpoints laid over the shipped
     ones (the frozen networks come from there), `init_from` one to go on from, `backbone` a file for perceptual losses.
+    `in_memory_max_gb` is what the decoded pictures of a set (those to train on, those to validate with) may take on
+    one machine, in 10^9 bytes; 0 is half of the memory that is free. What needs more is read when drawn.
     """
 
     task: str
@@ -47,6 +52,7 @@ class TrainConfig:
     recipe: str = "training"
     resolution: int = 256
     whole_pictures: bool = False
+    in_memory_max_gb: float = 0.0
     network: dict[str, Any] = field(default_factory=dict)
     options: dict[str, Any] = field(default_factory=dict)
     weights: str = ""
@@ -58,7 +64,7 @@ class TrainConfig:
     max_train_minutes: float = 1e9
     gradient_accumulation_steps: int = 1
     learning_rate: float = 1e-3
-    lr_scheduler: Literal["cosine", "constant"] = "cosine"
+    lr_scheduler: Literal["cosine", "linear", "constant"] = "cosine"
     lr_warmup_steps: int = 100
     adam_beta1: float = 0.9
     adam_beta2: float = 0.99
@@ -72,6 +78,7 @@ class TrainConfig:
     resume_from_checkpoint: str = ""
     validation_steps: int = 500
     validation_samples: int = 24
+    logging_steps: int = 20
     report_to: str = ""
 
 
@@ -112,15 +119,20 @@ def _build(kind: Any, value: Any, where: str) -> Any:
         kind = origin
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
+    if kind is float and isinstance(value, str) and _EXPONENT.fullmatch(value):
+        return float(value)
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         raise ConfigError(f"{where}wants {kind.__name__}, not {value!r}")
     return value
 
 
-def read_options(given: Mapping[str, Any], defaults: Mapping[str, float], where: str = "options: ") -> dict[str, float]:
-    """A task's options over its defaults; raises ConfigError for a name or a value that it does not know."""
+def read_options(given: Mapping[str, Any], defaults: Mapping[str, Any], where: str = "options: ") -> dict[str, Any]:
+    """A task's options over its defaults, each of the type of its default.
+
+    Raises ConfigError for a name that it does not know or a value of another type.
+    """
     _know(given, defaults, where)
-    return {**defaults, **{name: _build(float, value, f"{where}{name}: ") for name, value in given.items()}}
+    return {**defaults, **{key: _build(type(defaults[key]), value, f"{where}{key}: ") for key, value in given.items()}}
 
 
 def known_recipe(name: str, recipes: Iterable[str]) -> str:

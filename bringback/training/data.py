@@ -1,21 +1,24 @@
-"""Pictures decoded once into memory; crops, flips and seeds that depend only on (seed, sample index)."""
+"""Batches of random crops that depend only on (seed, sample index), drawn while the step before is still at work."""
 
 import glob
-import io
 import logging
+import os
+import weakref
 import zlib
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass
+from multiprocessing.pool import AsyncResult, ThreadPool
 from pathlib import Path, PurePath
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 
-from bringback.shards import read_shards
+from bringback.aging import OverlayBank
+from bringback.shards import find_entries
 from bringback.training.config import ConfigError, Source
+from bringback.training.pictures import Pictures, local_processes, memory_budget
 
 logger = logging.getLogger(__name__)
 
@@ -29,84 +32,133 @@ class Batch:
     old: Tensor
 
 
+@dataclass(frozen=True, slots=True)
+class _Sample:
+    pixels: np.ndarray  # (R, R, 3) uint8
+    seed: int
+    old: bool
+
+
 def find_sources(root: Path, pattern: str) -> list[Path]:
     """The files and folders that a path or glob, relative to `root`, names; raises ConfigError when there are none."""
-    places = sorted(glob.glob(str(root / Path(pattern).expanduser())))
+    root, wanted = root.expanduser(), Path(pattern).expanduser()
+    # root_dir, for a root whose own name has brackets
+    places = [root / place for place in sorted(glob.glob(str(wanted), root_dir=root))]
     if not places:
-        raise ConfigError(f"{root / pattern}: no such file, folder or shard (set data_dir to where your data is)")
-    return [Path(place) for place in places]
+        raise ConfigError(f"{root / wanted}: no such file, folder or shard (set data_dir to where your data is)")
+    return places
 
 
-def _members(root: Path, pattern: str) -> Iterator[tuple[str, bytes]]:
-    for place in find_sources(root, pattern):
-        try:
-            yield from ((PurePath(name).name, content) for name, content in read_shards(place))
-        except ValueError as error:
-            raise ConfigError(str(error)) from error
-
-
-def _decode(item: tuple[str, bytes], side: int | None) -> np.ndarray | None:
-    try:
-        picture = Image.open(io.BytesIO(item[1])).convert("RGB")
-        if side is not None:
-            scale = side / min(picture.size)
-            width, height = (max(side, round(length * scale)) for length in picture.size)
-            picture = picture.resize((width, height))
-        return np.array(picture)
-    except (OSError, UnidentifiedImageError, ValueError) as error:
-        logger.warning("%s: left out, it cannot be read (%s)", item[0], error)
+def read_overlays(root: Path, pattern: str, device: torch.device) -> OverlayBank | None:
+    """The damage overlays that a path or glob names, if it does; raises ConfigError for what cannot be one bank."""
+    if not pattern:
         return None
+    try:
+        return OverlayBank.from_shards(find_sources(root, pattern)).to(device)
+    except ConfigError:
+        raise
+    except ValueError as error:
+        raise ConfigError(f"{error}; overlays are readable pictures, all of one size") from error
 
 
-def read_pictures(source: Source, root: Path, side: int | None = None) -> list[np.ndarray]:
-    """Every readable picture of a source as (H, W, 3) uint8, brought to a short side of `side` if that is given.
+def read_source(source: Source, root: Path, side: int | None, pool: ThreadPool) -> Pictures:
+    """The pictures of a source, larger ones shrunk to a short side of `side` if that is given.
 
-    Real old photos are split by name: a tenth is held out.
+    Real old photos are split by name: a tenth is held out. Raises ConfigError for what is no source.
     """
-    members = (m for m in _members(root, source.path) if source.domain != "old" or zlib.crc32(m[0].encode()) % 10)
-    with ThreadPoolExecutor() as pool:
-        pictures = [
-            picture for picture in pool.map(lambda member: _decode(member, side), members) if picture is not None
-        ]
-    if not pictures:
-        raise ConfigError(f"{source.path}: holds no readable picture")
-    logger.info("%s: %d pictures, %.1f GB", source.path, len(pictures), sum(p.nbytes for p in pictures) / 1e9)
-    return pictures
+    try:
+        entries = [entry for place in find_sources(root, source.path) for entry in find_entries(place)]
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    if source.domain == "old":
+        entries = [entry for entry in entries if zlib.crc32(PurePath(entry.name).name.encode()) % 10]
+    return Pictures(entries, side, pool)
 
 
 class Crops:
     """Random square crops of several sources, drawn by weight, the same for the same (seed, index) on any process.
 
-    `whole` shrinks pictures to the resolution first, so that a crop shows nearly all of one.
+    `whole` shrinks pictures to the resolution first, so that a crop shows nearly all of one. All pictures are held in
+    memory if they take at most `in_memory_max_gb` a machine (0: half of what is free), else read when drawn. Raises
+    ConfigError for sources without a readable picture and for weights that are none.
     """
 
-    def __init__(self, sources: Sequence[Source], root: Path, resolution: int, seed: int, whole: bool = False) -> None:
+    def __init__(
+        self,
+        sources: Sequence[Source],
+        root: Path,
+        resolution: int,
+        seed: int,
+        whole: bool = False,
+        in_memory_max_gb: float = 0.0,
+    ) -> None:
         self.resolution, self.seed = resolution, seed
-        self.pictures = [read_pictures(source, root, resolution if whole else None) for source in sources]
-        self.old = [source.domain == "old" for source in sources]
         weights = np.array([source.weight for source in sources], dtype=np.float64)
+        if not weights.sum() > 0 or weights.min() < 0:
+            raise ConfigError("data: wants at least one source, and weights of 0 or more that are not all 0")
         self.shares = np.cumsum(weights / weights.sum())
+        # Threads that do not hold up an exit, as those of concurrent.futures would until all that waits is done.
+        self._pool = ThreadPool(min(16, max(2, (os.cpu_count() or 2) // local_processes())))
+        weakref.finalize(self, self._pool.terminate)
+        self.pictures = [read_source(source, root, resolution if whole else None, self._pool) for source in sources]
+        self.old = [source.domain == "old" for source in sources]
+        self._settle(", ".join(source.path for source in sources), memory_budget(in_memory_max_gb))
+        for source, pictures in zip(sources, self.pictures, strict=True):
+            if all(pictures[index] is None for index in range(len(pictures))):
+                known = "JPEG, PNG, TIFF, WebP, BMP, GIF or JPEG 2000, or plain tar shards of them"
+                raise ConfigError(f"{source.path}: holds no readable picture ({known})")
+        self._coming: dict[int, AsyncResult[_Sample]] = {}
+        self._last: int | None = None
+
+    def _settle(self, name: str, budget: float) -> None:
+        """Hold the pictures if they fit; say which way was taken, and how many are small."""
+        sizes = [size for pictures in self.pictures for size in pictures.sizes]
+        need = sum(pictures.nbytes for pictures in self.pictures)
+        if need <= budget:
+            for pictures in self.pictures:
+                pictures.hold(self._pool)
+            way = "held in memory"
+        else:
+            way = f"more than the {budget / 1e9:.3g} GB there are for them (in_memory_max_gb), so read when drawn"
+        logger.info("%s: %d pictures, %.3g GB decoded, %s", name, len(sizes), need / 1e9, way)
+        if small := sum(min(size) < self.resolution for size in sizes):
+            advice = f"are smaller than the crop of {self.resolution} and are enlarged, which teaches blur"
+            logger.warning("%s: %d of %d pictures %s", name, small, len(sizes), advice)
 
     def batch(self, indices: Sequence[int], device: torch.device) -> Batch:
-        """The samples of the given global indices."""
-        crops, seeds, old = [], [], []
-        for index in indices:
-            rng = np.random.default_rng((self.seed, index))
-            which = int(np.searchsorted(self.shares, rng.random(), side="right").clip(0, len(self.shares) - 1))
-            picture = self.pictures[which][rng.integers(len(self.pictures[which]))]
-            crops.append(self._crop(picture, rng))
-            seeds.append(int(rng.integers(2**62)))
-            old.append(self.old[which])
-        pixels = torch.from_numpy(np.stack(crops)).to(device).permute(0, 3, 1, 2).float() / 255
-        return Batch(pixels, seeds, torch.tensor(old, device=device))
+        """The samples of the given global indices; those as far on again as these from the last begin to be drawn."""
+        drawn = [self._coming.pop(index) if index in self._coming else self._draw(index) for index in indices]
+        samples = [result.get() for result in drawn]
+        step = 0 if self._last is None else indices[0] - self._last
+        self._coming = {index + step: self._draw(index + step) for index in indices} if step > 0 else {}
+        self._last = indices[0]
+        pixels = torch.from_numpy(np.stack([sample.pixels for sample in samples]))
+        return Batch(
+            pixels.to(device).permute(0, 3, 1, 2).float() / 255,
+            [sample.seed for sample in samples],
+            torch.tensor([sample.old for sample in samples], device=device),
+        )
+
+    def _draw(self, index: int) -> "AsyncResult[_Sample]":
+        return self._pool.apply_async(self._sample, (index,))
+
+    def _sample(self, index: int) -> _Sample:
+        rng = np.random.default_rng((self.seed, index))
+        which = int(np.searchsorted(self.shares, rng.random(), side="right").clip(0, len(self.shares) - 1))
+        picture, pictures = None, self.pictures[which]
+        while picture is None:  # one that cannot be decoded: another
+            picture = pictures[int(rng.integers(len(pictures)))]
+        return _Sample(self._crop(picture, rng), int(rng.integers(2**62)), self.old[which])
 
     def _crop(self, picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """(R, R, 3), a copy: it must not keep the picture in memory."""
         side, (height, width) = self.resolution, picture.shape[:2]
-        if min(height, width) < side:
-            scale = side / min(height, width)
-            size = (max(side, round(width * scale)), max(side, round(height * scale)))
-            picture = np.array(Image.fromarray(picture).resize(size, Image.Resampling.BICUBIC))
-            height, width = picture.shape[:2]
-        top, left = rng.integers(height - side + 1), rng.integers(width - side + 1)
-        crop = picture[top : top + side, left : left + side]
-        return crop[:, ::-1] if rng.random() < 0.5 else crop
+        scale = max(1.0, side / min(height, width))
+        tall, wide = (max(side, round(length * scale)) for length in (height, width))
+        top, left = int(rng.integers(tall - side + 1)), int(rng.integers(wide - side + 1))
+        if scale > 1:  # only the crop is enlarged: all of a thin strip would be huge
+            box = (left * width / wide, top * height / tall, (left + side) * width / wide, (top + side) * height / tall)
+            crop = np.array(Image.fromarray(picture).resize((side, side), Image.Resampling.BICUBIC, box=box))
+        else:
+            crop = picture[top : top + side, left : left + side]
+        return (crop[:, ::-1] if rng.random() < 0.5 else crop).copy()

@@ -1,14 +1,17 @@
 """Losses shared by the tasks."""
 
+import logging
 import math
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bringback.checkpoints import load_distance
-from bringback.nets.squeezenet import PerceptualDistance
+from bringback.backbones import load_distance
+from bringback.nets.features import PerceptualDistance
 from bringback.training.config import ConfigError
+
+logger = logging.getLogger(__name__)
 
 
 def charbonnier(a: Tensor, b: Tensor, epsilon: float = 1e-3) -> Tensor:
@@ -16,26 +19,33 @@ def charbonnier(a: Tensor, b: Tensor, epsilon: float = 1e-3) -> Tensor:
     return torch.sqrt((a - b).square() + epsilon**2).mean()
 
 
-def entropy_dice(logits: Tensor, mask: Tensor, rare: float = 2.0) -> Tensor:
-    """Cross-entropy with soft targets, damage weighted 1 + `rare` times, plus a Dice term (Milletari et al. 2016).
+def entropy_dice(logits: Tensor, mask: Tensor, rare: float = 2.0, dice: float = 0.5, focal: float = 0.0) -> Tensor:
+    """Cross-entropy with soft targets, damage weighted 1 + `rare` times, plus `dice` times a Dice term.
 
-    Args: logits, mask (B, 1, H, W), mask in [0, 1]. The weight makes damage look more frequent than it is; the logits
-    are shifted by as much before they are judged, so that those of the network stay those of the true frequency.
+    `focal` is the power of the error that weighs each pixel (Lin et al. 2017; 0: all alike); Dice as in Milletari et
+    al. 2016, a value a sample. Args: logits, mask (B, 1, H, W), mask in [0, 1]. The weight makes damage look more
+    frequent than it is; the logits are shifted by as much before they are judged, so that those of the network stay
+    those of the true frequency (without `focal`, which bends them).
     """
     logits = logits + math.log1p(rare)
     probability = torch.sigmoid(logits)
-    entropy = F.binary_cross_entropy_with_logits(logits, mask, 1 + rare * mask)
+    weight = (1 + rare * mask) * ((probability - mask).abs() ** focal if focal else 1)
+    entropy = F.binary_cross_entropy_with_logits(logits, mask, weight)
     overlap = (probability * mask).sum((1, 2, 3))
-    dice = 1 - (2 * overlap + 50) / (probability.square().sum((1, 2, 3)) + mask.square().sum((1, 2, 3)) + 50)
-    return entropy + 0.5 * dice.mean()
+    apart = 1 - (2 * overlap + 50) / (probability.square().sum((1, 2, 3)) + mask.square().sum((1, 2, 3)) + 50)
+    return entropy + dice * apart.mean()
 
 
 def perceptual_distance(backbone: str) -> PerceptualDistance | None:
-    """The perceptual distance with the network in the file that a config names; None when it names none.
+    """The perceptual distance with the backbone that a config names (see `load_distance`).
 
-    Raises ConfigError when the file cannot be read or holds another network.
+    None, said in the log, when it names none. The gradient reaches the pictures: never call it inside `no_grad`. Raises
+    ConfigError when the backbone cannot be had or is another network.
     """
+    if not backbone:
+        logger.info("no backbone: training without a perceptual loss")
+        return None
     try:
-        return load_distance(backbone) if backbone else None
+        return load_distance(backbone)
     except ValueError as error:
-        raise ConfigError(str(error)) from error
+        raise ConfigError(f"backbone: {error}") from error

@@ -3,14 +3,17 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from torch import Tensor, nn
 
 from bringback.aging import OverlayBank
+from bringback.checkpoints import Checkpoints
 from bringback.nets.blocks import Network
 from bringback.training.config import TrainConfig, read_options
 from bringback.training.data import Batch
+
+N = TypeVar("N", bound=Network)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +40,7 @@ class TrainingTask(nn.Module, ABC):
     `parents` is for the model card: SHA-256 of the checkpoints that it starts from or learns with, by name.
     """
 
-    OPTIONS: ClassVar[dict[str, float]] = {}
+    OPTIONS: ClassVar[dict[str, Any]] = {}
     overlays: OverlayBank | None = None
 
     def __init__(self, config: TrainConfig) -> None:
@@ -46,6 +49,18 @@ class TrainingTask(nn.Module, ABC):
         self.config = config
         self.options = read_options(config.options, self.OPTIONS)
         self.parents: dict[str, str] = {}
+
+    def begin(self, name: str, kind: type[N], **settings: Any) -> N:
+        """The network to train: the checkpoint `name` in `init_from`, or a new one with the config's settings.
+
+        `settings` are what the task wants of a new one where the config does not say otherwise. Raises MissingWeights
+        when there is no such checkpoint.
+        """
+        if not self.config.init_from:
+            return kind(**{**settings, **self.config.network})
+        begun = Checkpoints(self.config.init_from)
+        self.parents |= begun.hashes([name])
+        return begun.load(name, kind).requires_grad_(True)
 
     @abstractmethod
     def networks(self) -> dict[str, Network]:
@@ -57,8 +72,11 @@ class TrainingTask(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, phase: str, batch: Batch) -> Losses:
-        """The losses of one phase on one batch."""
+        """The losses of one phase on one batch; the phases of a step come in order and see the same batch."""
 
     @abstractmethod
     def validate(self, batch: Batch) -> tuple[dict[str, float], Tensor]:
         """Metrics on a fixed batch (the key `score` chooses the best, higher is better) and pictures (N, 3, H, W)."""
+
+    def saved(self, name: str, sha256: str) -> None:
+        """Hear the hash of a network that the loop has saved, in the order of `networks()`: some name others by it."""

@@ -1,8 +1,9 @@
-"""The mapping: translate old latents into clean ones, VAEs frozen."""
+"""The mapping: translate old latents into clean ones."""
 
 from typing import ClassVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from bringback.aging import age
@@ -26,35 +27,43 @@ class MappingTask(TrainingTask):
     Fading is left out of the recipe and not undone here: a tone curve read off a crop errs more than one read off a
     photo, and would teach the mapping to mend tones instead of noise and blur. Half of the samples come with the exact
     mask, half with what the detector finds.
-    Options: `latent`, `perceptual`: weights beside the pixel loss.
+    Options: `latent`, `perceptual`: weights beside the pixel loss; `masks`: false for a mapping that never sees damage
+    (give it a recipe without any); `joint`: the encoder before and the decoder behind learn too, and are saved beside
+    the mapping: for a last leg, at a small learning rate, on from a mapping (`init_from`).
     """
 
-    OPTIONS: ClassVar = {"latent": 0.02, "perceptual": 0.01}
+    OPTIONS: ClassVar = {"latent": 0.02, "perceptual": 0.01, "masks": True, "joint": False}
 
     def __init__(self, config: TrainConfig) -> None:
         super().__init__(config)
-        self.latent, self.perceptual = self.options["latent"], self.options["perceptual"]
-        self.checkpoints = Checkpoints(config.weights or None)
-        self.detector = self.checkpoints.load("scratches", ScratchUNet)
-        self.old_vae = self.checkpoints.load("old_vae", VAE)
-        self.clean_vae = self.checkpoints.load("clean_vae", VAE)
-        self.parents = self.checkpoints.hashes(["scratches", "old_vae", "clean_vae"])
-        if config.init_from:
-            begun = Checkpoints(config.init_from)
-            self.net = begun.load("mapping", Mapping).requires_grad_(True)
-            self.checkpoints.check_vaes(self.net)
-            self.parents |= begun.hashes(["mapping"])
-        else:
-            hashes = {name: self.parents[name] for name in ("old_vae", "clean_vae")}
-            self.net = Mapping(**{"channels": self.clean_vae.stem.out_channels, **config.network, **hashes})
+        checkpoints = Checkpoints(config.weights or None)
+        self.old_vae, self.clean_vae = checkpoints.load("old_vae", VAE), checkpoints.load("clean_vae", VAE)
+        hashes = checkpoints.hashes(["old_vae", "clean_vae"])
+        self.net = self.begin("mapping", Mapping, channels=self.clean_vae.stem.out_channels, **hashes)
+        checkpoints.check_vaes(self.net)
+        self.parents |= hashes
+        self.detector = checkpoints.load("scratches", ScratchUNet) if self.options["masks"] else None
+        if self.detector is not None:
+            self.parents |= checkpoints.hashes(["scratches"])
+        if self.options["joint"]:
+            for part in (self.old_vae.stem, self.old_vae.encoder, self.clean_vae.decoder, self.clean_vae.head):
+                part.requires_grad_(True)
         self.distance = perceptual_distance(config.backbone)
 
     def networks(self) -> dict[str, Network]:
-        return {"mapping": self.net}
+        if not self.options["joint"]:
+            return {"mapping": self.net}
+        # the VAEs first: the mapping's config names their hashes
+        return {"old_vae": self.old_vae, "clean_vae": self.clean_vae, "mapping": self.net}
+
+    def saved(self, name: str, sha256: str) -> None:
+        if name != "mapping":
+            self.net.tie(**{name: sha256})
 
     def train(self, mode: bool = True) -> "MappingTask":
         super().train(mode)
-        self.detector.eval()
+        if self.detector is not None:
+            self.detector.eval()
         return self
 
     @torch.no_grad()
@@ -63,6 +72,8 @@ class MappingTask(TrainingTask):
         aged = age(batch.pixels, recipe, batch.seeds, self.overlays)
         grey = aged.grey[:, None, None, None]
         pixels = torch.where(grey, luminance(aged.aged).expand_as(aged.aged), aged.aged)
+        if self.detector is None:
+            return pixels, torch.zeros_like(aged.mask), aged.truth
         found = torch.sigmoid(self.detector(pixels).float())
         exact = torch.tensor([seed % 2 == 0 for seed in batch.seeds], device=pixels.device)[:, None, None, None]
         mask = torch.where(exact, aged.mask, found)
@@ -71,15 +82,16 @@ class MappingTask(TrainingTask):
 
     def forward(self, phase: str, batch: Batch) -> Losses:
         pixels, mask, truth = self.prepare(batch, self.config.recipe)
-        latent = self.net(self.old_vae.encode(pixels), torch.nn.functional.max_pool2d(mask, self.old_vae.stride))
+        coarse = F.max_pool2d(mask, self.old_vae.stride, ceil_mode=True)
+        latent = self.net(self.old_vae.encode(pixels), coarse)
         made = self.clean_vae.decode(latent, (pixels.shape[-2], pixels.shape[-1])).float()
         with torch.no_grad():
             wanted = self.clean_vae.encode(truth).float()
         parts = {"l1": charbonnier(made, truth), "latent": (latent.float() - wanted).abs().mean()}
-        total = parts["l1"] + self.latent * parts["latent"]
+        total = parts["l1"] + self.options["latent"] * parts["latent"]
         if self.distance is not None:
             parts["perceptual"] = self.distance(made, truth).mean()
-            total = total + self.perceptual * parts["perceptual"]
+            total = total + self.options["perceptual"] * parts["perceptual"]
         return Losses(total, parts)
 
     def validate(self, batch: Batch) -> tuple[dict[str, float], Tensor]:

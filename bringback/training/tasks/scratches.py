@@ -1,5 +1,7 @@
 """Scratch detection: a U-Net learns the exact masks of damage laid on clean photos, and to leave clean ones alone."""
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
@@ -16,11 +18,16 @@ _SPOILED = 0.2
 
 
 class ScratchTask(TrainingTask):
-    """Trains `scratches`."""
+    """Trains `scratches`.
+
+    Options, see `entropy_dice`: `rare`, how much more damage weighs; `dice`, weight of the Dice term; `focal`, power.
+    """
+
+    OPTIONS: ClassVar = {"rare": 2.0, "dice": 0.5, "focal": 0.0}
 
     def __init__(self, config: TrainConfig) -> None:
         super().__init__(config)
-        self.net = ScratchUNet(**config.network)
+        self.net = self.begin("scratches", ScratchUNet)
 
     def networks(self) -> dict[str, Network]:
         return {"scratches": self.net}
@@ -28,7 +35,7 @@ class ScratchTask(TrainingTask):
     def forward(self, phase: str, batch: Batch) -> Losses:
         aged = age(batch.pixels, self.config.recipe, batch.seeds, self.overlays)
         # a pixel a fifth covered is spoiled: what counts is whether to replace it, not how much of it shines through
-        return Losses(entropy_dice(self.net(aged.aged), (aged.mask / _SPOILED).clamp_max(1)))
+        return Losses(entropy_dice(self.net(aged.aged), (aged.mask / _SPOILED).clamp_max(1), **self.options))
 
     def validate(self, batch: Batch) -> tuple[dict[str, float], Tensor]:
         structured = age(batch.pixels, "structured", batch.seeds, self.overlays)

@@ -19,7 +19,7 @@ class ToneTask(TrainingTask):
 
     def __init__(self, config: TrainConfig) -> None:
         super().__init__(config)
-        self.net = ToneCurves(**config.network)
+        self.net = self.begin("tone", ToneCurves)
 
     def networks(self) -> dict[str, Network]:
         return {"tone": self.net}

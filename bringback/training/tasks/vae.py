@@ -3,17 +3,19 @@
 from typing import ClassVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from bringback.aging import age
-from bringback.checkpoints import Checkpoints
+from bringback.aging.draws import Draws
 from bringback.metrics import psnr
 from bringback.nets.blocks import Network
+from bringback.nets.discriminators import LatentDiscriminator
 from bringback.nets.vae import VAE
 from bringback.training.config import TrainConfig
 from bringback.training.data import Batch
 from bringback.training.losses import charbonnier, perceptual_distance
-from bringback.training.task import Losses, TrainingTask
+from bringback.training.task import Losses, Phase, TrainingTask
 
 
 class CleanVAETask(TrainingTask):
@@ -24,36 +26,36 @@ class CleanVAETask(TrainingTask):
     """
 
     OPTIONS: ClassVar = {"noise": 0.3, "kl": 1e-5, "perceptual": 0.0}
-    name = "clean_vae"
 
     def __init__(self, config: TrainConfig) -> None:
         super().__init__(config)
         self.noise, self.kl, self.perceptual = (self.options[name] for name in ("noise", "kl", "perceptual"))
-        if config.init_from:
-            begun = Checkpoints(config.init_from)
-            self.net = begun.load("clean_vae", VAE).requires_grad_(True)
-            self.parents = begun.hashes(["clean_vae"])
-        else:
-            self.net = VAE(**config.network)
-        self.distance = perceptual_distance(config.backbone)
+        # the old VAE too begins as the clean one: what keeps the two latent spaces alike
+        self.net = self.begin("clean_vae", VAE)
+        self.distance = perceptual_distance(config.backbone) if self.perceptual else None
 
     def networks(self) -> dict[str, Network]:
-        return {self.name: self.net}
+        return {"clean_vae": self.net}
 
     def pictures(self, batch: Batch) -> Tensor:
         """What is encoded and reconstructed."""
         return batch.pixels
 
-    def forward(self, phase: str, batch: Batch) -> Losses:
-        pixels = self.pictures(batch)
-        latent = self.net.encode(pixels)
-        rebuilt = self.net.decode(latent + self.noise * torch.randn_like(latent), (pixels.shape[-2], pixels.shape[-1]))
-        parts = {"l1": charbonnier(rebuilt.float(), pixels), "kl": latent.float().square().mean()}
+    def rebuilding(self, batch: Batch, pixels: Tensor, latent: Tensor) -> Losses:
+        """The losses of decoding a noisy latent; the noise belongs to the samples, not to the batch."""
+        own = [seed + 1 for seed in batch.seeds]  # not those of the ageing: the two must not know of each other
+        noise = self.noise * Draws(own, pixels.device).normal(*latent.shape[1:])
+        rebuilt = self.net.decode(latent + noise, (pixels.shape[-2], pixels.shape[-1])).float()
+        parts = {"l1": charbonnier(rebuilt, pixels), "kl": latent.float().square().mean()}
         total = parts["l1"] + self.kl * parts["kl"]
-        if self.distance is not None and self.perceptual:
-            parts["perceptual"] = self.distance(rebuilt.float(), pixels).mean()
+        if self.distance is not None:
+            parts["perceptual"] = self.distance(rebuilt, pixels).mean()
             total = total + self.perceptual * parts["perceptual"]
         return Losses(total, parts)
+
+    def forward(self, phase: str, batch: Batch) -> Losses:
+        pixels = self.pictures(batch)
+        return self.rebuilding(batch, pixels, self.net.encode(pixels))
 
     def validate(self, batch: Batch) -> tuple[dict[str, float], Tensor]:
         pixels = self.pictures(batch)
@@ -65,10 +67,42 @@ class CleanVAETask(TrainingTask):
 
 
 class OldVAETask(CleanVAETask):
-    """Trains `old_vae`, from the clean VAE's weights: aged photos and real old ones share its latent space."""
+    """Trains `old_vae`, from the clean VAE's weights: aged photos and real old ones share its latent space.
 
-    name = "old_vae"
+    A discriminator of latents tells the two domains apart; the encoder learns to leave it no clue (the triplet domain
+    of Wan et al. 2020). Options beside those of the clean VAE: `adversarial`, weight of that (0: no discriminator).
+    """
+
+    OPTIONS: ClassVar = {**CleanVAETask.OPTIONS, "adversarial": 0.0}
+
+    def __init__(self, config: TrainConfig) -> None:
+        super().__init__(config)
+        self.adversarial = self.options["adversarial"]
+        self.judge = LatentDiscriminator(self.net.stem.out_channels) if self.adversarial else None
+        self._latent: Tensor
+
+    def networks(self) -> dict[str, Network]:
+        return {"old_vae": self.net}
+
+    def phases(self) -> list[Phase]:
+        phases = [Phase("generator", [*self.net.parameters()])]
+        return [*phases, Phase("discriminator", self.judge.parameters())] if self.judge else phases
 
     def pictures(self, batch: Batch) -> Tensor:
         aged = age(batch.pixels, self.config.recipe, batch.seeds, self.overlays).aged
         return torch.where(batch.old[:, None, None, None], batch.pixels, aged)
+
+    def forward(self, phase: str, batch: Batch) -> Losses:
+        if self.judge is None:
+            return super().forward(phase, batch)
+        # +1 for real old photos, -1 for aged ones; a batch of one kind alone teaches little, but no nonsense
+        side = (batch.old.float() * 2 - 1)[:, None, None, None]
+        if phase == "discriminator":
+            return Losses(F.relu(1 - side * self.judge(self._latent).float()).mean())
+        pixels = self.pictures(batch)
+        latent = self.net.encode(pixels)
+        self._latent = latent.detach()
+        losses = self.rebuilding(batch, pixels, latent)
+        losses.parts["telling"] = (side * self.judge(latent).float()).mean()
+        losses.total = losses.total + self.adversarial * losses.parts["telling"]
+        return losses

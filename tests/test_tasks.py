@@ -1,0 +1,204 @@
+"""Each stage's task: learns a batch by heart, plays against its discriminator, goes on from weights, keeps its word."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from bringback.checkpoints import Checkpoints, MissingWeights, save_network
+from bringback.nets.discriminators import LatentDiscriminator, PatchDiscriminator
+from bringback.nets.mapping import Mapping
+from bringback.nets.vae import VAE
+from bringback.training.adversarial import feature_matching, fooling, hinge
+from bringback.training.config import ConfigError, TrainConfig
+from bringback.training.data import Crops
+from bringback.training.loop import train
+from bringback.training.losses import entropy_dice
+from bringback.training.task import TrainingTask
+from bringback.training.tasks import build_task
+
+RATES = {"scratches": 1e-2, "tone": 3e-3, "clean_vae": 3e-3, "old_vae": 3e-3, "mapping": 3e-3, "faces": 6e-3}
+
+
+def first_batch(settings: TrainConfig) -> object:
+    crops = Crops(settings.train_data, Path(settings.data_dir), settings.resolution, 0)
+    return crops.batch([0, 1], torch.device("cpu"))
+
+
+def losses_by_heart(task: TrainingTask, settings: TrainConfig, rate: float) -> tuple[float, float]:
+    """The loss before and after 20 steps on one batch."""
+    batch = first_batch(settings)
+    optimizer = torch.optim.Adam(task.phases()[0].parameters, lr=rate)
+    seen = []
+    for _ in range(21):
+        loss = task("generator", batch).total
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        seen.append(float(loss.detach()))
+    return seen[0], seen[-1]
+
+
+@pytest.mark.parametrize("task", RATES)
+def test_each_task_learns_one_batch_by_heart(task: str, tiny, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    settings = tiny(task, tmp_path, **({"recipe": "mixed"} if task == "tone" else {}))
+    built = build_task(settings)
+    if task in ("clean_vae", "old_vae", "mapping", "faces"):  # they begin as the identity: give them something to learn
+        torch.nn.init.normal_(built.net.head.weight, std=0.1)
+    begun = {key: value.clone() for key, value in built.state_dict().items()}
+    first, last = losses_by_heart(built, settings, 0.0)
+    assert last > 0.8 * first
+    built.load_state_dict(begun)
+    first, last = losses_by_heart(built, settings, RATES[task])
+    assert last < 0.8 * first
+
+
+def test_discriminators_learn_what_the_hinge_loss_asks() -> None:
+    torch.manual_seed(0)
+    real, made = torch.rand(2, 3, 64, 64), torch.full((2, 3, 64, 64), 0.5)
+    judge = PatchDiscriminator(width=8)
+    assert [maps[-1].shape[1] for maps in judge(real)] == [1, 1]
+    optimizer = torch.optim.Adam(judge.parameters(), lr=1e-2)
+    losses = []
+    for _ in range(30):
+        loss = hinge(judge(real), judge(made))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(float(loss.detach()))
+    assert losses[0] > 1.5 and losses[-1] < 0.5
+    with torch.no_grad():
+        assert float(fooling(judge(made))) > 0.5 > float(fooling(judge(real)))
+    assert float(feature_matching(judge(real), judge(real)).detach()) == pytest.approx(0, abs=1e-3)
+    # the target is fixed: only the made picture is told how to look
+    real.requires_grad_(), made.requires_grad_()
+    feature_matching(judge(real), judge(made)).backward()
+    assert real.grad is None and made.grad.abs().sum() > 0
+    assert LatentDiscriminator(6, width=4)(torch.rand(2, 6, 16, 16)).shape[:2] == (2, 1)
+
+
+@pytest.mark.parametrize("task", ["old_vae", "faces"])
+def test_a_stage_and_its_discriminator_learn_in_turn(task: str, tiny, tmp_path: Path) -> None:
+    options = {"adversarial": 0.1, **({"matching": 1.0, "judge_width": 4} if task == "faces" else {})}
+    settings = tiny(task, tmp_path, max_train_steps=2, options=options, validation_data=[], use_ema=False)
+    built = build_task(settings)
+    assert [phase.name for phase in built.phases()] == ["generator", "discriminator"]
+    owned = [{id(p) for p in phase.parameters} for phase in built.phases()]
+    assert not owned[0] & owned[1]
+    before = {key: value.clone() for key, value in built.state_dict().items() if not key.startswith("weight")}
+    train(built, settings)
+    moved = {key.split(".")[0] for key, value in built.state_dict().items() if not torch.equal(value, before[key])}
+    assert moved == {"net", "judge"}
+    assert {path.parent.name for path in tmp_path.glob("*/model.safetensors")} - {"weights"} == {task}
+
+
+def test_the_encoder_learns_to_hide_where_a_latent_comes_from(tiny, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    settings = tiny("old_vae", tmp_path, options={"adversarial": 1.0, "noise": 0.0, "kl": 0.0})
+    task, batch = build_task(settings), first_batch(settings)
+    batch = replace(batch, old=torch.tensor([True, False]))
+    telling = task("generator", batch).parts["telling"]
+    # the discriminator is told +1 for the real old photo: its loss falls as the encoder's `telling` rises
+    optimizer = torch.optim.Adam(task.judge.parameters(), lr=3e-3)
+    for _ in range(30):
+        optimizer.zero_grad()
+        task("discriminator", batch).total.backward()
+        optimizer.step()
+    told = task("generator", batch).parts["telling"]
+    assert told > telling + 0.2
+    optimizer = torch.optim.Adam(task.net.parameters(), lr=1e-3)
+    for _ in range(10):
+        optimizer.zero_grad()
+        task("generator", batch).total.backward()
+        optimizer.step()
+    assert task("generator", batch).parts["telling"] < told - 0.1
+
+
+class _Colours(torch.nn.Module):
+    """An embedding without weights: the mean colours of four parts."""
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.adaptive_avg_pool2d(pixels - 0.5, 2).flatten(1)
+
+
+def test_faces_learn_from_an_embedding_too(tiny, tmp_path: Path) -> None:
+    file, dynamic = tmp_path / "embedding.pt2", {0: torch.export.Dim("batch")}
+    torch.export.save(torch.export.export(_Colours(), (torch.rand(2, 3, 256, 256),), dynamic_shapes=(dynamic,)), file)
+    settings = tiny("faces", tmp_path, options={"identity": 1.0, "identity_network": str(file)})
+    task, batch = build_task(settings).train(), first_batch(settings)
+    losses = task("generator", batch)
+    losses.parts["identity"].backward()
+    assert losses.parts["identity"] > 0 and task.net.head.weight.grad.abs().sum() > 0
+    with pytest.raises(ConfigError, match=r"identity_network: '.*absent.*' is no torch\.export program"):
+        build_task(replace(settings, options={"identity": 1.0, "identity_network": "absent.pt2"}))
+
+
+@pytest.mark.parametrize("task", ["scratches", "tone", "clean_vae", "old_vae", "mapping", "faces"])
+def test_every_task_goes_on_from_weights(task: str, tiny, tmp_path: Path) -> None:
+    settings = tiny(task, tmp_path / "run")
+    begun = build_task(settings)
+    name = "clean_vae" if task == "old_vae" else task  # the old VAE begins as the clean one
+    sha256 = save_network(next(iter(begun.networks().values())), tmp_path / "begun" / name)
+    again = build_task(replace(settings, init_from=str(tmp_path / "begun"), network={}))
+    assert again.parents[name] == sha256
+    for ours, theirs in zip(again.net.parameters(), begun.net.parameters(), strict=True):
+        assert torch.equal(ours, theirs.half().float()) and ours.requires_grad
+    with pytest.raises(MissingWeights):
+        build_task(replace(settings, init_from=str(tmp_path)))
+
+
+def test_a_mapping_goes_on_with_its_own_vaes_only(tiny, weights: Path, tmp_path: Path) -> None:
+    settings = tiny("mapping", tmp_path / "run")
+    save_network(build_task(settings).networks()["mapping"], tmp_path / "begun" / "mapping")
+    settings = replace(settings, init_from=str(tmp_path / "begun"))
+    assert set(build_task(settings).parents) == {"scratches", "old_vae", "clean_vae", "mapping"}
+    save_network(VAE(48, 1), weights / "old_vae")
+    with pytest.raises(MissingWeights, match="is not the old_vae"):
+        build_task(settings)
+
+
+def test_a_joint_leg_saves_vaes_that_the_mapping_knows(tiny, weights: Path, tmp_path: Path) -> None:
+    settings = tiny("mapping", tmp_path / "run", options={"joint": True}, max_train_steps=2, learning_rate=1e-2)
+    train(build_task(settings), settings)
+    ours, theirs = Checkpoints(tmp_path / "run"), Checkpoints(weights)
+    mapping = ours.load("mapping", Mapping)
+    ours.check_vaes(mapping)
+    with pytest.raises(MissingWeights):
+        theirs.check_vaes(mapping)
+    for name, moved in {"old_vae": ["stem", "encoder"], "clean_vae": ["decoder", "head"]}.items():
+        before, after = theirs.load(name, VAE).state_dict(), ours.load(name, VAE).state_dict()
+        assert {key.split(".")[0] for key in after if not torch.equal(before[key], after[key])} == set(moved)
+
+
+def test_a_mapping_without_masks_sees_no_damage(tiny, weights: Path, tmp_path: Path) -> None:
+    settings = tiny("mapping", tmp_path, options={"masks": False}, recipe="structured")
+    task, batch = build_task(settings), first_batch(settings)
+    pixels, mask, truth = task.prepare(batch, "structured")
+    assert not mask.any() and not torch.equal(pixels, truth)
+    assert "scratches" not in task.parents
+    assert torch.isfinite(task("generator", batch).total)
+    with_masks = build_task(replace(settings, options={}))
+    assert with_masks.prepare(batch, "structured")[1].any()
+
+
+def test_scratch_loss_options_do_what_they_say() -> None:
+    logits, mask = (
+        torch.tensor([[-4.0, 2.0], [1.0, 3.0]])[None, None],
+        torch.tensor([[0.0, 0.0], [1.0, 1.0]])[None, None],
+    )
+    plain = float(entropy_dice(logits, mask, rare=0, dice=0))
+    reference = torch.nn.functional.binary_cross_entropy_with_logits(logits, mask)
+    assert plain == pytest.approx(float(reference))
+    error = (torch.sigmoid(logits) - mask).abs()
+    each = torch.nn.functional.binary_cross_entropy_with_logits(logits, mask, reduction="none")
+    assert float(entropy_dice(logits, mask, rare=0, dice=0, focal=2)) == pytest.approx(float((each * error**2).mean()))
+    assert float(entropy_dice(logits, mask, rare=0, dice=1)) > plain
+    missed, false = torch.full_like(logits, -3.0), torch.full_like(logits, 3.0)
+
+    def ratio(rare: float) -> float:
+        ones, zeros = torch.ones_like(mask), torch.zeros_like(mask)
+        return float(entropy_dice(missed, ones, rare, 0) / entropy_dice(false, zeros, rare, 0))
+
+    assert ratio(2) > 1.3 * ratio(0)
