@@ -16,7 +16,7 @@ EDGE_POWER = 4  # how much less colour flows across an edge than along it
 EDGE_DOUBT = 0.02  # weight of a direction seen in the filled colours, where sound pixels weigh 1
 
 # How a mask of probabilities becomes the mask that is filled.
-SOUND = 0.2  # up to here a pixel is left alone
+SOUND = 0.3  # up to here a pixel is left alone
 DAMAGED = 0.6  # from here on it is replaced entirely; linear between the two
 RIM = 0.25  # how far the pixels next to a replaced one are replaced too: scratches have faint borders
 

@@ -13,10 +13,11 @@ from PIL import Image
 from torch import Tensor
 
 from bringback import inpaint
+from bringback.inpaint import push_pull, solid
 from bringback.photo import Photo
 from bringback.restoration import Restoration
 from bringback.shards import read_shards
-from bringback.stages.fill import HoleFiller, push_pull, solid
+from bringback.stages.fill import HoleFiller, calmed
 
 
 def scene(height: int = 96, width: int = 128, batch: int = 1) -> Tensor:
@@ -157,6 +158,18 @@ def test_solid_steepens_and_widens() -> None:
     assert 0 < solid(0.4 * mask, **between).max() < 1
 
 
+def test_doubts_count_for_less_where_nothing_is_certain() -> None:
+    doubtful = {}
+    for certain in (0, 16, 1600):  # pixels of 40,000
+        mask = torch.full((1, 1, 200, 200), 0.4)
+        mask.view(-1)[:certain], mask.view(-1)[-100:] = 1, 0
+        calm = calmed(mask)
+        doubtful[certain] = float(calm[0, 0, 100, 100])
+        assert (calm.view(-1)[:certain] > 0.9999).all() and (calm.view(-1)[-100:] < 1e-4).all()
+    assert doubtful[0] < doubtful[16] < doubtful[1600] == pytest.approx(0.4)
+    assert solid(torch.tensor(doubtful[0]).view(1, 1, 1, 1)) == 0
+
+
 def test_stage_fills_and_says_how_much() -> None:
     pixels, mask = scene(), scratches()
     spoiled = torch.where(mask > 0, torch.ones(()), pixels)
@@ -174,7 +187,7 @@ def test_a_big_photo_is_filled_in_tiles(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr("bringback.stages.fill.OVERLAP", 32)
     result = HoleFiller().fill(pixels, mask)
     assert torch.equal(result[..., 60:, :], pixels[..., 60:, :])
-    assert (result - push_pull(pixels, solid(mask))).abs().max() < 0.1
+    assert (result - push_pull(pixels, solid(calmed(mask)))).abs().max() < 0.1
 
 
 @pytest.mark.parametrize("level", [None, 0.0, 0.08])

@@ -55,6 +55,27 @@ assert "bringback.stages.faces" not in sys.modules
     subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[1], check=True)
 
 
+class Found(torch.nn.Module):
+    """Says of the left columns that they are damaged for certain, of all others that they may be."""
+
+    def __init__(self, columns: int, others: float) -> None:
+        super().__init__()
+        self.columns, self.others, self.widths = columns, others, (1,)
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        logits = torch.full_like(pixels[:, :1], self.others)
+        logits[..., : self.columns] = 4.0
+        return logits
+
+
+def test_a_photo_is_never_damaged_all_over() -> None:
+    pixels = torch.rand(2, 3, 64, 100)
+    masks = [ScratchDetector(Found(8, others), CPU).detect(pixels) for others in (-1.0, 2.0)]
+    assert masks[0][..., :8].min() > 0.98  # few are damaged: their odds stay
+    assert masks[0][..., 8:].mean() == pytest.approx(float(torch.sigmoid(torch.tensor(-1.0))))
+    assert (masks[1][..., 8:] <= 0.5).all() and (masks[1][..., :8] > 0.8).all()
+
+
 @pytest.mark.parametrize(("grey", "masked"), [(False, True), (True, False)])
 def test_tone_in_strips_is_tone_of_the_whole(monkeypatch: pytest.MonkeyPatch, grey: bool, masked: bool) -> None:
     torch.manual_seed(1)

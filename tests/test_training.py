@@ -222,6 +222,9 @@ def test_unknown_options_and_recipes_are_named(tiny, tmp_path: Path) -> None:
         ("clean_vae", {"options": {"noize": 1.0}}, "options: noize: no such key; did you mean 'noise'"),
         ("faces", {"options": {"features": "many"}}, "options: features: wants float"),
         ("mapping", {"options": {"joint": 1}}, "options: joint: wants bool"),
+        ("mapping", {"network": {"blocks": 3}}, "network: {'blocks': 3} does not make a Mapping"),
+        ("tone", {"network": {"sides": 8}}, "network: .* does not make a ToneCurves"),
+        ("faces", {"resolution": 128}, "faces are aligned crops of 256 pixels, not 128"),
         ("tone", {"options": {"noise": 1}}, "options: noise: no such key"),
         ("tone", {"recipe": "mixt"}, "recipe: 'mixt' is none of .*; did you mean 'mixed'"),
     ]:
@@ -254,6 +257,7 @@ def test_wrong_configs_are_named(change: str, message: str, tmp_path: Path) -> N
     file = tmp_path / "config.yaml"
     file.write_text("task: tone\noutput_dir: x\ntrain_data: [{path: a}]\n")
     assert load_config(file, ["learning_rate=1", "network.side=8"]).learning_rate == 1.0
+    assert load_config(file, ["overlays="]).overlays == ""
     assert load_config(file, ["learning_rate=7e-4"]).learning_rate == 7e-4
     assert load_config(file, ["mixed_precision=no"]).mixed_precision == "no"
     with pytest.raises(ConfigError, match=message):

@@ -89,6 +89,21 @@ def lightly_structured(pixels: Tensor, draws: Draws, overlays: Overlays) -> Aged
     return _aged(aged.clamp(0, 1), pixels, mask)
 
 
+def stained(pixels: Tensor, draws: Draws, overlays: Overlays) -> Aged:
+    """S with a large stain or two: what is rare among marks, but spoils most of a photo where it occurs."""
+    h, w = pixels.shape[-2:]
+    spoilt, mask = pixels, torch.zeros_like(pixels[:, :1])
+    stains = [damage.missing(draws, h, w, 0.01, 0.12) * draws.chance(0.6)]
+    if overlays is not None:
+        stains.append(overlays.layer(draws, h, w, heavy=True))
+    for stain in stains:
+        light = torch.where(draws.chance(0.8), draws.uniform(0.7, 1.0), draws.uniform(0.0, 0.25))
+        colour = (light + draws.uniform(-0.08, 0.08, 3)).clamp(0, 1)
+        spoilt, mask = damage.lay(spoilt, mask, stain * draws.uniform(0.6, 1.0), colour)
+    aged, marks = _marks(spoilt, draws, overlays, draws.uniform(0.2, 1.6))
+    return _aged(aged.clamp(0, 1), pixels, 1 - (1 - mask) * (1 - marks))
+
+
 def mixed(pixels: Tensor, draws: Draws, overlays: Overlays) -> Aged:
     """M: an old print. Soft, faded, often grey or sepia, grainy, damaged, then scanned."""
     return _print(pixels, draws, overlays, 1.0, 0.8)
@@ -194,7 +209,8 @@ training = mixture(
 )  # fmt: skip
 marked = mixture(
     "What the scratch detector learns from: mostly damage, and photos that have none.",
-    (lightly_structured, 0.5), (lightly_mixed, 0.35), (unstructured, 0.07), (clean, 1.0),
+    (structured, 0.28), (stained, 0.18), (lightly_structured, 0.14), (lightly_mixed, 0.18), (unstructured, 0.08),
+    (clean, 1.0),
 )  # fmt: skip
 
 

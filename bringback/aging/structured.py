@@ -21,10 +21,11 @@ from bringback.shards import read_shards
 
 
 class OverlayBank:
-    """Alpha masks of real damage, (N, 1, S, S) uint8, 255 = fully covered."""
+    """Alpha masks of real damage, (N, 1, S, S) uint8, 255 = fully covered; `heavy`: the eighth that covers most."""
 
     def __init__(self, alphas: Tensor) -> None:
         self.alphas = alphas
+        self.heavy = alphas.flatten(1).sum(1).topk(-(-len(alphas) // 8)).indices
 
     @classmethod
     def from_shards(cls, paths: Sequence[Path]) -> Self:
@@ -49,9 +50,10 @@ class OverlayBank:
         """The bank on a device."""
         return type(self)(self.alphas.to(device))
 
-    def layer(self, draws: Draws, height: int, width: int) -> Tensor:
-        """One real overlay a sample, turned, scaled, mirrored: (B, 1, H, W)."""
-        chosen = self.alphas[torch.tensor(draws.integers(0, len(self.alphas)), device=self.alphas.device)]
+    def layer(self, draws: Draws, height: int, width: int, heavy: bool = False) -> Tensor:
+        """One real overlay a sample, of all or of the heavy ones, turned, scaled, mirrored: (B, 1, H, W)."""
+        pool = self.heavy if heavy else torch.arange(len(self.alphas), device=self.alphas.device)
+        chosen = self.alphas[pool[torch.tensor(draws.integers(0, len(pool)), device=pool.device)]]
         side = self.alphas.shape[-1]
         angle, zoom = draws.uniform(0, 2 * math.pi), draws.uniform(0.6, 1.5)
         flip = torch.where(draws.chance(0.5), -1.0, 1.0)

@@ -20,16 +20,30 @@ class _Level(nn.Sequential):
         )
 
 
+class _Residual(nn.Module):
+    """x + level(x), at first the identity."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.level = _Level(channels, channels)
+        nn.init.zeros_(self.level[4].weight)  # type: ignore[arg-type]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.level(x)
+
+
 class ScratchUNet(Network, license="apache-2.0", tags=["image-segmentation", "scratch-detection"]):
     """(B, 3, H, W) RGB in [0, 1] -> damage logits (B, 1, H, W), any size.
 
     Reads and answers in blocks of 2x2 pixels: every pixel counts, but the widest maps are a quarter of the photo.
-    Args: widths: channels of each level, the first at half resolution, each next at half of it.
+    Args: widths: channels of each level, the first at half resolution, each next at half of it; core: residual blocks
+    at the bottom, where a stain or a missing piece is seen as a whole, among what surrounds it.
     """
 
-    def __init__(self, widths: tuple[int, ...] = (24, 48, 96, 160, 192)) -> None:
+    def __init__(self, widths: tuple[int, ...] = (24, 48, 96, 160, 192), core: int = 3) -> None:
         super().__init__()
         self.widths = tuple(widths)
+        self.core = nn.Sequential(*(_Residual(widths[-1]) for _ in range(core)))
         self.down = nn.ModuleList(_Level(a, b) for a, b in zip((12, *widths), widths, strict=False))
         pairs = list(pairwise(widths))
         self.lift = nn.ModuleList(nn.Conv2d(deep, shallow, 1) for shallow, deep in pairs)
@@ -45,6 +59,7 @@ class ScratchUNet(Network, license="apache-2.0", tags=["image-segmentation", "sc
         for level in self.down:
             x = level(F.avg_pool2d(x, 2) if skips else x)
             skips.append(x)
+        x = self.core(x)
         for lift, level, skip in zip(reversed(self.lift), reversed(self.up), reversed(skips[:-1]), strict=True):
             x = level(skip + F.interpolate(lift(x), scale_factor=2.0, mode="bilinear", align_corners=False))
         return F.pixel_shuffle(self.head(x), 2)[..., :height, :width]

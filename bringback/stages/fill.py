@@ -12,6 +12,10 @@ from bringback.tiling import run_tiled
 
 TILE, OVERLAP = 2048, 256  # pixels; a tile of this size takes about a gigabyte
 
+# The texture of a sound photo raises doubts everywhere, damage certainties somewhere. Where fewer pixels than this
+# share are certainly damaged, doubts count for less, down to exp(-CALM) times the odds.
+CERTAIN, SHARE, CALM = 0.9, 0.002, 2.0
+
 
 class HoleFiller:
     """Fills what the damage mask marks with the edge-following push-pull fill. Has no weights.
@@ -34,18 +38,25 @@ class HoleFiller:
     def fill(self, pixels: Tensor, mask: Tensor) -> Tensor:
         """Fill `pixels` (B, 3, H, W) in [0, 1] where `mask` (B, 1, H, W), a soft damage mask, says so.
 
-        Pixels more than one pixel away from any damage come back exactly.
+        Pixels more than one pixel away from any damage come back exactly. What is certain is filled, what is doubtful
+        only in a photo where something is certain.
         """
-        return _fill(pixels, solid(mask))
+        return _fill(pixels, solid(calmed(mask)))
 
     def __call__(self, restoration: Restoration) -> Restoration:
         """Fill the photo's damage; a photo without any passes untouched. Notes the share that was filled."""
-        target = solid(restoration.damage().to(self.device))
+        target = solid(calmed(restoration.damage().to(self.device)))
         if target.any():
             home = restoration.pixels.device
             restoration.pixels = _fill(restoration.pixels.to(self.device), target).to(home)
         restoration.notes[self.name] = {"filled": round(target.mean().item(), 5)}
         return restoration
+
+
+def calmed(mask: Tensor) -> Tensor:
+    """A mask (B, 1, H, W) of probabilities, with lower odds in a photo where little is certain; zeros and ones stay."""
+    certain = (mask > CERTAIN).float().mean((1, 2, 3), keepdim=True)
+    return torch.sigmoid(torch.logit(mask, 1e-6) + (certain / SHARE).log().clamp(-CALM, 0))
 
 
 def _fill(pixels: Tensor, target: Tensor) -> Tensor:

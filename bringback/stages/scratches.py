@@ -1,5 +1,6 @@
 """Stage `scratches`: where is the photo damaged?"""
 
+import math
 from typing import Self
 
 import torch
@@ -11,6 +12,9 @@ from bringback.restoration import Restoration
 from bringback.tiling import run_tiled
 
 _TILE, _OVERLAP = 512, 64
+
+# More than this share of a photo is seldom damaged; a network that says so has taken its sky for a stain.
+_MOST = 0.12
 
 
 class ScratchDetector:
@@ -28,14 +32,20 @@ class ScratchDetector:
 
     @torch.inference_mode()
     def detect(self, pixels: Tensor) -> Tensor:
-        """Photos (B, 3, H, W) in [0, 1] -> the probability that each pixel is damaged, (B, 1, H, W)."""
-        return run_tiled(
-            lambda tile: torch.sigmoid(self.network(tile.to(self.device))).to(pixels.device),
+        """Photos (B, 3, H, W) in [0, 1] -> the probability that each pixel is damaged, (B, 1, H, W).
+
+        The odds are lowered all over a photo until no more than an eighth of it is more likely damaged than not.
+        """
+        logits = run_tiled(
+            lambda tile: self.network(tile.to(self.device)).to(pixels.device),
             [pixels],
             tile=_TILE,
             overlap=_OVERLAP,
             multiple=2 ** len(self.network.widths),  # the grid of the deepest level
         )
+        flat = logits.flatten(1)
+        level = flat.kthvalue(math.ceil((1 - _MOST) * flat.shape[1])).values
+        return torch.sigmoid(logits - level.clamp_min(0)[:, None, None, None])
 
     def __call__(self, restoration: Restoration) -> Restoration:
         """Set the photo's damage mask. Notes the share of pixels that are damaged with a probability above 1/2."""

@@ -151,5 +151,5 @@ def load_config(path: Path, overrides: list[str]) -> TrainConfig:
         *parents, last = key.split(".")
         for parent in parents:
             place = place.setdefault(parent, {})
-        place[last] = yaml.safe_load(text)
+        place[last] = yaml.safe_load(text) if text else ""
     return _build(TrainConfig, values, "")

@@ -24,7 +24,6 @@ def main(default_config: str) -> None:
     from accelerate.utils import set_seed
 
     from bringback.training.loop import train
-    from bringback.training.state import SaveError
     from bringback.training.tasks import build_task
 
     try:
@@ -34,7 +33,7 @@ def main(default_config: str) -> None:
         logging.getLogger(__name__).info("done; use it with: bringback restore PHOTOS -o OUT --weights %s", out)
     except (ConfigError, FileNotFoundError) as error:
         parser.exit(2, f"error: {error}\n")
-    except SaveError as error:
+    except OSError as error:
         parser.exit(1, f"error: {error}\n")
     except KeyboardInterrupt as error:
         parser.exit(130, f"{error or 'interrupted'}\n")

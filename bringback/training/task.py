@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from bringback.aging import OverlayBank
 from bringback.checkpoints import Checkpoints
 from bringback.nets.blocks import Network
-from bringback.training.config import TrainConfig, read_options
+from bringback.training.config import ConfigError, TrainConfig, read_options
 from bringback.training.data import Batch
 
 N = TypeVar("N", bound=Network)
@@ -54,10 +54,14 @@ class TrainingTask(nn.Module, ABC):
         """The network to train: the checkpoint `name` in `init_from`, or a new one with the config's settings.
 
         `settings` are what the task wants of a new one where the config does not say otherwise. Raises MissingWeights
-        when there is no such checkpoint.
+        when there is no such checkpoint, ConfigError when the settings do not fit the network.
         """
         if not self.config.init_from:
-            return kind(**{**settings, **self.config.network})
+            try:
+                return kind(**{**settings, **self.config.network})
+            except (TypeError, ValueError) as error:
+                message = f"network: {self.config.network} does not make a {kind.__name__}"
+                raise ConfigError(f"{message}: {error}") from error
         begun = Checkpoints(self.config.init_from)
         self.parents |= begun.hashes([name])
         return begun.load(name, kind).requires_grad_(True)

@@ -40,6 +40,8 @@ class FaceTask(TrainingTask):
 
     def __init__(self, config: TrainConfig) -> None:
         super().__init__(config)
+        if config.resolution != 256:
+            raise ConfigError(f"resolution: faces are aligned crops of 256 pixels, not {config.resolution}")
         self.net = self.begin("faces", FaceGenerator)
         self.distance = perceptual_distance(config.backbone)
         self.judge = (
