@@ -10,15 +10,15 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from io import BytesIO
-from typing import Any, cast
+from typing import Any
 
 import cv2
 import numpy as np
-from PIL import Image, ImageCms, JpegImagePlugin, PngImagePlugin, UnidentifiedImageError
+from PIL import Image, JpegImagePlugin, PngImagePlugin, UnidentifiedImageError
 
 from bringback import png, tiff
+from bringback.modes import FORMATS, from_cmyk
 
-FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP", "GIF", "JPEG2000")
 MIN_QUALITY = 95
 
 
@@ -73,7 +73,7 @@ def from_image(image: Image.Image) -> tuple[np.ndarray, Container]:
     """A Pillow image as it lies in memory, as an array and a container; raises `CodecError`."""
     info, format, icc = image.info, image.format, image.info.get("icc_profile")
     if image.mode == "CMYK":
-        image, icc = _from_cmyk(image, icc), None
+        image, icc = from_cmyk(image, icc), None
     elif image.mode == "1" or (image.mode == "L" and "transparency" in image.info):
         image = image.convert("LA" if "transparency" in image.info else "L")
     elif image.mode in ("P", "PA", "RGBa", "La") or "transparency" in image.info:
@@ -129,17 +129,6 @@ def _upright(array: np.ndarray, orientation: int) -> np.ndarray:
     if orientation in (2, 3, 6, 7):
         array = array[:, ::-1]
     return np.ascontiguousarray(array)
-
-
-def _from_cmyk(image: Image.Image, icc: bytes | None) -> Image.Image:
-    if icc:
-        try:
-            profile = ImageCms.ImageCmsProfile(BytesIO(icc))
-            converted = ImageCms.profileToProfile(image, profile, ImageCms.createProfile("sRGB"), outputMode="RGB")
-            return cast(Image.Image, converted)
-        except (ImageCms.PyCMSError, OSError):
-            pass  # a broken profile, or one for something else: Pillow's plain conversion is the better guess
-    return image.convert("RGB")
 
 
 def _is_deep(data: bytes, image: Image.Image) -> bool:

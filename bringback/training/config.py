@@ -37,7 +37,7 @@ class TrainConfig:
 
     Paths of pictures and overlays are relative to `data_dir`; `whole_pictures` shrinks them
     to the resolution instead of cutting crops; `weights` is a folder of checkpoints laid over the shipped
-    ones (the frozen networks come from there), `init_from` one to go on from, `backbone` a file for perceptual losses.
+    ones (the frozen networks come from there), `init_from` one to go on from, `backbone` what perceptual losses see by.
     `in_memory_max_gb` is what the decoded pictures of a set (those to train on, those to validate with) may take on
     one machine, in 10^9 bytes; 0 is half of the memory that is free. What needs more is read when drawn.
     """

@@ -12,21 +12,20 @@ from collections.abc import Iterable
 from contextlib import suppress
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 import psutil
-from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.ContainerIO import ContainerIO
 
-from bringback.shards import SUFFIXES, Entry
+from bringback import tiff
+from bringback.modes import FORMATS, from_cmyk
+from bringback.shards import Entry
 from bringback.training.config import ConfigError
 
 logger = logging.getLogger(__name__)
 
-# No others: to read EPS, Pillow runs a program. It opens MPO as JPEG.
-FORMATS = tuple({Image.registered_extensions()[suffix] for suffix in SUFFIXES} & Image.OPEN.keys())
-PHOTOMETRIC, WHITE_IS_ZERO = 262, 0  # a TIFF tag and one of its values
+WHITE_IS_ZERO = 0  # a value of the TIFF tag
 
 
 def local_processes() -> int:
@@ -61,17 +60,13 @@ def _rgb(image: Image.Image) -> Image.Image:
     """Any mode as RGB of 8 bits; raises ValueError for those without a known white."""
     if image.mode.startswith("I;16"):
         deep = np.asarray(image).astype(np.uint16)
-        if image.format == "TIFF" and image.tag_v2.get(PHOTOMETRIC) == WHITE_IS_ZERO:  # type: ignore[attr-defined]
+        if image.format == "TIFF" and image.tag_v2.get(tiff.PHOTOMETRIC) == WHITE_IS_ZERO:  # type: ignore[attr-defined]
             deep = np.uint16(65535) - deep
         image = Image.fromarray(np.rint(deep / 257).astype(np.uint8))
     if image.mode in ("I", "F"):
         raise ValueError(f"pixels of the kind {image.mode!r}; save it with 8 or 16 bits a channel")
-    if image.mode == "CMYK" and (icc := image.info.get("icc_profile")):
-        # a broken profile, or one for something else: the plain conversion is the better guess
-        with suppress(ImageCms.PyCMSError, OSError):
-            profile = ImageCms.ImageCmsProfile(io.BytesIO(icc))
-            converted = ImageCms.profileToProfile(image, profile, ImageCms.createProfile("sRGB"), outputMode="RGB")
-            return cast(Image.Image, converted)
+    if image.mode == "CMYK":
+        return from_cmyk(image, image.info.get("icc_profile"))
     return image.convert("RGB")
 
 
