@@ -37,7 +37,8 @@ class TrainingTask(nn.Module, ABC):
     """Networks and losses of one stage. The loop knows nothing else of it.
 
     `OPTIONS` are the options that the task knows, with their defaults, `options` what the config makes of them;
-    `parents` is for the model card: SHA-256 of the checkpoints that it starts from or learns with, by name.
+    `parents` is for the model card: SHA-256 of the checkpoints that it starts from or learns with, by name. `judge` is
+    the discriminator of a task that has one.
     """
 
     OPTIONS: ClassVar[dict[str, Any]] = {}
@@ -49,6 +50,7 @@ class TrainingTask(nn.Module, ABC):
         self.config = config
         self.options = read_options(config.options, self.OPTIONS)
         self.parents: dict[str, str] = {}
+        self.judge: nn.Module | None = None
 
     def begin(self, name: str, kind: type[N], **settings: Any) -> N:
         """The network to train: the checkpoint `name` in `init_from`, or a new one with the config's settings.
@@ -71,8 +73,11 @@ class TrainingTask(nn.Module, ABC):
         """What is averaged and saved, by checkpoint name."""
 
     def phases(self) -> list[Phase]:
-        """The optimizer steps of one training step, in order."""
-        return [Phase("generator", [p for p in self.parameters() if p.requires_grad])]
+        """The optimizer steps of one training step, in order: all that learns, then the discriminator, if any."""
+        rival = [*self.judge.parameters()] if self.judge else []
+        known = {id(parameter) for parameter in rival}
+        learning = [p for p in self.parameters() if p.requires_grad and id(p) not in known]
+        return [Phase("generator", learning), *([Phase("discriminator", rival)] if rival else [])]
 
     @abstractmethod
     def forward(self, phase: str, batch: Batch) -> Losses:

@@ -15,7 +15,7 @@ from bringback.training.adversarial import feature_matching, fooling, hinge
 from bringback.training.config import ConfigError, TrainConfig
 from bringback.training.data import Batch
 from bringback.training.losses import charbonnier, perceptual_distance
-from bringback.training.task import Losses, Phase, TrainingTask
+from bringback.training.task import Losses, TrainingTask
 
 
 class FaceTask(TrainingTask):
@@ -62,10 +62,6 @@ class FaceTask(TrainingTask):
 
     def networks(self) -> dict[str, Network]:
         return {"faces": self.net}
-
-    def phases(self) -> list[Phase]:
-        phases = [Phase("generator", [*self.net.parameters()])]
-        return [*phases, Phase("discriminator", self.judge.parameters())] if self.judge else phases
 
     def forward(self, phase: str, batch: Batch) -> Losses:
         if self.judge is not None and phase == "discriminator":

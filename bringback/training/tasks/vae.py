@@ -15,7 +15,7 @@ from bringback.nets.vae import VAE
 from bringback.training.config import TrainConfig
 from bringback.training.data import Batch
 from bringback.training.losses import charbonnier, perceptual_distance
-from bringback.training.task import Losses, Phase, TrainingTask
+from bringback.training.task import Losses, TrainingTask
 
 
 class CleanVAETask(TrainingTask):
@@ -83,10 +83,6 @@ class OldVAETask(CleanVAETask):
 
     def networks(self) -> dict[str, Network]:
         return {"old_vae": self.net}
-
-    def phases(self) -> list[Phase]:
-        phases = [Phase("generator", [*self.net.parameters()])]
-        return [*phases, Phase("discriminator", self.judge.parameters())] if self.judge else phases
 
     def pictures(self, batch: Batch) -> Tensor:
         aged = age(batch.pixels, self.config.recipe, batch.seeds, self.overlays).aged
