@@ -84,9 +84,9 @@ def _diffuse(surface: Tensor, value: Tensor, weight: Tensor, iterations: int) ->
     momentum = 2 / (1 + (1 - SPECTRUM**2) ** 0.5)
     before = surface
     for iteration in range(iterations):
-        after = known + unknown * _neighbours(surface, flow)
+        after = torch.addcmul(known, unknown, _neighbours(surface, flow))
         if iteration:
-            after = before + momentum * (after - before)
+            after = torch.lerp(before, after, momentum)
         before, surface = surface, after
     return surface
 
@@ -119,6 +119,6 @@ def _neighbours(x: Tensor, flow: list[Tensor]) -> Tensor:
     x = F.pad(x, (1, 1, 1, 1), mode="replicate")
     left, middle, right = x[..., :-2], x[..., 1:-1], x[..., 2:]
     mean = flow[0] * (left[..., 1:-1, :] + right[..., 1:-1, :])
-    mean = mean + flow[1] * (middle[..., :-2, :] + middle[..., 2:, :])
-    mean = mean + flow[2] * (left[..., :-2, :] + right[..., 2:, :])
-    return mean + flow[3] * (right[..., :-2, :] + left[..., 2:, :])
+    mean = torch.addcmul(mean, flow[1], middle[..., :-2, :] + middle[..., 2:, :])
+    mean = torch.addcmul(mean, flow[2], left[..., :-2, :] + right[..., 2:, :])
+    return torch.addcmul(mean, flow[3], right[..., :-2, :] + left[..., 2:, :])

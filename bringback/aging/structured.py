@@ -57,14 +57,11 @@ class OverlayBank:
         side = self.alphas.shape[-1]
         angle, zoom = draws.uniform(0, 2 * math.pi), draws.uniform(0.6, 1.5)
         flip = torch.where(draws.chance(0.5), -1.0, 1.0)
-        cos, sin = (torch.cos(angle) / zoom).flatten(), (torch.sin(angle) / zoom).flatten()
-        across, down = width / side, height / side
-        shift = draws.uniform(-0.5, 0.5, 2).flatten(1)
-        rows = [cos * across * flip.flatten(), -sin * down, shift[:, 0], sin * across * flip.flatten(), cos * down]
-        theta = torch.stack([*rows, shift[:, 1]], 1).view(-1, 2, 3)
-        grid = F.affine_grid(theta, [len(draws), 1, height, width], align_corners=False)
-        alphas = chosen.to(grid.dtype) / 255
-        return F.grid_sample(alphas, grid, padding_mode="reflection", align_corners=False)
+        cos, sin = torch.cos(angle) / zoom, torch.sin(angle) / zoom
+        y, x = ((2 * c + 1) / side for c in _coordinates(height, width, draws.device))
+        right, down = draws.uniform(-0.5, 0.5, 2).split(1, 1)
+        grid = torch.cat([flip * (x * cos) - y * sin + right, flip * (x * sin) + y * cos + down], 1).movedim(1, -1)
+        return F.grid_sample(chosen.to(grid.dtype), grid, padding_mode="reflection", align_corners=False) / 255
 
 
 def _coordinates(height: int, width: int, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -139,9 +136,10 @@ def missing(draws: Draws, height: int, width: int, low: float, high: float) -> T
     kind = draws.uniform()
     field = torch.where(kind < 0.4, rough, torch.where(kind < 0.75, corner, band))
     share = draws.uniform(low, high).flatten()
-    ordered = field.flatten(1).sort(1, descending=True).values
-    index = (share * ordered.shape[1]).long().clamp_max(ordered.shape[1] - 1)
-    level = ordered.gather(1, index[:, None])[:, :, None, None]
+    area = height * width
+    ranks = [max(1, area - int(part * area)) for part in share.tolist()]
+    level = torch.stack([f.kthvalue(rank).values for f, rank in zip(field.flatten(1), ranks, strict=True)])
+    level = level[:, None, None, None]
     step = torch.hypot(*(F.pad(g, p) for g, p in _gradients(field))).clamp_min(1e-4)
     return ((field - level) / step + 0.5).clamp(0, 1)
 
@@ -157,4 +155,4 @@ def paper(draws: Draws, height: int, width: int) -> Tensor:
 
 def lay(pixels: Tensor, mask: Tensor, alpha: Tensor, colour: Tensor) -> tuple[Tensor, Tensor]:
     """Cover the pixels with a colour where alpha says so, and remember it in the mask."""
-    return pixels * (1 - alpha) + colour * alpha, 1 - (1 - mask) * (1 - alpha)
+    return torch.lerp(pixels, colour, alpha), torch.lerp(mask, torch.ones_like(mask), alpha)

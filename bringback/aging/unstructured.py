@@ -43,14 +43,16 @@ def noise(pixels: Tensor, draws: Draws, strength: float = 1.0) -> Tensor:
     shape = pixels.shape[1:]
     sigma = draws.uniform(3 / 255, 3 / 255 + 37 / 255 * strength)
     field = draws.normal(*shape)
-    field = torch.where(draws.chance(0.4), field[:, :1], field)
+    field = torch.lerp(field, field[:, :1], draws.chance(0.4).float())
     kind = draws.uniform()
-    level = torch.where(kind < 0.55, sigma, sigma * pixels * 1.5)
-    noisy = pixels + field * level
+    speckle = (kind >= 0.55).float()
+    noisy = torch.addcmul(pixels, field, sigma * (1 - speckle + 1.5 * speckle * pixels))
     amount = draws.uniform(0.0, 0.01 * strength)
     dice = draws.field(*shape)
-    peppered = torch.where(dice < amount, 0.0, torch.where(dice > 1 - amount, 1.0, pixels))
-    return torch.where(kind > 0.85, peppered, noisy).clamp(0, 1)
+    peppered = (kind > 0.85).flatten()
+    dice, amount = dice[peppered], amount[peppered]
+    noisy[peppered] = torch.where(dice < amount, 0.0, torch.where(dice > 1 - amount, 1.0, pixels[peppered]))
+    return noisy.clamp(0, 1)
 
 
 def grain(pixels: Tensor, draws: Draws, strength: float = 1.0) -> Tensor:

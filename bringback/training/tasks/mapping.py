@@ -77,8 +77,11 @@ class MappingTask(TrainingTask):
         found = torch.sigmoid(self.detector(pixels).float())
         exact = torch.tensor([seed % 2 == 0 for seed in batch.seeds], device=pixels.device)[:, None, None, None]
         mask = torch.where(exact, aged.mask, found)
+        holes = solid(mask)
+        marked = holes.flatten(1).any(1)  # nothing to fill in the others, and filling is dear
         with torch.autocast(pixels.device.type, enabled=False):
-            return push_pull(pixels, solid(mask)), mask, aged.truth
+            pixels[marked] = push_pull(pixels[marked], holes[marked])
+        return pixels, mask, aged.truth
 
     def forward(self, phase: str, batch: Batch) -> Losses:
         pixels, mask, truth = self.prepare(batch, self.config.recipe)
