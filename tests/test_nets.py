@@ -6,6 +6,7 @@ import torch
 from bringback.nets.blocks import Network
 from bringback.nets.face import FaceGenerator
 from bringback.nets.mapping import Mapping, translate
+from bringback.nets.trust import Trust
 from bringback.nets.partial_nonlocal import PartialNonLocal, attend
 from bringback.nets.tone import ToneCurves, apply_curves, doubted
 from bringback.nets.unet import ScratchUNet
@@ -104,6 +105,7 @@ def test_translation_of_a_tile_equals_the_whole_away_from_borders() -> None:
     torch.manual_seed(0)
     old, mapping, new = VAE(), Mapping(blocks=(1, 1, 1)), VAE()
     torch.nn.init.normal_(mapping.head.weight, std=0.01)
+    torch.nn.init.normal_(mapping.trust.layers[-1].weight, std=0.1)
     pixels = torch.rand(1, 3, 256, 512)
     mask = torch.zeros(1, 1, 256, 512)
     with torch.no_grad():
@@ -111,6 +113,37 @@ def test_translation_of_a_tile_equals_the_whole_away_from_borders() -> None:
         part = translate(old, mapping, new, pixels[..., :384], mask[..., :384])
     assert (whole - pixels).abs().mean() > 1e-3
     assert (whole[..., :128] - part[..., :128]).abs().max() < 1e-4
+
+
+def test_trust_keeps_the_photo_or_takes_what_is_decoded() -> None:
+    torch.manual_seed(0)
+    old, mapping, new = VAE(), Mapping(blocks=(1, 1, 1)), VAE()
+    torch.nn.init.normal_(mapping.head.weight, std=0.01)
+    pixels, mask = torch.rand(2, 3, 37, 54), torch.zeros(2, 1, 37, 54)
+    bias = mapping.trust.layers[-1].bias
+    with torch.no_grad():
+        decoded = new.decode(mapping(old.encode(pixels), torch.zeros(2, 1, 10, 14)), (37, 54))
+        bias.fill_(50)
+        assert torch.equal(translate(old, mapping, new, pixels, mask), pixels)
+        bias.fill_(-50)
+        assert torch.allclose(translate(old, mapping, new, pixels, mask), decoded, atol=1e-6)
+    assert (decoded - pixels).abs().mean() > 1e-3
+
+
+def test_trust_sees_noise_where_it_is() -> None:
+    """What it looks at tells noise too faint for bfloat16 from none, inside autocast too."""
+    smooth = torch.linspace(0.5, 0.8, 64).expand(1, 3, 64, 64)
+    noisy = smooth.clone()
+    noisy[..., 32:] += 1e-3 * torch.randn(1, 1, 64, 32, generator=torch.Generator().manual_seed(0))
+    net = Trust()
+    seen = []
+    net.layers[0].register_forward_hook(lambda _, given, __: seen.append(given[0].float()))
+    for precise in (True, False):
+        with torch.autocast("cpu", torch.bfloat16, enabled=not precise):
+            net(noisy, smooth, torch.zeros(1, 1, 16, 16))
+    assert torch.equal(*seen)
+    noise = seen[0][0, 1]
+    assert noise[:, 9:].min() > noise[:, :7].max() + 0.1
 
 
 def test_translation_in_tiles_with_a_mask_and_a_speaking_attention() -> None:

@@ -172,6 +172,15 @@ def test_a_joint_leg_saves_vaes_that_the_mapping_knows(tiny, weights: Path, tmp_
         assert {key.split(".")[0] for key in after if not torch.equal(before[key], after[key])} == set(moved)
 
 
+def test_a_leg_for_trust_alone_moves_nothing_else(tiny, weights: Path, tmp_path: Path) -> None:
+    settings = tiny("mapping", tmp_path / "run", options={"only_trust": True}, max_train_steps=2, learning_rate=1e-2)
+    task = build_task(settings)
+    before = {key: value.clone() for key, value in task.net.state_dict().items()}
+    train(task, settings)
+    moved = {key.split(".")[0] for key, value in task.net.state_dict().items() if not torch.equal(before[key], value)}
+    assert moved == {"trust"}
+
+
 def test_a_mapping_without_masks_sees_no_damage(tiny, weights: Path, tmp_path: Path) -> None:
     settings = tiny("mapping", tmp_path, options={"masks": False}, recipe="structured")
     task, batch = build_task(settings), first_batch(settings)

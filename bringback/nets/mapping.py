@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from bringback.nets.blocks import Network, ResidualBlock, pad_to, silence
 from bringback.nets.partial_nonlocal import PartialNonLocal
+from bringback.nets.trust import Trust
 from bringback.nets.vae import VAE
 
 # what latents are measured in: their standard deviation is a few units, most of it in the mean colour
@@ -18,7 +19,8 @@ class Mapping(Network, license="apache-2.0", tags=["photo-restoration"]):
     """Old latent (B, C, h, w) and damage mask (B, 1, h, w), 1 = damaged -> clean latent, any size.
 
     A small U over the latent: residual blocks at 1, 1/2 and 1/4 of its size, the partial non-local block at the bottom.
-    It predicts the difference and starts as the identity. Takes the mask as a further channel.
+    It predicts the difference and starts as the identity. Takes the mask as a further channel. Beside it, `trust` tells
+    where a photo is better than what its latent is decoded to.
     Args: channels: of the latents; widths: of the three levels; blocks: residual blocks a level and side; inner: of the
     attention; old_vae, clean_vae: SHA-256 of the VAEs whose latents it knows ("" = not tied to any).
     """
@@ -50,6 +52,7 @@ class Mapping(Network, license="apache-2.0", tags=["photo-restoration"]):
         self.attention = PartialNonLocal(widths[-1], inner)
         self.head = nn.Conv2d(widths[0], channels, 3, padding=1)
         silence(self.head)
+        self.trust = Trust()
 
     def tie(self, **hashes: str) -> None:
         """Name the VAEs that it goes with from now on: `old_vae`, `clean_vae`, SHA-256."""
@@ -74,10 +77,11 @@ class Mapping(Network, license="apache-2.0", tags=["photo-restoration"]):
 
 
 def translate(old_vae: VAE, mapping: Mapping, clean_vae: VAE, pixels: Tensor, mask: Tensor) -> Tensor:
-    """Encode filled photos (B, 3, H, W), translate their latents, decode: (B, 3, H, W), not clamped.
+    """Encode filled photos (B, 3, H, W), translate their latents, decode, keep of the photos what can be trusted.
 
-    Mask (B, 1, H, W), 1 = damaged; a latent position is as damaged as the worst of its 16 pixels.
+    Mask (B, 1, H, W), 1 = damaged; a latent position is as damaged as the worst of its 16 pixels. Returns
+    (B, 3, H, W), not clamped.
     """
-    latent = old_vae.encode(pixels)
     coarse = F.max_pool2d(mask, old_vae.stride, ceil_mode=True)
-    return clean_vae.decode(mapping(latent, coarse), (pixels.shape[-2], pixels.shape[-1]))
+    decoded = clean_vae.decode(mapping(old_vae.encode(pixels), coarse), (pixels.shape[-2], pixels.shape[-1]))
+    return torch.lerp(decoded, pixels, mapping.trust(pixels, decoded, coarse))

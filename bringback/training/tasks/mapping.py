@@ -27,12 +27,13 @@ class MappingTask(TrainingTask):
     Fading is left out of the recipe and not undone here: a tone curve read off a crop errs more than one read off a
     photo, and would teach the mapping to mend tones instead of noise and blur. Half of the samples come with the exact
     mask, half with what the detector finds.
+    What its trust keeps of a photo is learned beside it, from what is decoded as it is: the mapping never leans on it.
     Options: `latent`, `perceptual`: weights beside the pixel loss; `masks`: false for a mapping that never sees damage
     (give it a recipe without any); `joint`: the encoder before and the decoder behind learn too, and are saved beside
-    the mapping: for a last leg, at a small learning rate, on from a mapping (`init_from`).
+    the mapping: for a last leg, at a small learning rate, on from a mapping (`init_from`); `only_trust`: all else stays.
     """
 
-    OPTIONS: ClassVar = {"latent": 0.02, "perceptual": 0.01, "masks": True, "joint": False}
+    OPTIONS: ClassVar = {"latent": 0.02, "perceptual": 0.01, "masks": True, "joint": False, "only_trust": False}
 
     def __init__(self, config: TrainConfig) -> None:
         super().__init__(config)
@@ -45,6 +46,8 @@ class MappingTask(TrainingTask):
         self.detector = checkpoints.load("scratches", ScratchUNet) if self.options["masks"] else None
         if self.detector is not None:
             self.parents |= checkpoints.hashes(["scratches"])
+        if self.options["only_trust"]:
+            self.net.requires_grad_(False).trust.requires_grad_(True)
         if self.options["joint"]:
             for part in (self.old_vae.stem, self.old_vae.encoder, self.clean_vae.decoder, self.clean_vae.head):
                 part.requires_grad_(True)
@@ -88,10 +91,16 @@ class MappingTask(TrainingTask):
         coarse = F.max_pool2d(mask, self.old_vae.stride, ceil_mode=True)
         latent = self.net(self.old_vae.encode(pixels), coarse)
         made = self.clean_vae.decode(latent, (pixels.shape[-2], pixels.shape[-1])).float()
+        kept = torch.lerp(made.detach(), pixels, self.net.trust(pixels, made.detach(), coarse))
         with torch.no_grad():
             wanted = self.clean_vae.encode(truth).float()
-        parts = {"l1": charbonnier(made, truth), "latent": (latent.float() - wanted).abs().mean()}
-        total = parts["l1"] + self.options["latent"] * parts["latent"]
+        parts = {
+            "l1": charbonnier(made, truth),
+            "latent": (latent.float() - wanted).abs().mean(),
+            # squares too: what the detector missed weighs little in a mean of errors, but is what everybody sees
+            "trust": charbonnier(kept, truth) + 10 * F.mse_loss(kept, truth),
+        }
+        total = parts["l1"] + self.options["latent"] * parts["latent"] + parts["trust"]
         if self.distance is not None:
             parts["perceptual"] = self.distance(made, truth).mean()
             total = total + self.options["perceptual"] * parts["perceptual"]
