@@ -6,9 +6,9 @@ import torch
 from bringback.nets.blocks import Network
 from bringback.nets.face import FaceGenerator
 from bringback.nets.mapping import Mapping, translate
-from bringback.nets.trust import Trust
 from bringback.nets.partial_nonlocal import PartialNonLocal, attend
 from bringback.nets.tone import ToneCurves, apply_curves, doubted
+from bringback.nets.trust import Trust
 from bringback.nets.unet import ScratchUNet
 from bringback.nets.vae import VAE
 from bringback.tiling import run_tiled

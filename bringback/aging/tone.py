@@ -20,7 +20,7 @@ def smooth_field(draws: Draws, cells: int, height: int, width: int) -> Tensor:
 
 @lru_cache(maxsize=64)
 def _bicubic(knots: int, size: int, device: torch.device) -> torch.Tensor:
-    """The weights (knots, size) of bicubic interpolation along one axis: two products are ten times a resize's speed."""
+    """The weights (knots, size) of bicubic interpolation along one axis: two products beat a resize by ten times."""
     rows = torch.eye(knots, device=device)[None, :, None]
     return F.interpolate(rows, (1, size), mode="bicubic", align_corners=True)[0, :, 0]
 

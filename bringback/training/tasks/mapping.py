@@ -30,7 +30,7 @@ class MappingTask(TrainingTask):
     What its trust keeps of a photo is learned beside it, from what is decoded as it is: the mapping never leans on it.
     Options: `latent`, `perceptual`: weights beside the pixel loss; `masks`: false for a mapping that never sees damage
     (give it a recipe without any); `joint`: the encoder before and the decoder behind learn too, and are saved beside
-    the mapping: for a last leg, at a small learning rate, on from a mapping (`init_from`); `only_trust`: all else stays.
+    the mapping: for a last leg, at a small learning rate, on from a mapping (`init_from`); `only_trust`: that alone.
     """
 
     OPTIONS: ClassVar = {"latent": 0.02, "perceptual": 0.01, "masks": True, "joint": False, "only_trust": False}
