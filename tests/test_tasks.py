@@ -192,6 +192,19 @@ def test_a_mapping_without_masks_sees_no_damage(tiny, weights: Path, tmp_path: P
     assert with_masks.prepare(batch, "structured")[1].any()
 
 
+def test_frozen_norms_keep_their_statistics_while_the_rest_learns(tiny, tmp_path: Path) -> None:
+    def run(frozen: bool) -> tuple[bool, bool]:
+        settings = tiny("scratches", tmp_path / str(frozen), options={"frozen_norms": frozen}, max_train_steps=2)
+        task = build_task(settings)
+        before = {key: value.clone() for key, value in task.net.state_dict().items()}
+        train(task, settings)
+        moved = [key for key, value in task.net.state_dict().items() if not torch.equal(before[key], value)]
+        return any("running" in key for key in moved), any(key.endswith("weight") for key in moved)
+
+    assert run(frozen=True) == (False, True)
+    assert run(frozen=False) == (True, True)
+
+
 def test_scratch_loss_options_do_what_they_say() -> None:
     logits, mask = (
         torch.tensor([[-4.0, 2.0], [1.0, 3.0]])[None, None],

@@ -3,7 +3,7 @@
 from typing import ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from bringback.aging import age
 from bringback.metrics import auc
@@ -21,13 +21,25 @@ class ScratchTask(TrainingTask):
     """Trains `scratches`.
 
     Options, see `entropy_dice`: `rare`, how much more damage weighs; `dice`, weight of the Dice term; `focal`, power.
+    `frozen_norms`: batch norms keep the statistics they came with (`init_from`), so that a leg of few pictures a step
+    trains what will be used, without the noise of their statistics.
     """
 
-    OPTIONS: ClassVar = {"rare": 2.0, "dice": 0.5, "focal": 0.0}
+    OPTIONS: ClassVar = {"rare": 2.0, "dice": 0.5, "focal": 0.0, "frozen_norms": False}
 
     def __init__(self, config: TrainConfig) -> None:
         super().__init__(config)
         self.net = self.begin("scratches", ScratchUNet)
+        # not passed on to the loss
+        self.frozen_norms = self.options.pop("frozen_norms")
+
+    def train(self, mode: bool = True) -> "ScratchTask":
+        super().train(mode)
+        if self.frozen_norms:
+            for layer in self.net.modules():
+                if isinstance(layer, nn.BatchNorm2d):
+                    layer.eval()
+        return self
 
     def networks(self) -> dict[str, Network]:
         return {"scratches": self.net}
