@@ -179,6 +179,8 @@ def test_a_leg_for_trust_alone_moves_nothing_else(tiny, weights: Path, tmp_path:
     train(task, settings)
     moved = {key.split(".")[0] for key, value in task.net.state_dict().items() if not torch.equal(before[key], value)}
     assert moved == {"trust"}
+    with pytest.raises(ConfigError, match="only_trust and joint"):
+        build_task(replace(settings, options={"only_trust": True, "joint": True}))
 
 
 def test_a_mapping_without_masks_sees_no_damage(tiny, weights: Path, tmp_path: Path) -> None:
@@ -193,16 +195,22 @@ def test_a_mapping_without_masks_sees_no_damage(tiny, weights: Path, tmp_path: P
 
 
 def test_frozen_norms_keep_their_statistics_while_the_rest_learns(tiny, tmp_path: Path) -> None:
-    def run(frozen: bool) -> tuple[bool, bool]:
-        settings = tiny("scratches", tmp_path / str(frozen), options={"frozen_norms": frozen}, max_train_steps=2)
-        task = build_task(settings)
-        before = {key: value.clone() for key, value in task.net.state_dict().items()}
-        train(task, settings)
-        moved = [key for key, value in task.net.state_dict().items() if not torch.equal(before[key], value)]
-        return any("running" in key for key in moved), any(key.endswith("weight") for key in moved)
+    settings = tiny("scratches", tmp_path / "run", options={"frozen_norms": True}, max_train_steps=2)
+    with pytest.raises(ConfigError, match="frozen_norms wants init_from"):
+        build_task(settings)
+    save_network(build_task(replace(settings, options={})).net, tmp_path / "begun" / "scratches")
+    settings = replace(settings, init_from=str(tmp_path / "begun"), network={})
 
-    assert run(frozen=True) == (False, True)
-    assert run(frozen=False) == (True, True)
+    def moved(frozen: bool) -> set[str]:
+        now = replace(settings, options={"frozen_norms": frozen}, output_dir=str(tmp_path / str(frozen)))
+        task = build_task(now)
+        before = {key: value.clone() for key, value in task.net.state_dict().items()}
+        train(task, now)
+        after = task.net.state_dict().items()
+        return {key.rsplit(".", 1)[1] for key, value in after if not torch.equal(before[key], value)}
+
+    assert moved(frozen=True) == {"weight", "bias"}
+    assert "running_mean" in moved(frozen=False)
 
 
 def test_scratch_loss_options_do_what_they_say() -> None:

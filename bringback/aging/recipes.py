@@ -231,8 +231,9 @@ RECIPES: dict[str, Recipe] = {
 def age(pixels: Tensor, recipe: str, seeds: Sequence[int], overlays: Overlays = None) -> Aged:
     """Age clean photos, each by its own seed; the same seed, recipe and photo give the same result in any batch.
 
-    Args: pixels (B, 3, H, W) in [0, 1]; recipe: a name in `RECIPES`; seeds: B integers; overlays: real damage to lay
-    on, or None for procedural damage alone. Raises ValueError naming the recipes when there is none of that name.
+    Args: pixels (B, 3, H, W) float32 in [0, 1]; recipe: a name in `RECIPES`; seeds: B integers; overlays: real damage
+    to lay on, or None for procedural damage alone. Raises ValueError, naming the recipes, when there is none of that
+    name.
     """
     if recipe not in RECIPES:
         raise ValueError(f"unknown recipe {recipe!r}; the recipes are {', '.join(RECIPES)}")

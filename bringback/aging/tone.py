@@ -9,17 +9,21 @@ from torch import Tensor
 from bringback.aging.draws import Draws
 from bringback.tint import luminance
 
+_MANY = 400  # knots
+
 
 def smooth_field(draws: Draws, cells: int, height: int, width: int) -> Tensor:
     """A smooth random field (B, 1, H, W), standard normal at its knots, about `cells` waves along the short side."""
     scale = cells / min(height, width)
     knots = draws.normal(1, max(2, round(height * scale)) + 1, max(2, round(width * scale)) + 1)
+    if max(knots.shape[-2:]) > _MANY:  # a strip: the weights would be larger than the field
+        return F.interpolate(knots, (height, width), mode="bicubic", align_corners=True)
     down, across = (_bicubic(n, size, draws.device) for n, size in zip(knots.shape[-2:], (height, width), strict=True))
     return down.T @ (knots @ across)
 
 
 @lru_cache(maxsize=64)
-def _bicubic(knots: int, size: int, device: torch.device) -> torch.Tensor:
+def _bicubic(knots: int, size: int, device: torch.device) -> Tensor:
     """The weights (knots, size) of bicubic interpolation along one axis: two products beat a resize by ten times."""
     rows = torch.eye(knots, device=device)[None, :, None]
     return F.interpolate(rows, (1, size), mode="bicubic", align_corners=True)[0, :, 0]

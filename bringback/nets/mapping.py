@@ -84,4 +84,5 @@ def translate(old_vae: VAE, mapping: Mapping, clean_vae: VAE, pixels: Tensor, ma
     """
     coarse = F.max_pool2d(mask, old_vae.stride, ceil_mode=True)
     decoded = clean_vae.decode(mapping(old_vae.encode(pixels), coarse), (pixels.shape[-2], pixels.shape[-1]))
+    decoded = decoded.to(pixels.dtype)  # under autocast too
     return torch.lerp(decoded, pixels, mapping.trust(pixels, decoded, coarse))

@@ -15,7 +15,7 @@ class Trust(nn.Module):
     1 keeps the photo, 0 takes what was decoded; `torch.lerp(decoded, pixels, trust)` is the result. A latent loses fine
     detail, which is a gain where that is noise and a loss where nothing is worn. Judged by what differs between the two
     and by the noise of both as Immerkaer sees it ("Fast noise variance estimation", 1996), in cells of 4x4 pixels, from
-    no farther than eight cells: a place is judged alike in the whole photo and in a tile.
+    no farther than ten cells. Decode in float32: what bfloat16 rounds away is as much as faint noise.
     Args: width: channels within.
     """
 
@@ -28,9 +28,9 @@ class Trust(nn.Module):
 
     def forward(self, pixels: Tensor, decoded: Tensor, mask: Tensor) -> Tensor:
         height, width = pixels.shape[-2:]
-        with torch.autocast(pixels.device.type, enabled=False):  # faint noise is less than bfloat16 tells apart
-            seen = _statistics(pad_to(pixels.float(), _CELL), pad_to(decoded.float(), _CELL))
-        trust = torch.sigmoid(self.layers(torch.cat([seen, mask.float()], 1)).float())
+        seen = _statistics(pad_to(pixels.float(), _CELL), pad_to(decoded.float(), _CELL))
+        # the networks as a whole may be in half precision
+        trust = torch.sigmoid(self.layers(torch.cat([seen, mask], 1).to(mask.dtype)).float())
         return F.interpolate(trust, scale_factor=float(_CELL), mode="bilinear")[..., :height, :width].to(pixels.dtype)
 
 
@@ -42,7 +42,7 @@ def _statistics(pixels: Tensor, decoded: Tensor) -> Tensor:
 
     grey, other = pixels.mean(1, keepdim=True), decoded.mean(1, keepdim=True)
     noise, left = _noise(grey), _noise(other)
-    chroma = (pixels - decoded - grey + other).square().sum(1, keepdim=True).sqrt()
+    chroma = (pixels - decoded - grey + other).square().sum(1, keepdim=True).add(1e-12).sqrt()
     agreement = F.avg_pool2d(noise * left, _CELL) / (F.avg_pool2d(noise.square() + left.square(), _CELL) + 1e-4)
     sizes = [size(part) for part in (grey - other, noise, left, noise - left, chroma)]
     return torch.cat([*sizes, agreement, F.avg_pool2d(grey, _CELL)], 1)

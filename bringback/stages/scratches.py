@@ -34,9 +34,9 @@ class ScratchDetector:
     def detect(self, pixels: Tensor) -> Tensor:
         """Photos (B, 3, H, W) in [0, 1] -> the probability that each pixel is damaged, (B, 1, H, W).
 
-        What the network says of a photo and of its mirror image is averaged (the self-ensemble of Lim et al. 2017), for
-        it errs elsewhere in either. The odds are lowered all over a photo until no more than an eighth of it is more
-        likely damaged than not.
+        What the network says of a photo and of its mirror image is averaged (the self-ensemble of Lim et al. 2017),
+        because it errs in different places. The odds are lowered all over a photo until no more than an eighth of it is
+        more likely damaged than not.
         """
 
         def both(tile: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from bringback.nets.mapping import Mapping, translate
 from bringback.nets.unet import ScratchUNet
 from bringback.nets.vae import VAE
 from bringback.tint import luminance
-from bringback.training.config import TrainConfig
+from bringback.training.config import ConfigError, TrainConfig
 from bringback.training.data import Batch
 from bringback.training.losses import charbonnier, perceptual_distance
 from bringback.training.task import Losses, TrainingTask
@@ -27,10 +27,11 @@ class MappingTask(TrainingTask):
     Fading is left out of the recipe and not undone here: a tone curve read off a crop errs more than one read off a
     photo, and would teach the mapping to mend tones instead of noise and blur. Half of the samples come with the exact
     mask, half with what the detector finds.
-    What its trust keeps of a photo is learned beside it, from what is decoded as it is: the mapping never leans on it.
+    What its `trust` keeps of a photo is learned beside it; that loss does not reach the mapping.
     Options: `latent`, `perceptual`: weights beside the pixel loss; `masks`: false for a mapping that never sees damage
     (give it a recipe without any); `joint`: the encoder before and the decoder behind learn too, and are saved beside
-    the mapping: for a last leg, at a small learning rate, on from a mapping (`init_from`); `only_trust`: that alone.
+    the mapping: for a last leg, at a small learning rate, on from a mapping (`init_from`); `only_trust`:
+    train `trust` and nothing else, all in float32.
     """
 
     OPTIONS: ClassVar = {"latent": 0.02, "perceptual": 0.01, "masks": True, "joint": False, "only_trust": False}
@@ -47,6 +48,8 @@ class MappingTask(TrainingTask):
         if self.detector is not None:
             self.parents |= checkpoints.hashes(["scratches"])
         if self.options["only_trust"]:
+            if self.options["joint"]:
+                raise ConfigError("options: only_trust and joint exclude each other")
             self.net.requires_grad_(False).trust.requires_grad_(True)
         if self.options["joint"]:
             for part in (self.old_vae.stem, self.old_vae.encoder, self.clean_vae.decoder, self.clean_vae.head):
@@ -89,22 +92,34 @@ class MappingTask(TrainingTask):
     def forward(self, phase: str, batch: Batch) -> Losses:
         pixels, mask, truth = self.prepare(batch, self.config.recipe)
         coarse = F.max_pool2d(mask, self.old_vae.stride, ceil_mode=True)
+        if self.options["only_trust"]:
+            with torch.autocast(pixels.device.type, enabled=False), torch.no_grad():
+                made = self._decode(self.net(self.old_vae.encode(pixels), coarse.float()), pixels)
+            return Losses(self._trust_loss(pixels, made, coarse, truth))
         latent = self.net(self.old_vae.encode(pixels), coarse)
-        made = self.clean_vae.decode(latent, (pixels.shape[-2], pixels.shape[-1])).float()
-        kept = torch.lerp(made.detach(), pixels, self.net.trust(pixels, made.detach(), coarse))
+        made = self._decode(latent, pixels).float()
         with torch.no_grad():
             wanted = self.clean_vae.encode(truth).float()
+            with torch.autocast(pixels.device.type, enabled=False):
+                precise = self._decode(latent.float(), pixels)
         parts = {
             "l1": charbonnier(made, truth),
             "latent": (latent.float() - wanted).abs().mean(),
-            # squares too: what the detector missed weighs little in a mean of errors, but is what everybody sees
-            "trust": charbonnier(kept, truth) + 10 * F.mse_loss(kept, truth),
+            "trust": self._trust_loss(pixels, precise, coarse, truth),
         }
         total = parts["l1"] + self.options["latent"] * parts["latent"] + parts["trust"]
         if self.distance is not None:
             parts["perceptual"] = self.distance(made, truth).mean()
             total = total + self.options["perceptual"] * parts["perceptual"]
         return Losses(total, parts)
+
+    def _decode(self, latent: Tensor, pixels: Tensor) -> Tensor:
+        return self.clean_vae.decode(latent, (pixels.shape[-2], pixels.shape[-1]))
+
+    def _trust_loss(self, pixels: Tensor, made: Tensor, coarse: Tensor, truth: Tensor) -> Tensor:
+        kept = torch.lerp(made, pixels, self.net.trust(pixels, made, coarse))
+        # squares too: what the detector missed weighs little in a mean of errors, but is what everybody sees
+        return charbonnier(kept, truth) + 10 * F.mse_loss(kept, truth)
 
     def validate(self, batch: Batch) -> tuple[dict[str, float], Tensor]:
         metrics, shown = {}, []

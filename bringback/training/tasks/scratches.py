@@ -9,7 +9,7 @@ from bringback.aging import age
 from bringback.metrics import auc
 from bringback.nets.blocks import Network
 from bringback.nets.unet import ScratchUNet
-from bringback.training.config import TrainConfig
+from bringback.training.config import ConfigError, TrainConfig
 from bringback.training.data import Batch
 from bringback.training.losses import entropy_dice
 from bringback.training.task import Losses, TrainingTask
@@ -32,6 +32,8 @@ class ScratchTask(TrainingTask):
         self.net = self.begin("scratches", ScratchUNet)
         # not passed on to the loss
         self.frozen_norms = self.options.pop("frozen_norms")
+        if self.frozen_norms and not config.init_from:
+            raise ConfigError("options: frozen_norms wants init_from: fresh batch norms have no statistics to keep")
 
     def train(self, mode: bool = True) -> "ScratchTask":
         super().train(mode)
