@@ -14,7 +14,7 @@ TILE, OVERLAP = 2048, 256  # pixels; a tile of this size takes about a gigabyte
 
 # The texture of a sound photo raises doubts everywhere, damage certainties somewhere. Where fewer pixels than this
 # share are certainly damaged, doubts count for less, down to exp(-CALM) times the odds.
-CERTAIN, SHARE, CALM = 0.9, 0.004, 2.0
+CERTAIN, SHARE, CALM = 0.9, 0.001, 2.0
 
 
 class HoleFiller:
