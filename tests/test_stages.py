@@ -56,21 +56,20 @@ assert "bringback.stages.faces" not in sys.modules
 
 
 class Found(torch.nn.Module):
-    """Says of the left columns that they are damaged for certain, of all others that they may be."""
+    """Says of white pixels that they are damaged for certain, of all others that they may be."""
 
-    def __init__(self, columns: int, others: float) -> None:
+    def __init__(self, others: float) -> None:
         super().__init__()
-        self.columns, self.others, self.widths = columns, others, (1,)
+        self.others, self.widths = others, (1,)
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        logits = torch.full_like(pixels[:, :1], self.others)
-        logits[..., : self.columns] = 4.0
-        return logits
+        return torch.where(pixels[:, :1] == 1, 4.0, self.others)
 
 
 def test_a_photo_is_never_damaged_all_over() -> None:
-    pixels = torch.rand(2, 3, 64, 100)
-    masks = [ScratchDetector(Found(8, others), CPU).detect(pixels) for others in (-1.0, 2.0)]
+    pixels = torch.rand(2, 3, 64, 100) * 0.9
+    pixels[..., :8] = 1
+    masks = [ScratchDetector(Found(others), CPU).detect(pixels) for others in (-1.0, 2.0)]
     assert masks[0][..., :8].min() > 0.98  # few are damaged: their odds stay
     assert masks[0][..., 8:].mean() == pytest.approx(float(torch.sigmoid(torch.tensor(-1.0))))
     assert (masks[1][..., 8:] <= 0.5).all() and (masks[1][..., :8] > 0.8).all()
@@ -111,8 +110,22 @@ def test_the_detector_s_tiles_lie_on_the_grid_of_its_network(monkeypatch: pytest
     monkeypatch.setattr("bringback.stages.scratches._OVERLAP", 20)
     rows, columns = torch.meshgrid(torch.arange(150.0), torch.arange(110.0), indexing="ij")
     ScratchDetector(Spy(), CPU).detect(torch.stack([rows, columns, rows])[None] / 1000)  # type: ignore[arg-type]
-    assert len(seen) > 4
-    assert all(number % 32 == 0 for tile in seen for number in tile)
+    tiles, mirrored = seen[::2], seen[1::2]
+    assert len(tiles) > 4
+    assert all(number % 32 == 0 for tile in tiles for number in tile)
+    assert all(a[:3] == b[:3] and a[3] != b[3] for a, b in zip(tiles, mirrored, strict=True))
+
+
+def test_the_detector_asks_about_the_mirror_image_too() -> None:
+    class Leftish(torch.nn.Module):
+        widths = (1,)
+
+        def forward(self, tile: torch.Tensor) -> torch.Tensor:
+            return tile[:, :1] + torch.linspace(1, -1, tile.shape[-1])
+
+    pixels = torch.rand(1, 3, 32, 48) * 2 - 6
+    found = ScratchDetector(Leftish(), CPU).detect(pixels)  # type: ignore[arg-type]
+    assert torch.allclose(torch.logit(found), pixels[:, :1], atol=1e-3)
 
 
 def test_tone_at_strength_zero_is_exact() -> None:
