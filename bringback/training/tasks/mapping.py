@@ -26,12 +26,12 @@ class MappingTask(TrainingTask):
 
     Fading is left out of the recipe and not undone here: a tone curve read off a crop errs more than one read off a
     photo, and would teach the mapping to mend tones instead of noise and blur. Half of the samples come with the exact
-    mask, half with what the detector finds.
-    What its `trust` keeps of a photo is learned beside it; that loss does not reach the mapping.
+    mask, half with what the detector finds. What its `trust` keeps of a photo is learned beside it; that loss does not
+    reach the mapping.
     Options: `latent`, `perceptual`: weights beside the pixel loss; `masks`: false for a mapping that never sees damage
     (give it a recipe without any); `joint`: the encoder before and the decoder behind learn too, and are saved beside
-    the mapping: for a last leg, at a small learning rate, on from a mapping (`init_from`); `only_trust`:
-    train `trust` and nothing else, all in float32.
+    the mapping: for a last leg, at a small learning rate, on from a mapping (`init_from`); `only_trust`: train
+    `trust` and nothing else, all in float32.
     """
 
     OPTIONS: ClassVar = {"latent": 0.02, "perceptual": 0.01, "masks": True, "joint": False, "only_trust": False}
@@ -94,14 +94,14 @@ class MappingTask(TrainingTask):
         coarse = F.max_pool2d(mask, self.old_vae.stride, ceil_mode=True)
         if self.options["only_trust"]:
             with torch.autocast(pixels.device.type, enabled=False), torch.no_grad():
-                made = self._decode(self.net(self.old_vae.encode(pixels), coarse.float()), pixels)
+                made = self._decode(self.net(self.old_vae.encode(pixels), coarse), pixels)
             return Losses(self._trust_loss(pixels, made, coarse, truth))
         latent = self.net(self.old_vae.encode(pixels), coarse)
         made = self._decode(latent, pixels).float()
         with torch.no_grad():
             wanted = self.clean_vae.encode(truth).float()
             with torch.autocast(pixels.device.type, enabled=False):
-                precise = self._decode(latent.float(), pixels)
+                precise = self._decode(latent.float(), pixels)  # trust takes what bfloat16 rounds away for noise
         parts = {
             "l1": charbonnier(made, truth),
             "latent": (latent.float() - wanted).abs().mean(),
