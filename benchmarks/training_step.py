@@ -1,24 +1,28 @@
-"""Where a training step's time goes: reading, ageing, forward, backward, optimizer, rest.
+"""Where a training step's time goes: waiting for pictures, forward, backward, optimizer, rest.
 
 python benchmarks/training_step.py --data-dir data --threads 1
 
 Runs the real loop on what configs/STAGE.yaml names, at one batch size and resolution, and prints milliseconds a sample;
-`outside` is the share of a step that is not forward, backward or optimizer (with the clipping of gradients). Crops are
-drawn by threads while the step before is at work: `drawing` is their processor time, no part of the step, and `reading`
-what the step waits for. `fill` is what the mapping does to its pictures before a network sees them, `rest` the average
-of the weights and the loop itself. Lines under a stage are parts of it: its phases where there is a discriminator, and
-the forward pass of each network where there are several. Faces want aligned crops (inference/align_faces.py) of 256.
+`outside` is the share of a step that is not forward, backward or optimizer (with the clipping of gradients). If a
+core is free, pictures are prepared by a thread beside the step: `drawing`, `ageing` and `fill` (what the mapping does
+before a network sees them) are then no part of it, but what it waits for is (`waiting`). With no core to spare they are
+in the step, but for the drawing. All is timed by the clock; `rest` is the average of the weights and the loop itself.
+Lines under a stage are parts of it: its phases where there is a discriminator, and the forward pass of each network
+where there are several (that of the mapping's detector is part of the preparation). Faces want aligned crops
+(inference/align_faces.py) of 256.
 """
 
 import argparse
 import json
 import sys
+import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, redirect_stdout
 from functools import wraps
 from inspect import isfunction
+from itertools import count, product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -29,26 +33,30 @@ from accelerate import Accelerator
 from accelerate.optimizer import AcceleratedOptimizer
 from torch import nn
 
+from bringback.training import loop
 from bringback.training.config import ConfigError, TrainConfig, load_config
 from bringback.training.data import Crops
-from bringback.training.loop import train
 from bringback.training.task import TrainingTask
 from bringback.training.tasks import build_task
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 STAGES = ("clean_vae", "old_vae", "scratches", "tone", "mapping", "faces")
 MAKING = {"bringback.aging": "ageing", "bringback.inpaint": "fill"}  # whose functions work before a network does
-WARMUP = 3  # steps that are not measured: buffers are allocated, the first batch is not drawn ahead
-COLUMNS = ("drawing", "reading", "ageing", "fill", "forward", "backward", "optimizer", "rest", "step", "outside")
+WARMUP = 3  # steps that are not measured: buffers are allocated, the first batch is not prepared ahead
+BESIDE = ("drawing", "ageing", "fill")
+COLUMNS = (*BESIDE, "waiting", "forward", "backward", "optimizer", "rest", "step", "outside")
 
 
 class Watch:
-    """Seconds by part. A part may contain others, whose time is theirs alone; what is in none is `rest`."""
+    """Seconds of the main thread by part. What is in none is `rest`; a part in another has its time for itself.
+
+    What other threads do meanwhile is in `beside`: parts and seconds.
+    """
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = defaultdict(float)
         self.phase = ""
-        self.drawn: list[float] = []  # one a sample
+        self.beside: list[tuple[str, float]] = []  # a list, for appending is safe in threads
         self._open, self._since = ["rest"], time.perf_counter()
 
     def look(self) -> None:
@@ -72,31 +80,37 @@ class Watch:
 
         @wraps(function)
         def timed(*args: Any, **kwargs: Any) -> Any:
-            with self.part(name.format(phase=self.phase)):
-                return function(*args, **kwargs)
+            if threading.current_thread() is threading.main_thread():
+                with self.part(name.format(phase=self.phase)):
+                    return function(*args, **kwargs)
+            begun = time.perf_counter()
+            result = function(*args, **kwargs)
+            self.beside.append((name, time.perf_counter() - begun))
+            return result
 
         return timed
 
 
 def measure(task: TrainingTask, config: TrainConfig, steps: int) -> dict[str, float]:
-    """Seconds by part of `steps` steps of the real loop: `backward generator`, `forward generator net`, ..."""
-    watch, calls, forward, batch, sample = Watch(), 0, task.forward, Crops.batch, Crops._sample
+    """Seconds by part of `steps` steps of the real loop: `backward generator`, `forward generator net`, ...
+
+    Parts of other threads begin with `beside`.
+    """
+    watch, forward, ahead = Watch(), task.forward, loop.ahead
     at: list[dict[str, float]] = []  # before the first measured step, and after the last
 
-    def reading(self: Crops, *args: Any) -> Any:
-        nonlocal calls
-        if calls in (WARMUP, WARMUP + steps):
-            watch.look()
-            at.append({**watch.seconds, "drawing": sum(watch.drawn)})
-        calls += 1
-        with watch.part("reading"):
-            return batch(self, *args)
-
-    def drawing(self: Crops, index: int) -> Any:
-        begun = time.thread_time()
-        drawn = sample(self, index)
-        watch.drawn.append(time.thread_time() - begun)
-        return drawn
+    def waiting(*given: Any) -> Iterator[Any]:
+        batches = ahead(*given)
+        for call in count():
+            if call in (WARMUP, WARMUP + steps):
+                watch.look()
+                beside: dict[str, float] = defaultdict(float)
+                for part, seconds in watch.beside:
+                    beside[f"beside {part}"] += seconds
+                at.append({**watch.seconds, **beside})
+            with watch.part("waiting"):
+                prepared = next(batches)
+            yield prepared
 
     def computing(phase: str, given: Any) -> Any:
         watch.phase = phase
@@ -105,8 +119,8 @@ def measure(task: TrainingTask, config: TrainConfig, steps: int) -> dict[str, fl
 
     with ExitStack() as stack:
         for place, name, replacement in [
-            (Crops, "batch", reading),
-            (Crops, "_sample", drawing),
+            (loop, "ahead", waiting),
+            (Crops, "_sample", watch.around(Crops._sample, "drawing")),
             (task, "forward", computing),
             (Accelerator, "backward", watch.around(Accelerator.backward, "backward {phase}")),
             *(
@@ -116,9 +130,9 @@ def measure(task: TrainingTask, config: TrainConfig, steps: int) -> dict[str, fl
             (Accelerator, "clip_grad_norm_", watch.around(Accelerator.clip_grad_norm_, "optimizer {phase}")),
         ]:
             stack.enter_context(patch.object(place, name, replacement))
-        module = sys.modules[type(task).__module__]
-        for name, function in [*vars(module).items()]:
-            for place, part in MAKING.items():
+        modules = {sys.modules[kind.__module__] for kind in (type(task), TrainingTask)}
+        for module, (place, part) in product(modules, MAKING.items()):
+            for name, function in [*vars(module).items()]:
                 if isfunction(function) and function.__module__.startswith(place):
                     stack.enter_context(patch.object(module, name, watch.around(function, part)))
         for child, network in task.named_children():
@@ -126,7 +140,7 @@ def measure(task: TrainingTask, config: TrainConfig, steps: int) -> dict[str, fl
                 if hasattr(network, name):
                     around = watch.around(getattr(network, name), f"forward {{phase}} {child}")
                     stack.enter_context(patch.object(network, name, around))
-        train(task, config)
+        loop.train(task, config)
     before, after = at
     return {part: seconds - before.get(part, 0.0) for part, seconds in after.items()}
 
@@ -137,17 +151,22 @@ def table(stage: str, children: list[tuple[str, nn.Module]], seconds: dict[str, 
     def cost(*begin: str) -> float:
         return 1000 / samples * sum(value for key, value in seconds.items() if key.split()[: len(begin)] == [*begin])
 
+    def child_cost(child: str) -> float:
+        names = [key for key in seconds if "forward" in key.split() and key.split()[-1] == child]
+        return 1000 / samples * sum(seconds[key] for key in names)
+
     def line(label: str, **cells: float) -> str:
         return (f"{label:18}" + "".join(f"{cells[c]:10.2f}" if c in cells else " " * 10 for c in COLUMNS[:-1])).rstrip()
 
     kinds = ("forward", "backward", "optimizer")
     cells = {column: cost(column) for column in COLUMNS[:-2]}
-    step = sum(cells.values()) - cells["drawing"]
+    step = sum(cells.values())
+    cells |= {column: cells[column] + cost("beside", column) for column in BESIDE}
     lines = [line(stage, **cells, step=step) + f"{1 - sum(cells[kind] for kind in kinds) / step:10.1%}"]
     phases = [key.split()[1] for key in seconds if key.startswith("backward")]
     if len(phases) > 1:
         lines += [line(f"  {phase}", **{kind: cost(kind, phase) for kind in kinds}) for phase in phases]
-    used = {child: sum(cost("forward", phase, child) for phase in phases) for child, _ in children}
+    used = {child: child_cost(child) for child, _ in children}
     if len(used) > 1:
         lines += [line(f"  {child}", forward=value) for child, value in used.items()]
     return "\n".join(lines)

@@ -28,11 +28,11 @@ def first_batch(settings: TrainConfig) -> object:
 
 def losses_by_heart(task: TrainingTask, settings: TrainConfig, rate: float) -> tuple[float, float]:
     """The loss before and after 20 steps on one batch."""
-    batch = first_batch(settings)
+    prepared = task.prepare(first_batch(settings), None)
     optimizer = torch.optim.Adam(task.phases()[0].parameters, lr=rate)
     seen = []
     for _ in range(21):
-        loss = task("generator", batch).total
+        loss = task("generator", prepared).total
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -97,8 +97,8 @@ def test_a_stage_and_its_discriminator_learn_in_turn(task: str, tiny, tmp_path: 
 def test_the_encoder_learns_to_hide_where_a_latent_comes_from(tiny, tmp_path: Path) -> None:
     torch.manual_seed(0)
     settings = tiny("old_vae", tmp_path, options={"adversarial": 1.0, "noise": 0.0, "kl": 0.0})
-    task, batch = build_task(settings), first_batch(settings)
-    batch = replace(batch, old=torch.tensor([True, False]))
+    task = build_task(settings)
+    batch = task.prepare(replace(first_batch(settings), old=torch.tensor([True, False])), None)
     telling = task("generator", batch).parts["telling"]
     # the discriminator is told +1 for the real old photo: its loss falls as the encoder's `telling` rises
     optimizer = torch.optim.Adam(task.judge.parameters(), lr=3e-3)
@@ -127,8 +127,8 @@ def test_faces_learn_from_an_embedding_too(tiny, tmp_path: Path) -> None:
     file, dynamic = tmp_path / "embedding.pt2", {0: torch.export.Dim("batch")}
     torch.export.save(torch.export.export(_Colours(), (torch.rand(2, 3, 256, 256),), dynamic_shapes=(dynamic,)), file)
     settings = tiny("faces", tmp_path, options={"identity": 1.0, "identity_network": str(file)})
-    task, batch = build_task(settings).train(), first_batch(settings)
-    losses = task("generator", batch)
+    task = build_task(settings).train()
+    losses = task("generator", task.prepare(first_batch(settings), None))
     losses.parts["identity"].backward()
     assert losses.parts["identity"] > 0 and task.net.head.weight.grad.abs().sum() > 0
     with pytest.raises(ConfigError, match=r"identity_network: '.*absent.*' is no torch\.export program"):
@@ -186,12 +186,12 @@ def test_a_leg_for_trust_alone_moves_nothing_else(tiny, weights: Path, tmp_path:
 def test_a_mapping_without_masks_sees_no_damage(tiny, weights: Path, tmp_path: Path) -> None:
     settings = tiny("mapping", tmp_path, options={"masks": False}, recipe="structured")
     task, batch = build_task(settings), first_batch(settings)
-    pixels, mask, truth = task.prepare(batch, "structured")
+    pixels, mask, truth = prepared = task.prepare(batch, None)
     assert not mask.any() and not torch.equal(pixels, truth)
     assert "scratches" not in task.parents
-    assert torch.isfinite(task("generator", batch).total)
+    assert torch.isfinite(task("generator", prepared).total)
     with_masks = build_task(replace(settings, options={}))
-    assert with_masks.prepare(batch, "structured")[1].any()
+    assert with_masks.prepare(batch, None)[1].any()
 
 
 def test_frozen_norms_keep_their_statistics_while_the_rest_learns(tiny, tmp_path: Path) -> None:

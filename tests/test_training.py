@@ -12,11 +12,11 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-from bringback.aging import RECIPES
+from bringback.aging import RECIPES, Aged, OverlayBank
 from bringback.checkpoints import Checkpoints, save_network
 from bringback.nets.blocks import Network
 from bringback.nets.mapping import Mapping
-from bringback.training import card
+from bringback.training import card, loop
 from bringback.training import state as states
 from bringback.training.config import ConfigError, TrainConfig, load_config
 from bringback.training.data import Batch
@@ -161,11 +161,11 @@ class Rivals(TrainingTask):
         # iterators, which can be read once
         return [Phase(name, iter([net.factor])) for name, net in self.networks().items()]
 
-    def forward(self, phase: str, batch: Batch) -> Losses:
+    def forward(self, phase: str, prepared: Aged) -> Losses:
         both = self.maker.factor * self.judge.factor
         return Losses(both if phase == "maker" else -2 * both)
 
-    def validate(self, batch: Batch) -> tuple[dict[str, float], torch.Tensor]:
+    def validate(self, batch: Batch, overlays: OverlayBank | None) -> tuple[dict[str, float], torch.Tensor]:
         return {"score": 0.0}, batch.pixels
 
 
@@ -194,6 +194,18 @@ sys.exit(", ".join({"dlib", "cv2"} & set(sys.modules)) or None)
     assert result.returncode == 0, result.stderr
 
 
+@pytest.mark.parametrize("task", ["mapping", "faces"])
+def test_pictures_made_beside_the_step_are_the_same(task: str, tiny, tmp_path: Path, monkeypatch) -> None:
+    lines = []
+    for spare in (True, False):
+        monkeypatch.setattr(loop, "spare_core", lambda device, spare=spare: spare)
+        out = tmp_path / str(spare)
+        run(tiny(task, out, max_train_steps=3, logging_steps=1, gradient_accumulation_steps=2))
+        known = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+        lines.append([{key: value for key, value in line.items() if key != "minutes"} for line in known])
+    assert lines[0] == lines[1] and len(lines[0]) > 3
+
+
 def test_the_card_tells_every_leg(tiny, tmp_path: Path) -> None:
     out = tmp_path / "run"
     run(tiny("clean_vae", out, max_train_steps=2))
@@ -210,6 +222,22 @@ def test_the_card_tells_every_leg(tiny, tmp_path: Path) -> None:
     run(tiny("clean_vae", out, max_train_steps=6, resume_from_checkpoint=older))
     legs = json.loads((out / "lineage.json").read_text())
     assert [(leg["begun"], leg["ended"]) for leg in legs] == [(0, 2), (2, 4), (4, 6)]
+
+
+def test_what_the_card_says_makes_the_same_weights_again(tiny, tmp_path: Path) -> None:
+    parents, out, again = tmp_path / "parents", tmp_path / "run", tmp_path / "again"
+    run(tiny("clean_vae", parents, max_train_steps=1))
+    settings = tiny("old_vae", out, init_from=str(parents), network={}, max_train_steps=4, learning_rate=3e-3)
+    run(settings)
+    card = (out / "old_vae" / "README.md").read_text()
+    (tmp_path / "file.yaml").write_text(re.findall(r"```yaml\n(.*?)```", card, re.DOTALL)[0])
+    command = re.findall(r"`accelerate launch train/old_vae.py --config FILE (.*?)`", card)[0]
+    command = command.replace("PARENTS", str(parents)).replace("RUN", str(again))
+    run(load_config(tmp_path / "file.yaml", [*re.findall(r"--set (\S+)", command), f"data_dir={settings.data_dir}"]))
+    made, known = (load_file(place / "old_vae" / "model.safetensors") for place in (again, out))
+    assert all(torch.equal(value, known[key]) for key, value in made.items())
+    begun = load_file(parents / "clean_vae" / "model.safetensors")
+    assert any(not torch.equal(value, begun[key]) for key, value in made.items())
 
 
 def test_a_machine_without_git_can_train(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,9 @@ import runpy
 import subprocess
 import sys
 import tarfile
+import threading
 import tracemalloc
+from contextlib import closing
 from pathlib import Path
 
 import cv2
@@ -20,7 +22,7 @@ from skimage import data
 
 from bringback.photo import Photo
 from bringback.training.config import ConfigError, Source, load_config
-from bringback.training.data import Batch, Crops, find_sources
+from bringback.training.data import Batch, Crops, ahead, find_sources
 from bringback.training.pictures import decode, free_memory
 
 ROOT = Path(__file__).parents[1]
@@ -379,3 +381,18 @@ def test_the_memory_for_pictures_is_a_setting(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text("task: tone\noutput_dir: x\ntrain_data: [{path: a}]\n")
     assert load_config(tmp_path / "a.yaml", []).in_memory_max_gb == 0.0
     assert load_config(tmp_path / "a.yaml", ["in_memory_max_gb=8"]).in_memory_max_gb == 8.0
+
+
+@pytest.mark.parametrize("beside", [True, False])
+def test_what_fails_ahead_fails_when_its_turn_comes(beside: bool) -> None:
+    def make(number: int) -> int:
+        if number == 7:
+            raise ValueError("seven")
+        return threading.get_ident() if number == 6 else number
+
+    with closing(ahead(make, 5, beside)) as made:
+        assert next(made) == 5
+        assert (next(made) == threading.get_ident()) != beside
+        with pytest.raises(ValueError, match="seven"):
+            next(made)
+    assert all("ThreadPoolExecutor" not in thread.name for thread in threading.enumerate())

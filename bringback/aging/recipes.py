@@ -134,14 +134,23 @@ def _print(pixels: Tensor, draws: Draws, overlays: Overlays, strength: Tensor | 
     return _aged(aged.clamp(0, 1), truth, mask, grey.flatten())
 
 
+def _some(pixels: Tensor, draws: Draws, probability: float, way: Callable[..., Tensor], *args: float) -> Tensor:
+    """Age a random part of the batch one way; the others draw nothing for it."""
+    chosen = draws.chance(probability).flatten().nonzero().flatten().tolist()
+    if chosen:
+        pixels = pixels.clone()
+        pixels[chosen] = way(pixels[chosen], draws[chosen], *args)
+    return pixels
+
+
 def worn(pixels: Tensor, draws: Draws, overlays: Overlays) -> Aged:
     """An old print that has not faded: soft, grainy, marked, often grey."""
     grey = draws.chance(0.5)
     truth = torch.where(grey, luminance(pixels).expand_as(pixels), pixels)
     aged = wear.any_order(truth, draws, 0.5, 0.5)
     aged, mask = _marks(aged, draws, overlays, draws.uniform(0.2, 1.0))
-    aged = torch.where(draws.chance(0.6), wear.grain(aged, draws, 1.0), aged)
-    aged = torch.where(draws.chance(0.5), wear.compression(aged, draws, 0.5), aged)
+    aged = _some(aged, draws, 0.6, wear.grain, 1.0)
+    aged = _some(aged, draws, 0.5, wear.compression, 0.5)
     aged = torch.where(grey, luminance(aged).expand_as(aged), aged)
     return _aged(aged.clamp(0, 1), truth, mask, grey.flatten())
 
@@ -172,13 +181,13 @@ def faded(pixels: Tensor, draws: Draws, overlays: Overlays) -> Aged:
     grey = draws.chance(0.5)
     truth = torch.where(grey, luminance(pixels).expand_as(pixels), pixels)
     strength = draws.uniform(0.5, 1.1) * SEVERITY["mixed"]
-    soft = torch.where(draws.chance(0.5), wear.any_order(truth, draws, 0.6, 0.5), truth)
+    soft = _some(truth, draws, 0.5, wear.any_order, 0.6, 0.5)
     soft = torch.where(grey, luminance(soft).expand_as(soft), soft)
     dull = tone.fade(tone.uneven_light(soft, draws, 0.5), draws, strength)
     dull = torch.where(grey, luminance(dull).expand_as(dull), dull)
     dull = torch.where(draws.chance(0.3) & ~grey, tone.yellowing(dull, draws), dull)
     aged = torch.where(draws.chance(0.35), soft, dull)
-    aged = torch.where(draws.chance(0.5), wear.grain(aged, draws, 0.7), aged)
+    aged = _some(aged, draws, 0.5, wear.grain, 0.7)
     return _aged(aged.clamp(0, 1), truth, None, grey.flatten())
 
 

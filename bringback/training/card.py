@@ -29,7 +29,7 @@ SHA-256 of the weights: `{weights}`.
 
 | | |
 |---|---|
-| command | `accelerate launch train/{task}.py --config configs/{task}.yaml` |
+| again by | `{command}`: the config below in a file |
 | data | {data} |
 | parents | {parents} |
 
@@ -114,7 +114,7 @@ def write_card(
             about=" ".join(line.strip() for line in about.splitlines()),
             parameters=sum(p.numel() for p in network.parameters()) / 1e6,
             weights=file_hash(folder / "model.safetensors"),
-            task=config.task,
+            command=_command(config, lineage.legs[-1].ended),
             data="; ".join([*sources, *([f"damage {config.overlays}"] if config.overlays else [])]),
             parents=", ".join(f"{name} `{value[:16]}`" for name, value in parents.items()) or "none",
             legs=lineage.rows(),
@@ -123,6 +123,15 @@ def write_card(
         ),
         encoding="utf-8",
     )
+
+
+def _command(config: TrainConfig, steps: int) -> str:
+    """What trains it again: so many steps, whatever a minute is on the machine, on from the parents if it had any."""
+    settings = ["output_dir=RUN", *(f"{place}=PARENTS" for place in ("init_from", "weights") if getattr(config, place))]
+    if Path(config.backbone).suffix:
+        settings.append(f"backbone=FOLDER/{Path(config.backbone).name}")
+    settings += [f"max_train_steps={steps}", "max_train_minutes=1e9"]
+    return " --set ".join([f"accelerate launch train/{config.task}.py --config FILE", *settings])
 
 
 def _batch(leg: Leg) -> str:

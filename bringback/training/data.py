@@ -1,14 +1,17 @@
-"""Batches of random crops that depend only on (seed, sample index), drawn while the step before is still at work."""
+"""Batches of random crops that depend only on (seed, sample index), made while the step before is still at work."""
 
 import glob
 import logging
 import os
 import weakref
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import count
 from multiprocessing.pool import AsyncResult, ThreadPool
 from pathlib import Path, PurePath
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -21,6 +24,8 @@ from bringback.training.config import ConfigError, Source
 from bringback.training.pictures import Pictures, local_processes, memory_budget
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +42,23 @@ class _Sample:
     pixels: np.ndarray  # (R, R, 3) uint8
     seed: int
     old: bool
+
+
+def spare_core(device: torch.device) -> bool:
+    """Whether the steps of this machine's processes leave a core of it idle."""
+    return device.type != "cpu" or torch.get_num_threads() * local_processes() < (os.cpu_count() or 1)
+
+
+def ahead(make: Callable[[int], T], first: int, beside: bool) -> Generator[T, None, None]:
+    """make(first), make(first + 1) and so on; `beside`: each by a thread, while the one before is in use."""
+    if not beside:
+        yield from map(make, count(first))
+    with ThreadPoolExecutor(1) as thread:
+        coming = thread.submit(make, first)
+        for number in count(first + 1):
+            made = coming.result()
+            coming = thread.submit(make, number)
+            yield made
 
 
 def find_sources(root: Path, pattern: str) -> list[Path]:

@@ -4,9 +4,10 @@ import json
 import logging
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,7 +21,7 @@ from torch import Tensor, nn
 from bringback.checkpoints import save_network
 from bringback.training.card import Lineage, write_card
 from bringback.training.config import ConfigError, TrainConfig
-from bringback.training.data import Crops, read_overlays
+from bringback.training.data import Crops, ahead, read_overlays, spare_core
 from bringback.training.state import Average, Clock, SaveError, StopWish, save_state, saving, state_to_resume
 from bringback.training.task import TrainingTask
 
@@ -142,11 +143,10 @@ def train(task: TrainingTask, config: TrainConfig) -> Path:
         """Judge and save the averaged networks."""
         average.swap(task)
         task.eval()
-        task.overlays = val_bank
         metrics: dict[str, float] = {}
         if judge is not None:
             with torch.no_grad():
-                metrics, pictures = task.validate(judge.batch(range(config.validation_samples), device))
+                metrics, pictures = task.validate(judge.batch(range(config.validation_samples), device), val_bank)
             journal.pictures(pictures)
             journal.numbers({f"val_{key}": value for key, value in metrics.items()})
             logger.info("step %d: %s", clock.step, ", ".join(f"{k} {v:.4f}" for k, v in metrics.items()))
@@ -165,23 +165,28 @@ def train(task: TrainingTask, config: TrainConfig) -> Path:
         save_state(accelerator, out, clock.step, config.checkpoints_total_limit, reasons)
 
     size, many, rank = config.train_batch_size, accelerator.num_processes, accelerator.process_index
+
+    def prepare(done: int) -> Any:
+        """What the task learns from after `done` batches."""
+        start = (done * many + rank) * size
+        with torch.no_grad(), accelerator.autocast():  # a thread has neither from the one that it comes from
+            return task.prepare(crops.batch(range(start, start + size), device), bank)
+
     columns = (*Progress.get_default_columns()[:-1], TimeRemainingColumn(), TextColumn("{task.fields[loss]}"))
-    with StopWish() as wish, Progress(*columns, disable=not main) as bar:
+    batches = ahead(prepare, clock.step * config.gradient_accumulation_steps, spare_core(device))
+    with StopWish() as wish, Progress(*columns, disable=not main) as bar, closing(batches):
         shown = bar.add_task(config.task, total=1.0, loss="")
         while clock.running():
             parts: dict[str, Tensor] = {}
-            for turn in range(config.gradient_accumulation_steps):
+            for _ in range(config.gradient_accumulation_steps):
                 task.train()
-                task.overlays = bank
-                done = clock.step * config.gradient_accumulation_steps + turn
-                start = (done * many + rank) * size
-                batch = crops.batch(range(start, start + size), device)
+                prepared = next(batches)
                 with accelerator.accumulate(model):
                     for (phase, parameters), optimizer, rate in zip(phases, optimizers, rates, strict=True):
                         for group in optimizer.param_groups:
                             group["lr"] = rate * clock.lr_factor()
                         with _moving(task, parameters):
-                            losses = model(phase.name, batch)
+                            losses = model(phase.name, prepared)
                             accelerator.backward(losses.total)
                         if accelerator.sync_gradients:
                             accelerator.clip_grad_norm_(parameters, config.max_grad_norm)

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, TypeVar
 
 from torch import Tensor, nn
 
-from bringback.aging import OverlayBank
+from bringback.aging import OverlayBank, age
 from bringback.checkpoints import Checkpoints
 from bringback.nets.blocks import Network
 from bringback.training.config import ConfigError, TrainConfig, read_options
@@ -36,13 +36,13 @@ class Losses:
 class TrainingTask(nn.Module, ABC):
     """Networks and losses of one stage. The loop knows nothing else of it.
 
-    `OPTIONS` are the options that the task knows, with their defaults, `options` what the config makes of them;
+    A step prepares its batch once, then runs the phases on it. `OPTIONS` are the options that the task knows, with
+    their defaults, `options` what the config makes of them;
     `parents` is for the model card: SHA-256 of the checkpoints that it starts from or learns with, by name. `judge` is
     the discriminator of a task that has one.
     """
 
     OPTIONS: ClassVar[dict[str, Any]] = {}
-    overlays: OverlayBank | None = None
 
     def __init__(self, config: TrainConfig) -> None:
         """Raises ConfigError for options that the task does not know."""
@@ -79,12 +79,20 @@ class TrainingTask(nn.Module, ABC):
         learning = [p for p in self.parameters() if p.requires_grad and id(p) not in known]
         return [Phase("generator", learning), *([Phase("discriminator", rival)] if rival else [])]
 
-    @abstractmethod
-    def forward(self, phase: str, batch: Batch) -> Losses:
-        """The losses of one phase on one batch; the phases of a step come in order and see the same batch."""
+    def prepare(self, batch: Batch, overlays: OverlayBank | None) -> Any:
+        """What the phases of a step learn from: the batch, aged by the config's recipe, if the task wants no other.
+
+        It runs without gradients, in a thread beside the step before if a core is free: no network that learns has a
+        place here.
+        """
+        return age(batch.pixels, self.config.recipe, batch.seeds, overlays)
 
     @abstractmethod
-    def validate(self, batch: Batch) -> tuple[dict[str, float], Tensor]:
+    def forward(self, phase: str, prepared: Any) -> Losses:
+        """The losses of one phase on what was prepared; the phases of a step come in order and see the same."""
+
+    @abstractmethod
+    def validate(self, batch: Batch, overlays: OverlayBank | None) -> tuple[dict[str, float], Tensor]:
         """Metrics on a fixed batch (the key `score` chooses the best, higher is better) and pictures (N, 3, H, W)."""
 
     def saved(self, name: str, sha256: str) -> None:

@@ -6,7 +6,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from bringback.aging import age
+from bringback.aging import Aged, OverlayBank, age
 from bringback.metrics import psnr
 from bringback.nets.blocks import Network
 from bringback.nets.discriminators import PatchDiscriminator
@@ -63,11 +63,10 @@ class FaceTask(TrainingTask):
     def networks(self) -> dict[str, Network]:
         return {"faces": self.net}
 
-    def forward(self, phase: str, batch: Batch) -> Losses:
+    def forward(self, phase: str, aged: Aged) -> Losses:
         if self.judge is not None and phase == "discriminator":
             truth, made = self._pair
             return Losses(hinge(self.judge(truth), self.judge(made)))
-        aged = age(batch.pixels, self.config.recipe, batch.seeds)
         made, truth = self.net(aged.aged).float(), aged.truth
         self._pair = truth, made.detach()
         parts = {"l1": charbonnier(made * self.weight, truth * self.weight)}
@@ -85,8 +84,8 @@ class FaceTask(TrainingTask):
             total = total + self.options[name] * parts[name]
         return Losses(total, parts)
 
-    def validate(self, batch: Batch) -> tuple[dict[str, float], Tensor]:
-        aged = age(batch.pixels, self.config.recipe, batch.seeds)
+    def validate(self, batch: Batch, overlays: OverlayBank | None) -> tuple[dict[str, float], Tensor]:
+        aged = age(batch.pixels, self.config.recipe, batch.seeds, overlays)
         made = self.net(aged.aged).clamp(0, 1)
         before, after = float(psnr(aged.aged, aged.truth).mean()), float(psnr(made, aged.truth).mean())
         return {"score": after, "before": before, "after": after}, torch.cat([aged.aged[:8], made[:8], aged.truth[:8]])

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bringback.aging import age
+from bringback.aging import Aged, OverlayBank, age
 from bringback.checkpoints import Checkpoints
 from bringback.inpaint import push_pull, solid
 from bringback.metrics import psnr
@@ -72,16 +72,17 @@ class MappingTask(TrainingTask):
             self.detector.eval()
         return self
 
-    @torch.no_grad()
-    def prepare(self, batch: Batch, recipe: str) -> tuple[Tensor, Tensor, Tensor]:
+    def prepare(self, batch: Batch, overlays: OverlayBank | None) -> tuple[Tensor, Tensor, Tensor]:
         """Filled pixels, the mask that goes with them, and the truth."""
-        aged = age(batch.pixels, recipe, batch.seeds, self.overlays)
+        return self._fill(super().prepare(batch, overlays), batch.seeds)
+
+    def _fill(self, aged: Aged, seeds: list[int]) -> tuple[Tensor, Tensor, Tensor]:
         grey = aged.grey[:, None, None, None]
         pixels = torch.where(grey, luminance(aged.aged).expand_as(aged.aged), aged.aged)
         if self.detector is None:
             return pixels, torch.zeros_like(aged.mask), aged.truth
         found = torch.sigmoid(self.detector(pixels).float())
-        exact = torch.tensor([seed % 2 == 0 for seed in batch.seeds], device=pixels.device)[:, None, None, None]
+        exact = torch.tensor([seed % 2 == 0 for seed in seeds], device=pixels.device)[:, None, None, None]
         mask = torch.where(exact, aged.mask, found)
         holes = solid(mask)
         marked = holes.flatten(1).any(1)  # nothing to fill in the others, and filling is dear
@@ -89,8 +90,8 @@ class MappingTask(TrainingTask):
             pixels[marked] = push_pull(pixels[marked], holes[marked])
         return pixels, mask, aged.truth
 
-    def forward(self, phase: str, batch: Batch) -> Losses:
-        pixels, mask, truth = self.prepare(batch, self.config.recipe)
+    def forward(self, phase: str, prepared: tuple[Tensor, Tensor, Tensor]) -> Losses:
+        pixels, mask, truth = prepared
         coarse = F.max_pool2d(mask, self.old_vae.stride, ceil_mode=True)
         if self.options["only_trust"]:
             with torch.autocast(pixels.device.type, enabled=False), torch.no_grad():
@@ -121,10 +122,10 @@ class MappingTask(TrainingTask):
         # squares too: what the detector missed weighs little in a mean of errors, but is what everybody sees
         return charbonnier(kept, truth) + 10 * F.mse_loss(kept, truth)
 
-    def validate(self, batch: Batch) -> tuple[dict[str, float], Tensor]:
+    def validate(self, batch: Batch, overlays: OverlayBank | None) -> tuple[dict[str, float], Tensor]:
         metrics, shown = {}, []
         for recipe in ("unstructured", "structured", "worn"):
-            pixels, mask, truth = self.prepare(batch, recipe)
+            pixels, mask, truth = self._fill(age(batch.pixels, recipe, batch.seeds, overlays), batch.seeds)
             made = translate(self.old_vae, self.net, self.clean_vae, pixels, mask).clamp(0, 1)
             metrics[f"{recipe}_gain"] = float((psnr(made, truth) - psnr(pixels, truth)).mean())
             metrics[recipe] = float(psnr(made, truth).mean())

@@ -5,7 +5,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from bringback.aging import age
+from bringback.aging import Aged, OverlayBank, age
 from bringback.metrics import auc
 from bringback.nets.blocks import Network
 from bringback.nets.unet import ScratchUNet
@@ -46,13 +46,12 @@ class ScratchTask(TrainingTask):
     def networks(self) -> dict[str, Network]:
         return {"scratches": self.net}
 
-    def forward(self, phase: str, batch: Batch) -> Losses:
-        aged = age(batch.pixels, self.config.recipe, batch.seeds, self.overlays)
+    def forward(self, phase: str, aged: Aged) -> Losses:
         # a pixel a fifth covered is spoiled: what counts is whether to replace it, not how much of it shines through
         return Losses(entropy_dice(self.net(aged.aged), (aged.mask / _SPOILED).clamp_max(1), **self.options))
 
-    def validate(self, batch: Batch) -> tuple[dict[str, float], Tensor]:
-        structured = age(batch.pixels, "structured", batch.seeds, self.overlays)
+    def validate(self, batch: Batch, overlays: OverlayBank | None) -> tuple[dict[str, float], Tensor]:
+        structured = age(batch.pixels, "structured", batch.seeds, overlays)
         scores = torch.sigmoid(self.net(structured.aged))
         clean = torch.sigmoid(self.net(batch.pixels))
         area = auc(scores.flatten(), structured.mask.flatten() > 0.1)

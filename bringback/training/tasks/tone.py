@@ -1,9 +1,11 @@
 """Tone curves: learn to undo fading and casts from a thumbnail and histograms."""
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
-from bringback.aging import age
+from bringback.aging import Aged, OverlayBank, age
 from bringback.metrics import psnr
 from bringback.nets.blocks import Network
 from bringback.nets.tone import ToneCurves, tone
@@ -12,6 +14,11 @@ from bringback.training.config import TrainConfig
 from bringback.training.data import Batch
 from bringback.training.losses import charbonnier
 from bringback.training.task import Losses, TrainingTask
+
+
+def _greyed(aged: Aged) -> Aged:
+    grey = aged.grey[:, None, None, None]
+    return replace(aged, aged=torch.where(grey, luminance(aged.aged).expand_as(aged.aged), aged.aged))
 
 
 class ToneTask(TrainingTask):
@@ -24,20 +31,18 @@ class ToneTask(TrainingTask):
     def networks(self) -> dict[str, Network]:
         return {"tone": self.net}
 
-    def _pair(self, batch: Batch, recipe: str) -> tuple[Tensor, Tensor, Tensor]:
-        aged = age(batch.pixels, recipe, batch.seeds, self.overlays)
-        grey = aged.grey[:, None, None, None]
-        return torch.where(grey, luminance(aged.aged).expand_as(aged.aged), aged.aged), aged.truth, aged.mask
+    def prepare(self, batch: Batch, overlays: OverlayBank | None) -> Aged:
+        return _greyed(super().prepare(batch, overlays))
 
-    def forward(self, phase: str, batch: Batch) -> Losses:
-        pixels, truth, mask = self._pair(batch, self.config.recipe)
-        with torch.autocast(pixels.device.type, enabled=False):
-            toned = tone(self.net, pixels, mask)
-            good = (mask < 0.05).float()
-            return Losses(charbonnier(toned * good, truth * good, 1e-2))
+    def forward(self, phase: str, aged: Aged) -> Losses:
+        with torch.autocast(aged.aged.device.type, enabled=False):
+            toned = tone(self.net, aged.aged, aged.mask)
+            good = (aged.mask < 0.05).float()
+            return Losses(charbonnier(toned * good, aged.truth * good, 1e-2))
 
-    def validate(self, batch: Batch) -> tuple[dict[str, float], Tensor]:
-        pixels, truth, mask = self._pair(batch, "mixed")
+    def validate(self, batch: Batch, overlays: OverlayBank | None) -> tuple[dict[str, float], Tensor]:
+        aged = _greyed(age(batch.pixels, "mixed", batch.seeds, overlays))
+        pixels, truth, mask = aged.aged, aged.truth, aged.mask
         toned = tone(self.net, pixels, mask).clamp(0, 1)
         after = float(psnr(toned, truth).mean())
         metrics = {"score": after, "mixed_before": float(psnr(pixels, truth).mean()), "mixed_after": after}

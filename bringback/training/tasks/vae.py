@@ -1,12 +1,13 @@
 """The two VAEs: clean photos (Y), and real old (R) with synthetically aged ones (X) in one latent space."""
 
+from dataclasses import replace
 from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bringback.aging import age
+from bringback.aging import OverlayBank, age
 from bringback.aging.draws import Draws
 from bringback.metrics import psnr
 from bringback.nets.blocks import Network
@@ -37,12 +38,13 @@ class CleanVAETask(TrainingTask):
     def networks(self) -> dict[str, Network]:
         return {"clean_vae": self.net}
 
-    def pictures(self, batch: Batch) -> Tensor:
+    def prepare(self, batch: Batch, overlays: OverlayBank | None) -> Batch:
         """What is encoded and reconstructed."""
-        return batch.pixels
+        return batch
 
-    def rebuilding(self, batch: Batch, pixels: Tensor, latent: Tensor) -> Losses:
+    def rebuilding(self, batch: Batch, latent: Tensor) -> Losses:
         """The losses of decoding a noisy latent; the noise belongs to the samples, not to the batch."""
+        pixels = batch.pixels
         own = [seed + 1 for seed in batch.seeds]  # not those of the ageing: the two must not know of each other
         noise = self.noise * Draws(own, pixels.device).normal(*latent.shape[1:])
         rebuilt = self.net.decode(latent + noise, (pixels.shape[-2], pixels.shape[-1])).float()
@@ -54,11 +56,10 @@ class CleanVAETask(TrainingTask):
         return Losses(total, parts)
 
     def forward(self, phase: str, batch: Batch) -> Losses:
-        pixels = self.pictures(batch)
-        return self.rebuilding(batch, pixels, self.net.encode(pixels))
+        return self.rebuilding(batch, self.net.encode(batch.pixels))
 
-    def validate(self, batch: Batch) -> tuple[dict[str, float], Tensor]:
-        pixels = self.pictures(batch)
+    def validate(self, batch: Batch, overlays: OverlayBank | None) -> tuple[dict[str, float], Tensor]:
+        pixels = self.prepare(batch, overlays).pixels
         rebuilt = self.net(pixels).clamp(0, 1)
         latent = self.net.encode(pixels)
         value = float(psnr(rebuilt, pixels).mean())
@@ -84,9 +85,9 @@ class OldVAETask(CleanVAETask):
     def networks(self) -> dict[str, Network]:
         return {"old_vae": self.net}
 
-    def pictures(self, batch: Batch) -> Tensor:
-        aged = age(batch.pixels, self.config.recipe, batch.seeds, self.overlays).aged
-        return torch.where(batch.old[:, None, None, None], batch.pixels, aged)
+    def prepare(self, batch: Batch, overlays: OverlayBank | None) -> Batch:
+        aged = age(batch.pixels, self.config.recipe, batch.seeds, overlays).aged
+        return replace(batch, pixels=torch.where(batch.old[:, None, None, None], batch.pixels, aged))
 
     def forward(self, phase: str, batch: Batch) -> Losses:
         if self.judge is None:
@@ -95,10 +96,9 @@ class OldVAETask(CleanVAETask):
         side = (batch.old.float() * 2 - 1)[:, None, None, None]
         if phase == "discriminator":
             return Losses(F.relu(1 - side * self.judge(self._latent).float()).mean())
-        pixels = self.pictures(batch)
-        latent = self.net.encode(pixels)
+        latent = self.net.encode(batch.pixels)
         self._latent = latent.detach()
-        losses = self.rebuilding(batch, pixels, latent)
+        losses = self.rebuilding(batch, latent)
         losses.parts["telling"] = (side * self.judge(latent).float()).mean()
         losses.total = losses.total + self.adversarial * losses.parts["telling"]
         return losses
