@@ -157,7 +157,8 @@ def test_what_is_trained_learns_from_the_distance(
     torch.manual_seed(0)
     built = build_task(settings).train()
     side = 256 if task == "faces" else 64
-    losses = built("generator", Batch(pictures(side, side)[0], [1, 2], torch.zeros(2, dtype=torch.bool)))
+    batch = Batch(pictures(side, side)[0], [1, 2], torch.zeros(2, dtype=torch.bool))
+    losses = built("generator", built.prepare(batch, None))
     losses.parts["perceptual"].backward()
     learns = [weight for weight in built.networks()[task].parameters() if weight.grad is not None]
     assert learns and sum(float(weight.grad.abs().sum()) for weight in learns) > 0
