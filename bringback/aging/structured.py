@@ -17,6 +17,7 @@ from torch import Tensor
 
 from bringback.aging.draws import Draws
 from bringback.aging.tone import smooth_field
+from bringback.aging.unstructured import convolve
 from bringback.shards import read_shards
 
 
@@ -123,6 +124,52 @@ def folds(draws: Draws, height: int, width: int) -> Tensor:
     rough = smooth_field(draws, 40, height, width)
     distance = (across + 0.8 * rough).abs()
     return (draws.uniform(0.3, 2.6) * (0.7 + 0.5 * rough).clamp(0, 2) + 0.5 - distance).clamp(0, 1)
+
+
+def flakes(draws: Draws, height: int, width: int) -> Tensor:
+    """Emulsion gone in flakes along a bend: islands where a fine field is high and a coarse one near zero."""
+    fine = smooth_field(draws, 55, height, width) + 0.5 * smooth_field(draws, 18, height, width)
+    near = 1 - smooth_field(draws, 2, height, width).abs() / draws.uniform(0.03, 0.25)
+    return torch.sigmoid(8 * (fine + 2 * near.clamp(-2, 0.5) - draws.uniform(1.0, 2.2)))
+
+
+def curls(draws: Draws, height: int, width: int, count: int = 3) -> Tensor:
+    """Curled hairs and lint: `count` thin arcs of circles."""
+    y, x = _coordinates(height, width, draws.device)
+    size = math.hypot(height, width) / 2
+    alpha = torch.zeros(len(draws), 1, height, width, device=draws.device)
+    for _ in range(count):
+        dy, dx = y - draws.uniform(-0.7, 0.7) * size, x - draws.uniform(-0.7, 0.7) * size
+        distance = (torch.hypot(dy, dx) - draws.uniform(8, 0.6 * size)).abs()
+        turn, share = draws.uniform(0, 2 * math.pi), draws.uniform(-0.9, 0.9)
+        arc = torch.sigmoid(8 * (torch.cos(torch.atan2(dy, dx) - turn) - share))
+        alpha = torch.maximum(alpha, (draws.uniform(0.2, 1.8) + 0.5 - distance).clamp(0, 1) * arc)
+    return alpha
+
+
+def stain(draws: Draws, height: int, width: int) -> Tensor:
+    """A blot or a water stain, hard or soft at its edge, often with a rim that is stronger than what is inside."""
+    field = smooth_field(draws, 3, height, width) + 0.25 * smooth_field(draws, 14, height, width)
+    over = field - draws.uniform(1.0, 2.2)
+    body = torch.sigmoid(10 ** draws.uniform(0.5, 1.7) * over) * draws.uniform(0.15, 1.0)
+    rim = torch.exp(-((over * draws.uniform(6, 25)) ** 2)) * draws.uniform(0.0, 0.8) * draws.chance(0.5)
+    return torch.maximum(body, rim)
+
+
+def foxing(draws: Draws, height: int, width: int) -> Tensor:
+    """Many soft spots of a few pixels."""
+    grid = (max(2, height // 4), max(2, width // 4))
+    points = (draws.field(1, *grid) < 10 ** draws.uniform(-3.3, -1.9)).float()
+    spots = F.avg_pool2d(F.avg_pool2d(points, 3, 1, 1), 3, 1, 1) * 9 * draws.uniform(0.4, 1.0)
+    return F.interpolate(spots, (height, width), mode="bicubic", align_corners=False).clamp(0, 1)
+
+
+def specks(draws: Draws, height: int, width: int) -> Tensor:
+    """Round specks, all of one size a photo, up to eleven pixels across."""
+    axis = torch.arange(-6.0, 7.0, device=draws.device)
+    disc = (draws.uniform(0.6, 5.5)[:, 0] + 0.5 - torch.hypot(axis[:, None], axis[None])).clamp(0, 1)
+    points = (draws.field(1, height, width) < 10 ** draws.uniform(-4.7, -3.3)).float()
+    return convolve(points, disc).clamp_max(1)
 
 
 def missing(draws: Draws, height: int, width: int, low: float, high: float) -> Tensor:

@@ -1,0 +1,172 @@
+"""The recipes that networks learn from: milder, wilder or of one kind, for breadth."""
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from bringback.aging import structured as damage
+from bringback.aging import tone
+from bringback.aging import unstructured as wear
+from bringback.aging.draws import Draws
+from bringback.aging.pinned import (
+    SEVERITY,
+    Aged,
+    Overlays,
+    Recipe,
+    aged_print,
+    clean,
+    completed,
+    holes,
+    lay_marks,
+    structured,
+    unstructured,
+)
+from bringback.tint import luminance
+
+
+def lightly_structured(pixels: Tensor, draws: Draws, overlays: Overlays) -> Aged:
+    """S with fewer marks, from next to none to many: what a crop of a damaged photo looks like."""
+    aged, mask = lay_marks(pixels, draws, overlays, draws.uniform(0.3, 2.4))
+    return completed(aged.clamp(0, 1), pixels, mask)
+
+
+def stained(pixels: Tensor, draws: Draws, overlays: Overlays) -> Aged:
+    """S with a large stain or two: what is rare among marks, but spoils most of a photo where it occurs."""
+    h, w = pixels.shape[-2:]
+    spoilt, mask = pixels, torch.zeros_like(pixels[:, :1])
+    stains = [damage.missing(draws, h, w, 0.01, 0.12) * draws.chance(0.6)]
+    if overlays is not None:
+        stains.append(overlays.layer(draws, h, w, heavy=True))
+    for stain in stains:
+        light = torch.where(draws.chance(0.8), draws.uniform(0.7, 1.0), draws.uniform(0.0, 0.25))
+        colour = (light + draws.uniform(-0.08, 0.08, 3)).clamp(0, 1)
+        spoilt, mask = damage.lay(spoilt, mask, stain * draws.uniform(0.6, 1.0), colour)
+    aged, marks = lay_marks(spoilt, draws, overlays, draws.uniform(0.2, 1.6))
+    return completed(aged.clamp(0, 1), pixels, 1 - (1 - mask) * (1 - marks))
+
+
+def lightly_mixed(pixels: Tensor, draws: Draws, overlays: Overlays) -> Aged:
+    """M of any strength, from next to nothing to the full."""
+    return aged_print(pixels, draws, overlays, draws.uniform(0.1, 1.05), draws.uniform(0.2, 1.0))
+
+
+def _some(pixels: Tensor, draws: Draws, probability: float, way: Callable[..., Tensor], *args: float) -> Tensor:
+    """Age a random part of the batch one way; the others draw nothing for it."""
+    chosen = draws.chance(probability).flatten().nonzero().flatten().tolist()
+    if chosen:
+        pixels = pixels.clone()
+        pixels[chosen] = way(pixels[chosen], draws[chosen], *args)
+    return pixels
+
+
+def battered(pixels: Tensor, draws: Draws, overlays: Overlays) -> Aged:
+    """Damage of every kind and colour, light or dark, flat or textured, sharp or worn after it came: for breadth."""
+    h, w = pixels.shape[-2:]
+    grey = draws.chance(0.4)
+    truth = torch.where(grey, luminance(pixels).expand_as(pixels), pixels)
+    aged = _some(truth, draws, 0.4, wear.any_order, 0.4, 0.4)
+    aged = _some(aged, draws, 0.3, tone.fade, SEVERITY["mixed"])
+    mask = torch.zeros_like(pixels[:, :1])
+    kinds: list[Callable[[Draws, int, int], Tensor]]
+    kinds = [damage.strokes, partial(damage.strokes, count=2, thick=3.0), damage.curls, damage.dust, damage.specks]
+    kinds += [damage.cracks, damage.folds, damage.flakes, damage.stain, damage.stain, damage.foxing]
+    kinds += [partial(damage.missing, low=0.005, high=0.06), *([overlays.layer] * 3 if overlays is not None else [])]
+    amount = draws.uniform(0.1, 0.45)
+    for kind in kinds:
+        chosen = draws.chance(amount).flatten().nonzero().flatten().tolist()
+        if chosen:
+            part = draws[chosen]
+            alpha = kind(part, h, w) * torch.where(part.chance(0.3), part.uniform(0.25, 0.7), part.uniform(0.7, 1.0))
+            colour = _paint(aged[chosen], part)
+            aged[chosen], mask[chosen] = damage.lay(aged[chosen], mask[chosen], alpha, colour)
+    aged = torch.where(grey & draws.chance(0.6), luminance(aged).expand_as(aged), aged)
+    # what photos and scans go through after they were damaged: without it a detector learns how untouched damage looks
+    aged = _some(aged.clamp(0, 1), draws, 0.4, wear.any_order, 0.35, 0.4)
+    aged = _some(aged, draws, 0.5, wear.compression, 0.6)
+    return completed(_some(aged, draws, 0.3, wear.grain, 0.6).clamp(0, 1), truth, mask, grey.flatten())
+
+
+def _paint(pixels: Tensor, draws: Draws) -> Tensor:
+    """What damage shows: white, black, any tone or hue, or what it covers made darker; flat or grained (B, 3, H, W)."""
+    kind = draws.uniform()
+    light = torch.where(kind < 0.5, draws.uniform(0.75, 1.0), draws.uniform(0.0, 0.3))
+    light = torch.where(kind > 0.85, draws.uniform(), light)
+    hue = draws.uniform(-1, 1, 3) * torch.where(draws.chance(0.3), 0.3, 0.06)
+    flat = (light + hue).expand_as(pixels)
+    flat = torch.where((kind > 0.5) & draws.chance(0.3), pixels * (draws.uniform(0.1, 0.7) + hue), flat)
+    grain = draws.normal(1, *pixels.shape[-2:]) * draws.uniform(0.0, 0.08) * draws.chance(0.5)
+    return (flat + grain).clamp(0, 1)
+
+
+def worn(pixels: Tensor, draws: Draws, overlays: Overlays) -> Aged:
+    """An old print that has not faded: soft, grainy, marked, often grey."""
+    grey = draws.chance(0.5)
+    truth = torch.where(grey, luminance(pixels).expand_as(pixels), pixels)
+    aged = wear.any_order(truth, draws, 0.5, 0.5)
+    aged, mask = lay_marks(aged, draws, overlays, draws.uniform(0.2, 1.0))
+    aged = _some(aged, draws, 0.6, wear.grain, 1.0)
+    aged = _some(aged, draws, 0.5, wear.compression, 0.5)
+    aged = torch.where(grey, luminance(aged).expand_as(aged), aged)
+    return completed(aged.clamp(0, 1), truth, mask, grey.flatten())
+
+
+def faces(pixels: Tensor, draws: Draws, overlays: Overlays) -> Aged:
+    """Blind damage of a face crop: blur, 2 to 6 times low resolution, noise, JPEG; often grey."""
+    grey = draws.chance(0.4)
+    truth = torch.where(grey, luminance(pixels).expand_as(pixels), pixels)
+    aged = torch.where(draws.chance(0.6), wear.blur(truth, draws, 1.2), truth)
+    aged = wear.low_resolution(aged, draws, 3.1)
+    aged = torch.where(draws.chance(0.6), wear.noise(aged, draws, 0.6), aged)
+    aged = torch.where(draws.chance(0.3), wear.grain(aged, draws, 0.8), aged)
+    aged = torch.where(draws.chance(0.7), wear.compression(aged, draws, 0.9), aged)
+    aged = torch.where(grey, luminance(aged).expand_as(aged), aged)
+    return completed(aged.clamp(0, 1), truth, None, grey.flatten())
+
+
+def faded(pixels: Tensor, draws: Draws, overlays: Overlays) -> Aged:
+    """What the tone curves learn from: fading and casts of any strength, often none, on worn photos too."""
+    grey = draws.chance(0.5)
+    truth = torch.where(grey, luminance(pixels).expand_as(pixels), pixels)
+    strength = draws.uniform(0.5, 1.1) * SEVERITY["mixed"]
+    soft = _some(truth, draws, 0.5, wear.any_order, 0.6, 0.5)
+    soft = torch.where(grey, luminance(soft).expand_as(soft), soft)
+    dull = tone.fade(tone.uneven_light(soft, draws, 0.5), draws, strength)
+    dull = torch.where(grey, luminance(dull).expand_as(dull), dull)
+    dull = torch.where(draws.chance(0.3) & ~grey, tone.yellowing(dull, draws), dull)
+    aged = torch.where(draws.chance(0.35), soft, dull)
+    aged = _some(aged, draws, 0.5, wear.grain, 0.7)
+    return completed(aged.clamp(0, 1), truth, None, grey.flatten())
+
+
+def mixture(about: str, *shares: tuple[Recipe, float]) -> Recipe:
+    """A recipe that draws one of several for each photo; the last takes what the shares before it leave."""
+
+    def recipe(pixels: Tensor, draws: Draws, overlays: Overlays) -> Aged:
+        dice = draws.uniform().flatten().tolist()
+        aged, mask, truth = torch.empty_like(pixels), torch.empty_like(pixels[:, :1]), torch.empty_like(pixels)
+        grey = torch.zeros(len(pixels), dtype=torch.bool, device=pixels.device)
+        start = 0.0
+        for part, share in shares:
+            chosen = [i for i, value in enumerate(dice) if start <= value < start + share]
+            start += share
+            if chosen:
+                result = part(pixels[chosen], draws[chosen], overlays)
+                aged[chosen], mask[chosen], truth[chosen] = result.aged, result.mask, result.truth
+                grey[chosen] = result.grey
+        return Aged(aged, mask, truth, grey)
+
+    recipe.__doc__ = about
+    return recipe
+
+
+training = mixture(
+    "What the translation learns from.",
+    (unstructured, 0.4), (lightly_structured, 0.15), (worn, 0.35), (holes, 0.05), (clean, 1.0),
+)  # fmt: skip
+marked = mixture(
+    "What the scratch detector learns from: mostly damage, and photos that have none.",
+    (structured, 0.12), (stained, 0.06), (lightly_structured, 0.08), (lightly_mixed, 0.2), (battered, 0.4),
+    (unstructured, 0.07), (clean, 1.0),
+)  # fmt: skip
