@@ -167,8 +167,11 @@ def age(
 @app.command()
 def evaluate(
     photos: Annotated[Path, typer.Argument(help="Clean photos: a folder, a tar shard or a folder of shards.")],
-    recipe: Recipe,
-    seed: Seed,
+    recipe: Annotated[str, typer.Option(help="unstructured, structured, mixed, holes, clean, ...")] = "",
+    seed: Seed = 0,
+    protocol: Annotated[
+        str, typer.Option(help="default: five recipes one after the other, in one table, in place of --recipe.")
+    ] = "",
     overlays: Overlays = None,
     stages: Stages = STAGES,
     weights: Weights = None,
@@ -177,28 +180,31 @@ def evaluate(
     ] = "",
     device: Device = "auto",
     limit: Annotated[int | None, typer.Option(help="At most so many photos.", min=1)] = None,
-    sheet: Annotated[Path | None, typer.Option(help="Write a contact sheet of the first photos to this file.")] = None,
+    sheet: Annotated[
+        Path | None, typer.Option(help="Write a contact sheet of the first photos to this file (--protocol: folder).")
+    ] = None,
     json_lines: Json = False,
 ) -> None:
     """Age clean photos, restore them, and tell PSNR and SSIM before and after, and how well damage is found."""
     with _in_one_line("nothing was kept"):
+        if bool(protocol) == bool(recipe):
+            raise ValueError("evaluate wants --recipe or --protocol default, and not both")
+        if protocol and seed:
+            raise ValueError("--protocol has its own seed")
         from bringback.evaluate import evaluate as run
+        from bringback.protocol import protocol_table, run_protocol
 
+        settings: dict[str, Any] = {"overlays": overlays or [], "stages": _names(stages), "weights": weights}
+        settings |= {"backbone": backbone, "device": device, "limit": limit}
         console = Console(stderr=True)
         with console.status("evaluating") if console.is_terminal else _nothing():
-            report = run(
-                photos,
-                recipe,
-                seed,
-                overlays=overlays or [],
-                stages=_names(stages),
-                weights=weights,
-                backbone=backbone,
-                device=device,
-                limit=limit,
-                sheet=sheet,
-            )
-    typer.echo(json.dumps(report.as_dict()) if json_lines else report.table())
+            if recipe:
+                report = run(photos, recipe, seed, sheet=sheet, **settings)
+                shown, known = report.table(), report.as_dict()
+            else:
+                reports = run_protocol(photos, protocol, sheets=sheet, **settings)
+                shown, known = protocol_table(reports), {case: one.as_dict() for case, one in reports.items()}
+    typer.echo(json.dumps(known) if json_lines else shown)
 
 
 def _names(stages: str) -> list[str]:

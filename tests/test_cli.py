@@ -182,6 +182,10 @@ def test_evaluate(run, photos, tmp_path):
     (tmp_path / "none").mkdir()
     assert "none" in one_line(run("evaluate", tmp_path / "none", "--recipe", "mixed", "--seed", 1))
     assert "unknown recipe 'rust'" in one_line(run("evaluate", photos, "--recipe", "rust", "--seed", 1))
+    assert "not both" in one_line(run("evaluate", photos))
+    assert "not both" in one_line(run("evaluate", photos, "--recipe", "mixed", "--protocol", "default"))
+    assert "own seed" in one_line(run("evaluate", photos, "--protocol", "default", "--seed", 1))
+    assert "unknown protocol 'old'" in one_line(run("evaluate", photos, "--protocol", "old"))
     bad = tmp_path / "bad.safetensors"
     bad.write_bytes(b"nothing")
     for option in ("--backbone", "--overlays"):

@@ -4,6 +4,7 @@ import io
 import json
 import tarfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from bringback.aging import Aged, age
 from bringback.evaluate import Row, contact_sheet, evaluate, photo_seed, read_photos
 from bringback.metrics import PSNR_CAP
 from bringback.photo import Photo
+from bringback.protocol import protocol_table, run_protocol
 from bringback.restoration import Restoration
 
 
@@ -246,3 +248,19 @@ def test_seeds_differ_by_photo_and_run() -> None:
 def test_contact_sheet_of_odd_sizes(tmp_path: Path) -> None:
     contact_sheet([[np.zeros((1, 1, 3)), np.ones((900, 2, 3))]], tmp_path / "sheet.png")
     assert (tmp_path / "sheet.png").stat().st_size > 0
+
+
+def test_the_protocol_is_five_cases_of_the_same_photos(photos: Path, use, tmp_path: Path) -> None:
+    use(lambda restoration, sample: setattr(restoration, "pixels", (restoration.pixels + sample.truth) / 2))
+    reports = run_protocol(photos, stages=["tone"], sheets=tmp_path / "sheets")
+    assert {case: report.recipe for case, report in reports.items()} == {
+        "U": "unstructured", "S": "structured", "M": "mixed", "C": "clean", "H": "holes",
+    }  # fmt: skip
+    alone = evaluate(photos, "mixed", 0, stages=["tone"])
+    assert [replace(row, seconds=0) for row in reports["M"].rows] == [replace(row, seconds=0) for row in alone.rows]
+    assert {sheet.name for sheet in (tmp_path / "sheets").iterdir()} == {f"{case}.png" for case in "USMCH"}
+    lines = protocol_table(reports).splitlines()
+    assert len({line.count("|") for line in lines}) == 1 and [line[2] for line in lines[2:]] == list("USMCH")
+    assert f"{reports['S'].summary()['psnr_after']:.2f} | +" in lines[3] and "100.00 -> 100.00 | +0.00" in lines[5]
+    with pytest.raises(ValueError, match="unknown protocol 'old'; there is default"):
+        run_protocol(photos, "old")

@@ -1,0 +1,53 @@
+"""The frozen protocol: the same five cases for every release, so that its numbers compare with those before it."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from bringback.evaluate import Report, evaluate
+from bringback.pipeline import DEFAULT
+
+# A change of any of these makes a new protocol: numbers of the two do not compare.
+PROTOCOLS = {
+    "default": {"U": "unstructured", "S": "structured", "M": "mixed", "C": "clean", "H": "holes"},
+}
+SEED = 0
+
+
+def run_protocol(
+    photos: Path,
+    protocol: str = "default",
+    *,
+    stages: Sequence[str] = DEFAULT,
+    sheets: Path | None = None,
+    **settings: Any,
+) -> dict[str, Report]:
+    """The report of each case of a protocol, by its letter.
+
+    `settings` are those of `evaluate`; `sheets`, a folder, gets a contact sheet a case. Raises ValueError when there is
+    no such protocol, and what `evaluate` raises.
+    """
+    if protocol not in PROTOCOLS:
+        raise ValueError(f"unknown protocol {protocol!r}; there is {', '.join(PROTOCOLS)}")
+    reports = {}
+    if sheets is not None:
+        sheets.mkdir(parents=True, exist_ok=True)
+    for case, recipe in PROTOCOLS[protocol].items():
+        sheet = None if sheets is None else sheets / f"{case}.png"
+        reports[case] = evaluate(photos, recipe, SEED, stages=stages, sheet=sheet, **settings)
+    return reports
+
+
+def protocol_table(reports: dict[str, Report]) -> str:
+    """Markdown: a row a case, means of photos before -> after."""
+    lines = ["| case | PSNR, dB | gain | SSIM | perceptual | scratch AUC | sound pixels flagged |", "|---" * 7 + "|"]
+    for case, report in reports.items():
+        mean = report.summary()
+        shown = [f"{mean['psnr_before']:.2f} -> {mean['psnr_after']:.2f}", f"{mean['psnr_gain']:+.2f}"]
+        shown.append(f"{mean['ssim_before']:.3f} -> {mean['ssim_after']:.3f}")
+        far = mean["perceptual_before"], mean["perceptual_after"]
+        shown.append("" if far[0] is None else f"{far[0]:.2f} -> {far[1]:.2f}")
+        shown.append("" if report.scratch_auc is None else f"{report.scratch_auc:.3f}")
+        shown.append("" if report.flagged is None else f"{100 * report.flagged:.2f} %")
+        lines.append(f"| {case} {report.recipe} | {' | '.join(shown)} |")
+    return "\n".join(lines)
