@@ -56,6 +56,9 @@ def restore(
     out: Out,
     device: Device = "auto",
     stages: Stages = STAGES,
+    strength: Annotated[
+        float, typer.Option(help="0 gives the photo as it came, 1 all that was restored; between, a mixture.")
+    ] = 1.0,
     mask: Mask = None,
     save_stages: Annotated[
         bool, typer.Option("--save-stages", help="Write OUT/stages/PHOTO/1-scratches.png ...")
@@ -71,7 +74,7 @@ def restore(
     def load() -> "Pipeline":
         from bringback.pipeline import Pipeline
 
-        return Pipeline.from_pretrained(weights, stages=_names(stages), device=device)
+        return Pipeline.from_pretrained(weights, stages=_names(stages), device=device, strength=strength)
 
     choices = {"save_stages": save_stages, "compare": compare, "overwrite": overwrite, "skip_existing": skip_existing}
     run_restore(inputs, out, load, mask=mask, json_lines=json_lines, **choices)

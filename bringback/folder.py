@@ -80,7 +80,10 @@ class _Restorer:
         entry |= {
             "sha256": _sha256(job.source),
             "mask": _sha256(mask) if mask else None,
-            "settings": {"stages": [stage.name for stage in self.pipeline.stages]},
+            "settings": {
+                "stages": [stage.name for stage in self.pipeline.stages],
+                "strength": self.pipeline.strength,
+            },
             "weights": self.pipeline.weights,
         }
         before = self.manifest.done.get(entry["photo"])

@@ -22,22 +22,39 @@ DEFAULT = ("scratches", "tone", "fill", "translate", "faces")
 class Pipeline:
     """Restores photos with its stages, in their order.
 
-    `weights` (the hashes of the checkpoints in use, by name) and `device` are for whoever keeps a record.
+    `weights` (the hashes of the checkpoints in use, by name) and `device` are for whoever keeps a record. `strength`
+    mixes the result with the photo as it came: at 1 it is the result, at 0 exactly the photo.
     """
 
-    def __init__(self, stages: Sequence[Stage], weights: Mapping[str, str] | None = None, device: str = "cpu") -> None:
+    def __init__(
+        self,
+        stages: Sequence[Stage],
+        weights: Mapping[str, str] | None = None,
+        device: str = "cpu",
+        strength: float = 1.0,
+    ) -> None:
+        """Raises ValueError for a strength outside [0, 1]."""
+        if not 0 <= strength <= 1:
+            raise ValueError(f"strength {strength:g}: wants 0 (the photo as it came) to 1 (all that was restored)")
+        self.strength = strength
         self.stages = list(stages)
         self.weights = dict(weights or {})
         self.device = device
 
     @classmethod
     def from_pretrained(
-        cls, weights: Path | str | None = None, *, stages: Sequence[str] = DEFAULT, device: str = "auto"
+        cls,
+        weights: Path | str | None = None,
+        *,
+        stages: Sequence[str] = DEFAULT,
+        device: str = "auto",
+        strength: float = 1.0,
     ) -> Self:
         """The named stages with the shipped checkpoints, those in the folder `weights` laid over them.
 
         Stages run in their one order, however they are named. `device` is auto (CUDA, else MPS, else CPU) or torch's
-        name of one. Raises ValueError for an unknown stage or device, `MissingWeights` when a checkpoint is absent.
+        name of one. Raises ValueError for an unknown stage or device or a strength outside [0, 1], `MissingWeights`
+        when a checkpoint is absent.
         """
         from bringback.stages import STAGES
 
@@ -47,7 +64,7 @@ class Pipeline:
         checkpoints = _Asked(weights)
         place = pick_device(device)
         built = [STAGES[name].from_checkpoints(checkpoints, place) for name in STAGES if name in stages]
-        return cls(built, checkpoints.hashes(checkpoints.names), place.type)
+        return cls(built, checkpoints.hashes(checkpoints.names), place.type, strength)
 
     def __call__(self, image: Any, mask: Any = None) -> Any:
         """Restore one picture; the result is of the kind that was given.
@@ -88,6 +105,7 @@ class Pipeline:
             raise PhotoError(f"the damage mask has {sizes}: give one of the photo's size")
         with torch.inference_mode():
             restoration = Restoration.start(photo, mask)
+            begun = restoration.pixels.clone()
             tint, judged = None, False
             for stage in self.stages:
                 begin = time.perf_counter()
@@ -105,6 +123,8 @@ class Pipeline:
                     on_stage(stage.name, restoration)
             if tint:
                 restoration.pixels = tint.apply(restoration.pixels)
+            if self.strength < 1:
+                restoration.pixels = torch.lerp(begun, restoration.pixels.cpu(), self.strength)
         return restoration
 
 

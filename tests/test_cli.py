@@ -28,9 +28,9 @@ def photos(tmp_path, pixels):
 def run(monkeypatch, lighten):
     """Run the command with a pipeline that needs no weights; what it was asked for is in `run.asked`."""
 
-    def from_pretrained(weights=None, *, stages=DEFAULT, device="auto"):
+    def from_pretrained(weights=None, *, stages=DEFAULT, device="auto", strength=1.0):
         invoke.asked = {"weights": weights, "stages": list(stages), "device": device}
-        return Pipeline([lighten])
+        return Pipeline([lighten], strength=strength)
 
     def invoke(*arguments):
         return CliRunner().invoke(cli.app, [str(argument) for argument in arguments])
@@ -180,6 +180,7 @@ def test_evaluate(run, photos, tmp_path):
     assert report["photos"] == 1 and report["psnr_gain"] == pytest.approx(report["psnr_after"] - report["psnr_before"])
     assert evaluate.evaluate  # the module, which the command does not hide
     (tmp_path / "none").mkdir()
+    assert "strength 2: wants 0" in one_line(run("restore", photos, "-o", tmp_path / "out", "--strength", 2))
     assert "none" in one_line(run("evaluate", tmp_path / "none", "--recipe", "mixed", "--seed", 1))
     assert "unknown recipe 'rust'" in one_line(run("evaluate", photos, "--recipe", "rust", "--seed", 1))
     assert "not both" in one_line(run("evaluate", photos))

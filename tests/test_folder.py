@@ -57,7 +57,7 @@ def test_the_tree_is_mirrored(tree, light, tmp_path):
     assert first["stages"]["tone"]["seconds"] >= 0 and first["seconds"] > 0 and first["message"] == ""
     assert first["faces"] == {"count": 0, "each": []}
     assert (
-        first["settings"] == {"stages": ["tone"]}
+        first["settings"] == {"stages": ["tone"], "strength": 1.0}
         and first["weights"] == {"tone": "1234"}
         and len(first["sha256"]) == 64
     )
@@ -157,13 +157,14 @@ def test_the_same_command_again_skips_what_is_done(tree, light, lighten, tmp_pat
     assert len(manifest(out)) == 4 + 5 + 5
 
 
-@pytest.mark.parametrize("change", ["stages", "weights", "mask"])
+@pytest.mark.parametrize("change", ["stages", "weights", "mask", "strength"])
 def test_other_settings_are_another_restoration(tree, light, lighten, mark, tmp_path, change):
     out, photo = tmp_path / "out", tree / "a.png"
     restore_folder([photo], out, light)
     mask = tmp_path / "m.png"
     Image.new("L", (64, 48)).save(mask)
     pipeline = {"stages": Pipeline([mark, lighten], light.weights), "weights": Pipeline([lighten], {"tone": "5678"})}
+    pipeline["strength"] = Pipeline([lighten], light.weights, strength=0.5)
     options = {"mask": mask} if change == "mask" else {}
     for expected in ("done", "skipped"):
         assert restore_folder([photo], out, pipeline.get(change, light), **options)[0]["status"] == expected

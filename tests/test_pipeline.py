@@ -200,3 +200,15 @@ def test_stages_run_in_their_order_and_weights_are_hashed(monkeypatch, tmp_path)
     assert pipeline.weights == {"tone": digest} and pipeline.device == "cpu"
     with pytest.raises(MissingWeights, match="no checkpoint"):
         Pipeline.from_pretrained(tmp_path / "none")
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_strength_mixes_with_the_photo_and_at_none_gives_it_exactly(lighten, dtype):
+    pixels = np.random.default_rng(0).integers(0, np.iinfo(dtype).max, (12, 9, 3), dtype)
+    np.testing.assert_array_equal(Pipeline([lighten], strength=0.0)(pixels), pixels)
+    whole, half = (Pipeline([lighten], strength=strength)(pixels).astype(float) for strength in (1.0, 0.5))
+    assert np.abs(half - (whole + pixels) / 2).max() <= 1 and np.abs(half - whole).max() > 1
+    sepia = np.stack([pixels[..., 0] * scale for scale in (1.0, 0.8, 0.6)], 2).astype(dtype)
+    np.testing.assert_array_equal(Pipeline([lighten], strength=0.0)(sepia), sepia)
+    with pytest.raises(ValueError, match=r"strength 1\.5: wants 0"):
+        Pipeline([lighten], strength=1.5)
