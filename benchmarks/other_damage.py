@@ -20,14 +20,14 @@ import torch
 from bringback.evaluate import BINS, contact_sheet, read_photos
 from bringback.metrics import auc_of_counts
 from bringback.photo import Photo, PhotoError
-from bringback.pipeline import Pipeline
+from bringback.pipeline import DEFAULT, Pipeline
 
 COVERED = 0.12
 Random = np.random.Generator
 Kind = Callable[[np.ndarray, Random], None]
 
 
-def path(canvas: np.ndarray, rng: Random, turn: float, steps: int, step: float, width: int) -> None:
+def _path(canvas: np.ndarray, rng: Random, turn: float, steps: int, step: float, width: int) -> None:
     """A random walk, drawn on the canvas; a larger `turn` bends more."""
     h, w = canvas.shape
     place, angle = np.array([rng.uniform(0, w), rng.uniform(0, h)]), rng.uniform(0, 2 * np.pi)
@@ -39,28 +39,28 @@ def path(canvas: np.ndarray, rng: Random, turn: float, steps: int, step: float, 
         cv2.line(canvas, a, b, 255, width, cv2.LINE_AA)
 
 
-def lines(canvas: np.ndarray, rng: Random) -> None:
+def _lines(canvas: np.ndarray, rng: Random) -> None:
     for _ in range(rng.integers(2, 9)):
-        path(canvas, rng, 0.004, int(rng.integers(10, 60)), 10, int(rng.integers(1, 4)))
+        _path(canvas, rng, 0.004, int(rng.integers(10, 60)), 10, int(rng.integers(1, 4)))
 
 
-def hairs(canvas: np.ndarray, rng: Random) -> None:
+def _hairs(canvas: np.ndarray, rng: Random) -> None:
     for _ in range(rng.integers(1, 6)):
-        path(canvas, rng, 0.12, int(rng.integers(15, 60)), 4, int(rng.integers(1, 3)))
+        _path(canvas, rng, 0.12, int(rng.integers(15, 60)), 4, int(rng.integers(1, 3)))
 
 
-def cracks(canvas: np.ndarray, rng: Random) -> None:
+def _cracks(canvas: np.ndarray, rng: Random) -> None:
     for _ in range(rng.integers(2, 7)):
-        path(canvas, rng, 0.6, int(rng.integers(20, 80)), 5, int(rng.integers(1, 3)))
+        _path(canvas, rng, 0.6, int(rng.integers(20, 80)), 5, int(rng.integers(1, 3)))
 
 
-def specks(canvas: np.ndarray, rng: Random) -> None:
+def _specks(canvas: np.ndarray, rng: Random) -> None:
     h, w = canvas.shape
     for _ in range(rng.integers(20, 200)):
         cv2.circle(canvas, (int(rng.integers(w)), int(rng.integers(h))), int(rng.integers(0, 4)), 255, -1, cv2.LINE_AA)
 
 
-def blots(canvas: np.ndarray, rng: Random) -> None:
+def _blots(canvas: np.ndarray, rng: Random) -> None:
     h, w = canvas.shape
     for _ in range(rng.integers(1, 4)):
         centre, size = rng.uniform((0, 0), (w, h)), min(h, w) * rng.uniform(0.03, 0.12)
@@ -70,12 +70,12 @@ def blots(canvas: np.ndarray, rng: Random) -> None:
         cv2.fillPoly(canvas, [np.rint(outline).astype(np.int32)], 255, cv2.LINE_AA)
 
 
-def stains(canvas: np.ndarray, rng: Random) -> None:
-    blots(canvas, rng)
+def _stains(canvas: np.ndarray, rng: Random) -> None:
+    _blots(canvas, rng)
     canvas[:] = cv2.GaussianBlur(canvas, (0, 0), float(rng.uniform(4, 15))) * rng.uniform(0.3, 0.9)
 
 
-def creases(canvas: np.ndarray, rng: Random) -> None:
+def _creases(canvas: np.ndarray, rng: Random) -> None:
     h, w = canvas.shape
     at, width = rng.uniform(0.2, 0.8), int(rng.integers(1, 5))
     ends = [(int(at * w), 0), (int((at + rng.normal(0, 0.03)) * w), h)]
@@ -86,7 +86,7 @@ def creases(canvas: np.ndarray, rng: Random) -> None:
     canvas[(worn > 0.53) & (cv2.dilate(canvas, np.ones((7, 7))) > 0)] = 255
 
 
-def corners(canvas: np.ndarray, rng: Random) -> None:
+def _corners(canvas: np.ndarray, rng: Random) -> None:
     h, w = canvas.shape
     a, b = rng.uniform(0.05, 0.25, 2)
     corner = np.array([[0, 0], [a * w, 0], [rng.uniform(0.3, 0.7) * a * w, 0.5 * b * h], [0, b * h]])
@@ -98,8 +98,8 @@ def corners(canvas: np.ndarray, rng: Random) -> None:
 
 
 KINDS: dict[str, tuple[Kind, float]] = {
-    "lines": (lines, 0.8), "hairs": (hairs, 0.5), "specks": (specks, 0.6), "cracks": (cracks, 0.35),
-    "blots": (blots, 0.35), "stains": (stains, 0.3), "creases": (creases, 0.35), "corners": (corners, 0.25),
+    "lines": (_lines, 0.8), "hairs": (_hairs, 0.5), "specks": (_specks, 0.6), "cracks": (_cracks, 0.35),
+    "blots": (_blots, 0.35), "stains": (_stains, 0.3), "creases": (_creases, 0.35), "corners": (_corners, 0.25),
 }  # fmt: skip
 
 
@@ -131,20 +131,29 @@ def spoil(truth: np.ndarray, case: str, rng: Random) -> tuple[np.ndarray, dict[s
     return eight / 255, covers
 
 
-def decibels(a: np.ndarray, b: np.ndarray) -> float:
+def _decibels(a: np.ndarray, b: np.ndarray) -> float:
     return float(-10 * np.log10(np.mean((np.rint(a.clip(0, 1) * 255) / 255 - b) ** 2)))
 
 
 def main() -> None:
-    """Read the arguments, age, restore, compare, print."""
+    """Read the arguments; exits 2 with one line when something is wrong with them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("photos", type=Path)
     parser.add_argument("--weights", type=Path, help="a folder of checkpoints laid over the shipped ones")
+    parser.add_argument("--stages", default=",".join(DEFAULT))
     parser.add_argument("--limit", type=int)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--sheet", type=Path, help="picture file: aged, found, restored, truth of the first photos")
     options = parser.parse_args()
-    pipeline = Pipeline.from_pretrained(options.weights)
+    try:
+        run(options)
+    except (OSError, ValueError) as error:
+        parser.exit(2, f"other_damage: {error}\n")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Age, restore, compare, print; raises ValueError when there is no photo."""
+    pipeline = Pipeline.from_pretrained(options.weights, stages=options.stages.split(","))
     print("   photos  PSNR before  after   gain  scratch AUC  recall at 0.5")
     rows = []
     for case in ("S", "M"):
@@ -162,8 +171,8 @@ def main() -> None:
             restoration = pipeline.restore(Photo.from_array(aged.astype(np.float32)))
             restored = restoration.pixels[0].permute(1, 2, 0).double().numpy()
             found = restoration.damage()[0, 0].numpy()
-            before.append(decibels(aged, truth))
-            after.append(decibels(restored, truth))
+            before.append(_decibels(aged, truth))
+            after.append(_decibels(restored, truth))
             bins = np.rint(found * (BINS - 1)).astype(int)
             union = 1 - np.prod([1 - cover for cover in covers.values()] or [np.zeros_like(found)], 0)
             for which in (0, 1):
@@ -173,6 +182,8 @@ def main() -> None:
                 all_of[name] += int((cover > COVERED).sum())
             if options.sheet and index < 4:
                 rows.append([aged, np.repeat(found[..., None], 3, 2), restored, truth])
+        if not before:
+            raise ValueError(f"{options.photos}: no readable photo there")
         area = auc_of_counts(*(torch.from_numpy(count) for count in counts[::-1]))
         recall = ", ".join(f"{name} {found_of[name] / all_of[name]:.2f}" for name in KINDS if all_of[name])
         mean = np.mean(before), np.mean(after)

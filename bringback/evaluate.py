@@ -1,4 +1,4 @@
-"""The frozen protocol: age clean photos, restore them, compare with the truth."""
+"""Age clean photos, restore them, compare with the truth."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence

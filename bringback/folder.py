@@ -117,6 +117,8 @@ class _Restorer:
     def _reason_to_skip(self, job: Job, entry: Entry, before: Entry | None) -> str | None:
         if not job.output.exists():
             return None
+        if before:  # entries of earlier versions know no strength
+            before = before | {"settings": {"strength": 1.0} | before.get("settings", {})}
         if before and all(before.get(key) == entry[key] for key in ("sha256", "mask", "settings", "weights")):
             made = before.get("extras", {})
             if all(made.get(name) or not wanted for name, wanted in self.extras.items()):

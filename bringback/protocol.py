@@ -7,7 +7,8 @@ from typing import Any
 from bringback.evaluate import Report, evaluate
 from bringback.pipeline import DEFAULT
 
-# A change of any of these makes a new protocol: numbers of the two do not compare.
+# A change of any of these makes a new protocol: numbers of the two do not compare. Photos, overlays and backbone are
+# the caller's, and have to be the same as well.
 PROTOCOLS = {
     "default": {"U": "unstructured", "S": "structured", "M": "mixed", "C": "clean", "H": "holes"},
 }
@@ -39,7 +40,7 @@ def run_protocol(
 
 
 def protocol_table(reports: dict[str, Report]) -> str:
-    """Markdown: a row a case, means of photos before -> after."""
+    """Markdown: a row a case, means of photos before -> after; then of how many, and which were left out."""
     lines = ["| case | PSNR, dB | gain | SSIM | perceptual | scratch AUC | sound pixels flagged |", "|---" * 7 + "|"]
     for case, report in reports.items():
         mean = report.summary()
@@ -50,4 +51,5 @@ def protocol_table(reports: dict[str, Report]) -> str:
         shown.append("" if report.scratch_auc is None else f"{report.scratch_auc:.3f}")
         shown.append("" if report.flagged is None else f"{100 * report.flagged:.2f} %")
         lines.append(f"| {case} {report.recipe} | {' | '.join(shown)} |")
-    return "\n".join(lines)
+    first = next(iter(reports.values()))
+    return "\n".join([*lines, "", f"{len(first.rows)} photos", *(f"left out: {reason}" for reason in first.left_out)])

@@ -14,6 +14,10 @@ from bringback.aging.structured import lay
 from bringback.tint import luminance
 
 
+def grey_of(pictures: torch.Tensor) -> torch.Tensor:
+    return luminance(pictures).expand_as(pictures)
+
+
 @pytest.fixture
 def pictures() -> torch.Tensor:
     generator = torch.Generator().manual_seed(0)
@@ -30,10 +34,12 @@ def bank() -> OverlayBank:
 
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_a_sample_does_not_depend_on_its_batch(recipe: str, pictures: torch.Tensor, bank: OverlayBank) -> None:
-    together = age(pictures, recipe, [3, 5, 7, 9], bank)
-    alone = age(pictures[2:3], recipe, [7], bank)
-    assert torch.allclose(together.aged[2:3], alone.aged, atol=1e-5)
-    assert torch.allclose(together.mask[2:3], alone.mask, atol=1e-5)
+    for seed in range(7, 13):
+        together = age(pictures, recipe, [3, 5, seed, 9], bank)
+        alone = age(pictures[2:3], recipe, [seed], bank)
+        for field in ("aged", "mask", "truth", "grey"):
+            assert torch.allclose(getattr(together, field)[2:3].float(), getattr(alone, field).float(), atol=1e-5)
+        assert any(torch.equal(alone.truth, truth) for truth in (pictures[2:3], grey_of(pictures[2:3])))
     assert together.aged.min() >= 0 and together.aged.max() <= 1 and together.aged.isfinite().all()
 
 
@@ -113,3 +119,12 @@ def test_overlays_that_are_none_are_named(tmp_path: Path) -> None:
 def test_seeds_must_match_the_batch() -> None:
     with pytest.raises(ValueError, match="2 pictures"):
         age(torch.zeros(2, 3, 8, 8), "clean", [1])
+
+
+@pytest.mark.parametrize("recipe", ["battered", "marked"])
+@pytest.mark.parametrize("size", [(1, 1), (1, 7), (13, 6), (2, 1000)])
+def test_tiny_and_narrow_pictures_are_aged(recipe: str, size: tuple[int, int], bank: OverlayBank) -> None:
+    aged = age(torch.full((8, 3, *size), 0.5), recipe, range(8), bank)
+    assert aged.aged.shape == (8, 3, *size) and aged.mask.shape == (8, 1, *size)
+    for pixels in (aged.aged, aged.mask):
+        assert pixels.isfinite().all() and pixels.min() >= 0 and pixels.max() <= 1

@@ -259,8 +259,12 @@ def test_the_protocol_is_five_cases_of_the_same_photos(photos: Path, use, tmp_pa
     alone = evaluate(photos, "mixed", 0, stages=["tone"])
     assert [replace(row, seconds=0) for row in reports["M"].rows] == [replace(row, seconds=0) for row in alone.rows]
     assert {sheet.name for sheet in (tmp_path / "sheets").iterdir()} == {f"{case}.png" for case in "USMCH"}
-    lines = protocol_table(reports).splitlines()
-    assert len({line.count("|") for line in lines}) == 1 and [line[2] for line in lines[2:]] == list("USMCH")
+    *lines, _, count = protocol_table(reports).splitlines()
+    assert (
+        count == "3 photos"
+        and len({line.count("|") for line in lines}) == 1
+        and [line[2] for line in lines[2:]] == list("USMCH")
+    )
     assert f"{reports['S'].summary()['psnr_after']:.2f} | +" in lines[3] and "100.00 -> 100.00 | +0.00" in lines[5]
     with pytest.raises(ValueError, match="unknown protocol 'old'; there is default"):
         run_protocol(photos, "old")

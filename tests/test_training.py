@@ -4,12 +4,14 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 import yaml
+from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
 
 from bringback.aging import RECIPES, Aged, OverlayBank
@@ -19,7 +21,7 @@ from bringback.nets.mapping import Mapping
 from bringback.training import card, loop
 from bringback.training import state as states
 from bringback.training.config import ConfigError, TrainConfig, load_config
-from bringback.training.data import Batch
+from bringback.training.data import Batch, spare_core
 from bringback.training.loop import train
 from bringback.training.state import Average, Clock
 from bringback.training.task import Losses, Phase, TrainingTask
@@ -194,16 +196,44 @@ sys.exit(", ".join({"dlib", "cv2"} & set(sys.modules)) or None)
     assert result.returncode == 0, result.stderr
 
 
+@pytest.fixture
+def another_precision() -> Iterator[None]:
+    """A process has one precision: it is forgotten before and after."""
+    AcceleratorState._reset_state(reset_partial_state=True)
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)
+
+
+@pytest.mark.usefixtures("another_precision")
 @pytest.mark.parametrize("task", ["mapping", "faces"])
 def test_pictures_made_beside_the_step_are_the_same(task: str, tiny, tmp_path: Path, monkeypatch) -> None:
     lines = []
+    precise = {"mixed_precision": "bf16", "options": {"adversarial": 0.1} if task == "faces" else {}}
     for spare in (True, False):
         monkeypatch.setattr(loop, "spare_core", lambda device, spare=spare: spare)
         out = tmp_path / str(spare)
-        run(tiny(task, out, max_train_steps=3, logging_steps=1, gradient_accumulation_steps=2))
+        run(tiny(task, out, max_train_steps=3, logging_steps=1, gradient_accumulation_steps=2, **precise))
         known = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
         lines.append([{key: value for key, value in line.items() if key != "minutes"} for line in known])
     assert lines[0] == lines[1] and len(lines[0]) > 3
+
+
+def test_a_detector_in_use_is_never_switched_to_training(tiny, tmp_path: Path) -> None:
+    task = build_task(tiny("mapping", tmp_path))
+    seen = []
+    for module in task.detector.modules():
+        module.train = lambda mode=True: seen.append(mode)
+    assert task.train().net.training and not task.eval().net.training
+    assert True not in seen and not any(module.training for module in task.detector.modules())
+
+
+@pytest.mark.parametrize(("threads", "cores", "spare"), [(1, 2, True), (2, 2, False), (3, 4, False), (8, 16, True)])
+def test_a_core_is_spare_when_the_thread_beside_finds_room(threads: int, cores: int, spare: bool, monkeypatch) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(cores)), raising=False)
+    assert spare_core(torch.device("cpu")) == spare and spare_core(torch.device("cuda"))
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    assert spare_core(torch.device("cpu")) == (4 * threads <= cores)
 
 
 def test_the_card_tells_every_leg(tiny, tmp_path: Path) -> None:
@@ -232,7 +262,7 @@ def test_what_the_card_says_makes_the_same_weights_again(tiny, tmp_path: Path) -
     card = (out / "old_vae" / "README.md").read_text()
     (tmp_path / "file.yaml").write_text(re.findall(r"```yaml\n(.*?)```", card, re.DOTALL)[0])
     command = re.findall(r"`accelerate launch train/old_vae.py --config FILE (.*?)`", card)[0]
-    command = command.replace("PARENTS", str(parents)).replace("RUN", str(again))
+    command = command.replace("INIT_FROM", str(parents)).replace("RUN", str(again))
     run(load_config(tmp_path / "file.yaml", [*re.findall(r"--set (\S+)", command), f"data_dir={settings.data_dir}"]))
     made, known = (load_file(place / "old_vae" / "model.safetensors") for place in (again, out))
     assert all(torch.equal(value, known[key]) for key, value in made.items())

@@ -66,7 +66,7 @@ def battered(pixels: Tensor, draws: Draws, overlays: Overlays) -> Aged:
     h, w = pixels.shape[-2:]
     grey = draws.chance(0.4)
     truth = torch.where(grey, luminance(pixels).expand_as(pixels), pixels)
-    aged = _some(truth, draws, 0.4, wear.any_order, 0.4, 0.4)
+    aged = _some(truth.clone(), draws, 0.4, wear.any_order, 0.4, 0.4)  # what is laid on it must not reach the truth
     aged = _some(aged, draws, 0.3, tone.fade, SEVERITY["mixed"])
     mask = torch.zeros_like(pixels[:, :1])
     kinds: list[Callable[[Draws, int, int], Tensor]]

@@ -92,6 +92,7 @@ def mixed(pixels: Tensor, draws: Draws, overlays: Overlays) -> Aged:
 def aged_print(
     pixels: Tensor, draws: Draws, overlays: Overlays, strength: Tensor | float, marks: Tensor | float
 ) -> Aged:
+    """M, `strength` times as faded as pinned, with `marks` times the damage, each (B, 1, 1, 1) or one for all."""
     grey = draws.uniform() < 0.5
     truth = torch.where(grey, luminance(pixels).expand_as(pixels), pixels)
     aged = wear.any_order(truth, draws, 0.35, 0.5)

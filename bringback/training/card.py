@@ -29,7 +29,7 @@ SHA-256 of the weights: `{weights}`.
 
 | | |
 |---|---|
-| again by | `{command}`: the config below in a file |
+| again by | {command} |
 | data | {data} |
 | parents | {parents} |
 
@@ -114,7 +114,7 @@ def write_card(
             about=" ".join(line.strip() for line in about.splitlines()),
             parameters=sum(p.numel() for p in network.parameters()) / 1e6,
             weights=file_hash(folder / "model.safetensors"),
-            command=_command(config, lineage.legs[-1].ended),
+            command=_command(config, lineage.legs),
             data="; ".join([*sources, *([f"damage {config.overlays}"] if config.overlays else [])]),
             parents=", ".join(f"{name} `{value[:16]}`" for name, value in parents.items()) or "none",
             legs=lineage.rows(),
@@ -125,13 +125,18 @@ def write_card(
     )
 
 
-def _command(config: TrainConfig, steps: int) -> str:
+def _command(config: TrainConfig, legs: list[Leg]) -> str:
     """What trains it again: so many steps, whatever a minute is on the machine, on from the parents if it had any."""
-    settings = ["output_dir=RUN", *(f"{place}=PARENTS" for place in ("init_from", "weights") if getattr(config, place))]
+    if len(legs) > 1:
+        return "the legs below, one after the other"
+    many = f" --multi_gpu --num_processes {legs[0].processes}" if legs[0].processes > 1 else ""
+    settings = ["output_dir=RUN"]
+    settings += [f"{place}={place.upper()}" for place in ("init_from", "weights") if getattr(config, place)]
     if Path(config.backbone).suffix:
         settings.append(f"backbone=FOLDER/{Path(config.backbone).name}")
-    settings += [f"max_train_steps={steps}", "max_train_minutes=1e9"]
-    return " --set ".join([f"accelerate launch train/{config.task}.py --config FILE", *settings])
+    settings += [f"max_train_steps={legs[0].ended}", "max_train_minutes=1e9"]
+    command = " --set ".join([f"accelerate launch{many} train/{config.task}.py --config FILE", *settings])
+    return f"`{command}`, FILE being the config below (`best/` and weights saved on the way: the run that they are of)"
 
 
 def _batch(leg: Leg) -> str:

@@ -45,15 +45,17 @@ class _Sample:
 
 
 def spare_core(device: torch.device) -> bool:
-    """Whether the steps of this machine's processes leave a core of it idle."""
-    return device.type != "cpu" or torch.get_num_threads() * local_processes() < (os.cpu_count() or 1)
+    """Whether the steps leave cores idle for a thread beside them, which computes with as many threads as they do."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return device.type != "cpu" or 2 * torch.get_num_threads() * local_processes() <= cores
 
 
 def ahead(make: Callable[[int], T], first: int, beside: bool) -> Generator[T, None, None]:
     """make(first), make(first + 1) and so on; `beside`: each by a thread, while the one before is in use."""
     if not beside:
         yield from map(make, count(first))
-    with ThreadPoolExecutor(1) as thread:
+    # a thread whose autocast ends empties the cache of cast weights of all threads: this one's never does
+    with ThreadPoolExecutor(1, initializer=torch.autocast_increment_nesting) as thread:
         coming = thread.submit(make, first)
         for number in count(first + 1):
             made = coming.result()

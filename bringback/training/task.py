@@ -36,10 +36,9 @@ class Losses:
 class TrainingTask(nn.Module, ABC):
     """Networks and losses of one stage. The loop knows nothing else of it.
 
-    A step prepares its batch once, then runs the phases on it. `OPTIONS` are the options that the task knows, with
-    their defaults, `options` what the config makes of them;
-    `parents` is for the model card: SHA-256 of the checkpoints that it starts from or learns with, by name. `judge` is
-    the discriminator of a task that has one.
+    A batch is prepared once, then the phases run on it. `OPTIONS` are the options that the task knows, with their
+    defaults, `options` what the config makes of them; `parents` is for the model card: SHA-256 of the checkpoints that
+    it starts from or learns with, by name. `judge` is the discriminator of a task that has one.
     """
 
     OPTIONS: ClassVar[dict[str, Any]] = {}
@@ -83,7 +82,7 @@ class TrainingTask(nn.Module, ABC):
         """What the phases of a step learn from: the batch, aged by the config's recipe, if the task wants no other.
 
         It runs without gradients, in a thread beside the step before if a core is free: no network that learns has a
-        place here.
+        place here, and none that `train` switches to and fro.
         """
         return age(batch.pixels, self.config.recipe, batch.seeds, overlays)
 

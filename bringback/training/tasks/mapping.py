@@ -67,9 +67,10 @@ class MappingTask(TrainingTask):
             self.net.tie(**{name: sha256})
 
     def train(self, mode: bool = True) -> "MappingTask":
-        super().train(mode)
-        if self.detector is not None:
-            self.detector.eval()
+        self.training = mode
+        for part in self.children():
+            if part is not self.detector:  # a thread may be running it: it is in eval mode from the start, for good
+                part.train(mode)
         return self
 
     def prepare(self, batch: Batch, overlays: OverlayBank | None) -> tuple[Tensor, Tensor, Tensor]:
