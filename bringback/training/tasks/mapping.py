@@ -123,11 +123,14 @@ class MappingTask(TrainingTask):
         # squares too: what the detector missed weighs little in a mean of errors, but is what everybody sees
         return charbonnier(kept, truth) + 10 * F.mse_loss(kept, truth)
 
+    def _restore(self, pixels: Tensor, mask: Tensor) -> Tensor:
+        return translate(self.old_vae, self.net, self.clean_vae, pixels, mask)
+
     def validate(self, batch: Batch, overlays: OverlayBank | None) -> tuple[dict[str, float], Tensor]:
         metrics, shown = {}, []
         for recipe in ("unstructured", "structured", "worn"):
             pixels, mask, truth = self._fill(age(batch.pixels, recipe, batch.seeds, overlays), batch.seeds)
-            made = translate(self.old_vae, self.net, self.clean_vae, pixels, mask).clamp(0, 1)
+            made = self._restore(pixels, mask).clamp(0, 1)
             metrics[f"{recipe}_gain"] = float((psnr(made, truth) - psnr(pixels, truth)).mean())
             metrics[recipe] = float(psnr(made, truth).mean())
             shown += [pixels[:8], made[:8], truth[:8]]
