@@ -320,7 +320,7 @@ def test_numbers_without_a_white_are_refused() -> None:
 @pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
 def test_a_disk_that_hangs_does_not_hold_up_an_interrupt_or_the_exit(photos: Path) -> None:
     code = f"""
-import os, signal, threading, time
+import signal, threading, time
 from pathlib import Path
 import torch
 from bringback.training import pictures
@@ -332,7 +332,7 @@ first = threading.Lock()
 def hang(*arguments):
     if first.acquire(blocking=False):
         time.sleep(0.3)
-        os.kill(os.getpid(), signal.SIGINT)
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)  # no other thread may take it
     threading.Event().wait()
 
 crops = Crops([Source(".")], Path({str(photos)!r}), 32, 0, False, 1e-6)
