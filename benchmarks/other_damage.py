@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from bringback.evaluate import BINS, contact_sheet, read_photos
-from bringback.metrics import auc_of_counts
+from bringback.metrics import auc_of_counts, psnr
 from bringback.photo import Photo, PhotoError
 from bringback.pipeline import DEFAULT, Pipeline
 
@@ -132,7 +132,7 @@ def spoil(truth: np.ndarray, case: str, rng: Random) -> tuple[np.ndarray, dict[s
 
 
 def _decibels(a: np.ndarray, b: np.ndarray) -> float:
-    return float(-10 * np.log10(np.mean((np.rint(a.clip(0, 1) * 255) / 255 - b) ** 2)))
+    return psnr(*(torch.from_numpy(pixels.transpose(2, 0, 1))[None] for pixels in (a, b))).item()
 
 
 def main() -> None:

@@ -170,7 +170,7 @@ def age(
 @app.command()
 def evaluate(
     photos: Annotated[Path, typer.Argument(help="Clean photos: a folder, a tar shard or a folder of shards.")],
-    recipe: Annotated[str, typer.Option(help="unstructured, structured, mixed, holes, clean, ...")] = "",
+    recipe: Recipe = "",
     seed: Seed = 0,
     protocol: Annotated[
         str, typer.Option(help="default: five recipes one after the other, in one table, in place of --recipe.")

@@ -105,7 +105,6 @@ class Pipeline:
             raise PhotoError(f"the damage mask has {sizes}: give one of the photo's size")
         with torch.inference_mode():
             restoration = Restoration.start(photo, mask)
-            begun = restoration.pixels.clone() if self.strength < 1 else None
             tint, judged = None, False
             for stage in self.stages:
                 begin = time.perf_counter()
@@ -123,7 +122,8 @@ class Pipeline:
                     on_stage(stage.name, restoration)
             if tint:
                 restoration.pixels = tint.apply(restoration.pixels)
-            if begun is not None:
+            if self.strength < 1:
+                begun = Restoration.start(photo).pixels
                 restoration.pixels = torch.lerp(begun, restoration.pixels.cpu(), self.strength)
         return restoration
 

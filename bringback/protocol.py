@@ -1,11 +1,9 @@
 """The frozen protocol: the same five cases for every release, so that its numbers compare with those before it."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from bringback.evaluate import Report, evaluate
-from bringback.pipeline import DEFAULT
 
 # A change of any of these makes a new protocol: numbers of the two do not compare. Photos, overlays and backbone are
 # the caller's, and have to be the same as well.
@@ -19,7 +17,6 @@ def run_protocol(
     photos: Path,
     protocol: str = "default",
     *,
-    stages: Sequence[str] = DEFAULT,
     sheets: Path | None = None,
     **settings: Any,
 ) -> dict[str, Report]:
@@ -35,7 +32,7 @@ def run_protocol(
         sheets.mkdir(parents=True, exist_ok=True)
     for case, recipe in PROTOCOLS[protocol].items():
         sheet = None if sheets is None else sheets / f"{case}.png"
-        reports[case] = evaluate(photos, recipe, SEED, stages=stages, sheet=sheet, **settings)
+        reports[case] = evaluate(photos, recipe, SEED, sheet=sheet, **settings)
     return reports
 
 
