@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from bringback import stages
+from bringback.aging import OverlayBank
 from bringback.checkpoints import Checkpoints
 from bringback.nets.blocks import Network, pad_to, silence
 from bringback.nets.mapping import Mapping, translate
@@ -29,9 +30,10 @@ from bringback.protocol import protocol_table, run_protocol
 from bringback.restoration import Restoration
 from bringback.tiling import run_tiled
 from bringback.training.config import TrainConfig, load_config
+from bringback.training.data import Batch
 from bringback.training.loop import train
 from bringback.training.losses import charbonnier
-from bringback.training.task import Losses
+from bringback.training.task import Losses, Phase
 from bringback.training.tasks.mapping import MappingTask
 
 CONFIG = Path(__file__).parents[1] / "configs" / "mapping.yaml"
@@ -48,7 +50,7 @@ class PlainUNet(Network):
     Args: widths: channels of each level, each half as large as the one before.
     """
 
-    def __init__(self, widths: tuple[int, ...] = (23, 46, 92, 180)) -> None:
+    def __init__(self, widths: tuple[int, ...] = (32, 64, 128, 244)) -> None:
         super().__init__()
         self.down = nn.ModuleList(_convolutions(a, b) for a, b in pairwise((4, *widths)))
         self.up = nn.ModuleList(_convolutions(a + b, a) for a, b in pairwise(widths))
@@ -67,29 +69,42 @@ class PlainUNet(Network):
 
 
 class YardstickTask(MappingTask):
-    """Trains the plain U-Net on the pairs of the mapping."""
+    """Trains the mapping and the plain U-Net side by side: step by step on the same pictures."""
 
     def __init__(self, config: TrainConfig) -> None:
         super().__init__(config)
-        self.net = PlainUNet()
+        begun = Checkpoints(config.init_from) if config.init_from else None
+        self.plain = begun.load("yardstick", PlainUNet) if begun else PlainUNet()
+        self.plain.requires_grad_(True)
 
     def networks(self) -> dict[str, Network]:
-        return {"yardstick": self.net}
+        return {**super().networks(), "yardstick": self.plain}
 
-    def saved(self, name: str, sha256: str) -> None: ...
+    def saved(self, name: str, sha256: str) -> None:
+        if name != "yardstick":
+            super().saved(name, sha256)
+
+    def phases(self) -> list[Phase]:
+        plain = {id(parameter) for parameter in self.plain.parameters()}
+        ours = [p for p in self.parameters() if p.requires_grad and id(p) not in plain]
+        return [Phase("generator", ours), Phase("yardstick", self.plain.parameters())]
 
     def forward(self, phase: str, prepared: tuple[Tensor, Tensor, Tensor]) -> Losses:
+        if phase == "generator":
+            return super().forward(phase, prepared)
         pixels, mask, truth = prepared
-        made = self.net(pixels, mask).float()
-        parts = {"l1": charbonnier(made, truth), "squares": F.mse_loss(made, truth)}
-        total = parts["l1"] + 10 * parts["squares"]
+        made = self.plain(pixels, mask).float()
+        parts = {"plain_l1": charbonnier(made, truth), "plain_squares": F.mse_loss(made, truth)}
+        total = parts["plain_l1"] + 10 * parts["plain_squares"]
         if self.distance is not None:
-            parts["perceptual"] = self.distance(made, truth).mean()
-            total = total + self.options["perceptual"] * parts["perceptual"]
+            total = total + self.options["perceptual"] * self.distance(made, truth).mean()
         return Losses(total, parts)
 
-    def _restore(self, pixels: Tensor, mask: Tensor) -> Tensor:
-        return self.net(pixels, mask)
+    def validate(self, batch: Batch, overlays: OverlayBank | None) -> tuple[dict[str, float], Tensor]:
+        metrics, pictures = super().validate(batch, overlays)
+        with patch.object(self, "_restore", self.plain):
+            plain, _ = super().validate(batch, overlays)
+        return metrics | {f"plain_{name}": value for name, value in plain.items()}, pictures
 
 
 class Yardstick:
@@ -110,10 +125,10 @@ class Yardstick:
         return restoration
 
 
-def gmac() -> tuple[float, float]:
+def gmac(mapping: Mapping) -> tuple[float, float]:
     """What the translation and the U-Net cost on 256x256 pixels, in 10^9 multiplications."""
     pixels, mask, shipped = torch.zeros(1, 3, 256, 256), torch.zeros(1, 1, 256, 256), Checkpoints(None)
-    parts = shipped.load("old_vae", VAE), shipped.load("mapping", Mapping), shipped.load("clean_vae", VAE)
+    parts = shipped.load("old_vae", VAE), mapping, shipped.load("clean_vae", VAE)
     costs = []
     for work in (lambda: translate(*parts, pixels, mask), lambda: PlainUNet()(pixels, mask)):
         with FlopCounterMode(display=False) as counter, torch.no_grad():
@@ -139,11 +154,12 @@ def main() -> None:
     options = parser.parse_args()
     if options.command == "train":
         logging.basicConfig(level=logging.INFO, format="%(message)s")
-        print("GMAC at 256x256: translation {:.2f}, U-Net {:.2f}".format(*gmac()))
         places = [f"data_dir={options.data_dir}", f"output_dir={options.out}", f"max_train_minutes={options.minutes}"]
         config = load_config(CONFIG, [*places, *options.set])
         torch.manual_seed(config.seed)
-        train(YardstickTask(config), config)
+        task = YardstickTask(config)
+        print("GMAC at 256x256: translation {:.2f}, U-Net {:.2f}".format(*gmac(task.net)))
+        train(task, config)
         return
     settings = {"overlays": options.overlays, "backbone": options.backbone, "limit": options.limit}
     print("translation\n" + protocol_table(run_protocol(options.photos, **settings)), flush=True)

@@ -40,6 +40,8 @@ class TrainConfig:
     ones (the frozen networks come from there), `init_from` one to go on from, `backbone` what perceptual losses see by.
     `in_memory_max_gb` is what the decoded pictures of a set (those to train on, those to validate with) may take on
     one machine, in 10^9 bytes; 0 is half of the memory that is free. What needs more is read when drawn.
+    `ageing_processes` age beside the steps, each on a core of its own (0: a thread, if a core is free), for a device
+    that learns faster than a core ages; then `reuse` is how many times a picture is learned from once it is aged.
     """
 
     task: str
@@ -53,6 +55,8 @@ class TrainConfig:
     resolution: int = 256
     whole_pictures: bool = False
     in_memory_max_gb: float = 0.0
+    ageing_processes: int = 0
+    reuse: int = 1
     network: dict[str, Any] = field(default_factory=dict)
     options: dict[str, Any] = field(default_factory=dict)
     weights: str = ""

@@ -4,7 +4,7 @@ import json
 import logging
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from rich.progress import Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
 
 from bringback.checkpoints import save_network
+from bringback.training.agers import Agers
 from bringback.training.card import Lineage, write_card
 from bringback.training.config import ConfigError, TrainConfig
 from bringback.training.data import Crops, ahead, read_overlays, spare_core
@@ -112,10 +113,13 @@ def train(task: TrainingTask, config: TrainConfig) -> Path:
     accelerator = _accelerator(config, len(phases))
     set_seed(config.seed, device_specific=True)
     device, main = accelerator.device, accelerator.is_main_process
+    torch.backends.cudnn.benchmark = True  # all crops are of one size
     data = Path(config.data_dir)
     framing = (data, config.resolution)
     keeping = (config.whole_pictures, config.in_memory_max_gb)
-    crops = Crops(config.train_data, *framing, config.seed, *keeping)
+    if config.ageing_processes and type(task).prepare is not TrainingTask.prepare:
+        raise ConfigError(f"ageing_processes: {config.task} wants its pictures as they are, not aged by the recipe alone; set 0")
+    crops = None if config.ageing_processes else Crops(config.train_data, *framing, config.seed, *keeping)
     judge = Crops(config.validation_data, *framing, 1, *keeping) if main and config.validation_data else None
     bank, val_bank = (read_overlays(data, places, device) for places in (config.overlays, config.validation_overlays))
     task.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -169,12 +173,22 @@ def train(task: TrainingTask, config: TrainConfig) -> Path:
     def prepare(done: int) -> Any:
         """What the task learns from after `done` batches."""
         start = (done * many + rank) * size
+        assert crops is not None
         with torch.no_grad(), accelerator.autocast():  # a thread has neither from the one that it comes from
             return task.prepare(crops.batch(range(start, start + size), device), bank)
 
     columns = (*Progress.get_default_columns()[:-1], TimeRemainingColumn(), TextColumn("{task.fields[loss]}"))
-    batches = ahead(prepare, clock.step * config.gradient_accumulation_steps, spare_core(device))
-    with StopWish() as wish, Progress(*columns, disable=not main) as bar, closing(batches):
+    begun_with = clock.step * config.gradient_accumulation_steps
+    agers = Agers(config, begun_with, rank, many, device) if config.ageing_processes else nullcontext()
+    coming = iter(agers) if isinstance(agers, Agers) else None
+
+    def ready(_: int) -> Any:
+        """What the task learns from, of what others aged."""
+        with torch.no_grad(), accelerator.autocast():
+            return task.ready(*next(coming))
+
+    batches = ahead(ready if coming else prepare, begun_with, spare_core(device))
+    with StopWish() as wish, Progress(*columns, disable=not main) as bar, agers, closing(batches):
         shown = bar.add_task(config.task, total=1.0, loss="")
         while clock.running():
             parts: dict[str, Tensor] = {}

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, TypeVar
 
 from torch import Tensor, nn
 
-from bringback.aging import OverlayBank, age
+from bringback.aging import Aged, OverlayBank, age
 from bringback.checkpoints import Checkpoints
 from bringback.nets.blocks import Network
 from bringback.training.config import ConfigError, TrainConfig, read_options
@@ -84,7 +84,11 @@ class TrainingTask(nn.Module, ABC):
         It runs without gradients, in a thread beside the step before if a core is free: no network that learns has a
         place here, and none that `train` switches to and fro.
         """
-        return age(batch.pixels, self.config.recipe, batch.seeds, overlays)
+        return self.ready(age(batch.pixels, self.config.recipe, batch.seeds, overlays), batch.seeds)
+
+    def ready(self, aged: Aged, seeds: list[int]) -> Any:
+        """What `prepare` makes of photos once they are aged, which may be done elsewhere; by the samples' seeds."""
+        return aged
 
     @abstractmethod
     def forward(self, phase: str, prepared: Any) -> Losses:

@@ -73,11 +73,8 @@ class MappingTask(TrainingTask):
                 part.train(mode)
         return self
 
-    def prepare(self, batch: Batch, overlays: OverlayBank | None) -> tuple[Tensor, Tensor, Tensor]:
+    def ready(self, aged: Aged, seeds: list[int]) -> tuple[Tensor, Tensor, Tensor]:
         """Filled pixels, the mask that goes with them, and the truth."""
-        return self._fill(super().prepare(batch, overlays), batch.seeds)
-
-    def _fill(self, aged: Aged, seeds: list[int]) -> tuple[Tensor, Tensor, Tensor]:
         grey = aged.grey[:, None, None, None]
         pixels = torch.where(grey, luminance(aged.aged).expand_as(aged.aged), aged.aged)
         if self.detector is None:
@@ -110,6 +107,9 @@ class MappingTask(TrainingTask):
             "trust": self._trust_loss(pixels, precise, coarse, truth),
         }
         total = parts["l1"] + self.options["latent"] * parts["latent"] + parts["trust"]
+        if self.options["joint"]:  # the decoder must go on to show what latents of clean photos mean
+            parts["rebuilt"] = charbonnier(self._decode(wanted, truth).float(), truth)
+            total = total + parts["rebuilt"]
         if self.distance is not None:
             parts["perceptual"] = self.distance(made, truth).mean()
             total = total + self.options["perceptual"] * parts["perceptual"]
@@ -129,7 +129,7 @@ class MappingTask(TrainingTask):
     def validate(self, batch: Batch, overlays: OverlayBank | None) -> tuple[dict[str, float], Tensor]:
         metrics, shown = {}, []
         for recipe in ("unstructured", "structured", "worn"):
-            pixels, mask, truth = self._fill(age(batch.pixels, recipe, batch.seeds, overlays), batch.seeds)
+            pixels, mask, truth = self.ready(age(batch.pixels, recipe, batch.seeds, overlays), batch.seeds)
             made = self._restore(pixels, mask).clamp(0, 1)
             metrics[f"{recipe}_gain"] = float((psnr(made, truth) - psnr(pixels, truth)).mean())
             metrics[recipe] = float(psnr(made, truth).mean())

@@ -31,8 +31,8 @@ class ToneTask(TrainingTask):
     def networks(self) -> dict[str, Network]:
         return {"tone": self.net}
 
-    def prepare(self, batch: Batch, overlays: OverlayBank | None) -> Aged:
-        return _greyed(super().prepare(batch, overlays))
+    def ready(self, aged: Aged, seeds: list[int]) -> Aged:
+        return _greyed(aged)
 
     def forward(self, phase: str, aged: Aged) -> Losses:
         with torch.autocast(aged.aged.device.type, enabled=False):
