@@ -85,6 +85,15 @@ class TrainConfig:
     logging_steps: int = 20
     report_to: str = ""
 
+    def __post_init__(self) -> None:
+        """Raises ConfigError for numbers of processes and of times that are none."""
+        if self.ageing_processes < 0:
+            raise ConfigError(f"ageing_processes: wants 0 or more, not {self.ageing_processes}")
+        if self.reuse < 1:
+            raise ConfigError(f"reuse: wants 1 or more, not {self.reuse}")
+        if self.reuse > 1 and not self.ageing_processes:
+            raise ConfigError(f"reuse: {self.reuse} wants processes that age: set ageing_processes to 1 or more")
+
 
 def _know(given: Iterable[Any], known: Iterable[str], where: str) -> None:
     for key in given:

@@ -118,10 +118,11 @@ def train(task: TrainingTask, config: TrainConfig) -> Path:
     framing = (data, config.resolution)
     keeping = (config.whole_pictures, config.in_memory_max_gb)
     if config.ageing_processes and type(task).prepare is not TrainingTask.prepare:
-        raise ConfigError(f"ageing_processes: {config.task} wants its pictures as they are, not aged by the recipe alone; set 0")
+        raise ConfigError(f"ageing_processes: {config.task} prepares its pictures in a way of its own; set 0")
     crops = None if config.ageing_processes else Crops(config.train_data, *framing, config.seed, *keeping)
     judge = Crops(config.validation_data, *framing, 1, *keeping) if main and config.validation_data else None
-    bank, val_bank = (read_overlays(data, places, device) for places in (config.overlays, config.validation_overlays))
+    laid_here = "" if config.ageing_processes else config.overlays
+    bank, val_bank = (read_overlays(data, places, device) for places in (laid_here, config.validation_overlays))
     task.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     rates = [config.learning_rate * phase.lr_scale for phase, _ in phases]
     betas, decay = (config.adam_beta1, config.adam_beta2), config.adam_weight_decay
@@ -170,25 +171,21 @@ def train(task: TrainingTask, config: TrainConfig) -> Path:
 
     size, many, rank = config.train_batch_size, accelerator.num_processes, accelerator.process_index
 
+    begun_with = begun * config.gradient_accumulation_steps
+    agers = Agers(config, begun_with, rank, many, device) if config.ageing_processes else None
+    coming = iter(agers or ())
+
     def prepare(done: int) -> Any:
         """What the task learns from after `done` batches."""
-        start = (done * many + rank) * size
-        assert crops is not None
         with torch.no_grad(), accelerator.autocast():  # a thread has neither from the one that it comes from
+            if crops is None:
+                return task.ready(*next(coming))
+            start = (done * many + rank) * size
             return task.prepare(crops.batch(range(start, start + size), device), bank)
 
     columns = (*Progress.get_default_columns()[:-1], TimeRemainingColumn(), TextColumn("{task.fields[loss]}"))
-    begun_with = clock.step * config.gradient_accumulation_steps
-    agers = Agers(config, begun_with, rank, many, device) if config.ageing_processes else nullcontext()
-    coming = iter(agers) if isinstance(agers, Agers) else None
-
-    def ready(_: int) -> Any:
-        """What the task learns from, of what others aged."""
-        with torch.no_grad(), accelerator.autocast():
-            return task.ready(*next(coming))
-
-    batches = ahead(ready if coming else prepare, begun_with, spare_core(device))
-    with StopWish() as wish, Progress(*columns, disable=not main) as bar, agers, closing(batches):
+    batches = ahead(prepare, begun_with, spare_core(device))
+    with StopWish() as wish, Progress(*columns, disable=not main) as bar, agers or nullcontext(), closing(batches):
         shown = bar.add_task(config.task, total=1.0, loss="")
         while clock.running():
             parts: dict[str, Tensor] = {}
