@@ -14,7 +14,7 @@ from bringback.tiling import run_tiled
 _TILE, _OVERLAP = 512, 64
 
 # More than this share of a photo is seldom damaged; a network that says so has taken its sky for a stain.
-_MOST = 0.125
+_MOST = 0.25
 
 
 class ScratchDetector:
@@ -35,7 +35,7 @@ class ScratchDetector:
         """Photos (B, 3, H, W) in [0, 1] -> the probability that each pixel is damaged, (B, 1, H, W).
 
         What the network says of a photo and of its mirror image is averaged (the self-ensemble of Lim et al. 2017),
-        because it errs in different places. The odds are lowered all over a photo until no more than an eighth of it is
+        because it errs in different places. The odds are lowered all over a photo until no more than a quarter of it is
         more likely damaged than not.
         """
 
