@@ -28,8 +28,8 @@ class Mapping(Network, license="apache-2.0", tags=["photo-restoration"]):
     def __init__(
         self,
         channels: int = 64,
-        widths: tuple[int, ...] = (64, 128, 192),
-        blocks: tuple[int, ...] = (2, 2, 3),
+        widths: tuple[int, ...] = (96, 144, 176),
+        blocks: tuple[int, ...] = (4, 3, 2),
         inner: int = 96,
         old_vae: str = "",
         clean_vae: str = "",

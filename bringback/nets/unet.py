@@ -40,7 +40,7 @@ class ScratchUNet(Network, license="apache-2.0", tags=["image-segmentation", "sc
     at the bottom, where a stain or a missing piece is seen as a whole, among what surrounds it.
     """
 
-    def __init__(self, widths: tuple[int, ...] = (24, 48, 96, 160, 192), core: int = 3) -> None:
+    def __init__(self, widths: tuple[int, ...] = (48, 80, 128, 160, 192), core: int = 3) -> None:
         super().__init__()
         self.widths = tuple(widths)
         self.core = nn.Sequential(*(_Residual(widths[-1]) for _ in range(core)))
