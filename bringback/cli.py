@@ -176,6 +176,13 @@ def evaluate(
         str, typer.Option(help="default: five recipes one after the other, in one table, in place of --recipe.")
     ] = "",
     overlays: Overlays = None,
+    old_photos: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Tar shard of real old photos, for --protocol; those held out from training are restored and judged "
+            "by NIQE. May be given several times."
+        ),
+    ] = None,
     stages: Stages = STAGES,
     weights: Weights = None,
     backbone: Annotated[
@@ -194,11 +201,15 @@ def evaluate(
             raise ValueError("evaluate wants --recipe or --protocol default, and not both")
         if protocol and seed:
             raise ValueError("--protocol has its own seed")
+        if old_photos and not protocol:
+            raise ValueError("--old-photos belongs to --protocol")
         from bringback.evaluate import evaluate as run
+        from bringback.old_photos import choose_old_photos, evaluate_old_photos
         from bringback.protocol import protocol_table, run_protocol
 
-        settings: dict[str, Any] = {"overlays": overlays or [], "stages": _names(stages), "weights": weights}
-        settings |= {"backbone": backbone, "device": device, "limit": limit}
+        restoring: dict[str, Any] = {"stages": _names(stages), "weights": weights, "device": device}
+        settings = restoring | {"overlays": overlays or [], "backbone": backbone, "limit": limit}
+        old = choose_old_photos(old_photos, limit) if old_photos else []  # told at once if there are none
         console = Console(stderr=True)
         with console.status("evaluating") if console.is_terminal else _nothing():
             if recipe:
@@ -207,6 +218,9 @@ def evaluate(
             else:
                 reports = run_protocol(photos, protocol, sheets=sheet, **settings)
                 shown, known = protocol_table(reports), {case: one.as_dict() for case, one in reports.items()}
+                if old:
+                    found = evaluate_old_photos(old, sheet=None if sheet is None else sheet / "old.png", **restoring)
+                    shown, known = f"{shown}\n\n{found.table()}", known | {"old": found.as_dict()}
     typer.echo(json.dumps(known) if json_lines else shown)
 
 

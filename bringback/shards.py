@@ -1,6 +1,7 @@
 """Pictures one after the other as (name, bytes), from folders and from tar shards alike; nothing is decoded here."""
 
 import tarfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePath
@@ -33,6 +34,11 @@ def is_picture(path: PurePath) -> bool:
     """Whether a file's name is that of a picture."""
     # macOS leaves "._name.jpg" beside "name.jpg" on foreign disks; it holds no picture.
     return path.suffix.lower() in SUFFIXES and not path.name.startswith("._")
+
+
+def held_out(name: str) -> bool:
+    """Whether a real old photo of that name is kept from training, to be judged on: a tenth of them, by file name."""
+    return zlib.crc32(PurePath(name).name.encode()) % 10 == 0
 
 
 def find_pictures(folder: Path) -> list[Path]:

@@ -4,13 +4,12 @@ import glob
 import logging
 import os
 import weakref
-import zlib
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import count
 from multiprocessing.pool import AsyncResult, ThreadPool
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
@@ -19,7 +18,7 @@ from PIL import Image
 from torch import Tensor
 
 from bringback.aging import OverlayBank
-from bringback.shards import find_entries
+from bringback.shards import find_entries, held_out
 from bringback.training.config import ConfigError, Source
 from bringback.training.pictures import Pictures, local_processes, memory_budget
 
@@ -95,7 +94,7 @@ def read_source(source: Source, root: Path, side: int | None, pool: ThreadPool) 
     except ValueError as error:
         raise ConfigError(str(error)) from error
     if source.domain == "old":
-        entries = [entry for entry in entries if zlib.crc32(PurePath(entry.name).name.encode()) % 10]
+        entries = [entry for entry in entries if not held_out(entry.name)]
     return Pictures(entries, side, pool)
 
 
