@@ -137,20 +137,20 @@ def evaluate(
             left_out.append(str(clean))
             continue
         sample = age(clean, recipe, [photo_seed(seed, index)], bank)
-        aged = _rounded(sample.aged)
+        aged = rounded(sample.aged)
         mask = sample.mask[0, 0].numpy() if given else None
         begin = time.perf_counter()
-        restoration = pipeline.restore(Photo.from_array(_array(aged)), mask)
+        restoration = pipeline.restore(Photo.from_array(as_array(aged)), mask)
         seconds = time.perf_counter() - begin
-        restored, found = _rounded(restoration.pixels.cpu()), restoration.damage().cpu()
+        restored, found = rounded(restoration.pixels.cpu()), restoration.damage().cpu()
         if detects:
             bins = (found * (BINS - 1)).round().long()
             damaged = sample.mask > TRULY_DAMAGED
             scores += torch.stack([torch.bincount(bins[chosen], minlength=BINS) for chosen in (~damaged, damaged)])
-        before, after = (_compare(x, sample.truth, bool(sample.grey[0]), distance) for x in (aged, restored))
+        before, after = (compare(x, sample.truth, bool(sample.grey[0]), distance) for x in (aged, restored))
         rows.append(Row(name, before[0], after[0], before[1], after[1], before[2], after[2], seconds))
         if sheet is not None and len(cells) < SHEET_ROWS:
-            cells.append([_array(x) for x in (aged, found.expand_as(aged), restored, sample.truth)])
+            cells.append([as_array(x) for x in (aged, found.expand_as(aged), restored, sample.truth)])
         if on_photo is not None:
             on_photo(rows[-1])
     if not rows:
@@ -195,19 +195,21 @@ def contact_sheet(rows: Sequence[Sequence[np.ndarray]], path: Path) -> None:
     canvas.save(path)
 
 
-def _rounded(pixels: Tensor) -> Tensor:
+def rounded(pixels: Tensor) -> Tensor:
+    """What 8 bits keep of pixels in [0, 1]."""
     return (pixels.clamp(0, 1) * 255).round() / 255
 
 
-def _array(pixels: Tensor) -> np.ndarray:
+def as_array(pixels: Tensor) -> np.ndarray:
+    """The first picture of (B, 3, H, W) as (H, W, 3)."""
     return np.ascontiguousarray(pixels[0].numpy().transpose(1, 2, 0))
 
 
 @torch.no_grad()
-def _compare(
+def compare(
     pixels: Tensor, truth: Tensor, grey: bool, distance: PerceptualDistance | None
 ) -> tuple[float, float, float | None]:
-    """PSNR, SSIM and perceptual distance of two pictures (1, 3, H, W)."""
+    """PSNR, SSIM and perceptual distance of two pictures (1, 3, H, W), by luminance only when the truth is `grey`."""
     if grey:
         pixels, truth = (luminance(x).expand_as(x) for x in (pixels, truth))
     far = None if distance is None else distance(pixels, truth).item()
