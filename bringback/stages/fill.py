@@ -41,14 +41,14 @@ class HoleFiller:
         Pixels more than one pixel away from any damage come back exactly. What is certain is filled, what is doubtful
         only in a photo where something is certain.
         """
-        return _fill(pixels, solid(calmed(mask)))
+        return fill_tiled(pixels, solid(calmed(mask)))
 
     def __call__(self, restoration: Restoration) -> Restoration:
         """Fill the photo's damage; a photo without any passes untouched. Notes the share that was filled."""
         target = solid(calmed(restoration.damage().to(self.device)))
         if target.any():
             home = restoration.pixels.device
-            restoration.pixels = _fill(restoration.pixels.to(self.device), target).to(home)
+            restoration.pixels = fill_tiled(restoration.pixels.to(self.device), target).to(home)
         restoration.notes[self.name] = {"filled": round(target.mean().item(), 5)}
         return restoration
 
@@ -59,11 +59,11 @@ def calmed(mask: Tensor) -> Tensor:
     return torch.sigmoid(torch.logit(mask, 1e-6) + (certain / SHARE).log().clamp(-CALM, 0))
 
 
-def _fill(pixels: Tensor, target: Tensor) -> Tensor:
-    """Fill in tiles, passing over those without damage; blending must not touch what is sound."""
+def fill_tiled(pixels: Tensor, target: Tensor) -> Tensor:
+    """`push_pull` in tiles, passing over those without damage; what is sound (target 0) comes back exactly."""
 
     def fill_tile(pixels: Tensor, target: Tensor) -> Tensor:
         return push_pull(pixels, target) if target.any() else pixels
 
-    filled = run_tiled(fill_tile, [pixels, target], tile=TILE, overlap=OVERLAP)
+    filled = run_tiled(fill_tile, [pixels, target], tile=TILE, overlap=OVERLAP)  # whose blending touches it
     return torch.where(target > 0, filled, pixels)

@@ -9,6 +9,7 @@ from torch import Tensor
 from bringback.checkpoints import Checkpoints
 from bringback.nets.unet import ScratchUNet
 from bringback.restoration import Restoration
+from bringback.stages.fill import fill_tiled
 from bringback.tiling import run_tiled
 
 _TILE, _OVERLAP = 512, 64
@@ -50,9 +51,12 @@ class ScratchDetector:
         return torch.sigmoid(logits - level.clamp_min(0)[:, None, None, None])
 
     def __call__(self, restoration: Restoration) -> Restoration:
-        """Set the photo's damage mask. Notes the share of pixels that are damaged with a probability above 1/2."""
-        found = self.detect(restoration.pixels)
-        # a mask that the user gave is united with what is found
-        restoration.mask = found if restoration.mask is None else torch.maximum(restoration.mask, found)
+        """Set the photo's damage mask; one that was given is united with what is found beside it. Notes the share of pixels that are damaged with a probability above 1/2."""
+        pixels, given = restoration.pixels, restoration.mask
+        if given is not None:  # what is known to be damaged must not cast doubt on what is around it
+            filled = fill_tiled(pixels.to(self.device), (given > 0).float().to(self.device))
+            pixels = filled.to(pixels.device)
+        found = self.detect(pixels)
+        restoration.mask = found if given is None else torch.maximum(given, found)
         restoration.notes[self.name] = {"damaged_share": round(float((restoration.mask > 0.5).float().mean()), 5)}
         return restoration
