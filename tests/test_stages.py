@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from bringback.checkpoints import Checkpoints, MissingWeights, save_network
+from bringback.inpaint import push_pull
 from bringback.nets import tone as tone_module
 from bringback.nets.mapping import Mapping
 from bringback.nets.tone import ToneCurves, tone
-from bringback.nets.unet import ScratchUNet
 from bringback.nets.vae import VAE
 from bringback.photo import Photo
 from bringback.restoration import Restoration
@@ -143,15 +143,27 @@ def test_tone_keeps_grey_grey() -> None:
 
 
 def test_a_given_mask_is_united_with_what_is_found() -> None:
-    stage = ScratchDetector(restless(ScratchUNet(widths=(4, 6, 8))), CPU)
+    class Glare(torch.nn.Module):
+        """Finds what is brighter than grey, blurred by nine pixels."""
+
+        widths = (4, 6)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.nn.functional.avg_pool2d(20 * x.mean(1, keepdim=True) - 10, 9, 1, 4)
+
+    stage = ScratchDetector(Glare(), CPU)
     pixels = torch.rand(1, 3, 37, 41)
     given = np.zeros((37, 41), np.float32)
     given[:5] = 1
     result = stage(start(pixels, given))
-    found = stage.detect(pixels)
+    found = stage.detect(push_pull(pixels, torch.from_numpy(given)[None, None]))
     assert torch.equal(result.mask[..., :5, :], torch.ones(1, 1, 5, 41))
     assert torch.allclose(result.mask[..., 5:, :], found[..., 5:, :])
     assert "damaged_share" in result.notes["scratches"]
+    # what is damaged casts no doubt on what is around it, whatever it shows
+    pixels[..., :5, :] = 1 - pixels[..., :5, :]
+    assert torch.equal(stage(start(pixels, given)).mask, result.mask)
+    assert not torch.equal(stage.detect(pixels)[..., 5:, :], found[..., 5:, :])
 
 
 @pytest.mark.parametrize("size", [(1, 1), (33, 70)])

@@ -51,7 +51,10 @@ class ScratchDetector:
         return torch.sigmoid(logits - level.clamp_min(0)[:, None, None, None])
 
     def __call__(self, restoration: Restoration) -> Restoration:
-        """Set the photo's damage mask; one that was given is united with what is found beside it. Notes the share of pixels that are damaged with a probability above 1/2."""
+        """Set the photo's damage mask; one that was given is united with what is found beside it.
+
+        Notes the share of pixels that are damaged with a probability above 1/2.
+        """
         pixels, given = restoration.pixels, restoration.mask
         if given is not None:  # what is known to be damaged must not cast doubt on what is around it
             filled = fill_tiled(pixels.to(self.device), (given > 0).float().to(self.device))
