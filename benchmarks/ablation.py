@@ -1,4 +1,4 @@
-"""What every stage is worth: evaluate with all stages, with none, and leaving out one at a time.
+"""What every stage is worth: evaluate with all stages, with none, and leaving out one at a time, or the gate.
 
 python benchmarks/ablation.py PHOTOS --overlays damage-val-000.tar --backbone squeezenet1_1_features.safetensors
 """
@@ -6,31 +6,43 @@ python benchmarks/ablation.py PHOTOS --overlays damage-val-000.tar --backbone sq
 import argparse
 import json
 import sys
+from contextlib import nullcontext
 from pathlib import Path
+from unittest.mock import patch
+
+import torch
+from torch import Tensor
 
 from bringback.evaluate import Report, evaluate
+from bringback.nets.trust import Trust
 from bringback.pipeline import DEFAULT
 
+NO_GATE = "all, without the gate"
 RECIPES = ("unstructured", "structured", "mixed")
 
 
 def variants() -> dict[str, tuple[str, ...]]:
     """The sets of stages to compare, by what a table calls them."""
     without = {f"without {left_out}": tuple(s for s in DEFAULT if s != left_out) for left_out in DEFAULT}
-    return {"none": (), **without, "all": tuple(DEFAULT)}
+    return {"none": (), **without, "all": tuple(DEFAULT), NO_GATE: tuple(DEFAULT)}
+
+
+def _no_trust(trust: Trust, pixels: Tensor, decoded: Tensor, mask: Tensor) -> Tensor:
+    """Keep nothing of the photo: take what was decoded everywhere."""
+    return torch.zeros_like(pixels[:, :1])
 
 
 def table(reports: dict[str, dict[str, Report]]) -> str:
     """Plain text: a line for each set of stages; PSNR, SSIM and, if measured, perceptual distance for each recipe."""
     recipes = list(next(iter(reports.values())))
-    lines = [f"{'stages':20}" + "".join(f"{recipe:>26}" for recipe in recipes)]
+    lines = [f"{'stages':22}" + "".join(f"{recipe:>26}" for recipe in recipes)]
     for name, by_recipe in reports.items():
         cells = []
         for recipe in recipes:
             mean = by_recipe[recipe].summary()
             far = "" if mean["perceptual_after"] is None else f" {mean['perceptual_after']:.3f}"
             cells.append(f"{mean['psnr_after']:.2f} dB {mean['ssim_after']:.3f}{far}")
-        lines.append(f"{name:20}" + "".join(f"{cell:>26}" for cell in cells))
+        lines.append(f"{name:22}" + "".join(f"{cell:>26}" for cell in cells))
     return "\n".join(lines)
 
 
@@ -52,17 +64,18 @@ def main() -> None:
         reports[name] = {}
         for recipe in options.recipes:
             print(f"{name}: {recipe}", file=sys.stderr)
-            reports[name][recipe] = evaluate(
-                options.photos,
-                recipe,
-                options.seed,
-                overlays=options.overlays,
-                stages=stages,
-                weights=options.weights,
-                backbone=options.backbone,
-                device=options.device,
-                limit=options.limit,
-            )
+            with patch.object(Trust, "forward", _no_trust) if name == NO_GATE else nullcontext():
+                reports[name][recipe] = evaluate(
+                    options.photos,
+                    recipe,
+                    options.seed,
+                    overlays=options.overlays,
+                    stages=stages,
+                    weights=options.weights,
+                    backbone=options.backbone,
+                    device=options.device,
+                    limit=options.limit,
+                )
     print(table(reports))
     if options.json:
         numbers = {name: {recipe: report.as_dict() for recipe, report in row.items()} for name, row in reports.items()}
