@@ -126,7 +126,7 @@ def filled_by(variant: Variant) -> Iterator[None]:
 
 
 def learn(variant: Variant, seed: int, steps: int, out: Path, settings: Sequence[str]) -> Path:
-    """Train a variant; returns the folder of its weights. A first leg that is there already is not learned again."""
+    """Train a variant; returns the folder of its weights. What a folder holds is not learned again."""
 
     def leg(folder: Path, steps: int, seed: int, *more: str) -> TrainConfig:
         own = (f"output_dir={folder}", f"max_train_steps={steps}", f"checkpointing_steps={steps}", f"seed={seed}")
@@ -136,14 +136,15 @@ def learn(variant: Variant, seed: int, steps: int, out: Path, settings: Sequence
         return _train(variant, leg(out, steps, seed))
     second, begun = steps // LAST_LEG, out.parent / f"first-leg-{seed}"
     first = leg(begun, steps - second, seed)
-    if not (begun / "mapping").is_dir():
-        _train(variant, first)
+    _train(variant, first)
     more = (f"init_from={begun}", f"learning_rate={first.learning_rate / LAST_LEG}", *variant.last)
     # another seed: other pictures than those the first leg began with
     return _train(variant, leg(out, second, seed + 1000, *more))
 
 
 def _train(variant: Variant, config: TrainConfig) -> Path:
+    if (out := Path(config.output_dir) / "mapping").is_dir():
+        return out.parent
     torch.manual_seed(config.seed)
     with filled_by(variant):
         return train(variant.kind(config), config)
@@ -249,8 +250,8 @@ def main() -> None:
     parser.add_argument("--backbone", default="squeezenet1_1", help="for the perceptual loss and for judging")
     parser.add_argument("--variants", nargs="*", choices=VARIANTS, default=list(VARIANTS))
     parser.add_argument("--seeds", nargs="*", type=int, default=[0])
-    parser.add_argument("--steps", type=int, default=800)
-    parser.add_argument("--limit", type=int, default=20, help="judge by so many photos")
+    parser.add_argument("--steps", type=int, default=500)
+    parser.add_argument("--limit", type=int, default=12, help="judge by so many photos")
     parser.add_argument("--photos", type=int, default=3, help="show so many photos a case on the sheet")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="lay over the settings")
     options = parser.parse_args()
