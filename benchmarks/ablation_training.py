@@ -2,6 +2,7 @@
 
 python benchmarks/ablation_training.py run --data-dir DATA --backbone squeezenet1_1_features.safetensors -o RUNS
 python benchmarks/ablation_training.py table -o RUNS
+python benchmarks/ablation_training.py shipped --data-dir DATA --backbone squeezenet1_1_features.safetensors -o RUNS
 python benchmarks/ablation_training.py sheet --data-dir DATA -o RUNS --variants base white gan
 
 All variants learn for as many steps, from the same pictures; then each takes the shipped mapping's place and restores
@@ -14,7 +15,7 @@ import json
 import logging
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, stdev
@@ -28,6 +29,7 @@ from torch import Tensor
 from bringback.aging import OverlayBank, age
 from bringback.evaluate import contact_sheet, evaluate, photo_seed, read_photos
 from bringback.nets.discriminators import PatchDiscriminator
+from bringback.nets.partial_nonlocal import PartialNonLocal
 from bringback.photo import Photo, PhotoError
 from bringback.pipeline import Pipeline
 from bringback.protocol import PROTOCOLS, SEED
@@ -150,10 +152,17 @@ def _train(variant: Variant, config: TrainConfig) -> Path:
         return train(variant.kind(config), config)
 
 
-def judge(variant: Variant, weights: Path, data: Path, backbone: str, limit: int) -> dict[str, dict[str, float]]:
-    """Means of photos for each case, before and after."""
+def judge(
+    variant: Variant,
+    weights: Path | None,
+    data: Path,
+    backbone: str,
+    limit: int,
+    cases: dict[str, str] = CASES,
+) -> dict[str, dict[str, float]]:
+    """Means of photos for each case, before and after; without `weights` of what ships."""
     numbers = {}
-    for case, recipe in CASES.items():
+    for case, recipe in cases.items():
         with filled_by(variant):
             report = evaluate(
                 data / "photos-val-000.tar",
@@ -212,6 +221,18 @@ def table(results: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def shipped(options: argparse.Namespace) -> None:
+    """The shipped mapping with its partial non-local block, then without, not trained again: S, M and H."""
+    cases = {case: PROTOCOLS["default"][case] for case in "SMH"}
+    print(f"| block | {' | '.join(cases)} |\n" + "|---" * (1 + len(cases)) + "|")
+    given = (VARIANTS["base"], None, options.data_dir, options.backbone, options.limit, cases)
+    for name in ("with", "without"):
+        off = patch.object(PartialNonLocal, "forward", lambda block, x, mask: x) if name == "without" else nullcontext()
+        with off:
+            numbers = judge(*given)
+        print(f"| {name} | {' | '.join(_cell([numbers[case]], 'after') for case in cases)} |", flush=True)
+
+
 def sheet(options: argparse.Namespace) -> None:
     """A picture: crops of the first photos under S, then M; aged, by each variant's first seed, the truth."""
     bank = OverlayBank.from_shards([options.data_dir / "damage-val-000.tar"])
@@ -244,7 +265,7 @@ def _middle(picture: np.ndarray, side: int = 256) -> np.ndarray:
 def main() -> None:
     """Read the arguments; train and judge, print the table or draw the sheet."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("command", choices=("run", "table", "sheet"))
+    parser.add_argument("command", choices=("run", "table", "sheet", "shipped"))
     parser.add_argument("-o", "--out", type=Path, required=True)
     parser.add_argument("--data-dir", type=Path, default=Path("data"))
     parser.add_argument("--backbone", default="squeezenet1_1", help="for the perceptual loss and for judging")
@@ -259,6 +280,8 @@ def main() -> None:
         run(options)
     elif options.command == "table":
         print(table(read_results(options.out)))
+    elif options.command == "shipped":
+        shipped(options)
     else:
         sheet(options)
 
