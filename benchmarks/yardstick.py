@@ -148,7 +148,7 @@ def main() -> None:
     commands = parser.add_subparsers(dest="command", required=True)
     learn, compare = commands.add_parser("train"), commands.add_parser("compare")
     learn.add_argument("--data-dir", required=True)
-    learn.add_argument("--minutes", type=float, required=True, help="as many as both VAEs and the mapping had together")
+    learn.add_argument("--minutes", type=float, required=True, help="of both, side by side")
     learn.add_argument("-o", "--out", required=True)
     learn.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="lay over configs/mapping.yaml")
     compare.add_argument("photos", type=Path)
@@ -167,7 +167,9 @@ def main() -> None:
         train(task, config)
         return
     settings = {"overlays": options.overlays, "backbone": options.backbone, "limit": options.limit}
-    print("translation\n" + protocol_table(run_protocol(options.photos, **settings)), flush=True)
+    print(
+        "translation\n" + protocol_table(run_protocol(options.photos, weights=options.weights, **settings)), flush=True
+    )
     Yardstick.weights = options.weights
     known = dict(stages.STAGES) | {"translate": Yardstick}
     with patch.object(stages, "STAGES", known):

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from bringback.checkpoints import Checkpoints, MissingWeights, save_network
-from bringback.inpaint import push_pull
+from bringback.inpaint import push_pull, solid
 from bringback.nets import tone as tone_module
 from bringback.nets.mapping import Mapping
 from bringback.nets.tone import ToneCurves, tone
@@ -156,10 +156,12 @@ def test_a_given_mask_is_united_with_what_is_found() -> None:
     given = np.zeros((37, 41), np.float32)
     given[:5] = 1
     result = stage(start(pixels, given))
-    found = stage.detect(push_pull(pixels, torch.from_numpy(given)[None, None]))
+    found = stage.detect(push_pull(pixels, solid(torch.from_numpy(given)[None, None])))
     assert torch.equal(result.mask[..., :5, :], torch.ones(1, 1, 5, 41))
     assert torch.allclose(result.mask[..., 5:, :], found[..., 5:, :])
     assert "damaged_share" in result.notes["scratches"]
+    doubt = np.full_like(given, 0.02)  # of a soft mask: nothing is known to be damaged
+    assert torch.allclose(stage(start(pixels, doubt)).mask, stage.detect(pixels).clamp_min(0.02))
     # what is damaged casts no doubt on what is around it, whatever it shows
     pixels[..., :5, :] = 1 - pixels[..., :5, :]
     assert torch.equal(stage(start(pixels, given)).mask, result.mask)
