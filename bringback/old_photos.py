@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from bringback.evaluate import contact_sheet
+from bringback.evaluate import contact_sheet, rounded
 from bringback.niqe import niqe
 from bringback.photo import Photo, PhotoError
 from bringback.pipeline import DEFAULT, Pipeline
@@ -97,14 +97,14 @@ def evaluate_old_photos(
         try:
             photo = Photo.decode(entry.read(), entry.name)
             before = Restoration.start(photo).pixels
-            natural = niqe(_rounded(before)).item()
+            natural = niqe(rounded(before)).item()
         except (PhotoError, ValueError) as error:
             left_out.append(str(error) if isinstance(error, PhotoError) else f"{entry.name}: {error}")
             continue
         begin = time.perf_counter()
         restoration = pipeline.restore(photo)
         seconds = time.perf_counter() - begin
-        after, found = _rounded(restoration.pixels.cpu()), restoration.damage().cpu()
+        after, found = rounded(restoration.pixels.cpu()), restoration.damage().cpu()
         rows.append(OldRow(entry.name, natural, niqe(after).item(), (found > 0.5).float().mean().item(), seconds))
         if entry.name in shown:
             cells.append([x[0].permute(1, 2, 0).numpy() for x in (before, found.expand_as(after), after)])
@@ -120,7 +120,3 @@ def evaluate_old_photos(
 def _spread(entries: Sequence[Entry], count: int) -> list[Entry]:
     count = min(count, len(entries))
     return [entries[k * len(entries) // count] for k in range(count)]
-
-
-def _rounded(pixels: torch.Tensor) -> torch.Tensor:
-    return (pixels.clamp(0, 1) * 255).round() / 255
