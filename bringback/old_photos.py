@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from bringback.evaluate import contact_sheet, rounded
 from bringback.niqe import niqe
