@@ -192,15 +192,15 @@ def run(options: argparse.Namespace) -> None:
     settings = [f"data_dir={options.data_dir}", f"backbone={options.backbone}", *options.set]
     for seed in options.seeds:
         for name in options.variants:
-            if any((name, seed) == (row["variant"], row["seed"]) for row in read_results(options.out)):
+            wanted = {"variant": name, "seed": seed, "steps": options.steps, "photos": options.limit}
+            if any(wanted.items() <= row.items() for row in read_results(options.out)):
                 continue
             variant, begun = VARIANTS[name], time.monotonic()
             weights = learn(variant, seed, options.steps, options.out / f"{name}-{seed}", settings)
             minutes = (time.monotonic() - begun) / 60
             cases = judge(variant, weights, options.data_dir, options.backbone, options.limit)
-            row = {"variant": name, "seed": seed, "steps": options.steps, "minutes": minutes, "photos": options.limit}
             with (options.out / "results.jsonl").open("a", encoding="utf-8") as lines:
-                lines.write(json.dumps(row | {"cases": cases}) + "\n")
+                lines.write(json.dumps(wanted | {"minutes": minutes, "cases": cases}) + "\n")
 
 
 def _cell(rows: list[dict[str, float]], when: str) -> str:

@@ -101,17 +101,21 @@ class Agers:
         context, count = get_context("spawn"), self.config.ageing_processes
         level = logging.getLogger().getEffectiveLevel()
         before = _deaf()  # inherited: they are from their first moment on
-        for number in range(count):
-            end, other = context.Pipe()
-            numbers = range(self.fresh + number, 1 << 60, count)
-            speaks = level if number == 0 else logging.CRITICAL  # all would say the same of the same pictures
-            process = context.Process(target=_work, args=(self.config, numbers, self.many, self.rank, speaks, other))
-            process.start()
-            other.close()
-            self._ends.append(end)
-            self._processes.append(process)
-        for signum, handler in before.items():
-            signal.signal(signum, handler)
+        try:
+            for number in range(count):
+                end, other = context.Pipe()
+                numbers = range(self.fresh + number, 1 << 60, count)
+                speaks = level if number == 0 else logging.CRITICAL  # all would say the same of the same pictures
+                process = context.Process(
+                    target=_work, args=(self.config, numbers, self.many, self.rank, speaks, other)
+                )
+                process.start()
+                other.close()
+                self._ends.append(end)
+                self._processes.append(process)
+        finally:
+            for signum, handler in before.items():
+                signal.signal(signum, handler)
         return self
 
     def __exit__(self, *_: object) -> None:
