@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from bringback.checkpoints import Checkpoints
+from bringback.inpaint import firm
 from bringback.photo import Photo
 
 
@@ -42,10 +43,11 @@ class Restoration:
 
     @classmethod
     def start(cls, photo: Photo, mask: np.ndarray | None = None) -> Self:
-        """Begin with a photo and, if the user has one, a damage mask (H, W) in [0, 1]."""
+        """Begin with a photo and, if the user has one, a damage mask (H, W) in [0, 1], whose edges are made `firm`."""
         pixels = torch.from_numpy(np.ascontiguousarray(photo.pixels.transpose(2, 0, 1)))[None]
-        given = None if mask is None else torch.from_numpy(np.ascontiguousarray(mask, dtype=np.float32))[None, None]
-        return cls(photo, pixels, given)
+        if mask is None:
+            return cls(photo, pixels)
+        return cls(photo, pixels, firm(torch.from_numpy(np.ascontiguousarray(mask, dtype=np.float32))[None, None]))
 
     def damage(self) -> Tensor:
         """The damage mask (1, 1, H, W); all zero when no stage and no user gave one."""

@@ -9,8 +9,10 @@ import torch
 from PIL import Image
 
 from bringback.aging import RECIPES, OverlayBank, age
+from bringback.aging.draws import Draws
 from bringback.aging.jpeg import jpeg
 from bringback.aging.structured import lay
+from bringback.aging.unstructured import relief, screen
 from bringback.tint import luminance
 
 
@@ -78,6 +80,25 @@ def test_grey_truths_are_grey(pictures: torch.Tensor) -> None:
     assert result.grey.any() and not result.grey.all()
     truths = result.truth[result.grey]
     assert torch.allclose(truths, luminance(truths).expand_as(truths), atol=1e-5)
+
+
+def test_a_screen_is_periodic_and_keeps_the_mean_tone() -> None:
+    flat = torch.full((4, 3, 240, 240), 0.4)
+    dots = screen(flat, Draws([1, 2, 3, 4])) - flat
+    assert (dots.mean((2, 3)).abs() < 0.004).all() and (dots.std((2, 3)) > 0.02).all()
+    power = torch.fft.rfft2(dots[:, 0]).abs().square().flatten(1).sort(descending=True).values
+    assert (power[:, :24].sum(1) > 0.8 * power.sum(1)).all()  # a few peaks of 29,000 frequencies
+    black = torch.zeros(4, 3, 16, 16)
+    assert torch.equal(screen(black, Draws([1, 2, 3, 4])), black)
+
+
+def test_rough_paper_is_slopes_alone_alike_on_all_channels() -> None:
+    flat = torch.full((4, 3, 240, 240), 0.5)
+    shade = relief(flat, Draws([1, 2, 3, 4])) - flat
+    assert (shade.mean((2, 3)).abs() < 1e-3).all() and (shade.std((2, 3)) > 4e-3).all()
+    assert torch.equal(shade[:, 0], shade[:, 1])
+    power = torch.fft.fft2(shade[:, 0]).abs().square()[:, :60, :60]
+    assert (power[:, :2, :2].mean((1, 2)) < 0.1 * power.amax((1, 2))).all()  # slopes have no level
 
 
 @pytest.mark.parametrize("quality", [30, 80])

@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from bringback import inpaint
-from bringback.inpaint import push_pull, solid
+from bringback.inpaint import firm, push_pull, solid
 from bringback.photo import Photo
 from bringback.restoration import Restoration
 from bringback.shards import read_shards
@@ -99,6 +99,33 @@ def test_damage_does_not_leak_from_soft_masks() -> None:
     mask[..., 10:30, 10:30] = 0.95
     result = push_pull(torch.where(mask > 0, torch.ones(()), pixels), mask)
     assert (result - 0.25).abs().max() < 0.05
+
+
+def test_what_is_doubtful_stays_but_is_no_model_for_what_is_filled() -> None:
+    pixels = torch.full((1, 3, 60, 60), 0.25)
+    stain, rim = torch.zeros(1, 1, 60, 60), torch.zeros(1, 1, 60, 60)
+    stain[..., 20:40, 20:40] = 1
+    rim[..., 14:46, 14:46] = 0.8
+    spoiled = torch.where(rim > 0, torch.ones(()), pixels)
+    trusting, doubting = (push_pull(spoiled, stain, doubt)[..., 20:40, 20:40] for doubt in (None, rim))
+    assert trusting.mean() > 0.9 and (doubting - 0.25).abs().max() < 0.05
+    result = push_pull(spoiled, stain, rim)
+    assert torch.equal(result[stain.expand_as(result) == 0], spoiled[stain.expand_as(result) == 0])
+
+
+def test_a_given_mask_with_soft_edges_is_damage_up_to_where_it_ends() -> None:
+    pixels = torch.full((1, 3, 60, 60), 0.25)
+    mask = torch.zeros(1, 1, 60, 60)
+    for inset, cover in ((20, 0.15), (21, 0.9), (22, 1.0)):  # an edge as any painting program draws it
+        mask[..., inset : 60 - inset, inset : 60 - inset] = cover
+    spoiled = torch.lerp(pixels, torch.ones(()), mask)
+    restored = HoleFiller()(
+        Restoration.start(Photo.from_array(spoiled[0].numpy().transpose(1, 2, 0)), mask[0, 0].numpy())
+    )
+    left, soft = ((result - pixels).abs().max() for result in (restored.pixels, HoleFiller().fill(spoiled, mask)))
+    assert left < 0.03 < soft
+    hard = (mask > 0.5).float()
+    assert torch.equal(firm(hard), hard) and torch.equal(firm(mask) > 0, mask > 0)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 9), (2, 3), (7, 1), (33, 57)])
@@ -187,7 +214,7 @@ def test_a_big_photo_is_filled_in_tiles(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr("bringback.stages.fill.OVERLAP", 32)
     result = HoleFiller().fill(pixels, mask)
     assert torch.equal(result[..., 60:, :], pixels[..., 60:, :])
-    assert (result - push_pull(pixels, solid(calmed(mask)))).abs().max() < 0.1
+    assert (result - push_pull(pixels, solid(calmed(mask)), calmed(mask))).abs().max() < 0.1
 
 
 @pytest.mark.parametrize("level", [None, 0.0, 0.08])

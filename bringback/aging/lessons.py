@@ -61,6 +61,11 @@ def _some(pixels: Tensor, draws: Draws, probability: float, way: Callable[..., T
     return pixels
 
 
+def _printed(pixels: Tensor, draws: Draws, probability: float) -> Tensor:
+    """Some out of a book, some on rough paper: `probability` of either."""
+    return _some(_some(pixels, draws, probability, wear.screen), draws, probability, wear.relief)
+
+
 def battered(pixels: Tensor, draws: Draws, overlays: Overlays) -> Aged:
     """Damage of every kind and colour, light or dark, flat or textured, sharp or worn after it came: for breadth."""
     h, w = pixels.shape[-2:]
@@ -68,6 +73,7 @@ def battered(pixels: Tensor, draws: Draws, overlays: Overlays) -> Aged:
     truth = torch.where(grey, luminance(pixels).expand_as(pixels), pixels)
     aged = _some(truth.clone(), draws, 0.4, wear.any_order, 0.4, 0.4)  # what is laid on it must not reach the truth
     aged = _some(aged, draws, 0.3, tone.fade, SEVERITY["mixed"])
+    aged = _printed(aged, draws, 0.08)
     mask = torch.zeros_like(pixels[:, :1])
     kinds: list[Callable[[Draws, int, int], Tensor]]
     kinds = [damage.strokes, partial(damage.strokes, count=2, thick=3.0), damage.curls, damage.dust, damage.specks]
@@ -101,12 +107,13 @@ def _paint(pixels: Tensor, draws: Draws) -> Tensor:
 
 
 def worn(pixels: Tensor, draws: Draws, overlays: Overlays) -> Aged:
-    """An old print that has not faded: soft, grainy, marked, often grey."""
+    """An old print that has not faded: soft, grainy, marked, often grey, at times out of a book or on rough paper."""
     grey = draws.chance(0.5)
     truth = torch.where(grey, luminance(pixels).expand_as(pixels), pixels)
     aged = wear.any_order(truth, draws, 0.5, 0.5)
     aged, mask = lay_marks(aged, draws, overlays, draws.uniform(0.2, 1.0))
     aged = _some(aged, draws, 0.6, wear.grain, 1.0)
+    aged = _printed(aged, draws, 0.2)
     aged = _some(aged, draws, 0.5, wear.compression, 0.5)
     aged = torch.where(grey, luminance(aged).expand_as(aged), aged)
     return completed(aged.clamp(0, 1), truth, mask, grey.flatten())

@@ -1,4 +1,4 @@
-"""Damage that is everywhere: blur, noise, low resolution, compression, grain. All (B, 3, H, W) in [0, 1] -> same."""
+"""Damage that is everywhere: blur, noise, low resolution, compression, grain, print, paper. (B, 3, H, W) in [0, 1] -> same."""
 
 import math
 
@@ -66,6 +66,37 @@ def grain(pixels: Tensor, draws: Draws, strength: float = 1.0) -> Tensor:
     light = luminance(pixels)
     level = draws.uniform(0.01, 0.01 + 0.07 * strength) * (0.4 + 2.4 * light * (1 - light))
     return (pixels + field * level).clamp(0, 1)
+
+
+def screen(pixels: Tensor, draws: Draws, strength: float = 1.0) -> Tensor:
+    """A printer's halftone screen as a scan shows it: dots of one pitch and angle, deepest in the mid-tones.
+
+    A scan of two to six pixels a dot leaves little but the screen's first harmonics; the mean tone stays as it was. In
+    colour prints each ink has an angle of its own.
+    """
+    h, w = pixels.shape[-2:]
+    y = torch.arange(h, dtype=torch.float32, device=pixels.device)[:, None]
+    x = torch.arange(w, dtype=torch.float32, device=pixels.device)[None]
+    apart = torch.tensor([0.0, math.pi / 6, math.pi / 3], device=pixels.device).view(1, 3, 1, 1)
+    angle = math.pi / 4 + draws.uniform(-0.4, 0.4) + apart * draws.chance(0.3)
+    wave = 2 * math.pi / draws.uniform(2.2, 6.0)
+    along, across = x * torch.cos(angle) + y * torch.sin(angle), y * torch.cos(angle) - x * torch.sin(angle)
+    dots = torch.cos(wave * along + draws.uniform(0, 6.3)) + torch.cos(wave * across + draws.uniform(0, 6.3))
+    depth = draws.uniform(0.05, 0.05 + 0.4 * strength)
+    return (pixels + depth * 2 * pixels * (1 - pixels) * dots).clamp(0, 1)
+
+
+def relief(pixels: Tensor, draws: Draws, strength: float = 1.0) -> Tensor:
+    """The texture of the paper, lit from one side: an uneven surface's slope makes it lighter or darker."""
+    h, w = pixels.shape[-2:]
+    cell = draws.uniform(0.7, 2.5)[:, 0]
+    axis = torch.arange(-6, 7, dtype=torch.float32, device=pixels.device)
+    y, x = torch.meshgrid(axis, axis, indexing="ij")
+    angle = draws.uniform(0, 2 * math.pi)[:, 0]
+    slope = (x * torch.cos(angle) + y * torch.sin(angle)) * torch.exp(-(x**2 + y**2) / (2 * cell**2))
+    slope = slope / slope.square().sum((-1, -2), keepdim=True).sqrt()
+    shade = convolve(draws.normal(1, h, w), slope) * draws.uniform(0.01, 0.01 + 0.1 * strength)
+    return (pixels * (1 + shade)).clamp(0, 1)
 
 
 def low_resolution(pixels: Tensor, draws: Draws, strength: float = 1.0) -> Tensor:

@@ -41,15 +41,14 @@ class HoleFiller:
         Pixels more than one pixel away from any damage come back exactly. What is certain is filled, what is doubtful
         only in a photo where something is certain.
         """
-        return fill_tiled(pixels, solid(calmed(mask)))
+        return fill_tiled(pixels, calmed(mask))
 
     def __call__(self, restoration: Restoration) -> Restoration:
         """Fill the photo's damage; a photo without any passes untouched. Notes the share that was filled."""
-        target = solid(calmed(restoration.damage().to(self.device)))
-        if target.any():
-            home = restoration.pixels.device
-            restoration.pixels = fill_tiled(restoration.pixels.to(self.device), target).to(home)
-        restoration.notes[self.name] = {"filled": round(target.mean().item(), 5)}
+        mask = calmed(restoration.damage().to(self.device))
+        home = restoration.pixels.device
+        restoration.pixels = fill_tiled(restoration.pixels.to(self.device), mask).to(home)
+        restoration.notes[self.name] = {"filled": round(solid(mask).mean().item(), 5)}
         return restoration
 
 
@@ -59,11 +58,17 @@ def calmed(mask: Tensor) -> Tensor:
     return torch.sigmoid(torch.logit(mask, 1e-6) + (certain / SHARE).log().clamp(-CALM, 0))
 
 
-def fill_tiled(pixels: Tensor, target: Tensor) -> Tensor:
-    """`push_pull` in tiles, passing over those without damage; what is sound (target 0) comes back exactly."""
+def fill_tiled(pixels: Tensor, mask: Tensor) -> Tensor:
+    """`push_pull` by the `solid` of a mask of probabilities, in tiles, passing over those without damage.
 
-    def fill_tile(pixels: Tensor, target: Tensor) -> Tensor:
-        return push_pull(pixels, target) if target.any() else pixels
+    What is sound (`solid` 0) comes back exactly, but what is doubtful is no model for what is filled.
+    """
+    target = solid(mask)
+    if not target.any():
+        return pixels
 
-    filled = run_tiled(fill_tile, [pixels, target], tile=TILE, overlap=OVERLAP)  # whose blending touches it
+    def fill_tile(pixels: Tensor, target: Tensor, doubt: Tensor) -> Tensor:
+        return push_pull(pixels, target, doubt) if target.any() else pixels
+
+    filled = run_tiled(fill_tile, [pixels, target, mask], tile=TILE, overlap=OVERLAP)  # whose blending touches it
     return torch.where(target > 0, filled, pixels)

@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from bringback.checkpoints import Checkpoints
-from bringback.inpaint import solid
 from bringback.nets.unet import ScratchUNet
 from bringback.restoration import Restoration
 from bringback.stages.fill import fill_tiled
@@ -58,7 +57,7 @@ class ScratchDetector:
         """
         pixels, given = restoration.pixels, restoration.mask
         if given is not None:  # what is known to be damaged must not cast doubt on what is around it
-            filled = fill_tiled(pixels.to(self.device), solid(given).to(self.device))
+            filled = fill_tiled(pixels.to(self.device), given.to(self.device))
             pixels = filled.to(pixels.device)
         found = self.detect(pixels)
         restoration.mask = found if given is None else torch.maximum(given, found)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from bringback.aging import Aged, OverlayBank, age
 from bringback.checkpoints import Checkpoints
-from bringback.inpaint import push_pull, solid
+from bringback.inpaint import firm, push_pull, solid
 from bringback.metrics import psnr
 from bringback.nets.blocks import Network
 from bringback.nets.mapping import Mapping, translate
@@ -81,11 +81,11 @@ class MappingTask(TrainingTask):
             return pixels, torch.zeros_like(aged.mask), aged.truth
         found = torch.sigmoid(self.detector(pixels).float())
         exact = torch.tensor([seed % 2 == 0 for seed in seeds], device=pixels.device)[:, None, None, None]
-        mask = torch.where(exact, aged.mask, found)
+        mask = torch.where(exact, firm(aged.mask), found)
         holes = solid(mask)
         marked = holes.flatten(1).any(1)  # nothing to fill in the others, and filling is dear
         with torch.autocast(pixels.device.type, enabled=False):
-            pixels[marked] = push_pull(pixels[marked], holes[marked])
+            pixels[marked] = push_pull(pixels[marked], holes[marked], mask[marked])
         return pixels, mask, aged.truth
 
     def forward(self, phase: str, prepared: tuple[Tensor, Tensor, Tensor]) -> Losses:
