@@ -1,4 +1,4 @@
-"""Damage that is everywhere: blur, noise, low resolution, compression, grain, print, paper. (B, 3, H, W) in [0, 1] -> same."""
+"""Damage that is everywhere: blur, noise, low resolution, compression, grain, print, paper; (B, 3, H, W) in [0, 1]."""
 
 import math
 
