@@ -110,7 +110,7 @@ VARIANTS = {
 }
 
 
-def _paint_white(pixels: Tensor, mask: Tensor, doubt: Tensor) -> Tensor:
+def _paint_white(pixels: Tensor, mask: Tensor) -> Tensor:
     return torch.lerp(pixels, torch.ones_like(pixels), mask.to(pixels.dtype))
 
 

@@ -112,7 +112,7 @@ def scratches(
     skip_existing: SkipExisting = False,
     json_lines: Json = False,
 ) -> None:
-    """Find the damage: soft masks as OUT/PHOTO_mask.png, 0 to 255 for a probability of 0 to 1, of the photo's size."""
+    """Find the damage: soft masks as OUT/PHOTO_mask.png, of the photo's size; what is 128 or more would be filled."""
     with _in_one_line(GO_ON):
         _one_of(overwrite, skip_existing)
         from bringback.batch import mask_folder

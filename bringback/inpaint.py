@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 TINY = 1e-6  # below this total weight a coarse pixel has seen nothing that can be trusted
-TRUST = 6  # a pixel that is damaged by m, or doubtful by as much, informs its neighbours with weight (1 - m) ** TRUST
+TRUST = 4  # a pixel that is damaged by m informs its neighbours with weight (1 - m) ** TRUST
 
 SPECTRUM = 0.97  # of the smoothing, as the Chebyshev acceleration assumes it: damps what the coarser levels left over
 EDGE_REACH = 7  # pixels, side of the box (applied twice) in which edge directions are averaged
@@ -16,12 +16,12 @@ EDGE_POWER = 4  # how much less colour flows across an edge than along it
 EDGE_DOUBT = 0.02  # weight of a direction seen in the filled colours, where sound pixels weigh 1
 
 # How a mask of probabilities becomes the mask that is filled.
-SOUND = 0.3  # up to here a pixel is left alone
-DAMAGED = 0.6  # from here on it is replaced entirely; linear between the two
-RIM = 0.25  # how far the pixels next to a replaced one are replaced too: scratches have faint borders
+SOUND = 0.5  # up to here a pixel is left alone
+DAMAGED = 0.77  # from here on it is replaced entirely; linear between the two
+RIM = 0.4  # how far the pixels next to a replaced one are replaced too: scratches have faint borders
 
 
-def push_pull(pixels: Tensor, mask: Tensor, doubt: Tensor | None = None, *, smoothing: int = 8) -> Tensor:
+def push_pull(pixels: Tensor, mask: Tensor, *, smoothing: int = 8) -> Tensor:
     """Fill the damaged places of `pixels` with a smooth surface spanned by the undamaged ones, edges carried through.
 
     Pull-push of Gortler et al., "The Lumigraph" (1996): pull the trusted pixels into coarser and coarser levels, then
@@ -31,14 +31,12 @@ def push_pull(pixels: Tensor, mask: Tensor, doubt: Tensor | None = None, *, smoo
 
     `pixels` is (B, 3, H, W) in [0, 1], `mask` (B, 1, H, W) in [0, 1] with 1 = damaged. A mask of 0 gives the pixel back
     exactly, 1 replaces it, between them pixel and surface are blended; what is half damaged says little about its
-    neighbours. `doubt`, like the mask: pixels that say little about their neighbours too, though they stay as they are.
-    Where a whole picture is damaged the result is its mean colour. Differentiable in pixels and mask, the edge
+    neighbours. Where a whole picture is damaged the result is its mean colour. Differentiable in both inputs, the edge
     directions taken as given; the result has the device and dtype of `pixels`.
     """
     original = pixels.to(torch.promote_types(pixels.dtype, torch.float32))
     sound = 1 - mask.to(original.dtype)
-    trusted = sound if doubt is None else torch.minimum(sound, 1 - doubt.to(sound.dtype))
-    values, weights = [original], [trusted**TRUST]
+    values, weights = [original], [sound**TRUST]
     while max(values[-1].shape[-2:]) > 1:
         value, weight = _pull(values[-1], weights[-1])
         values.append(value)

@@ -18,12 +18,12 @@ spec.loader.exec_module(ablation)
 
 
 @pytest.mark.parametrize("name", ablation.VARIANTS)
-def test_each_variant_learns_a_step(name: str, pictures: Path, weights: Path, tmp_path: Path) -> None:
+def test_each_variant_learns(name: str, pictures: Path, weights: Path, tmp_path: Path) -> None:
     settings = ["train_data=[{path: .}]", "overlays=", "resolution=64", "train_batch_size=2", "mixed_precision=no"]
-    settings += [f"data_dir={pictures}", f"weights={weights}", "backbone=", "lr_warmup_steps=1"]
+    settings += [f"data_dir={pictures}", f"weights={weights}", "backbone=", "lr_warmup_steps=1", "recipe=holes"]
     settings += ["network={widths: [16, 16, 16], blocks: [1, 1, 1], inner: 8}"]
     variant = ablation.VARIANTS[name]
-    folder = ablation.learn(variant, 0, 3, tmp_path / name, settings)
+    folder = ablation.learn(variant, 0, 9, tmp_path / name, settings)
     mapping = Checkpoints(folder).load("mapping", Mapping)
     assert mapping.head.weight.abs().max() > 0
     assert bool(mapping.attention.out.weight.any()) is (name != "no-attention")

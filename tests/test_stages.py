@@ -13,6 +13,7 @@ from bringback.inpaint import push_pull, solid
 from bringback.nets import tone as tone_module
 from bringback.nets.mapping import Mapping
 from bringback.nets.tone import ToneCurves, tone
+from bringback.nets.unet import probability
 from bringback.nets.vae import VAE
 from bringback.photo import Photo
 from bringback.restoration import Restoration
@@ -71,8 +72,8 @@ def test_a_photo_is_never_damaged_all_over() -> None:
     pixels[..., :8] = 1
     masks = [ScratchDetector(Found(others), CPU).detect(pixels) for others in (-1.0, 2.0)]
     assert masks[0][..., :8].min() > 0.98  # few are damaged: their odds stay
-    assert masks[0][..., 8:].mean() == pytest.approx(float(torch.sigmoid(torch.tensor(-1.0))))
-    assert (masks[1][..., 8:] <= 0.5).all() and (masks[1][..., :8] > 0.8).all()
+    assert masks[0][..., 8:].mean() == pytest.approx(float(probability(torch.tensor(-1.0))))
+    assert (masks[1][..., 8:] <= probability(torch.zeros(()))).all() and (masks[1][..., :8] > 0.8).all()
 
 
 @pytest.mark.parametrize(("grey", "masked"), [(False, True), (True, False)])
@@ -125,7 +126,23 @@ def test_the_detector_asks_about_the_mirror_image_too() -> None:
 
     pixels = torch.rand(1, 3, 32, 48) * 2 - 6
     found = ScratchDetector(Leftish(), CPU).detect(pixels)  # type: ignore[arg-type]
-    assert torch.allclose(torch.logit(found), pixels[:, :1], atol=1e-3)
+    assert torch.allclose(found, probability(pixels[:, :1]), atol=1e-4)
+
+
+def test_a_half_of_the_mask_is_where_filling_begins() -> None:
+    class Ramp(torch.nn.Module):
+        """Logits of -3 where it is black, 3 where it is white."""
+
+        widths = (1,)
+
+        def forward(self, tile: torch.Tensor) -> torch.Tensor:
+            return tile[:, :1] * 6 - 3
+
+    pixels = torch.linspace(0, 1, 200).expand(1, 3, 60, 200).contiguous()
+    pixels = torch.where(torch.rand(60, 200) > 0.2, pixels * 0.55, pixels)  # less than a quarter above even odds
+    mask = ScratchDetector(Ramp(), CPU).detect(pixels)  # type: ignore[arg-type]
+    filled = solid(mask, rim=0) > 0
+    assert torch.equal(filled, mask > 0.5) and 0.02 < filled.float().mean() < 0.9
 
 
 def test_tone_at_strength_zero_is_exact() -> None:

@@ -170,7 +170,7 @@ def mixture(about: str, *shares: tuple[Recipe, float]) -> Recipe:
 
 training = mixture(
     "What the translation learns from.",
-    (unstructured, 0.4), (lightly_structured, 0.15), (worn, 0.35), (holes, 0.05), (clean, 1.0),
+    (unstructured, 0.35), (structured, 0.15), (stained, 0.08), (worn, 0.27), (holes, 0.1), (clean, 1.0),
 )  # fmt: skip
 marked = mixture(
     "What the scratch detector learns from: mostly damage, and photos that have none.",

@@ -14,7 +14,7 @@ TILE, OVERLAP = 2048, 256  # pixels; a tile of this size takes about a gigabyte
 
 # The texture of a sound photo raises doubts everywhere, damage certainties somewhere. Where fewer pixels than this
 # share are certainly damaged, doubts count for less, down to exp(-CALM) times the odds.
-CERTAIN, SHARE, CALM = 0.9, 0.001, 2.0
+CERTAIN, SHARE, CALM = 0.95, 0.001, 2.0
 
 
 class HoleFiller:
@@ -41,15 +41,21 @@ class HoleFiller:
         Pixels more than one pixel away from any damage come back exactly. What is certain is filled, what is doubtful
         only in a photo where something is certain.
         """
-        return fill_tiled(pixels, calmed(mask))
+        return fill_tiled(pixels, replaced(mask))
 
     def __call__(self, restoration: Restoration) -> Restoration:
         """Fill the photo's damage; a photo without any passes untouched. Notes the share that was filled."""
-        mask = calmed(restoration.damage().to(self.device))
-        home = restoration.pixels.device
-        restoration.pixels = fill_tiled(restoration.pixels.to(self.device), mask).to(home)
-        restoration.notes[self.name] = {"filled": round(solid(mask).mean().item(), 5)}
+        target = replaced(restoration.damage().to(self.device))
+        if target.any():
+            home = restoration.pixels.device
+            restoration.pixels = fill_tiled(restoration.pixels.to(self.device), target).to(home)
+        restoration.notes[self.name] = {"filled": round(target.mean().item(), 5)}
         return restoration
+
+
+def replaced(mask: Tensor) -> Tensor:
+    """How far each pixel is to be filled, in [0, 1], by a mask (B, 1, H, W) of probabilities; same shape."""
+    return solid(calmed(mask))
 
 
 def calmed(mask: Tensor) -> Tensor:
@@ -58,17 +64,11 @@ def calmed(mask: Tensor) -> Tensor:
     return torch.sigmoid(torch.logit(mask, 1e-6) + (certain / SHARE).log().clamp(-CALM, 0))
 
 
-def fill_tiled(pixels: Tensor, mask: Tensor) -> Tensor:
-    """`push_pull` by the `solid` of a mask of probabilities, in tiles, passing over those without damage.
+def fill_tiled(pixels: Tensor, target: Tensor) -> Tensor:
+    """`push_pull` in tiles, passing over those without damage; what is sound (target 0) comes back exactly."""
 
-    What is sound (`solid` 0) comes back exactly, but what is doubtful is no model for what is filled.
-    """
-    target = solid(mask)
-    if not target.any():
-        return pixels
+    def fill_tile(pixels: Tensor, target: Tensor) -> Tensor:
+        return push_pull(pixels, target) if target.any() else pixels
 
-    def fill_tile(pixels: Tensor, target: Tensor, doubt: Tensor) -> Tensor:
-        return push_pull(pixels, target, doubt) if target.any() else pixels
-
-    filled = run_tiled(fill_tile, [pixels, target, mask], tile=TILE, overlap=OVERLAP)  # whose blending touches it
+    filled = run_tiled(fill_tile, [pixels, target], tile=TILE, overlap=OVERLAP)  # whose blending touches it
     return torch.where(target > 0, filled, pixels)

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from bringback.checkpoints import Checkpoints
-from bringback.nets.unet import ScratchUNet
+from bringback.inpaint import solid
+from bringback.nets.unet import ScratchUNet, probability
 from bringback.restoration import Restoration
 from bringback.stages.fill import fill_tiled
 from bringback.tiling import run_tiled
@@ -36,8 +37,8 @@ class ScratchDetector:
         """Photos (B, 3, H, W) in [0, 1] -> the probability that each pixel is damaged, (B, 1, H, W).
 
         What the network says of a photo and of its mirror image is averaged (the self-ensemble of Lim et al. 2017),
-        because it errs in different places. The odds are lowered all over a photo until no more than a quarter of it is
-        more likely damaged than not.
+        because it errs in different places. The odds are lowered all over a photo until no more than a quarter of it
+        has even odds to be damaged.
         """
 
         def both(tile: Tensor) -> Tensor:
@@ -48,7 +49,7 @@ class ScratchDetector:
         logits = run_tiled(both, [pixels], tile=_TILE, overlap=_OVERLAP, multiple=multiple)
         flat = logits.flatten(1)
         level = flat.kthvalue(math.ceil((1 - _MOST) * flat.shape[1])).values
-        return torch.sigmoid(logits - level.clamp_min(0)[:, None, None, None])
+        return probability(logits - level.clamp_min(0)[:, None, None, None])
 
     def __call__(self, restoration: Restoration) -> Restoration:
         """Set the photo's damage mask; one that was given is united with what is found beside it.
@@ -57,7 +58,7 @@ class ScratchDetector:
         """
         pixels, given = restoration.pixels, restoration.mask
         if given is not None:  # what is known to be damaged must not cast doubt on what is around it
-            filled = fill_tiled(pixels.to(self.device), given.to(self.device))
+            filled = fill_tiled(pixels.to(self.device), solid(given).to(self.device))
             pixels = filled.to(pixels.device)
         found = self.detect(pixels)
         restoration.mask = found if given is None else torch.maximum(given, found)

@@ -9,6 +9,7 @@ from bringback.checkpoints import Checkpoints
 from bringback.nets.mapping import Mapping, translate
 from bringback.nets.vae import VAE
 from bringback.restoration import Restoration
+from bringback.stages.fill import replaced
 from bringback.tiling import run_tiled
 
 _TILE, _OVERLAP = 640, 96
@@ -32,7 +33,7 @@ class LatentTranslator:
 
     @torch.inference_mode()
     def translate(self, pixels: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Filled photos (B, 3, H, W) and damage masks (B, 1, H, W) or None -> restored photos, all in [0, 1]."""
+        """Filled photos (B, 3, H, W) and how far they were filled, (B, 1, H, W) or None -> restored, all in [0, 1]."""
         mask = torch.zeros_like(pixels[:, :1]) if mask is None else mask
 
         def one(tile: Tensor, damage: Tensor) -> Tensor:
@@ -42,8 +43,8 @@ class LatentTranslator:
         return run_tiled(one, [pixels, mask], tile=_TILE, overlap=_OVERLAP, multiple=16)
 
     def __call__(self, restoration: Restoration) -> Restoration:
-        """Translate the photo, told where it is damaged. Notes the mean absolute change, in [0, 1] units."""
-        restored = self.translate(restoration.pixels, restoration.damage())
+        """Translate the photo, told where it has been filled. Notes the mean absolute change, in [0, 1] units."""
+        restored = self.translate(restoration.pixels, replaced(restoration.damage()))
         change = float((restored - restoration.pixels).abs().mean())
         restoration.pixels, restoration.notes[self.name] = restored, {"mean_change": round(change, 4)}
         return restoration

@@ -12,7 +12,7 @@ from bringback.inpaint import firm, push_pull, solid
 from bringback.metrics import psnr
 from bringback.nets.blocks import Network
 from bringback.nets.mapping import Mapping, translate
-from bringback.nets.unet import ScratchUNet
+from bringback.nets.unet import ScratchUNet, probability
 from bringback.nets.vae import VAE
 from bringback.tint import luminance
 from bringback.training.config import ConfigError, TrainConfig
@@ -25,9 +25,9 @@ class MappingTask(TrainingTask):
     """Trains `mapping` on what the stages before it hand over: filled photos that are not faded, with the mask.
 
     Fading is left out of the recipe and not undone here: a tone curve read off a crop errs more than one read off a
-    photo, and would teach the mapping to mend tones instead of noise and blur. Half of the samples come with the exact
-    mask, half with what the detector finds. What its `trust` keeps of a photo is learned beside it; that loss does not
-    reach the mapping.
+    photo, and would teach the mapping to mend tones instead of noise and blur. A quarter of the samples comes with the
+    exact mask, the others with what the detector finds. What its `trust` keeps of a photo is learned beside it; that
+    loss does not reach the mapping.
     Options: `latent`, `perceptual`: weights beside the pixel loss; `masks`: false for a mapping that never sees damage
     (give it a recipe without any); `joint`: the encoder before and the decoder behind learn too, and are saved beside
     the mapping: for a last leg, at a small learning rate, on from a mapping (`init_from`); `only_trust`: train
@@ -74,19 +74,19 @@ class MappingTask(TrainingTask):
         return self
 
     def ready(self, aged: Aged, seeds: list[int]) -> tuple[Tensor, Tensor, Tensor]:
-        """Filled pixels, the mask that goes with them, and the truth."""
+        """Filled pixels, how far they were filled, and the truth."""
         grey = aged.grey[:, None, None, None]
         pixels = torch.where(grey, luminance(aged.aged).expand_as(aged.aged), aged.aged)
         if self.detector is None:
             return pixels, torch.zeros_like(aged.mask), aged.truth
-        found = torch.sigmoid(self.detector(pixels).float())
-        exact = torch.tensor([seed % 2 == 0 for seed in seeds], device=pixels.device)[:, None, None, None]
+        found = probability(self.detector(pixels).float())
+        exact = torch.tensor([seed % 4 == 0 for seed in seeds], device=pixels.device)[:, None, None, None]
         mask = torch.where(exact, firm(aged.mask), found)
         holes = solid(mask)
         marked = holes.flatten(1).any(1)  # nothing to fill in the others, and filling is dear
         with torch.autocast(pixels.device.type, enabled=False):
-            pixels[marked] = push_pull(pixels[marked], holes[marked], mask[marked])
-        return pixels, mask, aged.truth
+            pixels[marked] = push_pull(pixels[marked], holes[marked])
+        return pixels, holes, aged.truth
 
     def forward(self, phase: str, prepared: tuple[Tensor, Tensor, Tensor]) -> Losses:
         pixels, mask, truth = prepared
@@ -104,9 +104,10 @@ class MappingTask(TrainingTask):
         parts = {
             "l1": charbonnier(made, truth),
             "latent": (latent.float() - wanted).abs().mean(),
+            "squares": F.mse_loss(made, truth),  # where there is doubt the mean of what may be, not the likeliest
             "trust": self._trust_loss(pixels, precise, coarse, truth),
         }
-        total = parts["l1"] + self.options["latent"] * parts["latent"] + parts["trust"]
+        total = parts["l1"] + self.options["latent"] * parts["latent"] + 10 * parts["squares"] + parts["trust"]
         if self.options["joint"]:  # the decoder must go on to show what latents of clean photos mean
             parts["rebuilt"] = charbonnier(self._decode(wanted, truth).float(), truth)
             total = total + parts["rebuilt"]
