@@ -103,7 +103,7 @@ VARIANTS = {
     "base": Variant("base"),
     "no-attention": Variant("without the partial non-local block", WithoutAttention),
     "white": Variant("holes painted white instead of filled", white=True),
-    "no-perceptual": Variant("L1 without the perceptual loss", settings=("backbone=",)),
+    "no-perceptual": Variant("without the perceptual loss", settings=("backbone=",)),
     "gan": Variant("perceptual, feature matching and hinge GAN", AgainstJudge),
     "two-legs": Variant("a last third at a third of the rate, VAEs frozen", last=()),
     "joint": Variant("a last third at a third of the rate, VAEs tuned too", last=("options.joint=true",)),

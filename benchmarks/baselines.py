@@ -22,6 +22,7 @@ from torch import Tensor
 from bringback.aging import OverlayBank, age
 from bringback.backbones import load_distance
 from bringback.evaluate import FLAGGED, as_array, compare, photo_seed, read_photos, rounded
+from bringback.inpaint import firm
 from bringback.photo import Photo, PhotoError
 from bringback.pipeline import Pipeline
 from bringback.protocol import PROTOCOLS, SEED
@@ -64,7 +65,7 @@ def pictures(pipeline: Pipeline, aged: Tensor, case: str, given: Tensor) -> dict
     """One aged photo by every means; `given` is the true mask, told in H only."""
     told = case == "H"
     restoration = pipeline.restore(Photo.from_array(as_array(aged)), given[0, 0].numpy() if told else None)
-    mask = given if told else restoration.damage().cpu()
+    mask = firm(given) if told else restoration.damage().cpu()
     filled = HoleFiller().fill(aged, mask)
     made = {AGED: aged, OURS: rounded(restoration.pixels.cpu())}
     made |= {name_of(strength): denoised(filled, strength) for strength in STRENGTHS}

@@ -93,7 +93,7 @@ class Found:
     scores: Tensor = field(default_factory=lambda: torch.zeros(2, BINS, dtype=torch.long))
 
     def add(self, layers: Layers, mask: Tensor, found: Tensor) -> None:
-        """Count a photo; `mask` is its coverage by everything, `found` the detector's probabilities."""
+        """Count a photo; `mask` is its coverage by everything, `found` the detector's mask."""
         for kind, cover in layers.cover.items():
             damaged = cover > COVERED
             visible = damaged & (layers.change[kind] > VISIBLE)

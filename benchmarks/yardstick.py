@@ -28,6 +28,7 @@ from bringback.nets.mapping import Mapping, translate
 from bringback.nets.vae import VAE
 from bringback.protocol import protocol_table, run_protocol
 from bringback.restoration import Restoration
+from bringback.stages.fill import replaced
 from bringback.tiling import run_tiled
 from bringback.training.config import TrainConfig, load_config
 from bringback.training.data import Batch
@@ -125,7 +126,7 @@ class Yardstick:
         return cls(Checkpoints(cls.weights).load("yardstick", PlainUNet))
 
     def __call__(self, restoration: Restoration) -> Restoration:
-        tensors = [restoration.pixels, restoration.damage()]
+        tensors = [restoration.pixels, replaced(restoration.damage())]
         restoration.pixels = run_tiled(self.network, tensors, tile=640, overlap=96, multiple=16).clamp(0, 1)
         return restoration
 

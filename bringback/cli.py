@@ -112,7 +112,7 @@ def scratches(
     skip_existing: SkipExisting = False,
     json_lines: Json = False,
 ) -> None:
-    """Find the damage: soft masks as OUT/PHOTO_mask.png, of the photo's size; what is 128 or more would be filled."""
+    """Find the damage: soft masks as OUT/PHOTO_mask.png, of the photo's size; from 128 on a place is filled."""
     with _in_one_line(GO_ON):
         _one_of(overwrite, skip_existing)
         from bringback.batch import mask_folder

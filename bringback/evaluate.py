@@ -23,7 +23,7 @@ from bringback.shards import read_shards
 
 BINS = 4096  # of the histogram of detector scores
 TRULY_DAMAGED = 0.1  # the coverage from which a pixel counts as damaged
-FLAGGED = 0.5  # the detector's probability from which it is called damaged
+FLAGGED = 0.5  # of the detector's mask, from which a pixel is called damaged
 SHEET_ROWS, SHEET_CELL, SHEET_GAP = 8, 320, 6  # photos on a contact sheet; pixels a cell and between cells
 
 

@@ -15,7 +15,7 @@ EDGE_REACH = 7  # pixels, side of the box (applied twice) in which edge directio
 EDGE_POWER = 4  # how much less colour flows across an edge than along it
 EDGE_DOUBT = 0.02  # weight of a direction seen in the filled colours, where sound pixels weigh 1
 
-# How a mask of probabilities becomes the mask that is filled.
+# How a soft damage mask becomes the mask that is filled.
 SOUND = 0.5  # up to here a pixel is left alone
 DAMAGED = 0.77  # from here on it is replaced entirely; linear between the two
 RIM = 0.4  # how far the pixels next to a replaced one are replaced too: scratches have faint borders
@@ -49,9 +49,9 @@ def push_pull(pixels: Tensor, mask: Tensor, *, smoothing: int = 8) -> Tensor:
 
 
 def solid(mask: Tensor, *, sound: float = SOUND, damaged: float = DAMAGED, rim: float = RIM) -> Tensor:
-    """The mask to fill, out of a mask (B, 1, H, W) of probabilities in [0, 1]: steeper, and wider by one soft pixel.
+    """The mask to fill, out of a soft damage mask (B, 1, H, W) in [0, 1]: steeper, and wider by one soft pixel.
 
-    Probabilities up to `sound` become 0, from `damaged` on 1. The eight neighbours of a pixel get at least `rim` times
+    Values up to `sound` become 0, from `damaged` on 1. The eight neighbours of a pixel get at least `rim` times
     its value. With a `rim` of 0 an exact mask of zeros and ones stays as it is. Same shape, range and dtype.
     """
     steep = ((mask - sound) / (damaged - sound)).clamp(0, 1)

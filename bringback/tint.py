@@ -51,7 +51,7 @@ def find_tint(pixels: Tensor, mask: Tensor | None = None) -> Tint | None:
     excused.
     """
     height, width = (min(max(side // BLOCK, 1), BLOCKS) for side in pixels.shape[-2:])
-    good = torch.ones_like(pixels[:, :1]) if mask is None else (mask < 0.2).to(pixels.dtype)
+    good = torch.ones_like(pixels[:, :1]) if mask is None else (mask < 0.37).to(pixels.dtype)
     share = F.adaptive_avg_pool2d(good, (height, width))
     sound = share[0, 0] > 0.5
     if not sound.any():

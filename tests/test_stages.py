@@ -1,5 +1,6 @@
 """The stages with tiny weights: exact at strength 0, masks united, VAEs that belong together."""
 
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,6 @@ from bringback.inpaint import push_pull, solid
 from bringback.nets import tone as tone_module
 from bringback.nets.mapping import Mapping
 from bringback.nets.tone import ToneCurves, tone
-from bringback.nets.unet import probability
 from bringback.nets.vae import VAE
 from bringback.photo import Photo
 from bringback.restoration import Restoration
@@ -72,8 +72,8 @@ def test_a_photo_is_never_damaged_all_over() -> None:
     pixels[..., :8] = 1
     masks = [ScratchDetector(Found(others), CPU).detect(pixels) for others in (-1.0, 2.0)]
     assert masks[0][..., :8].min() > 0.98  # few are damaged: their odds stay
-    assert masks[0][..., 8:].mean() == pytest.approx(float(probability(torch.tensor(-1.0))))
-    assert (masks[1][..., 8:] <= probability(torch.zeros(()))).all() and (masks[1][..., :8] > 0.8).all()
+    assert masks[0][..., 8:].mean() == pytest.approx(1 / (1 + math.exp(1 - 0.85)))
+    assert (masks[1][..., 8:] < 0.5 + 1e-6).all() and (masks[1][..., :8] > 0.8).all()
 
 
 @pytest.mark.parametrize(("grey", "masked"), [(False, True), (True, False)])
@@ -126,23 +126,25 @@ def test_the_detector_asks_about_the_mirror_image_too() -> None:
 
     pixels = torch.rand(1, 3, 32, 48) * 2 - 6
     found = ScratchDetector(Leftish(), CPU).detect(pixels)  # type: ignore[arg-type]
-    assert torch.allclose(found, probability(pixels[:, :1]), atol=1e-4)
+    assert torch.allclose(torch.logit(found) - 0.85, pixels[:, :1], atol=1e-3)
 
 
 def test_a_half_of_the_mask_is_where_filling_begins() -> None:
-    class Ramp(torch.nn.Module):
-        """Logits of -3 where it is black, 3 where it is white."""
+    class Plain(torch.nn.Module):
+        """Log odds as the pixels say."""
 
         widths = (1,)
 
         def forward(self, tile: torch.Tensor) -> torch.Tensor:
-            return tile[:, :1] * 6 - 3
+            return tile[:, :1]
 
-    pixels = torch.linspace(0, 1, 200).expand(1, 3, 60, 200).contiguous()
-    pixels = torch.where(torch.rand(60, 200) > 0.2, pixels * 0.55, pixels)  # less than a quarter above even odds
-    mask = ScratchDetector(Ramp(), CPU).detect(pixels)  # type: ignore[arg-type]
-    filled = solid(mask, rim=0) > 0
-    assert torch.equal(filled, mask > 0.5) and 0.02 < filled.float().mean() < 0.9
+    stage = ScratchDetector(Plain(), CPU)  # type: ignore[arg-type]
+    for odds, begins in ((-0.86, False), (-0.84, True)):
+        pixels = torch.full((1, 3, 40, 50), -9.0)
+        pixels[..., :20, :30] = odds
+        mask = stage.detect(pixels)[..., :20, :30]
+        assert mask.mean() == pytest.approx(0.5, abs=0.01)
+        assert bool((mask > 0.5).all()) is begins is bool((solid(mask) > 0).all())
 
 
 def test_tone_at_strength_zero_is_exact() -> None:
@@ -202,3 +204,14 @@ def test_vaes_of_another_mapping_are_refused(tmp_path: Path) -> None:
     save_network(VAE(blocks=1), tmp_path / "clean_vae")
     with pytest.raises(MissingWeights, match="is not the clean_vae"):
         LatentTranslator.from_checkpoints(Checkpoints(tmp_path), CPU)
+
+
+def test_the_translator_is_told_what_was_filled(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = []
+    monkeypatch.setattr(LatentTranslator, "translate", lambda self, pixels, filled: told.append(filled) or pixels)
+    stage = LatentTranslator(VAE(), Mapping(), VAE(), CPU)
+    mask = np.zeros((40, 50), np.float32)
+    mask[:4], mask[10:14], mask[20:24] = 1, 0.45, 0.7
+    stage(start(torch.rand(1, 3, 40, 50), mask))
+    assert (told[0][..., :4, :] == 1).all() and (told[0][..., 10:14, :] == 0).all()
+    assert (told[0][..., 20:24, :] > 0.6).all() and (told[0][..., 20:24, :] < 1).all()

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from bringback.aging import Aged
 from bringback.checkpoints import Checkpoints, MissingWeights, save_network
 from bringback.nets.discriminators import LatentDiscriminator, PatchDiscriminator
 from bringback.nets.mapping import Mapping
@@ -53,6 +54,20 @@ def test_each_task_learns_one_batch_by_heart(task: str, tiny, tmp_path: Path) ->
     built.load_state_dict(begun)
     first, last = losses_by_heart(built, settings, RATES[task])
     assert last < 0.8 * first
+
+
+def test_a_quarter_of_the_masks_that_the_mapping_learns_from_is_exact(tiny, tmp_path: Path) -> None:
+    task = build_task(tiny("mapping", tmp_path))
+    pixels = torch.full((8, 3, 48, 48), 0.25)
+    mask = torch.zeros(8, 1, 48, 48)
+    mask[..., 20:24, :] = 0.3  # more than a fifth: to be replaced
+    aged = torch.lerp(pixels, torch.ones(()), mask)
+    grey = torch.zeros(8, dtype=torch.bool)
+    given, filled, truth = task.ready(Aged(aged, mask, pixels, grey), list(range(8)))
+    exact = (filled[:, :, 20:24] == 1).all(3).all(2)[:, 0]
+    assert exact.tolist() == [seed % 4 == 0 for seed in range(8)]
+    assert (given[exact] - truth[exact]).abs().max() < 0.02
+    assert torch.equal(given[~exact], aged[~exact])  # an untrained detector finds nothing
 
 
 def test_discriminators_learn_what_the_hinge_loss_asks() -> None:

@@ -62,7 +62,7 @@ def _some(pixels: Tensor, draws: Draws, probability: float, way: Callable[..., T
 
 
 def _printed(pixels: Tensor, draws: Draws, probability: float) -> Tensor:
-    """Some out of a book, some on rough paper: `probability` of either."""
+    """Some out of a book, some on rough paper, each with `probability`."""
     return _some(_some(pixels, draws, probability, wear.screen), draws, probability, wear.relief)
 
 

@@ -12,7 +12,7 @@ from bringback.tint import luminance
 
 
 def convolve(pixels: Tensor, kernels: Tensor) -> Tensor:
-    """Blur each sample with a kernel of its own: kernels (B, k, k), k odd, each summing to 1."""
+    """Each sample with a kernel of its own: kernels (B, k, k), k odd."""
     b, c, h, w = pixels.shape
     radius = kernels.shape[-1] // 2
     mode = "reflect" if min(h, w) > radius else "replicate"
@@ -68,7 +68,7 @@ def grain(pixels: Tensor, draws: Draws, strength: float = 1.0) -> Tensor:
     return (pixels + field * level).clamp(0, 1)
 
 
-def screen(pixels: Tensor, draws: Draws, strength: float = 1.0) -> Tensor:
+def screen(pixels: Tensor, draws: Draws) -> Tensor:
     """A printer's halftone screen as a scan shows it: dots of one pitch and angle, deepest in the mid-tones.
 
     A scan of two to six pixels a dot leaves little but the screen's first harmonics; the mean tone stays as it was. In
@@ -82,11 +82,11 @@ def screen(pixels: Tensor, draws: Draws, strength: float = 1.0) -> Tensor:
     wave = 2 * math.pi / draws.uniform(2.2, 6.0)
     along, across = x * torch.cos(angle) + y * torch.sin(angle), y * torch.cos(angle) - x * torch.sin(angle)
     dots = torch.cos(wave * along + draws.uniform(0, 6.3)) + torch.cos(wave * across + draws.uniform(0, 6.3))
-    depth = draws.uniform(0.05, 0.05 + 0.4 * strength)
+    depth = draws.uniform(0.05, 0.45)
     return (pixels + depth * 2 * pixels * (1 - pixels) * dots).clamp(0, 1)
 
 
-def relief(pixels: Tensor, draws: Draws, strength: float = 1.0) -> Tensor:
+def relief(pixels: Tensor, draws: Draws) -> Tensor:
     """The texture of the paper, lit from one side: an uneven surface's slope makes it lighter or darker."""
     h, w = pixels.shape[-2:]
     cell = draws.uniform(0.7, 2.5)[:, 0]
@@ -95,7 +95,7 @@ def relief(pixels: Tensor, draws: Draws, strength: float = 1.0) -> Tensor:
     angle = draws.uniform(0, 2 * math.pi)[:, 0]
     slope = (x * torch.cos(angle) + y * torch.sin(angle)) * torch.exp(-(x**2 + y**2) / (2 * cell**2))
     slope = slope / slope.square().sum((-1, -2), keepdim=True).sqrt()
-    shade = convolve(draws.normal(1, h, w), slope) * draws.uniform(0.01, 0.01 + 0.1 * strength)
+    shade = convolve(draws.normal(1, h, w), slope) * draws.uniform(0.01, 0.11)
     return (pixels * (1 + shade)).clamp(0, 1)
 
 

@@ -79,7 +79,7 @@ class Mapping(Network, license="apache-2.0", tags=["photo-restoration"]):
 def translate(old_vae: VAE, mapping: Mapping, clean_vae: VAE, pixels: Tensor, mask: Tensor) -> Tensor:
     """Encode filled photos (B, 3, H, W), translate their latents, decode, keep of the photos what can be trusted.
 
-    Mask (B, 1, H, W), 1 = damaged; a latent position is as damaged as the worst of its 16 pixels. Returns
+    Mask (B, 1, H, W), 1 = filled; a latent position counts as filled as the most filled of its 16 pixels. Returns
     (B, 3, H, W), not clamped.
     """
     coarse = F.max_pool2d(mask, old_vae.stride, ceil_mode=True)

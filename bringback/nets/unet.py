@@ -8,13 +8,16 @@ from torch import Tensor, nn
 
 from bringback.nets.blocks import Network, pad_to
 
-# Added to the logits before they become a mask: F1 at a half is then the highest (validation photos, S and M), and a
-# half is where filling begins. Between 0.4 and 0.8 F1 is the same to 0.004.
+# Added to the log odds before they become a mask, so that a half is where filling begins and where F1 is near its
+# highest: on validation photos 0.782 in S and 0.729 in M, at the best shifts (0.5, 0.6) 0.785 and 0.733.
 EAGER = 0.85
 
 
-def probability(logits: Tensor) -> Tensor:
-    """The damage mask, in [0, 1], that logits of a `ScratchUNet` stand for; of the same shape."""
+def damage(logits: Tensor) -> Tensor:
+    """The damage mask, in [0, 1], that logits of a `ScratchUNet` stand for; of the same shape.
+
+    A score, not a probability: a half stands for odds of 3 to 7.
+    """
     return torch.sigmoid(logits + EAGER)
 
 

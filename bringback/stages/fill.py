@@ -22,7 +22,7 @@ class HoleFiller:
 
     References: Gortler et al., "The Lumigraph" (1996) for push-pull; Perez et al., "Poisson Image Editing" (2003) for
     the membrane it approaches; Weickert, "Coherence-enhancing diffusion filtering" (1999) for following edges. Texture
-    is not invented here: that is left to the stage `translate`, which gets the mask too.
+    is not invented here: that is left to the stage `translate`, which is told what was filled.
     """
 
     name = "fill"
@@ -54,12 +54,12 @@ class HoleFiller:
 
 
 def replaced(mask: Tensor) -> Tensor:
-    """How far each pixel is to be filled, in [0, 1], by a mask (B, 1, H, W) of probabilities; same shape."""
+    """How far each pixel is to be filled, in [0, 1], by a soft damage mask (B, 1, H, W); same shape."""
     return solid(calmed(mask))
 
 
 def calmed(mask: Tensor) -> Tensor:
-    """A mask (B, 1, H, W) of probabilities, with lower odds in a photo where little is certain; zeros and ones stay."""
+    """A soft damage mask (B, 1, H, W) with lower odds in a photo where little is certain; zeros and ones stay."""
     certain = (mask > CERTAIN).float().mean((1, 2, 3), keepdim=True)
     return torch.sigmoid(torch.logit(mask, 1e-6) + (certain / SHARE).log().clamp(-CALM, 0))
 

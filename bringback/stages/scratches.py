@@ -8,7 +8,7 @@ from torch import Tensor
 
 from bringback.checkpoints import Checkpoints
 from bringback.inpaint import solid
-from bringback.nets.unet import ScratchUNet, probability
+from bringback.nets.unet import EAGER, ScratchUNet, damage
 from bringback.restoration import Restoration
 from bringback.stages.fill import fill_tiled
 from bringback.tiling import run_tiled
@@ -16,7 +16,7 @@ from bringback.tiling import run_tiled
 _TILE, _OVERLAP = 512, 64
 
 # More than this share of a photo is seldom damaged; a network that says so has taken its sky for a stain.
-_MOST = 0.25
+_MOST = 0.35
 
 
 class ScratchDetector:
@@ -34,11 +34,11 @@ class ScratchDetector:
 
     @torch.inference_mode()
     def detect(self, pixels: Tensor) -> Tensor:
-        """Photos (B, 3, H, W) in [0, 1] -> the probability that each pixel is damaged, (B, 1, H, W).
+        """Photos (B, 3, H, W) in [0, 1] -> their damage masks (B, 1, H, W) in [0, 1], from a half to be filled.
 
         What the network says of a photo and of its mirror image is averaged (the self-ensemble of Lim et al. 2017),
-        because it errs in different places. The odds are lowered all over a photo until no more than a quarter of it
-        has even odds to be damaged.
+        because it errs in different places. The odds are lowered all over a photo until no more than a third of it
+        is above a half.
         """
 
         def both(tile: Tensor) -> Tensor:
@@ -49,12 +49,12 @@ class ScratchDetector:
         logits = run_tiled(both, [pixels], tile=_TILE, overlap=_OVERLAP, multiple=multiple)
         flat = logits.flatten(1)
         level = flat.kthvalue(math.ceil((1 - _MOST) * flat.shape[1])).values
-        return probability(logits - level.clamp_min(0)[:, None, None, None])
+        return damage(logits - (level + EAGER).clamp_min(0)[:, None, None, None])
 
     def __call__(self, restoration: Restoration) -> Restoration:
         """Set the photo's damage mask; one that was given is united with what is found beside it.
 
-        Notes the share of pixels that are damaged with a probability above 1/2.
+        Notes the share of pixels above a half.
         """
         pixels, given = restoration.pixels, restoration.mask
         if given is not None:  # what is known to be damaged must not cast doubt on what is around it

@@ -32,15 +32,15 @@ class LatentTranslator:
         return cls(vaes[0], mapping, vaes[1], device)
 
     @torch.inference_mode()
-    def translate(self, pixels: Tensor, mask: Tensor | None = None) -> Tensor:
+    def translate(self, pixels: Tensor, filled: Tensor | None = None) -> Tensor:
         """Filled photos (B, 3, H, W) and how far they were filled, (B, 1, H, W) or None -> restored, all in [0, 1]."""
-        mask = torch.zeros_like(pixels[:, :1]) if mask is None else mask
+        filled = torch.zeros_like(pixels[:, :1]) if filled is None else filled
 
         def one(tile: Tensor, damage: Tensor) -> Tensor:
             parts = (self.old_vae, self.mapping, self.clean_vae)
             return translate(*parts, tile.to(self.device), damage.to(self.device)).clamp(0, 1).to(pixels.device)
 
-        return run_tiled(one, [pixels, mask], tile=_TILE, overlap=_OVERLAP, multiple=16)
+        return run_tiled(one, [pixels, filled], tile=_TILE, overlap=_OVERLAP, multiple=16)
 
     def __call__(self, restoration: Restoration) -> Restoration:
         """Translate the photo, told where it has been filled. Notes the mean absolute change, in [0, 1] units."""

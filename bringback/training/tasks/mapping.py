@@ -12,17 +12,18 @@ from bringback.inpaint import firm, push_pull, solid
 from bringback.metrics import psnr
 from bringback.nets.blocks import Network
 from bringback.nets.mapping import Mapping, translate
-from bringback.nets.unet import ScratchUNet, probability
+from bringback.nets.unet import ScratchUNet, damage
 from bringback.nets.vae import VAE
 from bringback.tint import luminance
 from bringback.training.config import ConfigError, TrainConfig
 from bringback.training.data import Batch
 from bringback.training.losses import charbonnier, perceptual_distance
 from bringback.training.task import Losses, TrainingTask
+from bringback.training.tasks.scratches import SPOILED
 
 
 class MappingTask(TrainingTask):
-    """Trains `mapping` on what the stages before it hand over: filled photos that are not faded, with the mask.
+    """Trains `mapping` on what the stages before it hand over: filled photos that are not faded, told what was filled.
 
     Fading is left out of the recipe and not undone here: a tone curve read off a crop errs more than one read off a
     photo, and would teach the mapping to mend tones instead of noise and blur. A quarter of the samples comes with the
@@ -79,9 +80,10 @@ class MappingTask(TrainingTask):
         pixels = torch.where(grey, luminance(aged.aged).expand_as(aged.aged), aged.aged)
         if self.detector is None:
             return pixels, torch.zeros_like(aged.mask), aged.truth
-        found = probability(self.detector(pixels).float())
+        found = damage(self.detector(pixels).float())
         exact = torch.tensor([seed % 4 == 0 for seed in seeds], device=pixels.device)[:, None, None, None]
-        mask = torch.where(exact, firm(aged.mask), found)
+        covered = (aged.mask / SPOILED).clamp_max(1)
+        mask = torch.where(exact, firm(covered), found)
         holes = solid(mask)
         marked = holes.flatten(1).any(1)  # nothing to fill in the others, and filling is dear
         with torch.autocast(pixels.device.type, enabled=False):
@@ -121,8 +123,9 @@ class MappingTask(TrainingTask):
 
     def _trust_loss(self, pixels: Tensor, made: Tensor, coarse: Tensor, truth: Tensor) -> Tensor:
         kept = torch.lerp(made, pixels, self.net.trust(pixels, made, coarse))
-        # squares too: what the detector missed weighs little in a mean of errors, but is what everybody sees
-        return charbonnier(kept, truth) + 10 * F.mse_loss(kept, truth)
+        # a decibel of a good photo is worth as much as one of a bad one (the PSNR loss of Chen et al. 2021, HINet)
+        errors = (kept - truth).square().mean((1, 2, 3))
+        return charbonnier(kept, truth) + 0.01 * torch.log(errors + 1e-5).mean()
 
     def _restore(self, pixels: Tensor, mask: Tensor) -> Tensor:
         return translate(self.old_vae, self.net, self.clean_vae, pixels, mask)

@@ -8,13 +8,13 @@ from torch import Tensor, nn
 from bringback.aging import Aged, OverlayBank, age
 from bringback.metrics import auc
 from bringback.nets.blocks import Network
-from bringback.nets.unet import ScratchUNet
+from bringback.nets.unet import ScratchUNet, damage
 from bringback.training.config import ConfigError, TrainConfig
 from bringback.training.data import Batch
 from bringback.training.losses import entropy_dice
 from bringback.training.task import Losses, TrainingTask
 
-_SPOILED = 0.2
+SPOILED = 0.2  # the coverage from which a pixel is to be replaced
 
 
 class ScratchTask(TrainingTask):
@@ -48,12 +48,12 @@ class ScratchTask(TrainingTask):
 
     def forward(self, phase: str, aged: Aged) -> Losses:
         # a pixel a fifth covered is spoiled: what counts is whether to replace it, not how much of it shines through
-        return Losses(entropy_dice(self.net(aged.aged), (aged.mask / _SPOILED).clamp_max(1), **self.options))
+        return Losses(entropy_dice(self.net(aged.aged), (aged.mask / SPOILED).clamp_max(1), **self.options))
 
     def validate(self, batch: Batch, overlays: OverlayBank | None) -> tuple[dict[str, float], Tensor]:
         structured = age(batch.pixels, "structured", batch.seeds, overlays)
-        scores = torch.sigmoid(self.net(structured.aged))
-        clean = torch.sigmoid(self.net(batch.pixels))
+        scores = damage(self.net(structured.aged))
+        clean = damage(self.net(batch.pixels))
         area = auc(scores.flatten(), structured.mask.flatten() > 0.1)
         pictures = torch.cat([structured.aged[:8], *(m[:8].expand(-1, 3, -1, -1) for m in (structured.mask, scores))])
         metrics = {"score": area, "auc": area, "false_alarms": float((clean > 0.5).float().mean())}
