@@ -13,6 +13,7 @@ from torch import Tensor
 # Chroma, in [0, 1] units, that a quadratic in luminance may leave over in a block of a single-tint photo. Of 40 aged
 # validation photos it takes one of 22 coloured ones for a tint and three of 18 grey ones for coloured, the lesser harm.
 SPREAD = 0.03
+DOUBTFUL = 0.37  # the damage mask from which a pixel is no witness
 SOUND = 0.995  # the share of blocks that must stay below: a red jacket in the snow is a percent of the picture
 BLOCK, BLOCKS = 8, 64  # pixels a side, in which noise averages out; at most so many blocks a side
 
@@ -51,7 +52,7 @@ def find_tint(pixels: Tensor, mask: Tensor | None = None) -> Tint | None:
     excused.
     """
     height, width = (min(max(side // BLOCK, 1), BLOCKS) for side in pixels.shape[-2:])
-    good = torch.ones_like(pixels[:, :1]) if mask is None else (mask < 0.37).to(pixels.dtype)
+    good = torch.ones_like(pixels[:, :1]) if mask is None else (mask < DOUBTFUL).to(pixels.dtype)
     share = F.adaptive_avg_pool2d(good, (height, width))
     sound = share[0, 0] > 0.5
     if not sound.any():

@@ -12,6 +12,8 @@ from bringback.aging import unstructured as wear
 from bringback.aging.draws import Draws
 from bringback.tint import luminance
 
+SPOILED = 0.2  # the coverage from which a pixel is to be replaced
+
 # pinned by the mean PSNR of the aged validation photos: unstructured 26.6, structured 19.1, mixed 16.3 dB
 SEVERITY = {"unstructured": 0.78, "structured": 2.45, "mixed": 1.35}
 
@@ -30,6 +32,10 @@ class Aged:
     mask: Tensor
     truth: Tensor
     grey: Tensor
+
+    def damage(self) -> Tensor:
+        """The damage mask of the samples: whether to replace a pixel counts, not how much of it shines through."""
+        return (self.mask / SPOILED).clamp_max(1)
 
 
 Recipe = Callable[[Tensor, Draws, Overlays], Aged]

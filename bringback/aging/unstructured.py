@@ -21,11 +21,21 @@ def convolve(pixels: Tensor, kernels: Tensor) -> Tensor:
     return F.conv2d(padded, weight.contiguous(), groups=b * c).view(b, c, h, w)
 
 
+def _around(radius: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Distances y and x of a kernel's places from its middle, each (2 radius + 1, 2 radius + 1)."""
+    axis = torch.arange(-radius, radius + 1, dtype=torch.float32, device=device)
+    y, x = torch.meshgrid(axis, axis, indexing="ij")
+    return y, x
+
+
+def _field(draws: Draws, kernels: Tensor, height: int, width: int) -> Tensor:
+    """Noise of deviation 1, correlated as the kernels (B, k, k) say: (B, 1, H, W)."""
+    return convolve(draws.normal(1, height, width), kernels / kernels.square().sum((-1, -2), keepdim=True).sqrt())
+
+
 def blur(pixels: Tensor, draws: Draws, strength: float = 1.0) -> Tensor:
     """Gaussian (elliptic), defocus (disc) or motion (line) blur, one of the three a sample."""
-    radius = 6
-    axis = torch.arange(-radius, radius + 1, dtype=torch.float32, device=pixels.device)
-    y, x = torch.meshgrid(axis, axis, indexing="ij")
+    y, x = _around(6, pixels.device)
     angle = draws.uniform(0, math.pi)[:, 0]
     along = x * torch.cos(angle) + y * torch.sin(angle)
     across = y * torch.cos(angle) - x * torch.sin(angle)
@@ -57,12 +67,9 @@ def noise(pixels: Tensor, draws: Draws, strength: float = 1.0) -> Tensor:
 
 def grain(pixels: Tensor, draws: Draws, strength: float = 1.0) -> Tensor:
     """Film grain: noise with a correlation length, strongest in the mid-tones, the same on all channels."""
-    h, w = pixels.shape[-2:]
     cell = draws.uniform(1.0, 2.2)
-    axis = torch.arange(-3, 4, dtype=torch.float32, device=pixels.device)
-    kernel = torch.exp(-(axis[:, None] ** 2 + axis[None] ** 2) / (2 * (cell[:, 0] * 0.5) ** 2))
-    kernel = kernel / kernel.pow(2).sum((-1, -2), keepdim=True).sqrt()
-    field = convolve(draws.normal(1, h, w), kernel)
+    y, x = _around(3, pixels.device)
+    field = _field(draws, torch.exp(-(y**2 + x**2) / (2 * (cell[:, 0] * 0.5) ** 2)), *pixels.shape[-2:])
     light = luminance(pixels)
     level = draws.uniform(0.01, 0.01 + 0.07 * strength) * (0.4 + 2.4 * light * (1 - light))
     return (pixels + field * level).clamp(0, 1)
@@ -88,14 +95,11 @@ def screen(pixels: Tensor, draws: Draws) -> Tensor:
 
 def relief(pixels: Tensor, draws: Draws) -> Tensor:
     """The texture of the paper, lit from one side: an uneven surface's slope makes it lighter or darker."""
-    h, w = pixels.shape[-2:]
     cell = draws.uniform(0.7, 2.5)[:, 0]
-    axis = torch.arange(-6, 7, dtype=torch.float32, device=pixels.device)
-    y, x = torch.meshgrid(axis, axis, indexing="ij")
+    y, x = _around(6, pixels.device)
     angle = draws.uniform(0, 2 * math.pi)[:, 0]
     slope = (x * torch.cos(angle) + y * torch.sin(angle)) * torch.exp(-(x**2 + y**2) / (2 * cell**2))
-    slope = slope / slope.square().sum((-1, -2), keepdim=True).sqrt()
-    shade = convolve(draws.normal(1, h, w), slope) * draws.uniform(0.01, 0.11)
+    shade = _field(draws, slope, *pixels.shape[-2:]) * draws.uniform(0.01, 0.11)
     return (pixels * (1 + shade)).clamp(0, 1)
 
 

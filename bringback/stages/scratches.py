@@ -8,7 +8,7 @@ from torch import Tensor
 
 from bringback.checkpoints import Checkpoints
 from bringback.inpaint import solid
-from bringback.nets.unet import EAGER, ScratchUNet, damage
+from bringback.nets.unet import EAGER, ScratchUNet
 from bringback.restoration import Restoration
 from bringback.stages.fill import fill_tiled
 from bringback.tiling import run_tiled
@@ -46,10 +46,10 @@ class ScratchDetector:
             return (self.network(tile) + self.network(tile.flip(-1)).flip(-1)) / 2
 
         multiple = 2 ** len(self.network.widths)  # the grid of the deepest level
-        logits = run_tiled(both, [pixels], tile=_TILE, overlap=_OVERLAP, multiple=multiple)
-        flat = logits.flatten(1)
+        odds = run_tiled(both, [pixels], tile=_TILE, overlap=_OVERLAP, multiple=multiple) + EAGER
+        flat = odds.flatten(1)
         level = flat.kthvalue(math.ceil((1 - _MOST) * flat.shape[1])).values
-        return damage(logits - (level + EAGER).clamp_min(0)[:, None, None, None])
+        return torch.sigmoid(odds - level.clamp_min(0)[:, None, None, None])
 
     def __call__(self, restoration: Restoration) -> Restoration:
         """Set the photo's damage mask; one that was given is united with what is found beside it.

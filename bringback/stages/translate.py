@@ -36,9 +36,9 @@ class LatentTranslator:
         """Filled photos (B, 3, H, W) and how far they were filled, (B, 1, H, W) or None -> restored, all in [0, 1]."""
         filled = torch.zeros_like(pixels[:, :1]) if filled is None else filled
 
-        def one(tile: Tensor, damage: Tensor) -> Tensor:
+        def one(tile: Tensor, holes: Tensor) -> Tensor:
             parts = (self.old_vae, self.mapping, self.clean_vae)
-            return translate(*parts, tile.to(self.device), damage.to(self.device)).clamp(0, 1).to(pixels.device)
+            return translate(*parts, tile.to(self.device), holes.to(self.device)).clamp(0, 1).to(pixels.device)
 
         return run_tiled(one, [pixels, filled], tile=_TILE, overlap=_OVERLAP, multiple=16)
 

@@ -19,7 +19,6 @@ from bringback.training.config import ConfigError, TrainConfig
 from bringback.training.data import Batch
 from bringback.training.losses import charbonnier, perceptual_distance
 from bringback.training.task import Losses, TrainingTask
-from bringback.training.tasks.scratches import SPOILED
 
 
 class MappingTask(TrainingTask):
@@ -82,8 +81,7 @@ class MappingTask(TrainingTask):
             return pixels, torch.zeros_like(aged.mask), aged.truth
         found = damage(self.detector(pixels).float())
         exact = torch.tensor([seed % 4 == 0 for seed in seeds], device=pixels.device)[:, None, None, None]
-        covered = (aged.mask / SPOILED).clamp_max(1)
-        mask = torch.where(exact, firm(covered), found)
+        mask = torch.where(exact, firm(aged.damage()), found)
         holes = solid(mask)
         marked = holes.flatten(1).any(1)  # nothing to fill in the others, and filling is dear
         with torch.autocast(pixels.device.type, enabled=False):

@@ -14,8 +14,6 @@ from bringback.training.data import Batch
 from bringback.training.losses import entropy_dice
 from bringback.training.task import Losses, TrainingTask
 
-SPOILED = 0.2  # the coverage from which a pixel is to be replaced
-
 
 class ScratchTask(TrainingTask):
     """Trains `scratches`.
@@ -47,8 +45,7 @@ class ScratchTask(TrainingTask):
         return {"scratches": self.net}
 
     def forward(self, phase: str, aged: Aged) -> Losses:
-        # a pixel a fifth covered is spoiled: what counts is whether to replace it, not how much of it shines through
-        return Losses(entropy_dice(self.net(aged.aged), (aged.mask / SPOILED).clamp_max(1), **self.options))
+        return Losses(entropy_dice(self.net(aged.aged), aged.damage(), **self.options))
 
     def validate(self, batch: Batch, overlays: OverlayBank | None) -> tuple[dict[str, float], Tensor]:
         structured = age(batch.pixels, "structured", batch.seeds, overlays)
