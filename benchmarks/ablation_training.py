@@ -121,7 +121,7 @@ def filled_by(variant: Variant) -> Iterator[None]:
         yield
         return
     with (
-        patch("bringback.training.tasks.mapping.push_pull", _paint_white),
+        patch("bringback.training.tasks.mapping.fill", _paint_white),
         patch("bringback.stages.fill.push_pull", _paint_white),
     ):
         yield

@@ -1,10 +1,8 @@
-"""Where a face lies in its crop, and the way there and back.
+"""Where a face lies in its crop, and the way there.
 
 One template for training, inference and `--aligned`: a similarity takes the eye centres and the nose base of a face to
 `EYES` and `NOSE_BASE` of a 256x256 crop. Points are (x, y) in pixels, integer coordinates are pixel centres.
 """
-
-from collections.abc import Sequence
 
 import cv2
 import numpy as np
@@ -49,42 +47,24 @@ def footprint(matrix: np.ndarray, size: int, height: int, width: int, *, margin:
 
 
 def align(pixels: np.ndarray, matrix: np.ndarray, size: int = CROP) -> np.ndarray:
-    """The crop (size, size, 3) of a photo (H, W, 3) under a similarity; beyond the photo's edge it is mirrored."""
+    """The crop (size, size, 3) of a photo (H, W, 3) under a similarity; beyond the photo's edge it is mirrored.
+
+    A plane (H, W) gives a plane (size, size).
+    """
     margin = 4 + int(3 / scale(matrix))
     left, top, right, bottom = footprint(matrix, size, pixels.shape[0], pixels.shape[1], margin=margin)
     moved = matrix.copy()
     moved[:, 2] += matrix[:, :2] @ (left, top)
-    return _warp(pixels[top:bottom, left:right], moved, (size, size), cv2.BORDER_REFLECT_101).clip(0, 1)
+    return warp(pixels[top:bottom, left:right], moved, (size, size), cv2.BORDER_REFLECT_101).clip(0, 1)
 
 
-def paste(pixels: np.ndarray, changes: Sequence[np.ndarray], matrices: Sequence[np.ndarray]) -> np.ndarray:
-    """The photo (H, W, 3) with changes (size, size, 3), made in the crops of `matrices`, added under `feather`.
+def warp(
+    source: np.ndarray, matrix: np.ndarray, size: tuple[int, int], border: int = cv2.BORDER_CONSTANT
+) -> np.ndarray:
+    """A picture (H, W[, C]) under a similarity, in a frame of `size` (width, height); zeros beyond it by default.
 
-    Nothing is touched outside the crops' own footprints, and because only the change is carried over the photo keeps
-    whatever detail a crop could not hold. Where faces overlap they share the place by their masks.
+    It is blurred first as much as shrinking needs so that nothing aliases.
     """
-    total = np.zeros((*pixels.shape[:2], 4), np.float32)
-    for change, matrix in zip(changes, matrices, strict=True):
-        mask = feather(change.shape[0])
-        left, top, right, bottom = footprint(matrix, change.shape[0], *pixels.shape[:2])
-        back = cv2.invertAffineTransform(matrix)
-        back[:, 2] -= (left, top)
-        layer = np.concatenate([change * mask, mask], axis=-1)
-        total[top:bottom, left:right] += _warp(layer, back, (right - left, bottom - top), cv2.BORDER_CONSTANT)
-    return (pixels + total[..., :3] / np.maximum(total[..., 3:], 1)).clip(0, 1)
-
-
-def feather(size: int = CROP) -> np.ndarray:
-    """The mask (size, size, 1) of what a crop may change: 1 on the face, a half-cosine ramp, 0 before the border."""
-    y, x = (np.mgrid[:size, :size] + 0.5) / size
-    # An ellipse with square shoulders (exponent 3), so that chin and temples are well inside.
-    radius = (np.abs((x - 0.5) / 0.48) ** 3 + np.abs((y - 0.51) / 0.48) ** 3) ** (1 / 3)
-    ramp = ((1 - radius) / 0.25).clip(0, 1)
-    return (0.5 - 0.5 * np.cos(np.pi * ramp)).astype(np.float32)[..., None]
-
-
-def _warp(source: np.ndarray, matrix: np.ndarray, size: tuple[int, int], border: int) -> np.ndarray:
-    """Warp to `size` (width, height), blurred first as much as shrinking needs so that nothing aliases."""
     shrink = 1 / scale(matrix)
     if shrink > 1:
         sigma = 0.5 * (shrink**2 - 1) ** 0.5

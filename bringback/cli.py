@@ -40,6 +40,16 @@ Mask = Annotated[
     Path | None,
     typer.Option(help="Damage mask of the photo (white: damaged), or a folder of masks named like the photos."),
 ]
+FacesMinSize = Annotated[
+    int | None, typer.Option(help="Leave faces alone whose box is less than so many pixels wide (default 40).", min=1)
+]
+OnlyCenterFace = Annotated[
+    bool, typer.Option("--only-center-face", help="Refine the face nearest to the photo's centre and no other.")
+]
+Fidelity = Annotated[
+    float | None,
+    typer.Option(help="0 gives faces as refined as can be (default), 1 leaves them as they came; between, a mixture."),
+]
 
 
 @app.callback(invoke_without_command=True)
@@ -60,6 +70,9 @@ def restore(
         float, typer.Option(help="0 gives the photo as it came, 1 all that was restored; between, a mixture.")
     ] = 1.0,
     mask: Mask = None,
+    faces_min_size: FacesMinSize = None,
+    only_center_face: OnlyCenterFace = False,
+    fidelity: Fidelity = None,
     save_stages: Annotated[
         bool, typer.Option("--save-stages", help="Write OUT/stages/PHOTO/1-scratches.png ...")
     ] = False,
@@ -74,7 +87,13 @@ def restore(
     def load() -> "Pipeline":
         from bringback.pipeline import Pipeline
 
-        return Pipeline.from_pretrained(weights, stages=_names(stages), device=device, strength=strength)
+        return Pipeline.from_pretrained(
+            weights,
+            stages=_names(stages),
+            device=device,
+            strength=strength,
+            settings=_of_faces(faces_min_size, only_center_face, fidelity),
+        )
 
     choices = {"save_stages": save_stages, "compare": compare, "overwrite": overwrite, "skip_existing": skip_existing}
     run_restore(inputs, out, load, mask=mask, json_lines=json_lines, **choices)
@@ -134,6 +153,33 @@ def scratches(
                 on_photo=on_photo,
             )
     _finish(entries, json_lines)
+
+
+@app.command()
+def faces(
+    inputs: Inputs,
+    out: Out,
+    aligned: Annotated[
+        bool, typer.Option("--aligned", help="The pictures are 256x256 crops, as inference/align_faces.py makes them.")
+    ] = False,
+    faces_min_size: FacesMinSize = None,
+    only_center_face: OnlyCenterFace = False,
+    fidelity: Fidelity = None,
+    device: Device = "auto",
+    weights: Weights = None,
+    overwrite: Overwrite = False,
+    skip_existing: SkipExisting = False,
+    json_lines: Json = False,
+) -> None:
+    """Make faces clear and change nothing else: photos in, or with --aligned crops of faces; the same out."""
+
+    def load() -> "Pipeline":
+        from bringback.pipeline import Pipeline
+
+        settings = _of_faces(faces_min_size, only_center_face, fidelity, aligned=aligned)
+        return Pipeline.from_pretrained(weights, stages=["faces"], device=device, settings=settings)
+
+    run_restore(inputs, out, load, overwrite=overwrite, skip_existing=skip_existing, json_lines=json_lines)
 
 
 @app.command()
@@ -222,6 +268,14 @@ def evaluate(
                     found = evaluate_old_photos(old, sheet=None if sheet is None else sheet / "old.png", **restoring)
                     shown, known = f"{shown}\n\n{found.table()}", known | {"old": found.as_dict()}
     typer.echo(json.dumps(known) if json_lines else shown)
+
+
+def _of_faces(
+    min_size: int | None, only_center_face: bool, fidelity: float | None, *, aligned: bool = False
+) -> dict[str, dict[str, Any]]:
+    """The settings of the stage `faces`, those that were given."""
+    given = {"min_size": min_size, "only_center_face": only_center_face, "fidelity": fidelity, "aligned": aligned}
+    return {"faces": {name: value for name, value in given.items() if value}}  # 0 is the default of fidelity
 
 
 def _names(stages: str) -> list[str]:

@@ -83,6 +83,7 @@ class _Restorer:
             "settings": {
                 "stages": [stage.name for stage in self.pipeline.stages],
                 "strength": self.pipeline.strength,
+                **self.pipeline.settings,
             },
             "weights": self.pipeline.weights,
         }

@@ -48,6 +48,18 @@ def push_pull(pixels: Tensor, mask: Tensor, *, smoothing: int = 8) -> Tensor:
     return (sound * original + (1 - sound) * surface.clamp(0, 1)).to(pixels.dtype)
 
 
+def fill(pixels: Tensor, holes: Tensor) -> Tensor:
+    """A batch (B, 3, H, W) in [0, 1] with its `holes` (B, 1, H, W) filled by `push_pull`, in full precision.
+
+    Pictures without any, whose filling would cost as much, are passed over.
+    """
+    marked = holes.flatten(1).any(1)
+    result = pixels.clone()
+    with torch.autocast(pixels.device.type, enabled=False):
+        result[marked] = push_pull(pixels[marked], holes[marked])
+    return result
+
+
 def solid(mask: Tensor, *, sound: float = SOUND, damaged: float = DAMAGED, rim: float = RIM) -> Tensor:
     """The mask to fill, out of a soft damage mask (B, 1, H, W) in [0, 1]: steeper, and wider by one soft pixel.
 

@@ -22,8 +22,9 @@ DEFAULT = ("scratches", "tone", "fill", "translate", "faces")
 class Pipeline:
     """Restores photos with its stages, in their order.
 
-    `weights` (the hashes of the checkpoints in use, by name) and `device` are for whoever keeps a record. `strength`
-    mixes the result with the photo as it came: at 1 it is the result, at 0 exactly the photo.
+    `weights` (the hashes of the checkpoints in use, by name), `device` and `settings` (of the stages, by name) are for
+    whoever keeps a record. `strength` mixes the result with the photo as it came: at 1 it is the result, at 0 exactly
+    the photo.
     """
 
     def __init__(
@@ -32,6 +33,7 @@ class Pipeline:
         weights: Mapping[str, str] | None = None,
         device: str = "cpu",
         strength: float = 1.0,
+        settings: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> None:
         """Raises ValueError for a strength outside [0, 1]."""
         if not 0 <= strength <= 1:
@@ -40,6 +42,7 @@ class Pipeline:
         self.stages = list(stages)
         self.weights = dict(weights or {})
         self.device = device
+        self.settings = {name: dict(given) for name, given in (settings or {}).items() if given}
 
     @classmethod
     def from_pretrained(
@@ -49,22 +52,37 @@ class Pipeline:
         stages: Sequence[str] = DEFAULT,
         device: str = "auto",
         strength: float = 1.0,
+        settings: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> Self:
         """The named stages with the shipped checkpoints, those in the folder `weights` laid over them.
 
         Stages run in their one order, however they are named. `device` is auto (CUDA, else MPS, else CPU) or torch's
-        name of one. Raises ValueError for an unknown stage or device or a strength outside [0, 1], `MissingWeights`
-        when a checkpoint is absent.
+        name of one. `settings` are arguments of single stages, as in {"faces": {"fidelity": 0.5}}. Raises ValueError
+        for an unknown stage or device, for settings of a stage that does not run and values out of range,
+        `MissingWeights` when a checkpoint is absent.
         """
         from bringback.stages import STAGES
 
         unknown = [name for name in stages if name not in STAGES]
         if unknown:
             raise ValueError(f"unknown stage {unknown[0]!r}; the stages are {', '.join(STAGES)}")
+        given = settings or {}
+        idle = [name for name, values in given.items() if values and name not in stages]
+        if idle:
+            raise ValueError(f"settings of the stage {idle[0]!r}, which is not among those to run: {', '.join(stages)}")
         checkpoints = _Asked(weights)
         place = pick_device(device)
-        built = [STAGES[name].from_checkpoints(checkpoints, place) for name in STAGES if name in stages]
-        return cls(built, checkpoints.hashes(checkpoints.names), place.type, strength)
+        built: list[Stage] = []
+        for name in STAGES:
+            if name in stages:
+                build: Any = STAGES[name].from_checkpoints  # which arguments there are is the stage's own business
+                try:
+                    built.append(build(checkpoints, place, **given.get(name, {})))
+                except TypeError as error:
+                    if not given.get(name):
+                        raise
+                    raise ValueError(f"settings of the stage {name!r}: {error}") from error
+        return cls(built, checkpoints.hashes(checkpoints.names), place.type, strength, given)
 
     def __call__(self, image: Any, mask: Any = None) -> Any:
         """Restore one picture; the result is of the kind that was given.

@@ -18,7 +18,8 @@ class Face:
 
     `box` is (left, top, right, bottom) in photo pixels, `points` the five landmarks as (x, y) in photo pixels
     (four eye corners from left to right, then the nose base), `identity` the distance between the descriptors
-    of the face before and after refinement (0 = same, 0.6 = another person), `status` what was done with it.
+    of its crop before and after refinement (0 = same, 0.6 = another person), at the last strength that was tried, None
+    when none was; `status` what was done with it.
     """
 
     box: tuple[float, float, float, float]

@@ -28,8 +28,8 @@ def photos(tmp_path, pixels):
 def run(monkeypatch, lighten):
     """Run the command with a pipeline that needs no weights; what it was asked for is in `run.asked`."""
 
-    def from_pretrained(weights=None, *, stages=DEFAULT, device="auto", strength=1.0):
-        invoke.asked = {"weights": weights, "stages": list(stages), "device": device}
+    def from_pretrained(weights=None, *, stages=DEFAULT, device="auto", strength=1.0, settings=None):
+        invoke.asked = {"weights": weights, "stages": list(stages), "device": device, "settings": settings}
         return Pipeline([lighten], strength=strength)
 
     def invoke(*arguments):
@@ -72,7 +72,7 @@ def test_options_reach_the_library(run, photos, tmp_path):
     Image.new("L", (64, 48)).save(tmp_path / "m.png")
     result = run("restore", photos / "a.png", "-o", tmp_path / "out", "--mask", tmp_path / "m.png", *options)
     assert result.exit_code == 0, result.stdout
-    assert run.asked == {"weights": tmp_path, "stages": ["tone", "fill"], "device": "cpu"}
+    assert run.asked == {"weights": tmp_path, "stages": ["tone", "fill"], "device": "cpu", "settings": {"faces": {}}}
     assert (tmp_path / "out/compare/a.png.png").exists() and (tmp_path / "out/stages/a/1-tone.png").exists()
     assert json.loads((tmp_path / "out/manifest.jsonl").read_text())["mask"]
     assert cli.STAGES.split(",") == list(DEFAULT)
@@ -169,6 +169,19 @@ def test_age(run, photos, tmp_path):
     shard = tmp_path / "notatar.tar"
     shard.write_text("no shard")
     assert str(shard) in one_line(run(*arguments, "mixed", "--overlays", shard))
+
+
+def test_how_faces_are_refined(run, photos, tmp_path):
+    given = ["--faces-min-size", 40, "--only-center-face", "--fidelity", 0.3]
+    assert run("restore", photos, "-o", tmp_path / "out", *given).exit_code == 0
+    wanted = {"min_size": 40, "only_center_face": True, "fidelity": 0.3}
+    assert run.asked["settings"] == {"faces": wanted}
+    assert run("faces", photos, "-o", tmp_path / "faces", *given).exit_code == 0
+    assert run.asked["stages"] == ["faces"] and run.asked["settings"] == {"faces": wanted}
+    assert run("faces", photos, "-o", tmp_path / "crops", "--aligned").exit_code == 0
+    assert run.asked["settings"] == {"faces": {"aligned": True}}
+    assert run("restore", photos, "-o", tmp_path / "plain").exit_code == 0
+    assert run.asked["settings"] == {"faces": {}}
 
 
 def test_evaluate(run, photos, tmp_path):

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import cv2
 import dlib
 import numpy as np
 import pytest
@@ -9,9 +10,13 @@ import torch
 from skimage import data
 from torch import nn
 
-from bringback.alignment import EYES, NOSE_BASE, align, anchors, feather, footprint, paste, scale, similarity
-from bringback.face_finder import FaceFinder, identity_distances
-from bringback.photo import Photo, is_grey
+from bringback.alignment import EYES, NOSE_BASE, align, anchors, scale, similarity, warp
+from bringback.face_finder import FaceFinder
+from bringback.identity import descriptor_network, descriptors, identity_distances, model_file, read_descriptor
+from bringback.nets.descriptor import FaceDescriptor
+from bringback.pasting import feather, lost_grain, paste
+from bringback.photo import Photo, PhotoError, is_grey
+from bringback.pipeline import Pipeline
 from bringback.restoration import Restoration
 from bringback.stages.faces import FaceRefiner, match_tone
 
@@ -19,19 +24,29 @@ TEMPLATE = np.array([(73, 108.5), (105, 108.5), (151, 108.5), (183, 108.5), NOSE
 
 
 class Sharper(nn.Module):
-    def forward(self, crops):
+    def forward(self, crops, mask=None):
         return crops + 0.7 * (crops - nn.functional.avg_pool2d(crops, 5, 1, 2, count_include_pad=False))
 
 
+class Crisper(nn.Module):
+    def forward(self, crops, mask=None):
+        return crops + 1.2 * (crops - nn.functional.avg_pool2d(crops, 15, 1, 7, count_include_pad=False))
+
+
+class Same(nn.Module):
+    def forward(self, crops, mask=None):
+        return crops
+
+
 class Tinted(nn.Module):
-    def forward(self, crops):
+    def forward(self, crops, mask=None):
         return crops * crops.new_tensor([1.1, 1.0, 0.7]).view(3, 1, 1) + 0.05
 
 
 class Stranger(nn.Module):
     """Covers the face with upside-down, inverted noise: nobody's face."""
 
-    def forward(self, crops):
+    def forward(self, crops, mask=None):
         return (1 - crops).flip(2)
 
 
@@ -107,29 +122,50 @@ def test_the_68_point_model_is_never_loaded(monkeypatch, portrait):
     for kind in ("shape_predictor", "face_recognition_model_v1"):
         real = getattr(dlib, kind)
         monkeypatch.setattr(dlib, kind, lambda path, real=real: loaded.append(path) or real(path))
-    FaceRefiner(nn.Identity())(start(portrait))
+    FaceRefiner(Same())(start(portrait))
     names = [Path(path).name for path in loaded]
     assert any("5_face_landmarks" in name for name in names)
     assert not any("68" in name for name in names)
 
 
 def test_an_identity_generator_changes_nothing(portrait):
-    restoration = FaceRefiner(nn.Identity())(start(portrait))
+    restoration = FaceRefiner(Same())(start(portrait))
     assert restoration.notes["faces"] == {"found": 1, "refined": 1}
     assert restoration.faces[0].status == "refined"
     assert restoration.faces[0].identity == pytest.approx(0, abs=1e-3)
     np.testing.assert_allclose(rgb(restoration), portrait, atol=1e-3)
 
 
-def test_nothing_changes_outside_the_face(portrait, found):
+def mask_in_photo(points, pixels):
+    """Where the photo may change at all: the feather of a face, warped into it."""
+    matrix = similarity(points)
+    back = cv2.invertAffineTransform(matrix)
+    return warp(feather(), back, pixels.shape[1::-1])
+
+
+def test_not_one_pixel_changes_outside_the_mask(portrait, found):
     restoration = FaceRefiner(Sharper())(start(portrait))
-    left, top, right, bottom = footprint(similarity(found[0].points), 256, *portrait.shape[:2])
-    outside = np.ones(portrait.shape[:2], bool)
-    outside[top:bottom, left:right] = False
-    assert outside.any()
+    mask = mask_in_photo(found[0].points, portrait)
     change = np.abs(rgb(restoration) - portrait).max(2)
-    assert (change[outside] == 0).all()
-    assert change[~outside].max() > 0.02
+    assert (mask <= 0).mean() > 0.2
+    assert (change[mask <= 0] == 0).all()
+    assert change[mask > 0.9].mean() > 0.01
+
+
+def test_no_seam_along_the_paste_border(portrait, record_property):
+    """The photo's gradient where the mask begins is what it was, within a tenth; on the face it grows."""
+    soft = cv2.GaussianBlur(portrait, (0, 0), 1.5)
+    result = rgb(FaceRefiner(Crisper())(start(soft)))
+    mask = mask_in_photo(FaceFinder().find(soft)[0].points, soft)
+
+    def slope(picture, where):
+        return np.hypot(*np.gradient(picture.mean(2)))[where].mean()
+
+    border, inside = (mask > 0) & (mask < 0.1), mask > 0.9
+    ratios = [slope(result, where) / slope(soft, where) for where in (border, inside)]
+    record_property("gradient after / before along the border, inside", [f"{ratio:.3f}" for ratio in ratios])
+    assert ratios[0] < 1.1
+    assert ratios[1] > 1.2
 
 
 def test_a_generator_s_tint_does_not_show(portrait):
@@ -149,7 +185,7 @@ def test_a_grey_photo_stays_grey(portrait):
     noisy = (grey + np.random.default_rng(0).normal(0, 0.01, grey.shape)).clip(0, 1).astype(np.float32)
 
     class Colours(nn.Module):
-        def forward(self, crops):
+        def forward(self, crops, mask=None):
             y, x = torch.meshgrid(torch.linspace(-0.2, 0.2, 256), torch.linspace(-0.2, 0.2, 256), indexing="ij")
             return crops + torch.stack([x, y, -x])
 
@@ -176,11 +212,48 @@ def test_overlapping_faces_share_their_place(portrait):
     np.testing.assert_allclose(once[128, 128], twice[128, 128], atol=1e-5)
 
 
-def test_the_feather_is_zero_on_the_border_and_one_on_the_face():
-    mask = feather()[..., 0]
+def test_the_feather_is_zero_on_the_border_and_one_on_the_features():
+    mask = feather()
     border = np.concatenate([mask[0], mask[-1], mask[:, 0], mask[:, -1]])
     assert border.max() == 0
-    assert mask[80:200, 70:186].min() > 0.99
+    assert mask[95:205, 80:176].min() > 0.8 and mask[110:180, 90:166].min() > 0.99
+    assert mask[:34].max() == 0  # hair
+    np.testing.assert_allclose(cv2.resize(feather(512), (256, 256), interpolation=cv2.INTER_AREA), mask, atol=1e-3)
+
+
+def noisy_patch(level):
+    noise = np.random.default_rng(0).normal(0, level, (120, 120, 1)).astype(np.float32)
+    return np.full((120, 120, 3), 0.5, np.float32) + noise
+
+
+def test_a_cleaned_face_keeps_a_part_of_its_photo_s_grain():
+    before = noisy_patch(0.05)
+    mask = np.zeros((120, 120), np.float32)
+    mask[40:80, 40:80] = 1
+    after = before.copy()
+    after[40:80, 40:80] = 0.5
+    grainy = (after + lost_grain(before, after, mask))[45:75, 45:75].std()
+    assert 0.4 * 0.05 < grainy < 0.7 * 0.05
+    assert np.abs(lost_grain(before, before, mask)).max() == 0  # nothing was lost
+
+
+def test_what_is_pasted_has_grain(portrait):
+    """A change that takes all noise from the face does not leave it smooth in a noisy photo."""
+    noise = np.random.default_rng(0).normal(0, 0.06, portrait.shape[:2]).astype(np.float32)[..., None]
+    matrix = similarity(TEMPLATE)
+    photo = np.full_like(portrait, 0.5) + noise
+    pasted = paste(photo, [np.tile(-noise, 3)], [matrix])[120:180, 100:156]
+    assert 0.35 * 0.06 < pasted.std() < 0.7 * 0.06
+
+
+def test_a_face_in_a_clean_photo_gets_no_grain():
+    before = noisy_patch(0.05)
+    mask = np.zeros((120, 120), np.float32)
+    mask[40:80, 40:80] = 1
+    before[mask == 0] = 0.5
+    after = np.full_like(before, 0.5)
+    assert np.abs(lost_grain(before, after, mask)).max() == 0
+    assert np.abs(lost_grain(before, after, mask * 0)).max() == 0
 
 
 def test_a_photo_without_faces_is_untouched():
@@ -191,34 +264,109 @@ def test_a_photo_without_faces_is_untouched():
     np.testing.assert_array_equal(rgb(restoration), pixels)
 
 
-def test_a_stranger_is_refused(portrait):
-    restoration = FaceRefiner(Stranger())(start(portrait))
-    face = restoration.faces[0]
-    change = np.abs(rgb(restoration) - portrait).max()
+def test_who_would_become_a_stranger_is_left_alone(portrait, monkeypatch):
+    calls = []
+
+    def described(crops):
+        calls.append(len(crops))
+        return torch.full((len(crops), 128), float(len(calls)))  # each farther from the first
+
+    monkeypatch.setattr("bringback.identity.descriptors", described)
+    restoration = FaceRefiner(Sharper())(start(portrait))
+    assert restoration.faces[0].status == "left alone: refinement would change the person"
+    assert restoration.faces[0].identity == pytest.approx(3 * 128**0.5, abs=1e-2)
+    assert restoration.notes["faces"] == {"found": 1, "refined": 0}
+    assert len(calls) == 4
+    np.testing.assert_array_equal(rgb(restoration), portrait)
+
+
+def test_a_stranger_is_mixed_in_no_more_than_the_descriptor_allows(portrait):
+    face = FaceRefiner(Stranger())(start(portrait)).faces[0]
     assert face.status != "refined"
-    if face.status.startswith("left alone"):
-        assert change == 0
-        assert face.identity > 0.45
-    else:
-        assert face.identity <= 0.45
+    assert face.identity <= 0.45 or face.status.startswith("left alone")
 
 
 def test_the_guard_makes_refinement_milder(portrait, monkeypatch):
     asked = []
 
-    def distances(before, after):
-        asked.append(float((after - before).abs().max()))
-        return [0.9 if len(asked) == 1 else 0.3] * len(before)
+    def described(crops):
+        asked.append(crops)
+        return torch.full((len(crops), 128), [0.0, 0.9, 0.3][len(asked) - 1] / 128**0.5)
 
-    monkeypatch.setattr("bringback.stages.faces.identity_distances", distances)
+    monkeypatch.setattr("bringback.identity.descriptors", described)
     milder = FaceRefiner(Sharper())(start(portrait))
     assert milder.faces[0].status == "refined at 66%"
     assert milder.faces[0].identity == 0.3
-    assert len(asked) == 2
-    assert asked[1] < asked[0]
+    assert len(asked) == 3
+    own, first, second = asked
+    assert ((second - own) - 0.66 * (first - own)).abs().mean() < 1e-4  # but for what was clamped
 
 
-@pytest.mark.parametrize(("zoom", "status"), [(0.1, "too small"), (5.0, "too large")])
+@pytest.mark.parametrize(("fidelity", "status"), [(0.5, "refined at 50%"), (1.0, "left alone: fidelity 1")])
+def test_fidelity_mixes(portrait, fidelity, status):
+    whole = rgb(FaceRefiner(Sharper())(start(portrait)))
+    restoration = FaceRefiner(Sharper(), fidelity=fidelity)(start(portrait))
+    mixed = rgb(restoration)
+    assert restoration.faces[0].status == status
+    assert (restoration.faces[0].identity is None) == (fidelity == 1)
+    assert np.abs((mixed - portrait) - (1 - fidelity) * (whole - portrait)).mean() < 1e-4  # but for what was clamped
+    if fidelity == 1:
+        np.testing.assert_array_equal(mixed, portrait)
+    with pytest.raises(ValueError, match=r"fidelity 1\.2: wants 0"):
+        FaceRefiner(Same(), fidelity=1.2)
+
+
+def test_only_the_face_in_the_center(monkeypatch, portrait):
+    two = np.concatenate([portrait, portrait, np.zeros((256, 100, 3), np.float32)], axis=1)
+    stage = FaceRefiner(Sharper(), only_center_face=True)
+    restoration = stage(start(two))
+    left, right = sorted(restoration.faces, key=lambda face: face.box[0])
+    assert left.status == "left alone: not the face in the center"
+    assert right.status == "refined"
+    np.testing.assert_array_equal(rgb(restoration)[:, :256], two[:, :256])
+
+
+def test_small_faces_can_be_left_alone(portrait):
+    restoration = FaceRefiner(Sharper(), min_size=150)(start(portrait))
+    assert restoration.faces[0].status.startswith("left alone: too small, ")
+    np.testing.assert_array_equal(rgb(restoration), portrait)
+
+
+def test_what_was_filled_is_told_to_the_generator(portrait, found):
+    told = []
+
+    class Listener(nn.Module):
+        def forward(self, crops, mask):
+            told.append(mask)
+            return crops
+
+    restoration = start(portrait)
+    restoration.mask = torch.zeros(1, 1, 256, 256)
+    restoration.mask[..., :, 120:136] = 1
+    FaceRefiner(Listener())(restoration)
+    assert told[0].max() == 0  # nothing was filled yet: the damage is for the generator to see
+    restoration.notes["fill"] = {}
+    FaceRefiner(Listener())(restoration)
+    assert told[2].shape == (1, 1, 256, 256)
+    torch.testing.assert_close(told[2].flip(3), told[3])
+    x = np.clip(similarity(found[0].points) @ (128, 100, 1), 0, 255).astype(int)
+    assert told[3][0, 0, x[1], x[0]] > 0.99
+    assert 0.05 < told[3].mean() < 0.4
+
+
+def test_an_aligned_crop_is_refined_as_a_whole(portrait, found):
+    crop = align(portrait, similarity(found[0].points))
+    restoration = FaceRefiner(Sharper(), aligned=True)(start(crop))
+    assert restoration.faces[0].status == "refined"
+    assert np.abs(rgb(restoration) - crop)[:20].max() > 0.02  # hair and ground too
+    with pytest.raises(PhotoError, match="an aligned crop is 256x256 pixels, this is 256x200"):
+        FaceRefiner(Sharper(), aligned=True)(start(crop[:200]))
+    for choice in ({"min_size": 50}, {"only_center_face": True}):
+        with pytest.raises(ValueError, match="no choice of size or place"):
+            FaceRefiner(Sharper(), aligned=True, **choice)
+
+
+@pytest.mark.parametrize(("zoom", "status"), [(0.08, "too small"), (5.0, "too large")])
 def test_faces_of_a_wrong_size_are_left_alone(portrait, monkeypatch, zoom, status):
     stage = FaceRefiner(Stranger())
     points = TEMPLATE * zoom
@@ -231,7 +379,7 @@ def test_faces_of_a_wrong_size_are_left_alone(portrait, monkeypatch, zoom, statu
 
 
 def test_a_face_larger_than_its_crop_is_refined(portrait, monkeypatch):
-    stage = FaceRefiner(nn.Identity())
+    stage = FaceRefiner(Same())
     face = type("Found", (), {"box": (0.0, 0.0, 768.0, 768.0), "points": TEMPLATE * 3})  # eyes 234 pixels apart
     monkeypatch.setattr(stage.finder, "find", lambda pixels: [face])
     assert stage(start(portrait)).faces[0].status == "refined"
@@ -246,6 +394,68 @@ def test_refine_works_on_plain_crops(portrait, found):
     assert 0 <= refined.min() <= refined.max() <= 1
     assert (refined[2].amax(0) - refined[2].amin(0)).max() < 1e-5
     assert (refined - crops).abs().max() > 0.02
+    assert FaceRefiner(Sharper()).refine(crops[:0]).shape == (0, 3, 256, 256)
+
+
+def test_the_descriptor_is_dlib_s(portrait, found):
+    crop = torch.from_numpy(align(portrait, similarity(found[0].points)).transpose(2, 0, 1).copy())[None]
+    pictures = torch.cat([crop, crop.flip(3), torch.rand(1, 3, 256, 256, generator=torch.Generator().manual_seed(0))])
+    chips = (nn.functional.interpolate(pictures, (150, 150), mode="area") * 255).round().byte()
+    model = dlib.face_recognition_model_v1(str(model_file("dlib_face_recognition_resnet_model_v1.dat")))
+    theirs = model.compute_face_descriptor([chip.permute(1, 2, 0).contiguous().numpy() for chip in chips])
+    ours = descriptor_network(torch.device("cpu"))(chips.float() / 255)
+    np.testing.assert_allclose(ours.numpy(), np.array(theirs), atol=1e-5)
+
+
+def test_descriptors_have_a_gradient_even_after_a_restoration(portrait, found):
+    descriptor_network.cache_clear()
+    with torch.inference_mode():
+        descriptors(torch.zeros(1, 3, 256, 256))
+    crop = torch.from_numpy(align(portrait, similarity(found[0].points)).transpose(2, 0, 1).copy())[None]
+    crop.requires_grad_()
+    descriptors(crop).square().sum().backward()
+    assert crop.grad.abs().max() > 0
+    assert not any(parameter.requires_grad for parameter in descriptor_network(torch.device("cpu")).parameters())
+
+
+def test_another_network_s_file_is_refused():
+    data = model_file("dlib_face_recognition_resnet_model_v1.dat").read_bytes()
+    for wrong in (b"", data[:-1000], model_file("shape_predictor_5_face_landmarks.dat").read_bytes()[:100_000]):
+        with pytest.raises(ValueError, match="is not the one that is known here"):
+            read_descriptor(FaceDescriptor(), wrong)
+
+
+@pytest.mark.parametrize("degrees", [25, 90, 180, -90])
+def test_faces_of_tilted_scans_are_found(finder, portrait, degrees):
+    height, width = portrait.shape[:2]
+    middle = ((width - 1) / 2, (height - 1) / 2)
+    turned = cv2.warpAffine(
+        portrait, cv2.getRotationMatrix2D(middle, degrees, 1), (width, height), borderMode=cv2.BORDER_REPLICATE
+    )
+    (face,) = finder.find(turned.clip(0, 1))
+    (upright,) = finder.find(portrait)
+    back = cv2.getRotationMatrix2D(middle, -degrees, 1)
+    np.testing.assert_allclose(np.c_[face.points, np.ones(5)] @ back.T, upright.points, atol=5)
+    assert abs(face.side - upright.side) < 0.25 * upright.side
+
+
+def test_a_long_strip_is_searched_as_fast_as_a_square(finder, monkeypatch):
+    sizes = []
+    real = finder._detector
+
+    class Detector:
+        def run(self, image, *rest):
+            sizes.append(image.size)
+            return real.run(image[:100, :100], *rest)
+
+    monkeypatch.setattr(finder, "_detector", Detector())
+    finder.find(np.full((20, 20000, 3), 0.5, np.float32))
+    assert len(sizes) == 8 and max(sizes) < 1.7e6
+
+
+def test_a_face_is_found_once(finder, portrait):
+    group = np.concatenate([np.concatenate([portrait[::2, ::2]] * 3, axis=1)] * 2)
+    assert len(finder.find(group)) == 6
 
 
 def test_identity_distance_is_zero_for_the_same_and_large_for_another(portrait, found):
@@ -254,3 +464,26 @@ def test_identity_distance_is_zero_for_the_same_and_large_for_another(portrait, 
     assert same == 0
     assert other > 0.45
     assert identity_distances(crop[:0], crop[:0]) == []
+
+
+def test_all_faces_of_a_group_in_one_batch(portrait):
+    batches = []
+
+    class Counter(nn.Module):
+        def forward(self, crops, mask):
+            batches.append(len(crops))
+            return crops
+
+    group = np.concatenate([np.concatenate([portrait[::2, ::2]] * 5, axis=1)] * 4)
+    restoration = FaceRefiner(Counter())(start(group))
+    assert restoration.notes["faces"] == {"found": 20, "refined": 20}
+    assert batches == [20, 20]  # as they are, and mirrored
+
+
+def test_16_bit_stays_16_bit(portrait):
+    deep = (portrait * 65535).round().astype(np.uint16) // 3 * 3 + 1  # values that 8 bits do not have
+    result = Pipeline([FaceRefiner(Sharper())])(deep)
+    assert result.dtype == np.uint16
+    changed = (result != deep).any(2)
+    assert 0.1 < changed.mean() < 0.8
+    assert len(np.unique(result[changed])) > 5000

@@ -2,6 +2,7 @@
 
 import importlib.util
 import io
+import json
 import sys
 import tarfile
 from pathlib import Path
@@ -32,7 +33,8 @@ def load(name):
 
 def run(name, *arguments):
     app = typer.Typer(pretty_exceptions_enable=False)
-    app.command()(load(name).main)
+    module = load(name)
+    app.command()(getattr(module, "main", None) or getattr(module, name))
     return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
@@ -84,10 +86,13 @@ def test_a_stage_alone(name, photos, weights, tmp_path):
 
 def test_aligned_crops(tmp_path, monkeypatch):
     class Darker(torch.nn.Module):
-        def forward(self, crops):
+        def forward(self, crops, mask):
             return crops + 0.7 * (crops - torch.nn.functional.avg_pool2d(crops, 5, 1, 2, count_include_pad=False))
 
-    monkeypatch.setattr(faces.FaceRefiner, "from_checkpoints", lambda checkpoints, device: faces.FaceRefiner(Darker()))
+    def build(checkpoints, device, **settings):
+        return faces.FaceRefiner(Darker(), **settings)
+
+    monkeypatch.setattr(faces.FaceRefiner, "from_checkpoints", build)
     root, out = tmp_path / "crops", tmp_path / "out"
     root.mkdir()
     face = data.astronaut()[:256, 90:346]
@@ -103,7 +108,16 @@ def test_aligned_crops(tmp_path, monkeypatch):
     for wrong in (root, root / "face.png"):
         assert run("faces", wrong, "-o", root, "--aligned").exit_code == 2
     assert (root / "face.png").read_bytes() == before
-    assert run("faces", root / "face.png", "-o", tmp_path / "whole").exit_code == 0
+    half = run("faces", root / "face.png", "-o", tmp_path / "half", "--aligned", "--fidelity", 0.5)
+    assert half.exit_code == 0
+    milder = np.asarray(Image.open(tmp_path / "half" / "face.png"))
+    assert 0 < np.abs(milder.astype(int) - face).mean() < 0.7 * np.abs(refined.astype(int) - face).mean()
+    (line,) = map(json.loads, (tmp_path / "half" / "manifest.jsonl").read_text().splitlines())
+    assert line["settings"]["faces"] == {"fidelity": 0.5, "aligned": True}
+    assert line["faces"]["each"][0]["status"] == "refined at 50%" and line["faces"]["each"][0]["identity"] < 0.45
+    assert run("faces", root / "face.png", "-o", tmp_path / "whole", "--only-center-face").exit_code == 0
+    wrong = run("faces", root / "face.png", "-o", tmp_path / "wrong", "--fidelity", 2)
+    assert wrong.exit_code == 2 and wrong.stderr.startswith("bringback: fidelity 2: wants 0")
 
 
 def test_align_faces(tmp_path, monkeypatch, capsys):

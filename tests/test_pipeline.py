@@ -212,3 +212,16 @@ def test_strength_mixes_with_the_photo_and_at_none_gives_it_exactly(lighten, dty
     np.testing.assert_array_equal(Pipeline([lighten], strength=0.0)(sepia), sepia)
     with pytest.raises(ValueError, match=r"strength 1\.5: wants 0"):
         Pipeline([lighten], strength=1.5)
+
+
+def test_settings_reach_their_stage_and_the_record(tmp_path):
+    settings = {"faces": {"fidelity": 0.4, "min_size": 50}, "scratches": {}}
+    pipeline = Pipeline.from_pretrained(stages=["faces"], device="cpu", settings=settings)
+    assert (pipeline.stages[0].fidelity, pipeline.stages[0].min_size) == (0.4, 50)
+    assert pipeline.settings == {"faces": {"fidelity": 0.4, "min_size": 50}}
+    with pytest.raises(ValueError, match="settings of the stage 'faces', which is not among those to run: tone"):
+        Pipeline.from_pretrained(stages=["tone"], settings=settings)
+    with pytest.raises(ValueError, match=r"settings of the stage 'faces': .*fidelty"):
+        Pipeline.from_pretrained(stages=["faces"], settings={"faces": {"fidelty": 0.5}})
+    with pytest.raises(ValueError, match="fidelity -1: wants 0"):
+        Pipeline.from_pretrained(stages=["faces"], settings={"faces": {"fidelity": -1}})

@@ -6,9 +6,15 @@ import torch
 
 from bringback import Pipeline
 from bringback.aging import age
+from bringback.alignment import align, similarity
+from bringback.checkpoints import Checkpoints
 from bringback.evaluate import photo_seed
+from bringback.face_finder import FaceFinder
+from bringback.identity import identity_distances
+from bringback.inpaint import fill, firm, solid
 from bringback.metrics import luminance, psnr
 from bringback.photo import Photo
+from bringback.stages.faces import FaceRefiner
 
 PICTURES = ("astronaut", "coffee", "chelsea", "rocket")
 
@@ -55,3 +61,21 @@ def test_each_stage_brings_pictures_back(
 
 def test_clean_pictures_stay_clean(pictures: list[torch.Tensor]) -> None:
     assert gain(pictures, "clean", ("scratches", "tone", "fill", "translate", "faces"))[1] > 28
+
+
+def test_faces_come_nearer_to_who_they_are() -> None:
+    from skimage import data
+
+    photo = data.astronaut().astype(np.float32) / 255
+    (face,) = FaceFinder().find(photo)
+    crop = torch.from_numpy(align(photo, similarity(face.points)).transpose(2, 0, 1).copy())[None]
+    stage = FaceRefiner.from_checkpoints(Checkpoints(), torch.device("cpu"))
+    crops = torch.cat([crop, crop.flip(3)]).repeat(6, 1, 1, 1)
+    aged = age(crops, "faces", range(12))
+    holes = solid(firm(aged.damage()))
+    before = fill(aged.aged, holes)
+    after = stage.refine(before, holes)
+    assert (psnr(after, aged.truth) - psnr(before, aged.truth)).mean() > 0.7
+    distances = [np.mean(identity_distances(picture, aged.truth)) for picture in (before, after)]
+    assert distances[1] < 0.95 * distances[0]
+    assert psnr(stage.refine(crop), crop) > 33

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from bringback.aging import Aged
+from bringback.aging import Aged, age
 from bringback.checkpoints import Checkpoints, MissingWeights, save_network
 from bringback.nets.discriminators import LatentDiscriminator, PatchDiscriminator
 from bringback.nets.mapping import Mapping
@@ -131,23 +131,32 @@ def test_the_encoder_learns_to_hide_where_a_latent_comes_from(tiny, tmp_path: Pa
     assert task("generator", batch).parts["telling"] < told - 0.1
 
 
-class _Colours(torch.nn.Module):
-    """An embedding without weights: the mean colours of four parts."""
-
-    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        return torch.nn.functional.adaptive_avg_pool2d(pixels - 0.5, 2).flatten(1)
-
-
-def test_faces_learn_from_an_embedding_too(tiny, tmp_path: Path) -> None:
-    file, dynamic = tmp_path / "embedding.pt2", {0: torch.export.Dim("batch")}
-    torch.export.save(torch.export.export(_Colours(), (torch.rand(2, 3, 256, 256),), dynamic_shapes=(dynamic,)), file)
-    settings = tiny("faces", tmp_path, options={"identity": 1.0, "identity_network": str(file)})
+def test_faces_learn_who_they_are(tiny, tmp_path: Path) -> None:
+    settings = tiny("faces", tmp_path, options={"identity": 1.0})
     task = build_task(settings).train()
     losses = task("generator", task.prepare(first_batch(settings), None))
     losses.parts["identity"].backward()
     assert losses.parts["identity"] > 0 and task.net.head.weight.grad.abs().sum() > 0
-    with pytest.raises(ConfigError, match=r"identity_network: '.*absent.*' is no torch\.export program"):
-        build_task(replace(settings, options={"identity": 1.0, "identity_network": "absent.pt2"}))
+    assert "identity" not in build_task(replace(settings, options={"identity": 0.0}))("generator", _faces()).parts
+
+
+def _faces() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    pixels = torch.rand(1, 3, 256, 256, generator=torch.Generator().manual_seed(0))
+    return pixels, torch.zeros(1, 1, 256, 256), pixels
+
+
+def test_some_faces_come_translated(tiny, tmp_path: Path) -> None:
+    """As the stage before hands them over: the share that was asked for, by the samples' seeds; grey stays grey."""
+    seeds = list(range(40))
+    pixels = torch.rand(1, 3, 256, 256, generator=torch.Generator().manual_seed(0)).expand(40, -1, -1, -1)
+    aged = age(pixels[:1], "clean", [0])
+    aged = Aged(pixels, aged.mask.expand(40, -1, -1, -1), pixels, torch.arange(40) % 2 == 0)
+    plain, _, _ = build_task(tiny("faces", tmp_path, options={"translated": 0.0})).ready(aged, seeds)
+    torch.testing.assert_close(plain, pixels)
+    made, _, _ = build_task(tiny("faces", tmp_path, options={"translated": 0.3})).ready(aged, seeds)
+    changed = (made - pixels).abs().amax((1, 2, 3)) > 1e-4
+    assert 8 <= changed.sum() <= 16
+    assert all((made[i, 0] - made[i, 2]).abs().max() < 1e-6 for i in range(0, 40, 2) if changed[i])
 
 
 @pytest.mark.parametrize("task", ["scratches", "tone", "clean_vae", "old_vae", "mapping", "faces"])

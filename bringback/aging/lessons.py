@@ -120,14 +120,34 @@ def worn(pixels: Tensor, draws: Draws, overlays: Overlays) -> Aged:
 
 
 def faces(pixels: Tensor, draws: Draws, overlays: Overlays) -> Aged:
-    """Blind damage of a face crop: blur, 2 to 6 times low resolution, noise, JPEG; often grey."""
+    """Blind damage of a face crop: blur, grain, 1 to 8 times low resolution, marks, noise, print screens, JPEG.
+
+    Often grey. Some are faded, and so is their truth: tones are the business of another stage, and a face that stands
+    out from its photo is worse than a faded one.
+    """
     grey = draws.chance(0.4)
+    truth = _some(torch.where(grey, luminance(pixels).expand_as(pixels), pixels), draws, 0.3, tone.fade, 0.8)
+    truth = torch.where(grey, luminance(truth).expand_as(truth), truth).clamp(0, 1)
+    aged = _some(truth, draws, 0.6, wear.blur, 1.2)
+    aged = _some(aged, draws, 0.35, wear.grain, 0.8)
+    aged = _some(wear.low_resolution(aged, draws, 2.5), draws, 0.25, wear.low_resolution, 4.4)
+    mask = torch.zeros_like(pixels[:, :1])
+    marked = draws.chance(0.3).flatten().nonzero().flatten().tolist()
+    if marked:
+        aged, part = aged.clone(), draws[marked]
+        aged[marked], mask[marked] = lay_marks(aged[marked].clamp(0, 1), part, overlays, part.uniform(0.2, 1.4))
+    aged = _some(aged, draws, 0.5, wear.noise, 0.6)
+    aged = _printed(aged, draws, 0.1)
+    aged = _some(aged, draws, 0.7, wear.compression, 0.9)
+    aged = torch.where(grey, luminance(aged).expand_as(aged), aged)
+    return completed(aged.clamp(0, 1), truth, mask, grey.flatten())
+
+
+def lightly_worn(pixels: Tensor, draws: Draws, overlays: Overlays) -> Aged:
+    """A good scan of a good print: a little blur, noise or JPEG, at times grey."""
+    grey = draws.chance(0.3)
     truth = torch.where(grey, luminance(pixels).expand_as(pixels), pixels)
-    aged = torch.where(draws.chance(0.6), wear.blur(truth, draws, 1.2), truth)
-    aged = wear.low_resolution(aged, draws, 3.1)
-    aged = torch.where(draws.chance(0.6), wear.noise(aged, draws, 0.6), aged)
-    aged = torch.where(draws.chance(0.3), wear.grain(aged, draws, 0.8), aged)
-    aged = torch.where(draws.chance(0.7), wear.compression(aged, draws, 0.9), aged)
+    aged = wear.any_order(truth, draws, 0.25, 0.3)
     aged = torch.where(grey, luminance(aged).expand_as(aged), aged)
     return completed(aged.clamp(0, 1), truth, None, grey.flatten())
 
@@ -176,4 +196,8 @@ marked = mixture(
     "What the scratch detector learns from: mostly damage, and photos that have none.",
     (structured, 0.12), (stained, 0.06), (lightly_structured, 0.08), (lightly_mixed, 0.2), (battered, 0.4),
     (unstructured, 0.07), (clean, 1.0),
+)  # fmt: skip
+portraits = mixture(
+    "What the face generator learns from: blind damage, little of it, and none.",
+    (faces, 0.75), (lightly_worn, 0.13), (clean, 1.0),
 )  # fmt: skip

@@ -16,6 +16,7 @@ RECIPES: dict[str, Recipe] = {
     "holes": pinned.holes,
     "clean": pinned.clean,
     "faces": lessons.faces,
+    "portraits": lessons.portraits,
     "battered": lessons.battered,
     "worn": lessons.worn,
     "faded": lessons.faded,

@@ -2,6 +2,7 @@
 
 from itertools import pairwise
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -14,7 +15,7 @@ class _Modulated(nn.Module):
     def __init__(self, channels: int, hidden: int) -> None:
         super().__init__()
         self.norm = ChannelNorm()
-        self.told = nn.Conv2d(3, hidden, 3, padding=1)
+        self.told = nn.Conv2d(4, hidden, 3, padding=1)
         self.gamma_beta = nn.Conv2d(hidden, 2 * channels, 1)
         self.first = nn.Conv2d(channels, channels, 3, padding=1)
         self.second = nn.Conv2d(channels, channels, 3, padding=1)
@@ -42,10 +43,11 @@ class _Scale(nn.ModuleList):
 class FaceGenerator(Network, license="apache-2.0", tags=["face-restoration"]):
     """Aligned faces (B, 3, S, S) in [0, 1] -> clearer ones, same shape; S a multiple of 64, 256 in all of our use.
 
+    A mask (B, 1, S, S) tells what was filled, 1 = filled: there the picture knows little. None: nothing was.
     Reads the face down to 1/64, then builds it up again; at each scale the degraded face itself modulates the features.
     It predicts the difference to the input and starts as the identity, so nothing has to be learned to keep a face.
-    Args: widths: channels at 1/4, 1/8, ... of the side (the face enters as 4x4 blocks of pixels); blocks: at each scale
-    on the way up; hidden: channels of the modulation.
+    Args: widths: channels at 1/4, 1/8, ... of the side (face and mask enter as 4x4 blocks of pixels); blocks: at each
+    scale on the way up; hidden: channels of the modulation.
     """
 
     def __init__(
@@ -55,7 +57,7 @@ class FaceGenerator(Network, license="apache-2.0", tags=["face-restoration"]):
         hidden: int = 24,
     ) -> None:
         super().__init__()
-        self.stem = nn.Conv2d(48, widths[0], 3, padding=1)
+        self.stem = nn.Conv2d(64, widths[0], 3, padding=1)
         steps = list(pairwise(widths))
         self.down = nn.ModuleList(nn.Conv2d(a, b, 3, stride=2, padding=1) for a, b in steps)
         self.up = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in steps)
@@ -63,10 +65,11 @@ class FaceGenerator(Network, license="apache-2.0", tags=["face-restoration"]):
         self.head = nn.Conv2d(widths[0], 48, 3, padding=1)
         silence(self.head)
 
-    def forward(self, degraded: Tensor) -> Tensor:
-        centred = degraded * 2 - 1
-        x = self.stem(F.pixel_unshuffle(centred, 4))
-        seen = [F.avg_pool2d(centred, 4)]
+    def forward(self, degraded: Tensor, mask: Tensor | None = None) -> Tensor:
+        mask = torch.zeros_like(degraded[:, :1]) if mask is None else mask
+        told = torch.cat([degraded * 2 - 1, mask], 1)
+        x = self.stem(F.pixel_unshuffle(told, 4))
+        seen = [F.avg_pool2d(told, 4)]
         skips = [x]
         for down in self.down:
             x = down(F.silu(x))

@@ -1,41 +1,50 @@
 """Face refinement on aligned crops, blind degradations."""
 
-from collections.abc import Callable
 from typing import ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from bringback.aging import Aged, OverlayBank, age
+from bringback.checkpoints import Checkpoints
+from bringback.identity import descriptors, identity_distances
+from bringback.inpaint import fill, firm, solid
 from bringback.metrics import psnr
 from bringback.nets.blocks import Network
 from bringback.nets.discriminators import PatchDiscriminator
 from bringback.nets.face import FaceGenerator
+from bringback.nets.mapping import Mapping, translate
+from bringback.nets.vae import VAE
+from bringback.tint import luminance
 from bringback.training.adversarial import feature_matching, fooling, hinge
 from bringback.training.config import ConfigError, TrainConfig
 from bringback.training.data import Batch
 from bringback.training.losses import charbonnier, perceptual_distance
 from bringback.training.task import Losses, TrainingTask
 
+GOLDEN = 0.618034  # its multiples, less their whole parts, cover [0, 1) evenly: a share by a sample's seed
+
 
 class FaceTask(TrainingTask):
-    """Trains `faces` on aligned 256x256 crops.
+    """Trains `faces` on aligned 256x256 crops, filled where they were damaged, some of them translated.
 
-    Options: `perceptual`, weight of the backbone's distance; `features`, extra attention to eyes and mouth;
-    `adversarial` and `matching`, weights of the hinge loss and of feature matching (0: no discriminator), and
-    `judge_width`, channels of the discriminator; `identity`,
-    weight of 1 - cosine of the embeddings that `identity_network` gives: a `torch.export` program, (B, 3, 256, 256)
-    aligned faces in [0, 1] -> (B, D).
+    Three quarters of the damage is filled and told, as the stages before it do; the rest they did not find.
+    Options: `translated`: the share of the samples that comes as the `translate` stage hands them over (0: needs none
+    of its checkpoints); `perceptual`, weight of the backbone's distance; `features`, extra attention to eyes and mouth;
+    `identity`, weight of the distance between dlib's descriptors of made and true face; `adversarial` and `matching`,
+    weights of the hinge loss and of feature matching (0: no discriminator), and `judge_width`, channels of the
+    discriminator.
     """
 
     OPTIONS: ClassVar = {
-        "perceptual": 0.04,
+        "translated": 0.12,
+        "perceptual": 0.015,
         "features": 2.0,
+        "identity": 0.1,
         "adversarial": 0.0,
         "matching": 0.0,
         "judge_width": 48,
-        "identity": 0.0,
-        "identity_network": "",
     }
 
     def __init__(self, config: TrainConfig) -> None:
@@ -49,7 +58,12 @@ class FaceTask(TrainingTask):
             if self.options["adversarial"] or self.options["matching"]
             else None
         )
-        self.embed = _load_embedding(self.options["identity_network"]) if self.options["identity"] else None
+        if self.options["translated"]:
+            checkpoints = Checkpoints(config.weights or None)
+            self.old_vae, self.clean_vae = checkpoints.load("old_vae", VAE), checkpoints.load("clean_vae", VAE)
+            self.mapping = checkpoints.load("mapping", Mapping)
+            checkpoints.check_vaes(self.mapping)
+            self.parents |= checkpoints.hashes(["old_vae", "mapping", "clean_vae"])
         y, x = torch.meshgrid(torch.arange(256.0), torch.arange(256.0), indexing="ij")
         # where the template puts the eyes and, below the nose, the mouth
         spots = [(89.0, 108.5, 26.0), (167.0, 108.5, 26.0), (128.0, 190.0, 34.0)]
@@ -63,11 +77,23 @@ class FaceTask(TrainingTask):
     def networks(self) -> dict[str, Network]:
         return {"faces": self.net}
 
-    def forward(self, phase: str, aged: Aged) -> Losses:
+    def ready(self, aged: Aged, seeds: list[int]) -> tuple[Tensor, Tensor, Tensor]:
+        """Degraded faces, how far they were filled, and the truth."""
+        pixels, holes, truth = _filled(aged, seeds)
+        translated = [index for index, seed in enumerate(seeds) if seed // 4 * GOLDEN % 1 < self.options["translated"]]
+        if translated:
+            part = pixels[translated]
+            made = translate(self.old_vae, self.mapping, self.clean_vae, part, holes[translated]).clamp(0, 1)
+            grey = aged.grey[translated, None, None, None]
+            pixels[translated] = torch.where(grey, luminance(made).expand_as(made), made)
+        return pixels, holes, truth
+
+    def forward(self, phase: str, prepared: tuple[Tensor, Tensor, Tensor]) -> Losses:
+        pixels, holes, truth = prepared
         if self.judge is not None and phase == "discriminator":
-            truth, made = self._pair
-            return Losses(hinge(self.judge(truth), self.judge(made)))
-        made, truth = self.net(aged.aged).float(), aged.truth
+            real, made = self._pair
+            return Losses(hinge(self.judge(real), self.judge(made)))
+        made = self.net(pixels, holes).float()
         self._pair = truth, made.detach()
         parts = {"l1": charbonnier(made * self.weight, truth * self.weight)}
         if self.distance is not None:
@@ -76,26 +102,27 @@ class FaceTask(TrainingTask):
             judged = self.judge(made)
             parts["adversarial"] = fooling(judged)
             parts["matching"] = feature_matching(self.judge(truth), judged)
-        if self.embed is not None:
-            with torch.autocast(made.device.type, enabled=False):
-                parts["identity"] = 1 - torch.cosine_similarity(self.embed(made), self.embed(truth)).mean()
+        if self.options["identity"]:
+            parts["identity"] = (descriptors(made) - descriptors(truth)).norm(dim=1).mean()
         total = parts["l1"]
         for name in [*parts][1:]:
             total = total + self.options[name] * parts[name]
         return Losses(total, parts)
 
     def validate(self, batch: Batch, overlays: OverlayBank | None) -> tuple[dict[str, float], Tensor]:
-        aged = age(batch.pixels, self.config.recipe, batch.seeds, overlays)
-        made = self.net(aged.aged).clamp(0, 1)
-        before, after = float(psnr(aged.aged, aged.truth).mean()), float(psnr(made, aged.truth).mean())
-        return {"score": after, "before": before, "after": after}, torch.cat([aged.aged[:8], made[:8], aged.truth[:8]])
+        pixels, holes, truth = _filled(age(batch.pixels, "faces", batch.seeds, overlays), batch.seeds)
+        made = self.net(pixels, holes).clamp(0, 1)
+        before, after = float(psnr(pixels, truth).mean()), float(psnr(made, truth).mean())
+        kept = float(psnr(self.net(batch.pixels).clamp(0, 1), batch.pixels).mean())
+        metrics = {"score": after, "before": before, "after": after, "clean": kept}
+        if self.options["identity"]:
+            for name, crops in (("stranger_before", pixels), ("stranger_after", made)):
+                metrics[name] = float(np.mean(identity_distances(crops, truth)))
+        return metrics, torch.cat([pixels[:8], made[:8], truth[:8]])
 
 
-def _load_embedding(path: str) -> Callable[[Tensor], Tensor]:
-    """A frozen program, out of sight of the task: it is neither trained nor saved with the run."""
-    try:
-        module = torch.export.load(path).module().requires_grad_(False)
-    except Exception as error:  # a zip, a pickle or a file system may object
-        reason = str(error).splitlines()[0]
-        raise ConfigError(f"options: identity_network: {path!r} is no torch.export program: {reason}") from None
-    return lambda pixels: module.to(pixels.device)(pixels)
+def _filled(aged: Aged, seeds: list[int]) -> tuple[Tensor, Tensor, Tensor]:
+    """Degraded faces with three quarters of their damage filled, how far they were filled, and the truth."""
+    found = torch.tensor([seed % 4 > 0 for seed in seeds], device=aged.aged.device)[:, None, None, None]
+    holes = solid(firm(aged.damage() * found))
+    return fill(aged.aged, holes), holes, aged.truth

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from bringback.aging import Aged, OverlayBank, age
 from bringback.checkpoints import Checkpoints
-from bringback.inpaint import firm, push_pull, solid
+from bringback.inpaint import fill, firm, solid
 from bringback.metrics import psnr
 from bringback.nets.blocks import Network
 from bringback.nets.mapping import Mapping, translate
@@ -83,10 +83,7 @@ class MappingTask(TrainingTask):
         exact = torch.tensor([seed % 4 == 0 for seed in seeds], device=pixels.device)[:, None, None, None]
         mask = torch.where(exact, firm(aged.damage()), found)
         holes = solid(mask)
-        marked = holes.flatten(1).any(1)  # nothing to fill in the others, and filling is dear
-        with torch.autocast(pixels.device.type, enabled=False):
-            pixels[marked] = push_pull(pixels[marked], holes[marked])
-        return pixels, holes, aged.truth
+        return fill(pixels, holes), holes, aged.truth
 
     def forward(self, phase: str, prepared: tuple[Tensor, Tensor, Tensor]) -> Losses:
         pixels, mask, truth = prepared

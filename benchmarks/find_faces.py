@@ -1,0 +1,79 @@
+"""How many faces are found, and how many where nobody is.
+
+python benchmarks/find_faces.py --portraits faces-val-000.tar --old-photos old-train-*.tar --nobody photos-*.tar
+
+Recall: the share of the portraits, and of a hundred old ones, in which a face is found; profiles, which dlib's detector
+is not for, count as missed. The old portraits are those that were held out from every training, then the next by the
+same rule (the checksum of the file's name, modulo ten, then the checksum), of the sources that hold portraits alone.
+False faces: in the hundred photos that benchmarks/no_people.txt names, of which each was looked at: nobody is in them.
+"""
+
+import argparse
+import sys
+import time
+import zlib
+from pathlib import Path
+
+import cv2
+
+from bringback.face_finder import FaceFinder
+from bringback.photo import Photo
+from bringback.shards import read_shards
+
+NO_PEOPLE = Path(__file__).with_name("no_people.txt")
+PORTRAITS = ("kensanata", "voteview")  # how the names of old portraits begin
+COUNT = 100
+
+Pictures = list[tuple[str, bytes]]
+
+
+def held_out_first(pictures: Pictures, count: int) -> Pictures:
+    """Old portraits by the rule that holds photos out."""
+    portraits = [picture for picture in pictures if picture[0].startswith(PORTRAITS)]
+    sums = {name: zlib.crc32(name.encode()) for name, _ in portraits}
+    return sorted(portraits, key=lambda picture: (sums[picture[0]] % 10, sums[picture[0]]))[:count]
+
+
+def report(title: str, pictures: Pictures, finder: FaceFinder, *, expected: bool) -> str:
+    """One line, and the names of those in which it went wrong."""
+    begin, wrong, total = time.perf_counter(), [], 0
+    for name, data in pictures:
+        found = len(finder.find(Photo.decode(data, name).pixels))
+        total += found
+        if (found > 0) != expected:
+            wrong.append(name)
+    each = 1000 * (time.perf_counter() - begin) / max(len(pictures), 1)
+    share = f"a face in {1 - len(wrong) / max(len(pictures), 1):.1%}" if expected else f"{total} false faces"
+    return "\n".join([f"{title}: {len(pictures)} photos, {share}, {each:.0f} ms a photo", *(f"  {n}" for n in wrong)])
+
+
+def main() -> int:
+    """Read the arguments, look for faces, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--portraits", type=Path, nargs="*", default=[], help="tar shards, a face in every picture")
+    parser.add_argument("--old-photos", type=Path, nargs="*", default=[], help="tar shards of real old photos")
+    parser.add_argument(
+        "--nobody", type=Path, nargs="*", default=[], help="tar shards that hold the people-free photos"
+    )
+    arguments = parser.parse_args()
+    cv2.setNumThreads(1)
+    finder = FaceFinder()
+
+    def read(shards: list[Path]) -> Pictures:
+        return [picture for shard in shards for picture in read_shards(shard)]
+
+    names = set(NO_PEOPLE.read_text(encoding="utf-8").split())
+    old = held_out_first(read(arguments.old_photos), COUNT)
+    nobody = [picture for picture in read(arguments.nobody) if picture[0] in names]
+    for title, pictures, expected in (
+        ("portraits", read(arguments.portraits), True),
+        ("old portraits", old, True),
+        ("nobody there", nobody, False),
+    ):
+        if pictures:
+            print(report(title, pictures, finder, expected=expected))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
