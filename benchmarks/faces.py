@@ -98,9 +98,10 @@ def table(title: str, aged: Aged, filled: Tensor, methods: Mapping[str, Callable
         made = method(filled)
         seen = torch.where(grey, luminance(made).expand_as(made), made)
         now = describe(seen, aged.truth)
-        nearer = (now["PSNR"] > before["PSNR"]).float().mean(), (now["identity"] < before["identity"]).float().mean()
+        wins = (now["PSNR"] > before["PSNR"]).float().mean(), (now["identity"] < before["identity"]).float().mean()
+        nearer = f"{wins[0]:.0%}, {wins[1]:.0%}" if made is not filled else ""
         cells = [f"{float(now['PSNR'].mean()):.2f}", *(f"{float(now[key].mean()):.4f}" for key in [*now][1:])]
-        lines.append(f"| {name} | {' | '.join(cells)} | {nearer[0]:.0%}, {nearer[1]:.0%} |")
+        lines.append(f"| {name} | {' | '.join(cells)} | {nearer} |")
     return "\n".join(lines)
 
 
