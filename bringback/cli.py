@@ -41,7 +41,7 @@ Mask = Annotated[
     typer.Option(help="Damage mask of the photo (white: damaged), or a folder of masks named like the photos."),
 ]
 FacesMinSize = Annotated[
-    int | None, typer.Option(help="Leave faces alone whose box is less than so many pixels wide (default 40).", min=1)
+    int | None, typer.Option(help="Leave faces alone whose box is less than so many pixels wide (default 32).", min=1)
 ]
 OnlyCenterFace = Annotated[
     bool, typer.Option("--only-center-face", help="Refine the face nearest to the photo's centre and no other.")

@@ -18,7 +18,7 @@ from bringback.photo import PhotoError, is_grey
 from bringback.restoration import Face, Restoration
 from bringback.stages.fill import HoleFiller, replaced
 
-MIN_SIZE = 40  # pixels of a face's box below which it holds too little to refine
+MIN_SIZE = 32  # pixels of a face's box; those of 36, the smallest that dlib finds, still gain 0.3 dB
 MOST_EYES = 4 * EYE_DISTANCE  # eye distance above which a crop shows too little of what the photo does to be worth it
 # The descriptor distance that refinement may cost. Blind damage alone moves 91 % of faces less than this (median 0.25),
 # and 99.7 % of pairs of different people lie farther apart.
