@@ -29,7 +29,7 @@ from bringback.alignment import align, similarity, warp
 from bringback.checkpoints import Checkpoints
 from bringback.identity import identity_distances
 from bringback.inpaint import fill, firm, solid
-from bringback.metrics import luminance, psnr, ssim
+from bringback.metrics import psnr, ssim
 from bringback.pasting import feather
 from bringback.photo import Photo
 from bringback.pipeline import pick_device
@@ -37,6 +37,7 @@ from bringback.restoration import Restoration
 from bringback.shards import read_shards
 from bringback.stages.faces import FaceRefiner
 from bringback.stages.translate import LatentTranslator
+from bringback.tint import greyed
 
 SHIFT = (3, -4)  # pixels, of the mirrored crop
 SEAM = 0.1  # the mask below which a pixel belongs to the paste border
@@ -63,8 +64,8 @@ def unsharp(crops: Tensor) -> Tensor:
 
 def as_grey(aged: Aged) -> Aged:
     """The same without colour."""
-    plain = [luminance(picture).expand_as(picture).contiguous() for picture in (aged.aged, aged.truth)]
-    return Aged(plain[0], aged.mask, plain[1], torch.ones_like(aged.grey))
+    grey = torch.ones_like(aged.grey)
+    return Aged(greyed(aged.aged, grey), aged.mask, greyed(aged.truth, grey), grey)
 
 
 def translated(translator: LatentTranslator, holes: Tensor, crops: Tensor) -> Tensor:
@@ -93,11 +94,9 @@ def table(title: str, aged: Aged, filled: Tensor, methods: Mapping[str, Callable
     """Markdown: a line for the input and for each method."""
     lines = [f"| {title} | PSNR, dB | SSIM | identity | mirrored | nearer |", "|---|---|---|---|---|---|"]
     before = describe(filled, aged.truth)
-    grey = aged.grey.view(-1, 1, 1, 1)
     for name, method in {"as it came": lambda crops: crops, **methods}.items():
         made = method(filled)
-        seen = torch.where(grey, luminance(made).expand_as(made), made)
-        now = describe(seen, aged.truth)
+        now = describe(greyed(made, aged.grey), aged.truth)
         wins = (now["PSNR"] > before["PSNR"]).float().mean(), (now["identity"] < before["identity"]).float().mean()
         nearer = f"{wins[0]:.0%}, {wins[1]:.0%}" if made is not filled else ""
         cells = [f"{float(now['PSNR'].mean()):.2f}", *(f"{float(now[key].mean()):.4f}" for key in [*now][1:])]

@@ -1,6 +1,7 @@
 """Refined faces go back into their photo: inside the skin, without a seam, with the photo's own grain."""
 
 from collections.abc import Sequence
+from functools import cache
 
 import cv2
 import numpy as np
@@ -37,13 +38,16 @@ def paste(pixels: np.ndarray, changes: Sequence[np.ndarray], matrices: Sequence[
     return (pixels + total[..., :3] / np.maximum(total[..., 3:], 1)).clip(0, 1)
 
 
+@cache
 def feather(size: int = CROP) -> np.ndarray:
     """The mask (size, size) of what a crop may change: 1 on the face, a half-cosine ramp, 0 before hair and border."""
     y, x = (np.mgrid[:size, :size] + 0.5) * (CROP / size)
     distances = (np.abs(place - middle) / radius for place, middle, radius in zip((x, y), MIDDLE, RADII, strict=True))
     radius = sum(distance**SHOULDERS for distance in distances) ** (1 / SHOULDERS)
     ramp = ((1 - radius) / RAMP).clip(0, 1)
-    return (0.5 - 0.5 * np.cos(np.pi * ramp)).astype(np.float32)
+    mask = (0.5 - 0.5 * np.cos(np.pi * ramp)).astype(np.float32)
+    mask.setflags(write=False)  # every face shares it
+    return mask
 
 
 def lost_grain(before: np.ndarray, after: np.ndarray, mask: np.ndarray) -> np.ndarray:

@@ -23,6 +23,11 @@ def luminance(pixels: Tensor) -> Tensor:
     return (pixels * pixels.new_tensor([0.299, 0.587, 0.114])[:, None, None]).sum(1, keepdim=True)
 
 
+def greyed(pixels: Tensor, grey: Tensor) -> Tensor:
+    """Pictures (B, 3, H, W), those of which `grey`, (B,) or (B, 1, 1, 1) bool, is true by their luminance."""
+    return torch.where(grey.view(-1, 1, 1, 1), luminance(pixels).expand_as(pixels), pixels)
+
+
 @dataclass(frozen=True, slots=True)
 class Tint:
     """Chroma as a quadratic in luminance: `coefficients` (3 channels, 3 powers), constant outside `low`..`high`."""

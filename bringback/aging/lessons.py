@@ -23,7 +23,7 @@ from bringback.aging.pinned import (
     structured,
     unstructured,
 )
-from bringback.tint import luminance
+from bringback.tint import greyed
 
 
 def lightly_structured(pixels: Tensor, draws: Draws, overlays: Overlays) -> Aged:
@@ -52,9 +52,14 @@ def lightly_mixed(pixels: Tensor, draws: Draws, overlays: Overlays) -> Aged:
     return aged_print(pixels, draws, overlays, draws.uniform(0.1, 1.05), draws.uniform(0.2, 1.0))
 
 
+def _drawn(draws: Draws, probability: Tensor | float) -> list[int]:
+    """Which samples of the batch something happens to."""
+    return draws.chance(probability).flatten().nonzero().flatten().tolist()
+
+
 def _some(pixels: Tensor, draws: Draws, probability: float, way: Callable[..., Tensor], *args: float) -> Tensor:
     """Age a random part of the batch one way; the others draw nothing for it."""
-    chosen = draws.chance(probability).flatten().nonzero().flatten().tolist()
+    chosen = _drawn(draws, probability)
     if chosen:
         pixels = pixels.clone()
         pixels[chosen] = way(pixels[chosen], draws[chosen], *args)
@@ -70,7 +75,7 @@ def battered(pixels: Tensor, draws: Draws, overlays: Overlays) -> Aged:
     """Damage of every kind and colour, light or dark, flat or textured, sharp or worn after it came: for breadth."""
     h, w = pixels.shape[-2:]
     grey = draws.chance(0.4)
-    truth = torch.where(grey, luminance(pixels).expand_as(pixels), pixels)
+    truth = greyed(pixels, grey)
     aged = _some(truth.clone(), draws, 0.4, wear.any_order, 0.4, 0.4)  # what is laid on it must not reach the truth
     aged = _some(aged, draws, 0.3, tone.fade, SEVERITY["mixed"])
     aged = _printed(aged, draws, 0.08)
@@ -81,13 +86,13 @@ def battered(pixels: Tensor, draws: Draws, overlays: Overlays) -> Aged:
     kinds += [partial(damage.missing, low=0.005, high=0.06), *([overlays.layer] * 3 if overlays is not None else [])]
     amount = draws.uniform(0.1, 0.45)
     for kind in kinds:
-        chosen = draws.chance(amount).flatten().nonzero().flatten().tolist()
+        chosen = _drawn(draws, amount)
         if chosen:
             part = draws[chosen]
             alpha = kind(part, h, w) * torch.where(part.chance(0.3), part.uniform(0.25, 0.7), part.uniform(0.7, 1.0))
             colour = _paint(aged[chosen], part)
             aged[chosen], mask[chosen] = damage.lay(aged[chosen], mask[chosen], alpha, colour)
-    aged = torch.where(grey & draws.chance(0.6), luminance(aged).expand_as(aged), aged)
+    aged = greyed(aged, grey & draws.chance(0.6))
     # what photos and scans go through after they were damaged: without it a detector learns how untouched damage looks
     aged = _some(aged.clamp(0, 1), draws, 0.4, wear.any_order, 0.35, 0.4)
     aged = _some(aged, draws, 0.5, wear.compression, 0.6)
@@ -109,13 +114,13 @@ def _paint(pixels: Tensor, draws: Draws) -> Tensor:
 def worn(pixels: Tensor, draws: Draws, overlays: Overlays) -> Aged:
     """An old print that has not faded: soft, grainy, marked, often grey, at times out of a book or on rough paper."""
     grey = draws.chance(0.5)
-    truth = torch.where(grey, luminance(pixels).expand_as(pixels), pixels)
+    truth = greyed(pixels, grey)
     aged = wear.any_order(truth, draws, 0.5, 0.5)
     aged, mask = lay_marks(aged, draws, overlays, draws.uniform(0.2, 1.0))
     aged = _some(aged, draws, 0.6, wear.grain, 1.0)
     aged = _printed(aged, draws, 0.2)
     aged = _some(aged, draws, 0.5, wear.compression, 0.5)
-    aged = torch.where(grey, luminance(aged).expand_as(aged), aged)
+    aged = greyed(aged, grey)
     return completed(aged.clamp(0, 1), truth, mask, grey.flatten())
 
 
@@ -126,41 +131,41 @@ def faces(pixels: Tensor, draws: Draws, overlays: Overlays) -> Aged:
     out from its photo is worse than a faded one.
     """
     grey = draws.chance(0.4)
-    truth = _some(torch.where(grey, luminance(pixels).expand_as(pixels), pixels), draws, 0.3, tone.fade, 0.8)
-    truth = torch.where(grey, luminance(truth).expand_as(truth), truth).clamp(0, 1)
+    truth = _some(greyed(pixels, grey), draws, 0.3, tone.fade, 0.8)
+    truth = greyed(truth, grey).clamp(0, 1)
     aged = _some(truth, draws, 0.6, wear.blur, 1.2)
     aged = _some(aged, draws, 0.35, wear.grain, 0.8)
     aged = _some(wear.low_resolution(aged, draws, 2.5), draws, 0.25, wear.low_resolution, 4.4)
     mask = torch.zeros_like(pixels[:, :1])
-    marked = draws.chance(0.3).flatten().nonzero().flatten().tolist()
+    marked = _drawn(draws, 0.3)
     if marked:
         aged, part = aged.clone(), draws[marked]
         aged[marked], mask[marked] = lay_marks(aged[marked].clamp(0, 1), part, overlays, part.uniform(0.2, 1.4))
     aged = _some(aged, draws, 0.5, wear.noise, 0.6)
     aged = _printed(aged, draws, 0.1)
     aged = _some(aged, draws, 0.7, wear.compression, 0.9)
-    aged = torch.where(grey, luminance(aged).expand_as(aged), aged)
+    aged = greyed(aged, grey)
     return completed(aged.clamp(0, 1), truth, mask, grey.flatten())
 
 
 def lightly_worn(pixels: Tensor, draws: Draws, overlays: Overlays) -> Aged:
     """A good scan of a good print: a little blur, noise or JPEG, at times grey."""
     grey = draws.chance(0.3)
-    truth = torch.where(grey, luminance(pixels).expand_as(pixels), pixels)
+    truth = greyed(pixels, grey)
     aged = wear.any_order(truth, draws, 0.25, 0.3)
-    aged = torch.where(grey, luminance(aged).expand_as(aged), aged)
+    aged = greyed(aged, grey)
     return completed(aged.clamp(0, 1), truth, None, grey.flatten())
 
 
 def faded(pixels: Tensor, draws: Draws, overlays: Overlays) -> Aged:
     """What the tone curves learn from: fading and casts of any strength, often none, on worn photos too."""
     grey = draws.chance(0.5)
-    truth = torch.where(grey, luminance(pixels).expand_as(pixels), pixels)
+    truth = greyed(pixels, grey)
     strength = draws.uniform(0.5, 1.1) * SEVERITY["mixed"]
     soft = _some(truth, draws, 0.5, wear.any_order, 0.6, 0.5)
-    soft = torch.where(grey, luminance(soft).expand_as(soft), soft)
+    soft = greyed(soft, grey)
     dull = tone.fade(tone.uneven_light(soft, draws, 0.5), draws, strength)
-    dull = torch.where(grey, luminance(dull).expand_as(dull), dull)
+    dull = greyed(dull, grey)
     dull = torch.where(draws.chance(0.3) & ~grey, tone.yellowing(dull, draws), dull)
     aged = torch.where(draws.chance(0.35), soft, dull)
     aged = _some(aged, draws, 0.5, wear.grain, 0.7)

@@ -10,7 +10,7 @@ from bringback.aging import structured as damage
 from bringback.aging import tone
 from bringback.aging import unstructured as wear
 from bringback.aging.draws import Draws
-from bringback.tint import luminance
+from bringback.tint import greyed, luminance
 
 SPOILED = 0.2  # the coverage from which a pixel is to be replaced
 
@@ -100,7 +100,7 @@ def aged_print(
 ) -> Aged:
     """M, `strength` times as faded as pinned, with `marks` times the damage, each (B, 1, 1, 1) or one for all."""
     grey = draws.uniform() < 0.5
-    truth = torch.where(grey, luminance(pixels).expand_as(pixels), pixels)
+    truth = greyed(pixels, grey)
     aged = wear.any_order(truth, draws, 0.35, 0.5)
     tinted = torch.where(draws.chance(0.5), tone.sepia(luminance(aged).expand_as(aged), draws), aged)
     aged = torch.where(grey, tinted, aged)
@@ -114,7 +114,7 @@ def aged_print(
     aged = torch.where(draws.chance(0.5), wear.compression(aged, draws, 0.5), aged)
     # grey photos stay exactly grey when they are not tinted
     plain = grey & ((tinted - luminance(tinted)).abs().amax((1, 2, 3), keepdim=True) < 1e-3)
-    aged = torch.where(plain, luminance(aged).expand_as(aged), aged)
+    aged = greyed(aged, plain)
     return completed(aged.clamp(0, 1), truth, mask, grey.flatten())
 
 

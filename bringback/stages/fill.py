@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from bringback.checkpoints import Checkpoints
-from bringback.inpaint import push_pull, solid
+from bringback.inpaint import fill, solid
 from bringback.restoration import Restoration
 from bringback.tiling import run_tiled
 
@@ -66,9 +66,5 @@ def calmed(mask: Tensor) -> Tensor:
 
 def fill_tiled(pixels: Tensor, target: Tensor) -> Tensor:
     """`push_pull` in tiles, passing over those without damage; what is sound (target 0) comes back exactly."""
-
-    def fill_tile(pixels: Tensor, target: Tensor) -> Tensor:
-        return push_pull(pixels, target) if target.any() else pixels
-
-    filled = run_tiled(fill_tile, [pixels, target], tile=TILE, overlap=OVERLAP)  # whose blending touches it
+    filled = run_tiled(fill, [pixels, target], tile=TILE, overlap=OVERLAP)  # whose blending touches it
     return torch.where(target > 0, filled, pixels)

@@ -16,7 +16,7 @@ from bringback.nets.discriminators import PatchDiscriminator
 from bringback.nets.face import FaceGenerator
 from bringback.nets.mapping import Mapping, translate
 from bringback.nets.vae import VAE
-from bringback.tint import luminance
+from bringback.tint import greyed
 from bringback.training.adversarial import feature_matching, fooling, hinge
 from bringback.training.config import ConfigError, TrainConfig
 from bringback.training.data import Batch
@@ -84,8 +84,7 @@ class FaceTask(TrainingTask):
         if translated:
             part = pixels[translated]
             made = translate(self.old_vae, self.mapping, self.clean_vae, part, holes[translated]).clamp(0, 1)
-            grey = aged.grey[translated, None, None, None]
-            pixels[translated] = torch.where(grey, luminance(made).expand_as(made), made)
+            pixels[translated] = greyed(made, aged.grey[translated])
         return pixels, holes, truth
 
     def forward(self, phase: str, prepared: tuple[Tensor, Tensor, Tensor]) -> Losses:

@@ -14,7 +14,7 @@ from bringback.nets.blocks import Network
 from bringback.nets.mapping import Mapping, translate
 from bringback.nets.unet import ScratchUNet, damage
 from bringback.nets.vae import VAE
-from bringback.tint import luminance
+from bringback.tint import greyed
 from bringback.training.config import ConfigError, TrainConfig
 from bringback.training.data import Batch
 from bringback.training.losses import charbonnier, perceptual_distance
@@ -75,8 +75,7 @@ class MappingTask(TrainingTask):
 
     def ready(self, aged: Aged, seeds: list[int]) -> tuple[Tensor, Tensor, Tensor]:
         """Filled pixels, how far they were filled, and the truth."""
-        grey = aged.grey[:, None, None, None]
-        pixels = torch.where(grey, luminance(aged.aged).expand_as(aged.aged), aged.aged)
+        pixels = greyed(aged.aged, aged.grey)
         if self.detector is None:
             return pixels, torch.zeros_like(aged.mask), aged.truth
         found = damage(self.detector(pixels).float())

@@ -9,7 +9,7 @@ from bringback.aging import Aged, OverlayBank, age
 from bringback.metrics import psnr
 from bringback.nets.blocks import Network
 from bringback.nets.tone import ToneCurves, tone
-from bringback.tint import luminance
+from bringback.tint import greyed
 from bringback.training.config import TrainConfig
 from bringback.training.data import Batch
 from bringback.training.losses import charbonnier
@@ -17,8 +17,7 @@ from bringback.training.task import Losses, TrainingTask
 
 
 def _greyed(aged: Aged) -> Aged:
-    grey = aged.grey[:, None, None, None]
-    return replace(aged, aged=torch.where(grey, luminance(aged.aged).expand_as(aged.aged), aged.aged))
+    return replace(aged, aged=greyed(aged.aged, aged.grey))
 
 
 class ToneTask(TrainingTask):
