@@ -15,7 +15,7 @@ from torch import Tensor
 
 from bringback.evaluate import Report, evaluate
 from bringback.nets.trust import Trust
-from bringback.pipeline import DEFAULT
+from bringback.pipeline_config import DEFAULT
 
 NO_GATE = "all, without the gate"
 RECIPES = ("unstructured", "structured", "mixed")

@@ -20,7 +20,8 @@ import torch
 from bringback.evaluate import BINS, contact_sheet, read_photos
 from bringback.metrics import auc_of_counts, psnr
 from bringback.photo import Photo, PhotoError
-from bringback.pipeline import DEFAULT, Pipeline
+from bringback.pipeline import Pipeline
+from bringback.pipeline_config import DEFAULT
 
 COVERED = 0.12
 Random = np.random.Generator

@@ -173,7 +173,7 @@ def main() -> None:
     )
     Yardstick.weights = options.weights
     known = dict(stages.STAGES) | {"translate": Yardstick}
-    with patch.object(stages, "STAGES", known):
+    with patch.dict(stages.FAMILIES, lean=known):
         print("U-Net\n" + protocol_table(run_protocol(options.photos, **settings)))
 
 

@@ -28,8 +28,8 @@ def file_hash(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def save_network(network: Network, folder: Path) -> str:
-    """Write a network as a checkpoint folder in half precision; returns the SHA-256 of its weights.
+def save_network(network: Network, folder: Path, *, half: bool = True) -> str:
+    """Write a network as a checkpoint folder, in half precision or as it is; returns the SHA-256 of its weights.
 
     Buffers keep their type: the variances of a batch norm can be larger than half precision holds. The weights appear
     under their name only when they are complete.
@@ -37,10 +37,11 @@ def save_network(network: Network, folder: Path) -> str:
     folder.mkdir(parents=True, exist_ok=True)
     learned = {key for key, _ in network.named_parameters()}
     state = {key: value.contiguous().cpu() for key, value in network.state_dict().items()}
-    half = {key: value.half() if key in learned else value for key, value in state.items()}
+    if half:
+        state = {key: value.half() if key in learned else value for key, value in state.items()}
     partial = folder / "model.safetensors.part"
     try:
-        save_file(half, partial)
+        save_file(state, partial)
         partial.replace(folder / "model.safetensors")
     finally:
         partial.unlink(missing_ok=True)

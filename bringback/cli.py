@@ -28,7 +28,13 @@ Inputs = Annotated[
 ]
 Out = Annotated[Path, typer.Option("--out", "-o", help="Folder for the results; the tree of each input is mirrored.")]
 Device = Annotated[str, typer.Option(help="auto (CUDA, else MPS, else CPU), cuda, cuda:1, mps or cpu.")]
-Stages = Annotated[str, typer.Option(help="The stages to run, separated by commas.")]
+Stages = Annotated[
+    str | None,
+    typer.Option(help=f"The stages to run, separated by commas; by default {STAGES}."),
+]
+Config = Annotated[
+    str | None, typer.Option(help="Pipeline to run: a YAML file, or lean, paper, paper-quality, paper-hr.")
+]
 Weights = Annotated[Path | None, typer.Option(help="Folder of checkpoints that go before the shipped ones.")]
 Overlays = Annotated[list[Path] | None, typer.Option(help="Tar shard of damage overlays; may be given several times.")]
 Recipe = Annotated[str, typer.Option(help="unstructured, structured, mixed, holes, clean, ...")]
@@ -65,7 +71,8 @@ def restore(
     inputs: Inputs,
     out: Out,
     device: Device = "auto",
-    stages: Stages = STAGES,
+    config: Config = None,
+    stages: Stages = None,
     strength: Annotated[
         float, typer.Option(help="0 gives the photo as it came, 1 all that was restored; between, a mixture.")
     ] = 1.0,
@@ -89,6 +96,7 @@ def restore(
 
         return Pipeline.from_pretrained(
             weights,
+            config=config,
             stages=_names(stages),
             device=device,
             strength=strength,
@@ -135,13 +143,11 @@ def scratches(
     with _in_one_line(GO_ON):
         _one_of(overwrite, skip_existing)
         from bringback.batch import mask_folder
-        from bringback.checkpoints import Checkpoints
-        from bringback.pipeline import pick_device
-        from bringback.stages.scratches import ScratchDetector
+        from bringback.pipeline import Pipeline
         from bringback.tree import plan
 
         plan(inputs, out)
-        detector = ScratchDetector.from_checkpoints(Checkpoints(weights), pick_device(device))
+        detector: Any = Pipeline.from_pretrained(weights, stages=["scratches"], device=device).stages[0]
         with _progress(json_lines) as (on_start, on_photo):
             entries = mask_folder(
                 inputs,
@@ -214,6 +220,29 @@ def age(
 
 
 @app.command()
+def convert(
+    sources: Annotated[
+        list[Path],
+        typer.Argument(help="The original's checkpoints folder, zip archives of it, or files.", metavar="SOURCE..."),
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the checkpoints, for --weights.")],
+    overwrite: Overwrite = False,
+) -> None:
+    """Convert the weights published for the original method of 2020; then: bringback restore PHOTOS --weights OUT."""
+    with _in_one_line("nothing was written"):
+        from bringback.convert import ORIGINALS, absent, convert
+        from bringback.convert import Converted as Done
+
+        def tell(done: Done) -> None:
+            typer.echo(f"{'passed over' if done.folder is None else done.folder}: {done.source} ({done.message})")
+
+        convert(sources, out, overwrite=overwrite, on_file=tell)
+        for name in absent(out):
+            typer.echo(f"not there: {name} ({ORIGINALS[name].what})")
+        typer.echo(f"written to {out}: bringback restore PHOTOS -o RESTORED --weights {out}")
+
+
+@app.command()
 def evaluate(
     photos: Annotated[Path, typer.Argument(help="Clean photos: a folder, a tar shard or a folder of shards.")],
     recipe: Recipe = "",
@@ -229,7 +258,7 @@ def evaluate(
             "by NIQE. May be given several times."
         ),
     ] = None,
-    stages: Stages = STAGES,
+    stages: Stages = None,
     weights: Weights = None,
     backbone: Annotated[
         str, typer.Option(help="vgg19, squeezenet1_1 or a file with either's weights: adds a perceptual distance.")
@@ -278,7 +307,9 @@ def _of_faces(
     return {"faces": {name: value for name, value in given.items() if value}}  # 0 is the default of fidelity
 
 
-def _names(stages: str) -> list[str]:
+def _names(stages: str | None) -> list[str] | None:
+    if stages is None:
+        return None
     names = [name.strip() for name in stages.split(",") if name.strip()]
     if not names:
         raise ValueError(f"--stages names no stage; they are {STAGES}")

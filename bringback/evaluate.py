@@ -17,7 +17,7 @@ from bringback.backbones import load_distance
 from bringback.metrics import auc_of_counts, luminance, psnr, ssim
 from bringback.nets.features import PerceptualDistance
 from bringback.photo import Photo, PhotoError
-from bringback.pipeline import DEFAULT, Pipeline
+from bringback.pipeline import Pipeline
 from bringback.restoration import Restoration
 from bringback.shards import read_shards
 
@@ -105,7 +105,7 @@ def evaluate(
     seed: int,
     *,
     overlays: Sequence[Path] = (),
-    stages: Sequence[str] = DEFAULT,
+    stages: Sequence[str] | None = None,
     weights: Path | None = None,
     backbone: Path | str | None = None,
     device: str = "auto",
@@ -113,7 +113,7 @@ def evaluate(
     sheet: Path | None = None,
     on_photo: Callable[[Row], None] | None = None,
 ) -> Report:
-    """Age the clean `photos`, restore them with `stages` and measure both against the truth.
+    """Age the clean `photos`, restore them with `stages` (None: the pipeline's) and measure both against the truth.
 
     `photos` is a folder (with its subfolders), a tar shard or a folder of shards; at most `limit` of them, by name,
     are used. Photo number k is aged at its own size by `recipe` with a seed drawn from (`seed`, k) and the damage
@@ -124,10 +124,11 @@ def evaluate(
     is none, the backbone cannot be had or there is no such recipe.
     """
     pipeline = Pipeline.from_pretrained(weights, stages=stages, device=device)
+    names = tuple(stage.name for stage in pipeline.stages)
     bank = OverlayBank.from_shards(overlays) if overlays else None
     distance = load_distance(backbone) if backbone else None
     given = recipe == "holes"
-    detects = "scratches" in stages and not given
+    detects = "scratches" in names and not given
     scores = torch.zeros(2, BINS, dtype=torch.long)  # of sound and of damaged pixels
     rows: list[Row] = []
     cells: list[list[np.ndarray]] = []
@@ -161,7 +162,7 @@ def evaluate(
     area = auc_of_counts(damaged, sound) if damaged.any() and sound.any() else None
     flagged = sound[round(FLAGGED * (BINS - 1)) + 1 :].sum().item() / sound.sum().item() if sound.any() else None
     measured_by = Path(backbone or "").name
-    return Report(recipe, seed, tuple(stages), rows, area, flagged, left_out, measured_by)
+    return Report(recipe, seed, names, rows, area, flagged, left_out, measured_by)
 
 
 def read_photos(photos: Path, limit: int | None = None) -> Iterator[tuple[str, Tensor | PhotoError]]:

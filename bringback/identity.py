@@ -10,17 +10,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from bringback.alignment import CROP
 from bringback.nets.descriptor import FaceDescriptor
 
 CHIP = (20, 40, 236, 256)  # where, on the mean face of the template, the descriptor's own 150x150 picture lies
 
 
 def descriptors(crops: Tensor) -> Tensor:
-    """dlib's face descriptors (B, 128) of aligned crops (B, 3, 256, 256) in [0, 1]; they have a gradient.
+    """dlib's face descriptors (B, 128) of aligned crops (B, 3, S, S) in [0, 1], S 256 or 512; they have a gradient.
 
     Raises ModuleNotFoundError, one line, when dlib's models are not installed.
     """
-    left, top, right, bottom = CHIP
+    left, top, right, bottom = (side * crops.shape[-1] // CROP for side in CHIP)
     chips = crops.float()[..., top:bottom, left:right].clamp(0, 1)
     side = FaceDescriptor.SIDE
     chips = F.interpolate(chips, (side, side), mode="bilinear", align_corners=False, antialias=True)

@@ -11,7 +11,7 @@ import numpy as np
 from bringback.evaluate import contact_sheet, rounded
 from bringback.niqe import niqe
 from bringback.photo import Photo, PhotoError
-from bringback.pipeline import DEFAULT, Pipeline
+from bringback.pipeline import Pipeline
 from bringback.restoration import Restoration
 from bringback.shards import Entry, find_entries, held_out
 
@@ -76,13 +76,13 @@ def choose_old_photos(places: Sequence[Path], limit: int | None = None) -> list[
 def evaluate_old_photos(
     entries: Sequence[Entry],
     *,
-    stages: Sequence[str] = DEFAULT,
+    stages: Sequence[str] | None = None,
     weights: Path | None = None,
     device: str = "auto",
     sheet: Path | None = None,
     on_photo: Callable[[OldRow], None] | None = None,
 ) -> OldReport:
-    """Restore old photos with `stages` and measure NIQE before and after, both rounded to 8 bit.
+    """Restore old photos with `stages` (None: the pipeline's) and measure NIQE before and after, rounded to 8 bit.
 
     `sheet` is the picture file that gets twelve of them: before, mask, after. `on_photo` is called after each. Broken
     photos and those too small for NIQE are left out; raises ValueError when that is all.
@@ -113,7 +113,7 @@ def evaluate_old_photos(
         raise ValueError(left_out[0])
     if sheet is not None and cells:
         contact_sheet(cells, sheet)
-    return OldReport(tuple(stages), rows, left_out)
+    return OldReport(tuple(stage.name for stage in pipeline.stages), rows, left_out)
 
 
 def _spread(entries: Sequence[Entry], count: int) -> list[Entry]:

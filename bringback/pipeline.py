@@ -12,11 +12,11 @@ from torch import Tensor
 
 from bringback.checkpoints import Checkpoints
 from bringback.photo import Photo, PhotoError, is_grey, luminance
+from bringback.pipeline_config import PipelineConfig
 from bringback.restoration import Restoration, Stage
+from bringback.stages import FAMILIES
 from bringback.tint import Tint, find_tint
 from bringback.tint import luminance as tensor_luminance
-
-DEFAULT = ("scratches", "tone", "fill", "translate", "faces")
 
 
 class Pipeline:
@@ -49,37 +49,42 @@ class Pipeline:
         cls,
         weights: Path | str | None = None,
         *,
-        stages: Sequence[str] = DEFAULT,
+        config: Path | str | None = None,
+        stages: Sequence[str] | None = None,
         device: str = "auto",
         strength: float = 1.0,
         settings: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> Self:
-        """The named stages with the shipped checkpoints, those in the folder `weights` laid over them.
+        """A pipeline with the shipped checkpoints, those in the folder `weights` laid over them.
 
-        Stages run in their one order, however they are named. `device` is auto (CUDA, else MPS, else CPU) or torch's
-        name of one. `settings` are arguments of single stages, as in {"faces": {"fidelity": 0.5}}. Raises ValueError
-        for an unknown stage or device, for settings of a stage that does not run and values out of range,
-        `MissingWeights` when a checkpoint is absent.
+        `config` is a YAML file or the name of one that ships ("lean", "paper", ...) and tells which family of networks,
+        which stages and which settings; without it `pipeline.yaml` in the folder of the weights does, and without that
+        "lean". `stages` and `settings`, arguments of single stages as in {"faces": {"fidelity": 0.5}}, go before what
+        it says. Stages run in their one order, however they are named. `device` is auto (CUDA, else MPS, else CPU) or
+        torch's name of one. Raises ValueError for an unknown config, stage or device, for settings of a stage that does
+        not run and values out of range, `MissingWeights` when a checkpoint is absent.
         """
-        from bringback.stages import STAGES
-
-        unknown = [name for name in stages if name not in STAGES]
+        chosen = PipelineConfig.of(weights, config)
+        kinds = FAMILIES[chosen.family]
+        stages = chosen.stages if stages is None else stages
+        unknown = [name for name in stages if name not in kinds]
         if unknown:
-            raise ValueError(f"unknown stage {unknown[0]!r}; the stages are {', '.join(STAGES)}")
-        given = settings or {}
-        idle = [name for name, values in given.items() if values and name not in stages]
+            family = f" of the family {chosen.family}" if chosen.family != "lean" else ""
+            raise ValueError(f"unknown stage {unknown[0]!r}; the stages{family} are {', '.join(kinds)}")
+        idle = [name for name, values in (settings or {}).items() if values and name not in stages]
         if idle:
             raise ValueError(f"settings of the stage {idle[0]!r}, which is not among those to run: {', '.join(stages)}")
+        given = {name: {**chosen.settings.get(name, {}), **(settings or {}).get(name, {})} for name in stages}
         checkpoints = _Asked(weights)
         place = pick_device(device)
         built: list[Stage] = []
-        for name in STAGES:
+        for name in kinds:
             if name in stages:
-                build: Any = STAGES[name].from_checkpoints  # which arguments there are is the stage's own business
+                build: Any = kinds[name].from_checkpoints  # which arguments there are is the stage's own business
                 try:
-                    built.append(build(checkpoints, place, **given.get(name, {})))
+                    built.append(build(checkpoints, place, **given[name]))
                 except TypeError as error:
-                    if not given.get(name):
+                    if not given[name]:
                         raise
                     raise ValueError(f"settings of the stage {name!r}: {error}") from error
         return cls(built, checkpoints.hashes(checkpoints.names), place.type, strength, given)

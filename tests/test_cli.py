@@ -12,7 +12,8 @@ from typer.testing import CliRunner
 
 from bringback import __version__, cli, evaluate
 from bringback.checkpoints import Checkpoints, MissingWeights
-from bringback.pipeline import DEFAULT, Pipeline
+from bringback.pipeline import Pipeline
+from bringback.pipeline_config import DEFAULT
 
 
 @pytest.fixture
@@ -28,8 +29,14 @@ def photos(tmp_path, pixels):
 def run(monkeypatch, lighten):
     """Run the command with a pipeline that needs no weights; what it was asked for is in `run.asked`."""
 
-    def from_pretrained(weights=None, *, stages=DEFAULT, device="auto", strength=1.0, settings=None):
-        invoke.asked = {"weights": weights, "stages": list(stages), "device": device, "settings": settings}
+    def from_pretrained(weights=None, *, config=None, stages=None, device="auto", strength=1.0, settings=None):
+        invoke.asked = {
+            "weights": weights,
+            "config": config,
+            "stages": stages,
+            "device": device,
+            "settings": settings,
+        }
         return Pipeline([lighten], strength=strength)
 
     def invoke(*arguments):
@@ -69,10 +76,12 @@ def test_json_is_the_manifest_and_nothing_else(run, photos, tmp_path):
 
 def test_options_reach_the_library(run, photos, tmp_path):
     options = ["--stages", "tone, fill", "--device", "cpu", "--weights", tmp_path, "--compare", "--save-stages"]
+    options += ["--config", "lean"]
     Image.new("L", (64, 48)).save(tmp_path / "m.png")
     result = run("restore", photos / "a.png", "-o", tmp_path / "out", "--mask", tmp_path / "m.png", *options)
     assert result.exit_code == 0, result.stdout
-    assert run.asked == {"weights": tmp_path, "stages": ["tone", "fill"], "device": "cpu", "settings": {"faces": {}}}
+    asked = {"weights": tmp_path, "config": "lean", "stages": ["tone", "fill"], "device": "cpu"}
+    assert run.asked == asked | {"settings": {"faces": {}}}
     assert (tmp_path / "out/compare/a.png.png").exists() and (tmp_path / "out/stages/a/1-tone.png").exists()
     assert json.loads((tmp_path / "out/manifest.jsonl").read_text())["mask"]
     assert cli.STAGES.split(",") == list(DEFAULT)
@@ -137,10 +146,15 @@ def test_ctrl_c_promises_no_more_than_there_is(run, photos, tmp_path, monkeypatc
     assert result.exit_code == 130 and "goes on" not in result.stderr and result.stderr.count("\n") == 1
 
 
-def test_scratches(run, photos, tmp_path, monkeypatch):
+def test_scratches(photos, tmp_path, monkeypatch):
     from bringback.stages.scratches import ScratchDetector
 
+    def run(*arguments):
+        return CliRunner().invoke(cli.app, [str(argument) for argument in arguments])
+
     class Half:
+        name = "scratches"
+
         def detect(self, pixels):
             return torch.full_like(pixels[:, :1], 0.5)
 

@@ -18,7 +18,7 @@ from bringback.pasting import feather, lost_grain, paste
 from bringback.photo import Photo, PhotoError, is_grey
 from bringback.pipeline import Pipeline
 from bringback.restoration import Restoration
-from bringback.stages.faces import FaceRefiner, match_tone
+from bringback.stages.faces import FaceRefiner, Mirrored, match_tone
 
 TEMPLATE = np.array([(73, 108.5), (105, 108.5), (151, 108.5), (183, 108.5), NOSE_BASE])
 
@@ -343,10 +343,10 @@ def test_what_was_filled_is_told_to_the_generator(portrait, found):
     restoration = start(portrait)
     restoration.mask = torch.zeros(1, 1, 256, 256)
     restoration.mask[..., :, 120:136] = 1
-    FaceRefiner(Listener())(restoration)
+    FaceRefiner(Mirrored(Listener()))(restoration)
     assert told[0].max() == 0  # nothing was filled yet: the damage is for the generator to see
     restoration.notes["fill"] = {}
-    FaceRefiner(Listener())(restoration)
+    FaceRefiner(Mirrored(Listener()))(restoration)
     assert told[2].shape == (1, 1, 256, 256)
     torch.testing.assert_close(told[2].flip(3), told[3])
     x = np.clip(similarity(found[0].points) @ (128, 100, 1), 0, 255).astype(int)
@@ -475,7 +475,7 @@ def test_all_faces_of_a_group_in_one_batch(portrait):
             return crops
 
     group = np.concatenate([np.concatenate([portrait[::2, ::2]] * 5, axis=1)] * 4)
-    restoration = FaceRefiner(Counter())(start(group))
+    restoration = FaceRefiner(Mirrored(Counter()))(start(group))
     assert restoration.notes["faces"] == {"found": 20, "refined": 20}
     assert batches == [20, 20]  # as they are, and mirrored
 

@@ -94,7 +94,7 @@ def test_the_wheel_carries_the_weights(tmp_path):
     (wheel,) = tmp_path.glob("*.whl")
     names = set(zipfile.ZipFile(wheel).namelist())
     assert {f"bringback/weights/{name}/model.safetensors" for name in NAMES} <= names
-    assert "bringback/niqe.safetensors" in names
+    assert {"bringback/niqe.safetensors", "bringback/configs/pipeline-paper.yaml"} <= names
     assert "bringback/cli.py" in names and "bringback/py.typed" in names
     assert not any(name.startswith(("tests/", "checkpoints/", "train/")) for name in names)
 

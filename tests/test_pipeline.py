@@ -7,7 +7,8 @@ from PIL import Image
 
 import bringback
 from bringback.photo import Photo, PhotoError
-from bringback.pipeline import DEFAULT, Pipeline, mask_array, pick_device
+from bringback.pipeline import Pipeline, mask_array, pick_device
+from bringback.pipeline_config import DEFAULT
 
 
 @pytest.fixture
@@ -193,7 +194,7 @@ def test_stages_run_in_their_order_and_weights_are_hashed(monkeypatch, tmp_path)
 
     from bringback.checkpoints import MissingWeights, save_network
 
-    monkeypatch.setattr(stages, "STAGES", {name: Loads(name) for name in DEFAULT})
+    monkeypatch.setitem(stages.FAMILIES, "lean", {name: Loads(name) for name in DEFAULT})
     digest = save_network(Net(), tmp_path / "weights" / "tone")
     pipeline = Pipeline.from_pretrained(tmp_path / "weights", stages=["fill", "tone", "scratches"], device="cpu")
     assert [stage.name for stage in pipeline.stages] == ["scratches", "tone", "fill"]

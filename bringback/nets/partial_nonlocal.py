@@ -7,14 +7,19 @@ from torch import Tensor, nn
 from bringback.nets.blocks import silence
 
 
-def attend(query: Tensor, key: Tensor, value: Tensor, budget: int = 1 << 22) -> Tensor:
-    """softmax(q k^T / sqrt(d)) v for (N, d), (M, d), (M, c) -> (N, c), in chunks of at most `budget` scores.
+def attend(
+    query: Tensor, key: Tensor, value: Tensor, *, scale: float | None = None, budget: int = 1 << 26
+) -> Tensor:
+    """softmax(scale q k^T) v for (N, d), (M, d), (M, c) -> (N, c), M > 0; `scale` is 1 / sqrt(d) unless given.
 
-    The whole N x M matrix never exists, so memory grows with N + M and not with their product.
+    torch's fused attention holds no scores where it has a kernel for the device, and the rows go in chunks of at most
+    `budget` scores for where it has none, so memory grows with N + M and not with their product.
     """
-    scale = query.shape[1] ** -0.5
-    rows = max(1, budget // max(1, key.shape[0]))
-    return torch.cat([torch.softmax(chunk @ key.T * scale, dim=1) @ value for chunk in query.split(rows)])
+    rows = max(1, budget // key.shape[0])
+    keys, values = key[None, None], value[None, None]
+    return torch.cat(
+        [F.scaled_dot_product_attention(q[None, None], keys, values, scale=scale)[0, 0] for q in query.split(rows)]
+    )
 
 
 class PartialNonLocal(nn.Module):

@@ -45,11 +45,13 @@ class FaceRefiner:
         only_center_face: bool = False,
         fidelity: float = 0.0,
         aligned: bool = False,
+        size: int = CROP,
     ) -> None:
         """Args: generator: crops and masks of what was filled -> crops; batch: faces at a time; min_size: the least
         width of a face's box in pixels; only_center_face: refine the one nearest to the photo's centre and no other;
         fidelity: 0 for what the generator makes of a face, 1 for the face as it came, a mixture between; aligned: the
-        photos are crops that show one face where the template has it, to be refined as a whole.
+        photos are crops that show one face where the template has it, to be refined as a whole; size: pixels a side of
+        the crops.
 
         Raises ValueError for a fidelity outside [0, 1], and for aligned crops of which some are to be left alone.
         """
@@ -60,17 +62,18 @@ class FaceRefiner:
         self.generator = generator
         self.device = torch.device(device)
         self.batch, self.min_size, self.only_center_face, self.fidelity = batch, min_size, only_center_face, fidelity
+        self.size = size
         self.finder = None if aligned else FaceFinder()
 
     @classmethod
     def from_checkpoints(cls, checkpoints: Checkpoints, device: torch.device, **settings: Any) -> Self:
         """With the checkpoint `faces`; `settings` are those of the constructor. Raises `MissingWeights`, ValueError."""
-        return cls(checkpoints.load("faces", FaceGenerator, device), device, **settings)
+        return cls(Mirrored(checkpoints.load("faces", FaceGenerator, device)), device, **settings)
 
     def refine(self, crops: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Refine aligned crops (B, 3, 256, 256) in [0, 1]; grey ones stay grey, identity is guarded.
+        """Refine aligned crops (B, 3, S, S) in [0, 1], S the size; grey ones stay grey, identity is guarded.
 
-        `mask` (B, 1, 256, 256) tells what was filled in them, 1 = filled.
+        `mask` (B, 1, S, S) tells what was filled in them, 1 = filled.
         """
         grey = [is_grey(crop.permute(1, 2, 0).cpu().numpy()) for crop in crops]
         return self._refine(crops, mask, grey, [])
@@ -92,12 +95,14 @@ class FaceRefiner:
         faces = [Face(face.box, face.points) for face in finder.find(pixels)]
         chosen = self._chosen(faces, pixels)
         if chosen:
-            matrices = [similarity(face.points) for face in chosen]
-            crops = torch.from_numpy(np.stack([align(pixels, matrix).transpose(2, 0, 1) for matrix in matrices]))
+            matrices = [similarity(face.points, self.size) for face in chosen]
+            crops = torch.from_numpy(
+                np.stack([align(pixels, matrix, self.size).transpose(2, 0, 1) for matrix in matrices])
+            )
             mask = _filled(restoration)
             if mask is not None:
                 plane = mask[0, 0].numpy()
-                mask = torch.from_numpy(np.stack([align(plane, matrix)[None] for matrix in matrices]))
+                mask = torch.from_numpy(np.stack([align(plane, matrix, self.size)[None] for matrix in matrices]))
             refined = self._refine(crops, mask, [is_grey(pixels)] * len(chosen), chosen)
             changed = paste(pixels, list((refined - crops).permute(0, 2, 3, 1).numpy()), matrices)
             restoration.pixels = torch.from_numpy(changed.transpose(2, 0, 1).copy())[None].to(restoration.pixels.device)
@@ -105,9 +110,11 @@ class FaceRefiner:
 
     def _whole(self, restoration: Restoration) -> list[Face]:
         crops = restoration.pixels.cpu()
-        if crops.shape[-2:] != (CROP, CROP):
-            raise PhotoError(f"an aligned crop is {CROP}x{CROP} pixels, this is {crops.shape[-1]}x{crops.shape[-2]}")
-        face = Face((0.0, 0.0, CROP, CROP), np.array([EYES[0], EYES[0], EYES[1], EYES[1], NOSE_BASE]))
+        size = self.size
+        if crops.shape[-2:] != (size, size):
+            raise PhotoError(f"an aligned crop is {size}x{size} pixels, this is {crops.shape[-1]}x{crops.shape[-2]}")
+        points = np.array([EYES[0], EYES[0], EYES[1], EYES[1], NOSE_BASE]) * (size / CROP)
+        face = Face((0.0, 0.0, size, size), points)
         grey = [is_grey(crops[0].permute(1, 2, 0).numpy())]
         refined = self._refine(crops, _filled(restoration), grey, [face])
         restoration.pixels = refined.to(restoration.pixels.device)
@@ -127,11 +134,6 @@ class FaceRefiner:
                 face.status = "left alone: not the face in the center"
         return [face for face in faces if face.status == "found"]
 
-    def _made(self, crops: Tensor, mask: Tensor) -> Tensor:
-        """The mean of what the generator makes of the faces and of their mirror images: what both agree on is surer."""
-        mirrored = self.generator(crops.flip(3), mask.flip(3)).flip(3)
-        return (self.generator(crops, mask) + mirrored) / 2
-
     @torch.no_grad()
     def _refine(self, crops: Tensor, mask: Tensor | None, grey: list[bool], faces: list[Face]) -> Tensor:
         """The refined crops; tells the faces, one for each crop or none at all, what became of them."""
@@ -141,7 +143,7 @@ class FaceRefiner:
         if tried and len(crops):
             mask = torch.zeros_like(crops[:, :1]) if mask is None else mask
             parts = zip(crops.split(self.batch), mask.split(self.batch), strict=True)
-            made = torch.cat([self._made(*(part.to(self.device, torch.float32) for part in two)) for two in parts])
+            made = torch.cat([self.generator(*(part.to(self.device, torch.float32) for part in two)) for two in parts])
             change = match_tone(made.to(crops), crops) - crops
             change = torch.where(torch.tensor(grey).view(-1, 1, 1, 1).to(change.device), luminance(change), change)
             distances, strengths = guard(crops, change, tried, SAME_PERSON, device=self.device, batch=self.batch)
@@ -152,6 +154,18 @@ class FaceRefiner:
             if strength == 0:
                 face.status = f"left alone: {'refinement would change the person' if tried else 'fidelity 1'}"
         return crops
+
+
+class Mirrored(nn.Module):
+    """The mean of what a generator makes of faces and of their mirror images: what both agree on is surer."""
+
+    def __init__(self, generator: nn.Module) -> None:
+        super().__init__()
+        self.generator = generator
+
+    def forward(self, crops: Tensor, mask: Tensor) -> Tensor:
+        mirrored = self.generator(crops.flip(3), mask.flip(3)).flip(3)
+        return (self.generator(crops, mask) + mirrored) / 2
 
 
 def _filled(restoration: Restoration) -> Tensor | None:

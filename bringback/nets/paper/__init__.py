@@ -1,0 +1,1 @@
+"""The networks of the original method at its own sizes, for weights that were published for it (family `paper`)."""

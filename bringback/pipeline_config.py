@@ -1,0 +1,77 @@
+"""Which family, stages and settings make a pipeline: YAML files as in configs/pipeline-*.yaml."""
+
+import difflib
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Self
+
+import yaml
+
+from bringback.stages import FAMILIES
+
+DEFAULT = ("scratches", "tone", "fill", "translate", "faces")
+
+# in a wheel the configs lie beside the modules, in a clone at its top
+_PLACES = (Path(__file__).parent / "configs", Path(__file__).parent.parent / "configs")
+
+
+def _shipped() -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for place in reversed(_PLACES):
+        found |= {path.stem.removeprefix("pipeline-"): path for path in sorted(place.glob("pipeline-*.yaml"))}
+    return found
+
+
+SHIPPED: dict[str, Path] = _shipped()
+"""The pipelines that come with the package, by name."""
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineConfig:
+    """A family of networks, the stages to run, and arguments of single stages, by stage."""
+
+    family: str
+    stages: list[str]
+    settings: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, config: Path | str) -> Self:
+        """From a YAML file, or one of `SHIPPED` by its name. Raises ValueError, one line, for what it cannot be."""
+        path = SHIPPED.get(str(config), Path(config))
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            names = ", ".join(SHIPPED)
+            raise ValueError(f"{config}: no pipeline can be read there ({error}); those that ship: {names}") from None
+        try:
+            found = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise ValueError(f"{path}: {' '.join(str(error).split())}") from None
+        return cls(**_checked(path, found))
+
+    @classmethod
+    def of(cls, weights: Path | str | None, config: Path | str | None = None) -> Self:
+        """`config` if it is given, else `pipeline.yaml` in the folder of the weights, else `lean` and its stages."""
+        beside = None if weights is None else Path(weights) / "pipeline.yaml"
+        if config is None and beside is not None and beside.is_file():
+            config = beside
+        return cls("lean", list(DEFAULT)) if config is None else cls.read(config)
+
+
+def _checked(path: Path, found: Any) -> dict[str, Any]:
+    known = [one.name for one in fields(PipelineConfig)]
+    if not isinstance(found, dict):
+        raise ValueError(f"{path}: a pipeline has {', '.join(known)}")
+    for key in found:
+        if key not in known:
+            near = difflib.get_close_matches(str(key), known, 1)
+            raise ValueError(f"{path}: unknown key {key!r}{f'; {near[0]}?' if near else ''}")
+    result = {"family": "lean", "settings": {}} | found
+    if result["family"] not in FAMILIES:
+        raise ValueError(f"{path}: family {result['family']!r}: one of {', '.join(FAMILIES)}")
+    stages, settings = result.get("stages"), result["settings"]
+    if not isinstance(stages, list) or not stages or not all(isinstance(name, str) for name in stages):
+        raise ValueError(f"{path}: stages: a list of names, as in [scratches, translate, faces]")
+    if not isinstance(settings, dict) or not all(isinstance(values, dict) for values in settings.values()):
+        raise ValueError(f"{path}: settings: arguments by stage, as in {{faces: {{min_size: 48}}}}")
+    return result

@@ -1,0 +1,55 @@
+"""Stage `scratches` of the original: one look at the photo with a short side of 256 pixels."""
+
+from typing import Any, Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from bringback.checkpoints import Checkpoints
+from bringback.nets.paper.unet import PaperUNet
+from bringback.restoration import Restoration
+from bringback.stages.paper.resizing import resize, rounded
+from bringback.tint import luminance
+
+
+class PaperScratchDetector:
+    """Finds scratches in a small grey copy of the photo; the mask is one of zeros and ones."""
+
+    name = "scratches"
+
+    def __init__(
+        self, network: PaperUNet, device: torch.device, *, short_side: int = 256, threshold: float = 0.4
+    ) -> None:
+        """Args: short_side: pixels of the copy's shorter side; threshold: probability from which a pixel is damaged.
+
+        Raises ValueError for a side that does not divide by 16 or a threshold outside [0, 1].
+        """
+        if short_side < 32 or short_side % 16:
+            raise ValueError(f"short_side {short_side}: wants a multiple of 16 from 32")
+        if not 0 <= threshold <= 1:
+            raise ValueError(f"threshold {threshold:g}: wants a probability, 0 to 1")
+        self.network, self.device, self.short_side, self.threshold = network, device, short_side, threshold
+
+    @classmethod
+    def from_checkpoints(cls, checkpoints: Checkpoints, device: torch.device, **settings: Any) -> Self:
+        """With the checkpoint `paper_scratches`; `settings` are those of the constructor."""
+        return cls(checkpoints.load("paper_scratches", PaperUNet, device), device, **settings)
+
+    @torch.inference_mode()
+    def detect(self, pixels: Tensor) -> Tensor:
+        """Photos (B, 3, H, W) in [0, 1] -> their damage masks (B, 1, H, W) of zeros and ones."""
+        height, width = pixels.shape[-2:]
+        grey = luminance(resize(pixels.to(self.device), (rounded(height, 16), rounded(width, 16))))
+        scale = self.short_side / min(grey.shape[-2:])
+        small = rounded(grey.shape[-2] * scale, 16), rounded(grey.shape[-1] * scale, 16)
+        logits = self.network(F.interpolate(grey, small, mode="bilinear", align_corners=False))
+        found = F.interpolate(torch.sigmoid(logits), (height, width), mode="nearest")
+        return (found >= self.threshold).to(pixels)
+
+    def __call__(self, restoration: Restoration) -> Restoration:
+        """Set the photo's damage mask, united with one that was given. Notes the share of damaged pixels."""
+        found = self.detect(restoration.pixels)
+        restoration.mask = found if restoration.mask is None else torch.maximum(restoration.mask, found)
+        restoration.notes[self.name] = {"damaged_share": round(float((restoration.mask > 0.5).float().mean()), 5)}
+        return restoration

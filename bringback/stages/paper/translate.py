@@ -1,0 +1,82 @@
+"""Stage `translate` of the original: the whole photo at once, damage painted white."""
+
+from typing import Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from bringback.checkpoints import Checkpoints
+from bringback.nets.paper.mapping import PaperMapping
+from bringback.nets.paper.vae import PaperVAE
+from bringback.restoration import Restoration
+from bringback.stages.paper.resizing import resize, rounded
+
+CLEAN_VAES = {"quality": "quality", "scratch": "scratch", "hr": "scratch"}  # which of them a mapping goes with
+
+
+class PaperTranslator:
+    """Old VAE's encoder, mapping, clean VAE's decoder, at the original's rounded size.
+
+    Its instance norms see the whole photo, which is therefore one piece: memory is linear in its pixels, but there is
+    no tiling.
+    """
+
+    name = "translate"
+
+    def __init__(
+        self,
+        old_vae: PaperVAE,
+        mapping: PaperMapping,
+        clean_vae: PaperVAE,
+        device: torch.device,
+        *,
+        paint: bool = True,
+        grow: int = 0,
+    ) -> None:
+        """Args: paint: damage is painted white and told (sides divide by 16), else the photo is translated as it is
+        (by 4); grow: pixels by which the damage is grown before.
+        """
+        self.old_vae, self.mapping, self.clean_vae, self.device = old_vae, mapping, clean_vae, device
+        self.paint, self.grow = paint, grow
+
+    @classmethod
+    def from_checkpoints(cls, checkpoints: Checkpoints, device: torch.device, *, mapping: str = "scratch") -> Self:
+        """With the networks for scratched photos ("scratch"), large ones ("hr") or ones without scratches ("quality").
+
+        Raises `MissingWeights`, and ValueError for another mapping.
+        """
+        if mapping not in CLEAN_VAES:
+            raise ValueError(f"mapping {mapping!r}: one of {', '.join(CLEAN_VAES)}")
+        return cls(
+            checkpoints.load("paper_old_vae", PaperVAE, device),
+            checkpoints.load(f"paper_mapping_{mapping}", PaperMapping, device),
+            checkpoints.load(f"paper_clean_vae_{CLEAN_VAES[mapping]}", PaperVAE, device),
+            device,
+            paint=mapping != "quality",
+            grow=3 if mapping == "hr" else 0,
+        )
+
+    @torch.inference_mode()
+    def translate(self, pixels: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Photos (B, 3, H, W) in [0, 1] and damage masks (B, 1, H, W), damaged above a half, or None -> restored."""
+        home, size = pixels.device, (pixels.shape[-2], pixels.shape[-1])
+        pixels = pixels.to(self.device)
+        mask = torch.zeros_like(pixels[:, :1]) if mask is None else (mask.to(self.device) > 0.5).to(pixels)
+        multiple, mode = (16, "bicubic") if self.paint else (4, "bilinear")
+        inner = rounded(size[0], multiple), rounded(size[1], multiple)
+        photo = resize(pixels, inner, mode)
+        mask = F.interpolate(mask, inner, mode="nearest")
+        if self.grow:
+            mask = F.max_pool2d(mask, 2 * self.grow + 1, stride=1, padding=self.grow)
+        if self.paint:
+            photo = torch.maximum(photo, mask)
+        decoded = self.clean_vae.decode(self.mapping(self.old_vae.encode(photo), mask))
+        return resize(decoded, size).to(home)
+
+    def __call__(self, restoration: Restoration) -> Restoration:
+        """Translate the photo, its damage painted white. Notes the mean absolute change, in [0, 1] units."""
+        restored = self.translate(restoration.pixels, restoration.mask)
+        change = float((restored - restoration.pixels).abs().mean())
+        restoration.pixels, restoration.notes[self.name] = restored, {"mean_change": round(change, 4)}
+        return restoration
