@@ -100,7 +100,7 @@ def read(file: Path, original: Original, shown: str = "") -> Network:
     try:
         state = torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        foreign = re.search(r"(?:GLOBAL|[Uu]nsupported (?:global|class):?) ([\w.]+)", str(error))
+        foreign = re.search(r"(?:GLOBAL|[Uu]nsupported class) ([\w.]+)", str(error))
         if foreign:
             raise ConversionError(f"{shown}: holds code beside weights ({foreign[1]}); it was not run") from None
         raise ConversionError(f"{shown}: cut short, or no file of weights: {_first_line(error)}") from None

@@ -67,11 +67,14 @@ def _checked(path: Path, found: Any) -> dict[str, Any]:
             near = difflib.get_close_matches(str(key), known, 1)
             raise ValueError(f"{path}: unknown key {key!r}{f'; {near[0]}?' if near else ''}")
     result = {"family": "lean", "settings": {}} | found
-    if result["family"] not in FAMILIES:
+    if str(result["family"]) not in FAMILIES:
         raise ValueError(f"{path}: family {result['family']!r}: one of {', '.join(FAMILIES)}")
     stages, settings = result.get("stages"), result["settings"]
     if not isinstance(stages, list) or not stages or not all(isinstance(name, str) for name in stages):
         raise ValueError(f"{path}: stages: a list of names, as in [scratches, translate, faces]")
     if not isinstance(settings, dict) or not all(isinstance(values, dict) for values in settings.values()):
         raise ValueError(f"{path}: settings: arguments by stage, as in {{faces: {{min_size: 48}}}}")
+    idle = [name for name in settings if name not in stages]
+    if idle:
+        raise ValueError(f"{path}: settings of the stage {idle[0]!r}, which is not among its stages")
     return result

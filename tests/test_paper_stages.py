@@ -1,0 +1,169 @@
+"""The original's stages around networks that can be followed by hand; pipelines from YAML."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import nn
+
+from bringback.photo import Photo
+from bringback.pipeline import Pipeline
+from bringback.pipeline_config import DEFAULT, SHIPPED, PipelineConfig
+from bringback.restoration import Restoration
+from bringback.stages import FAMILIES
+from bringback.stages.paper.resizing import resize, rounded
+from bringback.stages.paper.scratches import PaperScratchDetector
+from bringback.stages.paper.translate import PaperTranslator
+
+CPU = torch.device("cpu")
+
+
+class Plain(nn.Module):
+    """A VAE that loses nothing: 4x4 pixels are one place of the latent."""
+
+    def encode(self, pixels):
+        assert all(side % 4 == 0 for side in pixels.shape[-2:])
+        return F.pixel_unshuffle(pixels, 4)
+
+    def decode(self, latent):
+        return F.pixel_shuffle(latent, 4)
+
+
+class Same(nn.Module):
+    """A mapping that changes nothing and remembers what it was given."""
+
+    def forward(self, latent, mask):
+        self.seen, self.mask = F.pixel_shuffle(latent, 4), mask
+        return latent
+
+
+class Bright(nn.Module):
+    """A detector that finds what is bright, and remembers what it saw."""
+
+    def forward(self, grey):
+        self.seen = grey
+        return torch.logit(grey.clamp(0.01, 0.99))
+
+
+def start(pixels: np.ndarray, mask: np.ndarray | None = None) -> Restoration:
+    return Restoration.start(Photo.from_array(pixels), mask)
+
+
+def test_sizes_are_rounded_as_the_original_rounds():
+    assert [rounded(side, 16) for side in (1, 24, 25, 40, 1480, 1992, 2414)] == [16, 32, 32, 32, 1472, 1984, 2416]
+    assert [rounded(side, 4) for side in (17, 18, 22, 1001)] == [16, 16, 24, 1000]
+
+
+@pytest.mark.parametrize(("mode", "filter_"), [("bicubic", Image.BICUBIC), ("bilinear", Image.BILINEAR)])
+def test_resizing_is_pillows(pixels, mode, filter_):
+    given = torch.from_numpy(pixels.transpose(2, 0, 1).copy())[None] / 255
+    for height, width in ((32, 80), (48, 64), (64, 48)):
+        wanted = np.asarray(Image.fromarray(pixels).resize((width, height), filter_)) / 255
+        made = resize(given, (height, width), mode)[0].permute(1, 2, 0).numpy()
+        off = np.abs(made - wanted) * 255
+        assert np.quantile(off, 0.98) <= 1.1 and off.max() < 8  # Pillow rounds and cuts to 8 bit between its two passes
+
+
+def test_the_translation_paints_damage_white_and_keeps_the_size(pixels):
+    pixels = pixels[:45, :61]
+    mask = np.zeros((45, 61), np.float32)
+    mask[8:12, 20:30] = 1
+    mapping = Same()
+    restoration = PaperTranslator(Plain(), mapping, Plain(), CPU)(start(pixels, mask))
+    assert mapping.seen.shape[-2:] == (48, 64) and restoration.pixels.shape[-2:] == (45, 61)
+    assert set(mapping.mask.unique().tolist()) == {0.0, 1.0}
+    assert (mapping.seen[(mapping.mask == 1).expand_as(mapping.seen)] == 1).all()
+    assert restoration.pixels[0, :, 9:11, 22:28].min() > 0.97
+    sound = torch.from_numpy(pixels / 255).permute(2, 0, 1)[:, 20:, :]
+    assert (restoration.pixels[0, :, 20:, :] - sound).abs().mean() < 0.02  # twice resized, nothing else
+    assert restoration.notes["translate"]["mean_change"] > 0
+
+
+def test_a_photo_of_a_size_that_divides_is_not_resized(pixels):
+    restored = PaperTranslator(Plain(), Same(), Plain(), CPU)(start(pixels))
+    assert torch.equal(restored.pixels, start(pixels).pixels)
+
+
+def test_quality_takes_the_photo_as_it_is_and_hr_grows_the_damage(pixels):
+    mask = np.zeros((48, 64), np.float32)
+    mask[20, 30] = 1
+    mapping = Same()
+    PaperTranslator(Plain(), mapping, Plain(), CPU, paint=False)(start(pixels[:46, :62], mask[:46, :62]))
+    assert mapping.seen.shape[-2:] == (48, 64) and mapping.seen.max() < 1
+    PaperTranslator(Plain(), mapping, Plain(), CPU, grow=3)(start(pixels, mask))
+    assert mapping.mask.sum() == 49 and mapping.mask[0, 0, 17:24, 27:34].min() == 1
+
+
+def test_the_detector_sees_a_short_side_of_256():
+    grey = np.full((600, 900, 3), 60, np.uint8)
+    grey[100:300, 200:260] = 200
+    network = Bright()
+    stage = PaperScratchDetector(network, CPU)
+    restoration = stage(start(grey))
+    assert network.seen.shape == (1, 1, 256, 384)
+    found = restoration.mask[0, 0]
+    assert found.shape == (600, 900) and set(found.unique().tolist()) == {0.0, 1.0}
+    assert found[110:290, 210:250].min() == 1 and found[:, 300:].max() == 0
+    assert restoration.notes["scratches"]["damaged_share"] == pytest.approx(200 * 60 / 540000, rel=0.1)
+    given = np.zeros((600, 900), np.float32)
+    given[500:, 800:] = 1
+    assert stage(start(grey, given)).mask[0, 0, 510:, 810:].min() == 1
+    strict = PaperScratchDetector(network, CPU, threshold=0.9)
+    assert strict.detect(start(grey).pixels).max() == 0
+    for wrong in ({"short_side": 250}, {"threshold": 1.5}):
+        with pytest.raises(ValueError, match=next(iter(wrong))):
+            PaperScratchDetector(network, CPU, **wrong)
+
+
+def test_configs_that_ship():
+    assert set(SHIPPED) == {"lean", "paper", "paper-hr", "paper-quality"}
+    for name in SHIPPED:
+        config = PipelineConfig.read(name)
+        kinds = FAMILIES[config.family]
+        assert set(config.settings) <= set(config.stages) <= set(kinds)
+        assert all(kinds[stage].name == stage for stage in config.stages)
+    lean = PipelineConfig.read("lean")
+    assert lean == PipelineConfig.of(None) and tuple(lean.stages) == DEFAULT
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("stages: [tone]\nsteps: 3", "unknown key 'steps'; stages?"),
+        ("family: rich\nstages: [tone]", "family 'rich': one of lean, paper"),
+        ("family: [lean]\nstages: [tone]", "family"),
+        ("family: lean", "stages: a list of names"),
+        ("stages: tone", "stages: a list of names"),
+        ("stages: [tone]\nsettings: {tone: 3}", "arguments by stage"),
+        ("- tone", "a pipeline has family, stages, settings"),
+        ("stages: [tone", "line 1"),
+        ("stages: [tune]", "unknown stage 'tune'"),
+        ("family: paper\nstages: [tone]", "of the family paper are scratches, translate, faces"),
+        ("stages: [fill]\nsettings: {tone: {a: 1}}", "settings of the stage 'tone', which is not among its stages"),
+        ("stages: [fill]\nsettings: {fill: {a: 1}}", "settings of the stage 'fill'"),
+    ],
+)
+def test_configs_that_are_wrong(tmp_path, text, reason):
+    file = tmp_path / "pipeline.yaml"
+    file.write_text(text)
+    with pytest.raises(ValueError, match="^[^\n]*$") as caught:
+        Pipeline.from_pretrained(config=file)
+    assert reason in str(caught.value)
+
+
+def test_a_config_that_is_not_there(tmp_path):
+    with pytest.raises(ValueError, match=r"nowhere.*those that ship: .*paper"):
+        Pipeline.from_pretrained(config=tmp_path / "nowhere.yaml")
+
+
+def test_settings_go_before_those_of_the_config(tmp_path):
+    file = tmp_path / "pipeline.yaml"
+    file.write_text("stages: [fill, faces]\nsettings: {faces: {min_size: 50, fidelity: 0.2}}")
+    pipeline = Pipeline.from_pretrained(config=file, settings={"faces": {"fidelity": 0.5}})
+    assert [stage.name for stage in pipeline.stages] == ["fill", "faces"]
+    assert pipeline.settings == {"faces": {"min_size": 50, "fidelity": 0.5}}
+    assert [stage.name for stage in Pipeline.from_pretrained(config=file, stages=["fill"]).stages] == ["fill"]
+    assert Path(file).exists()

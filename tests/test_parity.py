@@ -1,0 +1,252 @@
+"""The family `paper` computes what the original's networks compute.
+
+Against the original's own numbers, for weights made by `rule.weights_by_rule` from its lists of keys, where those
+numbers are (`$BRINGBACK_PARITY`, or shared/parity beside the checkout); against our own at small widths, in any clone:
+data/paper_tiny.npz, which `python tests/test_parity.py` writes.
+"""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from rule import original_shapes, tiny, weights_by_rule
+
+from bringback.convert import renamed
+from bringback.nets.paper.attention import PatchAttention, ResidualNonLocal, holes
+from bringback.nets.paper.face import PaperFaceGenerator
+from bringback.nets.paper.mapping import PaperMapping
+from bringback.nets.paper.unet import PaperUNet
+from bringback.nets.paper.vae import PaperVAE
+from bringback.originals import ORIGINALS, Original
+
+CLOSE = 1e-4
+TINY = Path(__file__).parent / "data" / "paper_tiny.npz"
+
+
+@pytest.fixture(autouse=True)
+def _no_gradients():
+    with torch.no_grad():
+        yield
+
+
+@pytest.fixture(scope="module")
+def parity() -> Path:
+    folder = Path(os.environ.get("BRINGBACK_PARITY", Path(__file__).parents[2] / "shared" / "parity"))
+    if not folder.is_dir():
+        pytest.skip("no numbers of the original: set BRINGBACK_PARITY")
+    return folder
+
+
+def numbers(parity: Path, name: str) -> dict[str, Tensor]:
+    return {key: torch.from_numpy(value) for key, value in np.load(parity / f"{name}.npz").items()}
+
+
+def built(original: Original, shapes) -> torch.nn.Module:
+    """The network with weights by the rule, taken through the conversion."""
+    network = original.network()
+    network.load_state_dict(renamed(weights_by_rule(shapes), network, original.modules))
+    return network.eval()
+
+
+def original(parity: Path, fixture: str, name: str) -> torch.nn.Module:
+    keys = json.loads((parity / f"{fixture}.keys.json").read_text())
+    return built(ORIGINALS[name], {key: shape for key, (shape, _) in keys.items()})
+
+
+def far(a: Tensor, b: Tensor) -> float:
+    assert a.shape == b.shape
+    return float((a - b).abs().max())
+
+
+def signed(pixels: Tensor) -> Tensor:
+    return pixels * 2 - 1
+
+
+@pytest.mark.parametrize("name", ["VAE_A_quality", "VAE_B_quality", "VAE_B_scratch"])
+def test_parity_of_the_vaes(parity, name):
+    network, wanted = original(parity, "vae", name), numbers(parity, "vae")
+    assert isinstance(network, PaperVAE)
+    latent = network.encode(wanted["image"] / 2 + 0.5)
+    assert far(latent, wanted["latent"]) <= CLOSE * wanted["latent"].std()
+    assert far(signed(network.decode(wanted["latent"])), wanted["reconstruction"]) <= CLOSE
+    assert far(signed(network(wanted["image"] / 2 + 0.5)), wanted["reconstruction"]) <= CLOSE
+
+
+@pytest.mark.parametrize(
+    ("fixture", "name"),
+    [
+        ("mapping_quality", "mapping_quality"),
+        ("mapping_scratch", "mapping_scratch"),
+        ("mapping_patch_attention", "mapping_Patch_Attention"),
+    ],
+)
+def test_parity_of_the_mappings(parity, fixture, name):
+    network, wanted = original(parity, fixture, name), numbers(parity, fixture)
+    assert isinstance(network, PaperMapping)
+    latent = network(wanted["latent_in"], wanted.get("mask", torch.zeros(1, 1, 64, 96)))
+    assert far(latent, wanted["latent_out"]) <= CLOSE * wanted["latent_out"].std()
+    vae = original(parity, "vae", "VAE_B_scratch")
+    assert far(signed(vae.decode(latent)), wanted["image_out"]) <= CLOSE
+
+
+def test_parity_of_the_way_from_photo_to_photo(parity):
+    wanted, vae = numbers(parity, "mapping_scratch"), original(parity, "vae", "VAE_A_quality")
+    mapping = original(parity, "mapping_scratch", "mapping_scratch")
+    white = torch.maximum(wanted["image"] / 2 + 0.5, wanted["mask"])
+    assert far(signed(white), wanted["image_masked"]) <= 1e-6
+    latent = vae.encode(white)
+    assert far(latent, wanted["latent_in"]) <= CLOSE * wanted["latent_in"].std()
+    assert far(signed(vae.decode(mapping(latent, wanted["mask"]))), wanted["image_out"]) <= CLOSE
+
+
+def test_parity_of_the_scratch_detector(parity):
+    network, wanted = original(parity, "scratch_unet", "detection"), numbers(parity, "scratch_unet")
+    assert isinstance(network, PaperUNet)
+    assert far(network(wanted["grey"] / 2 + 0.5), wanted["logit"]) <= CLOSE
+
+
+@pytest.mark.parametrize(("size", "name"), [(256, "Setting_9_epoch_100"), (512, "FaceSR_512")])
+def test_parity_of_the_face_generators(parity, size, name):
+    """What goes into the last tanh is compared by its own deviation, as latents are.
+
+    With weights by the rule that is tens of thousands: the picture is black and white but for a few pixels, and those
+    are beyond float32. One unit in the last place of the input moves them by 5e-3, and the original's numbers are
+    2e-3 from what float64 makes of the same weights.
+    """
+    network, wanted = original(parity, f"face_{size}", name), numbers(parity, f"face_{size}")
+    assert isinstance(network, PaperFaceGenerator)
+    heads: list[Tensor] = []
+    network.head.register_forward_hook(lambda module, given, made: heads.append(made))
+    made = signed(network(F.interpolate(wanted["face_small"], (size, size), mode="bilinear") / 2 + 0.5))
+    begin = size // 2 - 32
+    crop = (..., slice(begin, begin + 64), slice(begin, begin + 64))
+    off = (made[crop] - wanted["restored_crop"]).abs()
+    assert (off <= CLOSE).float().mean() >= 0.999
+    grey = wanted["restored_crop"].abs() < 0.999
+    head = heads[0][crop][grey]
+    assert far(head, torch.atanh(wanted["restored_crop"][grey])) <= CLOSE * heads[0].std()
+    means = (F.avg_pool2d(made, 8) - wanted["restored_8x_mean"]).abs()
+    assert means.max() <= 20 * CLOSE and (means <= CLOSE).float().mean() >= 0.995
+
+
+def given() -> dict[str, Tensor]:
+    """A picture, a mask with holes of several sizes, and a latent."""
+    y, x = torch.meshgrid(torch.linspace(0, 1, 64), torch.linspace(0, 1, 96), indexing="ij")
+    picture = torch.stack([0.5 + 0.5 * torch.sin(9 * x + 4 * y), y * x, 0.5 + 0.5 * torch.cos(23 * y)])[None]
+    mask = torch.zeros(1, 1, 64, 96)
+    mask[..., 8:40, 20:52] = 1
+    mask[..., 50:52, :] = 1
+    mask[..., 3, 70:90] = 1
+    latent = torch.stack([torch.sin((k + 2) * x + (k % 3 - 1) * 5 * y) for k in range(8)])[None]
+    return {"picture": picture, "mask": mask, "latent": F.avg_pool2d(latent, 4)}
+
+
+def tiny_results() -> dict[str, np.ndarray]:
+    seen, results = given(), {}
+    for name in ("VAE_A_quality", *[name for name in ORIGINALS if not name.startswith("VAE")]):
+        network = built(tiny(name), original_shapes(tiny(name)))
+        if isinstance(network, PaperVAE):
+            results[f"{name}.latent"] = network.encode(seen["picture"])
+            results[name] = network(seen["picture"])
+        elif isinstance(network, PaperMapping):
+            results[name] = network(seen["latent"], seen["mask"])
+        elif isinstance(network, PaperUNet):
+            results[name] = network(seen["picture"][:, :1])
+        else:
+            results[name] = F.avg_pool2d(network(F.interpolate(seen["picture"], (256, 256), mode="bilinear")), 8)
+    return {name: value.numpy() for name, value in results.items()}
+
+
+def test_parity_of_small_networks_with_what_they_gave_when_they_equalled_the_original():
+    wanted, made = np.load(TINY), tiny_results()
+    assert set(wanted) == set(made)
+    for name, value in made.items():
+        assert np.abs(value - wanted[name]).max() <= CLOSE * max(1, wanted[name].std()), name
+        assert wanted[name].std() > 0.01, name
+
+
+def dense(block: ResidualNonLocal, x: Tensor, mask: Tensor) -> Tensor:
+    """The original's form, with the whole N x N matrix: softmax over all keys, times validity, renormalised."""
+    query, key, value = (layer(x).flatten(2) for layer in (block.query, block.key, block.value))
+    size = (x.shape[-2], x.shape[-1])
+    sound = (1 - holes(mask, size)) * F.interpolate(1 - mask, size, mode="nearest")
+    weights = torch.softmax(query.transpose(1, 2) @ key, 2) * sound.flatten(2)
+    found = (F.normalize(weights, p=1, dim=2) @ value.transpose(1, 2)).transpose(1, 2).reshape(x.shape)
+    return sound * x + (1 - sound) * block.blocks(block.out(found))
+
+
+@pytest.mark.parametrize("damaged", [0.0, 0.02, 1.0])
+def test_the_partial_nonlocal_block_equals_its_dense_form(damaged):
+    torch.manual_seed(0)
+    block = ResidualNonLocal(12)
+    x, mask = torch.randn(2, 12, 9, 14), (torch.rand(2, 1, 36, 56) < damaged).float()
+    made = block(x, mask)
+    assert far(made, dense(block, x, mask)) < 1e-5
+    assert (far(made, x) > 0.1) is (damaged > 0)
+
+
+def patchwise(block: PatchAttention, x: Tensor, mask: Tensor) -> Tensor:
+    """One patch after the other."""
+    inner, size = block.block(x), block.size
+    damaged = holes(mask, (x.shape[-2], x.shape[-1]))
+    corners = [(i, j) for i in range(0, x.shape[-2], size) for j in range(0, x.shape[-1], size)]
+    patches = {at: inner[0, :, at[0] : at[0] + size, at[1] : at[1] + size] for at in corners}
+    hollow = {at: damaged[0, 0, at[0] : at[0] + size, at[1] : at[1] + size].mean() > 0.6 for at in corners}
+    composed = inner.clone()
+    for at in corners:
+        if hollow[at]:
+            likeness = {
+                other: float(F.cosine_similarity(patches[at].flatten(), patches[other].flatten(), 0))
+                for other in corners
+                if not hollow[other]
+            }
+            composed[0, :, at[0] : at[0] + size, at[1] : at[1] + size] = patches[max(likeness, key=likeness.get)]
+    return block.join(torch.cat([x, composed, damaged], 1))
+
+
+@pytest.mark.parametrize("size", [2, 4, 8])
+def test_patches_are_copied_from_the_most_similar_sound_one(size):
+    torch.manual_seed(0)
+    block, x = PatchAttention(6, size), torch.randn(1, 6, 16, 24)
+    mask = torch.zeros(1, 1, 64, 96)
+    mask[..., 20:60, 10:50] = 1
+    assert far(block(x, mask), patchwise(block, x, mask)) < 1e-5
+
+
+def test_sides_that_patches_do_not_divide_leave_no_strip_of_zeros():
+    torch.manual_seed(0)
+    block, x = PatchAttention(6, 8), torch.randn(1, 6, 20, 21)
+    mask = torch.zeros(1, 1, 80, 84)
+    sound = block.join(torch.cat([x, block.block(x), mask[..., ::4, ::4]], 1))
+    assert far(block(x, mask), sound) < 1e-6  # nothing is damaged: every patch stays, those at the edge too
+    mask[..., 64:, :] = 1
+    made = block(x, mask)
+    copied = block.block(x)
+    assert made.shape == x.shape and made.isfinite().all()
+    # the patches at the right edge are damaged or cut: what is copied comes from whole ones
+    first = F.conv2d(torch.cat([x, copied, mask[..., ::4, ::4]], 1), block.join.weight, block.join.bias, padding=1)
+    assert far(made[..., :14, :], first[..., :14, :]) < 1e-5 and far(made[..., 17:, :], first[..., 17:, :]) > 1e-2
+
+
+def test_a_photo_that_is_all_damage_gets_through():
+    torch.manual_seed(0)
+    for attention in ("nonlocal", "patches"):
+        network = PaperMapping((8, 12, 16, 16, 16), attention=attention)
+        assert network(torch.randn(1, 8, 16, 16), torch.ones(1, 1, 64, 64)).isfinite().all()
+    with pytest.raises(ValueError, match="'patches'"):
+        PaperMapping(attention="all")
+
+
+if __name__ == "__main__":
+    TINY.parent.mkdir(exist_ok=True)
+    with torch.no_grad():
+        np.savez_compressed(TINY, **tiny_results())
