@@ -149,7 +149,7 @@ def test_configs_that_ship():
 def test_configs_that_are_wrong(tmp_path, text, reason):
     file = tmp_path / "pipeline.yaml"
     file.write_text(text)
-    with pytest.raises(ValueError, match="^[^\n]*$") as caught:
+    with pytest.raises(ValueError, match=r"^[^\n]*$") as caught:
         Pipeline.from_pretrained(config=file)
     assert reason in str(caught.value)
 

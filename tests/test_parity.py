@@ -21,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from rule import original_shapes, tiny, weights_by_rule
 
 from bringback.convert import renamed
+from bringback.nets.paper import strips
 from bringback.nets.paper.attention import PatchAttention, ResidualNonLocal, holes
 from bringback.nets.paper.face import PaperFaceGenerator
 from bringback.nets.paper.mapping import PaperMapping
@@ -172,6 +173,28 @@ def test_parity_of_small_networks_with_what_they_gave_when_they_equalled_the_ori
     for name, value in made.items():
         assert np.abs(value - wanted[name]).max() <= CLOSE * max(1, wanted[name].std()), name
         assert wanted[name].std() > 0.01, name
+
+
+@pytest.mark.parametrize("budget", [1, 3000, 20000])
+@pytest.mark.parametrize("size", [(64, 48), (100, 76), (16, 200), (132, 20)])
+def test_maps_in_strips_are_the_same_maps(monkeypatch, size, budget):
+    torch.manual_seed(0)
+    vae, mapping = PaperVAE(8), PaperMapping((8, 12, 16, 16, 16), attention="nonlocal")
+    photos, mask = torch.rand(2, 3, *size), (torch.rand(2, 1, *size) > 0.9).float()
+
+    def way() -> list[Tensor]:
+        latent = vae.encode(photos)
+        return [latent, vae.decode(latent), mapping(latent, mask)]
+
+    whole = way()
+    monkeypatch.setattr(strips, "BUDGET", budget)
+    pieces = way()
+    assert strips.too_large(8, photos)
+    for a, b in zip(whole, pieces, strict=True):
+        assert far(a, b) < CLOSE
+    with torch.enable_grad():
+        assert not strips.too_large(8, photos)
+        assert vae(photos).requires_grad
 
 
 def dense(block: ResidualNonLocal, x: Tensor, mask: Tensor) -> Tensor:

@@ -3,6 +3,8 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from bringback.nets.paper.strips import same_size
+
 
 class Normed(nn.Module):
     """convolution -> instance norm without scale and shift -> ReLU. The convolution is the caller's."""
@@ -12,7 +14,9 @@ class Normed(nn.Module):
         self.conv = conv
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.relu_(F.instance_norm(self.conv(x)))
+        same = isinstance(self.conv, nn.Conv2d) and self.conv.stride == (1, 1)
+        made = same_size(self.conv, x) if same else self.conv(x)  # type: ignore[arg-type]
+        return F.relu_(F.instance_norm(made))
 
 
 class NormedBlock(nn.Module):
@@ -24,5 +28,8 @@ class NormedBlock(nn.Module):
         self.second = nn.Conv2d(channels, channels, 3, padding=1, padding_mode="reflect")
 
     def forward(self, x: Tensor) -> Tensor:
-        inner = F.relu_(F.instance_norm(self.first(x)))
-        return F.instance_norm(self.second(inner)).add_(x)
+        inner = same_size(self.first, x)
+        inner = F.relu_(F.instance_norm(inner))
+        inner = same_size(self.second, inner)  # one name, so that no more than two of these maps live at a time
+        inner = F.instance_norm(inner)
+        return inner.add_(x)
