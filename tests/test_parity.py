@@ -119,7 +119,7 @@ def test_parity_of_the_scratch_detector(parity):
 def test_parity_of_the_face_generators(parity, size, name):
     """What goes into the last tanh is compared by its own deviation, as latents are.
 
-    With weights by the rule that is tens of thousands: the picture is black and white but for a few pixels, and those
+    With weights by the rule that is thousands: the picture is black and white but for a few pixels, and those
     are beyond float32. One unit in the last place of the input moves them by 5e-3, and the original's numbers are
     2e-3 from what float64 makes of the same weights.
     """
@@ -134,7 +134,7 @@ def test_parity_of_the_face_generators(parity, size, name):
     assert (off <= CLOSE).float().mean() >= 0.999
     grey = wanted["restored_crop"].abs() < 0.999
     head = heads[0][crop][grey]
-    assert far(head, torch.atanh(wanted["restored_crop"][grey])) <= CLOSE * heads[0].std()
+    assert far(head, torch.atanh(wanted["restored_crop"][grey])) <= 0.1 * CLOSE * heads[0].std()
     means = (F.avg_pool2d(made, 8) - wanted["restored_8x_mean"]).abs()
     assert means.max() <= 20 * CLOSE and (means <= CLOSE).float().mean() >= 0.995
 
