@@ -22,8 +22,8 @@ from bringback.nets.paper.attention import ResidualNonLocal, attend, holes
 from bringback.stages.paper.resizing import rounded
 
 CHANNELS = 512
-# Whole latents that are alive at the peak, in a residual block: the photo's, what the attention gave, the block's input,
-# what is between its convolutions and what the second one makes of it. Beside them are strips and chunks of a fixed size.
+# Whole latents that are alive at the peak, in a residual block: the photo's, what the attention gave, what goes into
+# the block, what is between its convolutions, what the second one makes of it. Beside: strips and chunks of fixed size.
 MAPS, BESIDE = 5, 150_000_000
 CHUNK = 512  # positions
 SIZES = ("256x256", "800x1200", "1480x1992", "2414x3632")

@@ -41,7 +41,10 @@ def save_network(network: Network, folder: Path, *, half: bool = True) -> str:
         state = {key: value.half() if key in learned else value for key, value in state.items()}
     partial = folder / "model.safetensors.part"
     try:
-        save_file(state, partial)
+        try:
+            save_file(state, partial)
+        except SafetensorError as error:  # what safetensors makes of a full disk
+            raise OSError(f"{partial}: cannot be written: {error}") from None
         partial.replace(folder / "model.safetensors")
     finally:
         partial.unlink(missing_ok=True)
@@ -70,7 +73,9 @@ class Checkpoints:
             if (root / name / "model.safetensors").is_file():
                 return root / name
         places = ", ".join(str(root) for root in self.roots)
-        raise MissingWeights(f"weights {name!r} not found in {places}; train them or give their folder with --weights")
+        raise MissingWeights(
+            f"weights {name!r} not found in {places}; train or convert them, or give their folder with --weights"
+        )
 
     def load(self, name: str, kind: type[N], device: torch.device | str = "cpu") -> N:
         """A network of class `kind`, float32, in eval mode, on the device.

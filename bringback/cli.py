@@ -30,7 +30,7 @@ Out = Annotated[Path, typer.Option("--out", "-o", help="Folder for the results; 
 Device = Annotated[str, typer.Option(help="auto (CUDA, else MPS, else CPU), cuda, cuda:1, mps or cpu.")]
 Stages = Annotated[
     str | None,
-    typer.Option(help=f"The stages to run, separated by commas; by default {STAGES}."),
+    typer.Option(help=f"The stages to run, separated by commas; lean has {STAGES}."),
 ]
 Config = Annotated[
     str | None, typer.Option(help="Pipeline to run: a YAML file, or lean, paper, paper-quality, paper-hr.")
@@ -134,6 +134,7 @@ def scratches(
     inputs: Inputs,
     out: Out,
     device: Device = "auto",
+    config: Config = None,
     weights: Weights = None,
     overwrite: Overwrite = False,
     skip_existing: SkipExisting = False,
@@ -147,7 +148,7 @@ def scratches(
         from bringback.tree import plan
 
         plan(inputs, out)
-        detector: Any = Pipeline.from_pretrained(weights, stages=["scratches"], device=device).stages[0]
+        detector: Any = Pipeline.from_pretrained(weights, config=config, stages=["scratches"], device=device).stages[0]
         with _progress(json_lines) as (on_start, on_photo):
             entries = mask_folder(
                 inputs,
@@ -166,12 +167,17 @@ def faces(
     inputs: Inputs,
     out: Out,
     aligned: Annotated[
-        bool, typer.Option("--aligned", help="The pictures are 256x256 crops, as inference/align_faces.py makes them.")
+        bool,
+        typer.Option(
+            "--aligned",
+            help="The pictures are 256x256 crops, as inference/align_faces.py makes them (paper-hr: 512x512).",
+        ),
     ] = False,
     faces_min_size: FacesMinSize = None,
     only_center_face: OnlyCenterFace = False,
     fidelity: Fidelity = None,
     device: Device = "auto",
+    config: Config = None,
     weights: Weights = None,
     overwrite: Overwrite = False,
     skip_existing: SkipExisting = False,
@@ -183,7 +189,7 @@ def faces(
         from bringback.pipeline import Pipeline
 
         settings = _of_faces(faces_min_size, only_center_face, fidelity, aligned=aligned)
-        return Pipeline.from_pretrained(weights, stages=["faces"], device=device, settings=settings)
+        return Pipeline.from_pretrained(weights, config=config, stages=["faces"], device=device, settings=settings)
 
     run_restore(inputs, out, load, overwrite=overwrite, skip_existing=skip_existing, json_lines=json_lines)
 
@@ -239,7 +245,7 @@ def convert(
         convert(sources, out, overwrite=overwrite, on_file=tell)
         for name in absent(out):
             typer.echo(f"not there: {name} ({ORIGINALS[name].what})")
-        typer.echo(f"written to {out}: bringback restore PHOTOS -o RESTORED --weights {out}")
+        typer.echo(f"written to {out}; to use it: bringback restore PHOTOS -o RESTORED --weights {out}")
 
 
 @app.command()
@@ -258,6 +264,7 @@ def evaluate(
             "by NIQE. May be given several times."
         ),
     ] = None,
+    config: Config = None,
     stages: Stages = None,
     weights: Weights = None,
     backbone: Annotated[
@@ -282,7 +289,7 @@ def evaluate(
         from bringback.old_photos import choose_old_photos, evaluate_old_photos
         from bringback.protocol import protocol_table, run_protocol
 
-        restoring: dict[str, Any] = {"stages": _names(stages), "weights": weights, "device": device}
+        restoring: dict[str, Any] = {"config": config, "stages": _names(stages), "weights": weights, "device": device}
         settings = restoring | {"overlays": overlays or [], "backbone": backbone, "limit": limit}
         old = choose_old_photos(old_photos, limit) if old_photos else []  # told at once if there are none
         console = Console(stderr=True)
@@ -304,7 +311,7 @@ def _of_faces(
 ) -> dict[str, dict[str, Any]]:
     """The settings of the stage `faces`, those that were given."""
     given = {"min_size": min_size, "only_center_face": only_center_face, "fidelity": fidelity, "aligned": aligned}
-    return {"faces": {name: value for name, value in given.items() if value}}  # 0 is the default of fidelity
+    return {"faces": {name: value for name, value in given.items() if value is not None and value is not False}}
 
 
 def _names(stages: str | None) -> list[str] | None:

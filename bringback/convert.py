@@ -3,16 +3,16 @@
 The only place that reads a pickle, and that with `weights_only=True`. docs/original.md tells which file becomes what.
 """
 
-import pickle
+import os
 import re
 import shutil
 import tempfile
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePath, PurePosixPath
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -53,40 +53,91 @@ def convert(
     which is known by its folder's name (as in `VAE_A_quality/latest_net_G.pth`) or its own (`VAE_A_quality.pth`).
     Returns, and tells `on_file`, what became of each file of weights.
 
+    The same file twice is converted once. `pipeline.yaml` is the one for scratched photos, or for others if only their
+    networks are there; one of the user's own is kept (without `overwrite`).
+
     Raises `ConversionError` when a file cannot be read safely or is not the network that its name says, when none is
-    known, one checkpoint would be written twice, or one is in `out` already (without `overwrite`): `out` is then as it
-    was.
+    known, two differ for one checkpoint, or one is in `out` already (without `overwrite`), and OSError when it cannot
+    be written: `out` is then as it was.
     """
+    if out.exists() and not out.is_dir():
+        raise ConversionError(f"{out}: is a file; the checkpoints want a folder")
+    new = [folder for folder in (out, *out.parents) if not folder.exists()]
     done: list[Converted] = []
-    found: dict[str, str] = {}
-    out.absolute().parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.absolute().parent) as scratch:
-        made = Path(scratch) / "made"
-        for source in _files(sources):
-            name = source.name()
-            if name is None:
-                result = Converted(str(source), None, "none of the original's networks that restore")
-            else:
-                original = ORIGINALS[name]
-                _only_once(original, str(source), found, out, overwrite)
-                with source.on_disk(Path(scratch)) as file:
-                    network = read(file, original, str(source))
-                    save_network(network, made / original.folder, half=False)
-                    card = _card(name, original, network, file_hash(file))
-                    (made / original.folder / "README.md").write_text(card, encoding="utf-8")
-                result = Converted(str(source), original.folder, original.what)
-            done.append(result)
-            if on_file:
-                on_file(result)
-        if not found:
-            raise ConversionError(f"{', '.join(map(str, sources))}: none of the original's files there; {_names()}")
-        shutil.copyfile(SHIPPED["paper"], made / "pipeline.yaml")
-        out.mkdir(exist_ok=True)
-        for item in sorted(made.iterdir()):
-            if (out / item.name).is_dir():
-                (out / item.name).rename(Path(scratch) / f"old-{item.name}")
-            item.replace(out / item.name)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".converting-", dir=out) as scratch:
+            made, aside = Path(scratch, "made"), Path(scratch, "aside")
+            made.mkdir()
+            aside.mkdir()
+            found: dict[str, tuple[str, str]] = {}
+            for source in _files(sources):
+                done.append(_converted(source, found, made, Path(scratch), out, overwrite))
+                if on_file:
+                    on_file(done[-1])
+            if not found:
+                names = ", ".join(ORIGINALS)
+                where = ", ".join(map(str, sources))
+                raise ConversionError(f"{where}: none of the original's files; known by their folders' names: {names}")
+            _choose_pipeline(made, out, overwrite)
+            _place(made, out, aside)
+    except BaseException:
+        for folder in new:
+            with suppress(OSError):
+                folder.rmdir()
+        raise
     return done
+
+
+def _converted(
+    source: "_File", found: dict[str, tuple[str, str]], made: Path, scratch: Path, out: Path, overwrite: bool
+) -> Converted:
+    """Write what a file holds into `made`; `found` has the sources and hashes of the checkpoints written so far."""
+    name = source.name()
+    if name is None:
+        return Converted(str(source), None, "none of the original's networks that restore")
+    original = ORIGINALS[name]
+    with source.on_disk(scratch) as file:
+        digest = file_hash(file)
+        if original.folder in found:
+            before, same = found[original.folder]
+            if digest == same:
+                return Converted(str(source), None, f"the same as {before}")
+            raise ConversionError(f"{source}: the {original.what} again, and not the same as {before}")
+        if (out / original.folder).exists() and not overwrite:
+            raise ConversionError(f"{out / original.folder}: is there already; use --overwrite or another folder")
+        network = read(file, original, str(source))
+    save_network(network, made / original.folder, half=False)
+    (made / original.folder / "README.md").write_text(_card(name, original, network, digest), encoding="utf-8")
+    found[original.folder] = str(source), digest
+    return Converted(str(source), original.folder, original.what)
+
+
+def _choose_pipeline(made: Path, out: Path, overwrite: bool) -> None:
+    """Write the pipeline that the checkpoints are complete for; one that the user has changed stays."""
+    there = out / "pipeline.yaml"
+    shipped = {path.read_bytes() for path in SHIPPED.values()}
+    if there.exists() and not overwrite and not (there.is_file() and there.read_bytes() in shipped):
+        return
+    scratched = ("paper_scratches", "paper_mapping_scratch")
+    complete = all((made / name).exists() or (out / name).exists() for name in scratched)
+    plain = not complete and ((made / "paper_mapping_quality").exists() or (out / "paper_mapping_quality").exists())
+    shutil.copyfile(SHIPPED["paper-quality" if plain else "paper"], made / "pipeline.yaml")
+
+
+def _place(made: Path, out: Path, aside: Path) -> None:
+    """Move all that was made into `out`, what was there before out of the way; all of it or nothing."""
+    moves: list[tuple[Path, Path]] = []
+    try:
+        for item in sorted(made.iterdir()):
+            for start, end in ((out / item.name, aside / item.name), (item, out / item.name)):
+                if start.exists():
+                    start.rename(end)
+                    moves.append((start, end))
+    except BaseException:
+        for start, end in reversed(moves):
+            end.rename(start)
+        raise
 
 
 def absent(out: Path) -> list[str]:
@@ -99,18 +150,18 @@ def read(file: Path, original: Original, shown: str = "") -> Network:
     shown = shown or str(file)
     try:
         state = torch.load(file, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
+    except PermissionError:
+        raise
+    except Exception as error:  # what a damaged file raises depends on where the damage is
         foreign = re.search(r"(?:GLOBAL|[Uu]nsupported class) ([\w.]+)", str(error))
         if foreign:
             raise ConversionError(f"{shown}: holds code beside weights ({foreign[1]}); it was not run") from None
-        raise ConversionError(f"{shown}: cut short, or no file of weights: {_first_line(error)}") from None
-    except Exception as error:  # what a damaged file raises depends on where the damage is
         raise ConversionError(f"{shown}: cut short, or no file of weights: {_first_line(error)}") from None
     if original.inside is not None and isinstance(state, Mapping):
         if original.inside not in state:
             raise ConversionError(f"{shown}: has no {original.inside!r}, under which the {original.what} lies")
         state = state[original.inside]
-    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
+    if not isinstance(state, Mapping) or not all(isinstance(key, str) and _plain(state[key]) for key in state):
         raise ConversionError(f"{shown}: holds something else than named tensors")
     network = original.network()
     try:
@@ -146,7 +197,6 @@ def renamed(state: Mapping[str, Tensor], network: Network, modules: Modules) -> 
             for key, shape in wanted.items()
             if key in state and tuple(state[key].shape) != shape
         ],
-        "not finite": [key for key in wanted if key in state and not state[key].isfinite().all()],
     }
     told = [f"{what} {_some(keys)}" for what, keys in wrong.items() if keys]
     if told:
@@ -159,7 +209,15 @@ def renamed(state: Mapping[str, Tensor], network: Network, modules: Modules) -> 
             weight = state[f"{theirs}_orig"].float()
             value = weight / (state[f"{theirs}_u"].float() @ (weight.flatten(1) @ state[f"{theirs}_v"].float()))
         result[key] = value.to(ours[key].dtype)
+    broken = [sources[key] for key, value in result.items() if not value.isfinite().all()]
+    if broken:
+        raise ConversionError(f"not finite {_some(broken)}")
     return result
+
+
+def _plain(value: Any) -> bool:
+    """Is it a tensor with numbers in it, one for each place?"""
+    return isinstance(value, Tensor) and value.layout == torch.strided and not (value.is_quantized or value.is_meta)
 
 
 @dataclass(frozen=True)
@@ -174,7 +232,9 @@ class _File:
 
     def name(self) -> str | None:
         """Its name in `ORIGINALS`, by its own and its folder's."""
-        path: PurePath = self.path.absolute() if self.member is None else PurePosixPath(self.member.filename)
+        path: PurePath = Path(os.path.abspath(self.path))  # a file in "." has a folder's name, too
+        if self.member is not None:
+            path = PurePosixPath(self.member.filename.replace("\\", "/"))
         for name, one in ORIGINALS.items():
             if path.name == one.file and (path.parent.name == name or one.inside is not None):
                 return name
@@ -196,7 +256,7 @@ class _File:
         try:
             with zipfile.ZipFile(self.path) as archive, archive.open(self.member) as packed, target.open("wb") as plain:
                 shutil.copyfileobj(packed, plain)
-        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+        except Exception as error:  # what a damaged member raises depends on how it was packed
             raise ConversionError(f"{self}: cannot be unpacked: {_first_line(error)}") from None
         yield target
         target.unlink()
@@ -205,7 +265,9 @@ class _File:
 def _files(sources: Sequence[Path]) -> Iterator[_File]:
     for source in sources:
         if source.is_dir():
-            files = sorted(path for path in source.rglob("*") if path.suffix.lower() in (*_SUFFIXES, ".zip"))
+            below = sorted(path for path in source.rglob("*") if path.is_file())
+            files = [path for path in below if path.suffix.lower() in _SUFFIXES]
+            files += [path for path in below if path.suffix.lower() == ".zip" and zipfile.is_zipfile(path)]
         elif source.is_file():
             files = [source]
         else:
@@ -217,26 +279,15 @@ def _files(sources: Sequence[Path]) -> Iterator[_File]:
             try:
                 with zipfile.ZipFile(file) as archive:
                     members = [one for one in archive.infolist() if one.filename.lower().endswith(_SUFFIXES)]
-            except (OSError, zipfile.BadZipFile) as error:
-                raise ConversionError(f"{file}: neither weights (.pth, .pt) nor a zip archive: {error}") from None
+            except Exception as error:  # what a damaged archive raises depends on where the damage is
+                reason = _first_line(error)
+                raise ConversionError(f"{file}: neither weights (.pth, .pt) nor a zip archive: {reason}") from None
             yield from (_File(file, member) for member in members)
-
-
-def _only_once(original: Original, shown: str, found: dict[str, str], out: Path, overwrite: bool) -> None:
-    if original.folder in found:
-        raise ConversionError(f"{shown}: the {original.what} again, after {found[original.folder]}")
-    found[original.folder] = shown
-    if (out / original.folder).exists() and not overwrite:
-        raise ConversionError(f"{out / original.folder}: is there already; use --overwrite or another folder")
-
-
-def _names() -> str:
-    return "they are known by their folders' names: " + ", ".join(ORIGINALS)
 
 
 def _some(keys: list[str]) -> str:
     more = f" and {len(keys) - _NAMED} more" if len(keys) > _NAMED else ""
-    return ", ".join(keys[:_NAMED]) + more
+    return ", ".join(key if key.isprintable() else repr(key) for key in keys[:_NAMED]) + more
 
 
 def _first_line(error: Exception) -> str:

@@ -106,6 +106,7 @@ def evaluate(
     *,
     overlays: Sequence[Path] = (),
     stages: Sequence[str] | None = None,
+    config: Path | str | None = None,
     weights: Path | None = None,
     backbone: Path | str | None = None,
     device: str = "auto",
@@ -123,7 +124,7 @@ def evaluate(
     broken photo is left out. Raises FileNotFoundError when there are no photos, ValueError when all are broken, a shard
     is none, the backbone cannot be had or there is no such recipe.
     """
-    pipeline = Pipeline.from_pretrained(weights, stages=stages, device=device)
+    pipeline = Pipeline.from_pretrained(weights, config=config, stages=stages, device=device)
     names = tuple(stage.name for stage in pipeline.stages)
     bank = OverlayBank.from_shards(overlays) if overlays else None
     distance = load_distance(backbone) if backbone else None

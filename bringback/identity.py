@@ -30,7 +30,7 @@ def descriptors(crops: Tensor) -> Tensor:
 
 
 def identity_distances(a: Tensor, b: Tensor) -> list[float]:
-    """The distance between the people in two batches of aligned crops (B, 3, 256, 256), pair by pair.
+    """The distance between the people in two batches of aligned crops (B, 3, S, S), pair by pair.
 
     0 = the same picture; 0.6 is where dlib's authors draw the line between one person and another.
     """
@@ -42,7 +42,7 @@ def identity_distances(a: Tensor, b: Tensor) -> list[float]:
 def guard(
     crops: Tensor, change: Tensor, strengths: Sequence[float], most: float, *, device: torch.device, batch: int
 ) -> tuple[list[float | None], list[float]]:
-    """How strongly each of the aligned crops (B, 3, 256, 256) may be changed (same shape) and stay the same person.
+    """How strongly each of the aligned crops (B, 3, S, S) may be changed (same shape) and stay the same person.
 
     The strengths are tried in turn until a descriptor moves by no more than `most`; 0 where all of them are too much.
     Returns how far each descriptor moved at the last try, None if there was none, and the strengths.

@@ -77,6 +77,7 @@ def evaluate_old_photos(
     entries: Sequence[Entry],
     *,
     stages: Sequence[str] | None = None,
+    config: Path | str | None = None,
     weights: Path | None = None,
     device: str = "auto",
     sheet: Path | None = None,
@@ -87,7 +88,7 @@ def evaluate_old_photos(
     `sheet` is the picture file that gets twelve of them: before, mask, after. `on_photo` is called after each. Broken
     photos and those too small for NIQE are left out; raises ValueError when that is all.
     """
-    pipeline = Pipeline.from_pretrained(weights, stages=stages, device=device)
+    pipeline = Pipeline.from_pretrained(weights, config=config, stages=stages, device=device)
     rows: list[OldRow] = []
     cells: list[list[np.ndarray]] = []
     left_out: list[str] = []

@@ -45,7 +45,7 @@ class PipelineConfig:
             raise ValueError(f"{config}: no pipeline can be read there ({error}); those that ship: {names}") from None
         try:
             found = yaml.safe_load(text)
-        except yaml.YAMLError as error:
+        except (yaml.YAMLError, ValueError, RecursionError) as error:
             raise ValueError(f"{path}: {' '.join(str(error).split())}") from None
         return cls(**_checked(path, found))
 

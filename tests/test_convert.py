@@ -3,7 +3,6 @@
 import io
 import pickle
 import shutil
-import sys
 import zipfile
 from pathlib import Path
 
@@ -11,11 +10,9 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from typer.testing import CliRunner
-
-sys.path.insert(0, str(Path(__file__).parent))
-
 from rule import original_shapes, tiny, weights_by_rule
+from safetensors import SafetensorError
+from typer.testing import CliRunner
 
 from bringback import cli, convert
 from bringback.checkpoints import Checkpoints, MissingWeights
@@ -51,14 +48,18 @@ def run(*arguments):
     return CliRunner().invoke(cli.app, [str(argument) for argument in arguments])
 
 
-def refused(tmp_path: Path, *sources) -> str:
+def refused(tmp_path: Path, *sources, out="deep/out") -> str:
     """The one line that a conversion ends with, after which nothing is there that was not before."""
-    before = sorted(tmp_path.rglob("*"))
-    result = run("convert", *sources, "-o", tmp_path / "out")
+    before = contents(tmp_path)
+    result = run("convert", *sources, "-o", tmp_path / out)
     assert result.exit_code == 2 and "Traceback" not in result.output
     assert result.stderr.startswith("bringback: ") and result.stderr.count("\n") == 1, result.stderr
-    assert sorted(tmp_path.rglob("*")) == before
+    assert contents(tmp_path) == before
     return result.stderr
+
+
+def contents(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() if path.is_file() else b"" for path in folder.rglob("*")}
 
 
 def vae_file(checkpoints: Path) -> Path:
@@ -95,11 +96,9 @@ def test_what_is_converted_is_what_was_there(checkpoints, tmp_path):
     original = tiny("Setting_9_epoch_100")
     state = weights_by_rule(original_shapes(original))
     loaded = Checkpoints(tmp_path / "out").load("paper_faces_256", PaperFaceGenerator)
-    weight = state["up_0.conv_0.weight_orig"]
-    largest = torch.linalg.matrix_norm(loaded.blocks[3].first.weight.flatten(1), 2)
-    ratio = weight / loaded.blocks[3].first.weight
-    torch.testing.assert_close(ratio, ratio.mean().expand_as(ratio))
-    assert largest >= 1  # the norm that was divided out is one of a single direction
+    weight, u, v = (state[f"up_0.conv_0.weight_{part}"] for part in ("orig", "u", "v"))
+    torch.testing.assert_close(loaded.blocks[3].first.weight, weight / torch.einsum("o,oi,i", u, weight.flatten(1), v))
+    assert (loaded.blocks[3].first.weight - weight).abs().max() > 0.01
     torch.testing.assert_close(loaded.blocks[0].first_norm.gamma.bias, state["head_0.norm_0.mlp_gamma.bias"])
     assert loaded.stem.weight.dtype == torch.float32
 
@@ -112,7 +111,7 @@ def test_archives_and_single_files(checkpoints, tmp_path):
     assert result.exit_code == 0, result.output
     assert (tmp_path / "out" / "paper_faces_512").is_dir() and (tmp_path / "out" / "paper_mapping_hr").is_dir()
     assert "not there: detection" in result.stdout and "not there: Setting_9_epoch_100" in result.stdout
-    with pytest.raises(MissingWeights, match="paper_scratches"):
+    with pytest.raises(MissingWeights, match="paper_faces_256"):
         Pipeline.from_pretrained(tmp_path / "out")
     rest = run("convert", checkpoints / "detection", checkpoints / "Setting_9_epoch_100", "-o", tmp_path / "out")
     assert rest.exit_code == 0 and "not there" not in rest.stdout
@@ -158,11 +157,14 @@ def test_wrong_keys_are_named(checkpoints, tmp_path):
     state = torch.load(file, weights_only=True)
     bias = state.pop("decoder.7.bias")
     state |= {"decoder.9.bias": bias, "encoder.4.weight": torch.zeros(8, 8, 3, 3)}
-    state["encoder.1.bias"][3] = torch.nan
     torch.save(state, file)
     said = refused(tmp_path, checkpoints)
     assert "missing decoder.7.bias; surplus decoder.9.bias" in said
-    assert "misshapen encoder.4.weight (8, 8, 3, 3) for (8, 8, 4, 4); not finite encoder.1.bias" in said
+    assert "misshapen encoder.4.weight (8, 8, 3, 3) for (8, 8, 4, 4)" in said
+    state = weights_by_rule(original_shapes(tiny("VAE_A_quality")))
+    state["encoder.1.bias"][3] = torch.nan
+    torch.save(state, file)
+    assert "not finite encoder.1.bias" in refused(tmp_path, checkpoints)
     for whole, what in (([1, 2], "something else"), ({"a": 1}, "something else"), ({}, "missing encoder.1.weight")):
         torch.save(whole, file)
         assert what in refused(tmp_path, checkpoints)
@@ -179,7 +181,11 @@ def test_what_is_no_source(checkpoints, tmp_path):
     text = tmp_path / "readme.txt"
     text.write_text("no archive")
     assert "neither weights (.pth, .pt) nor a zip archive" in refused(tmp_path, text)
-    assert "again, after" in refused(tmp_path, checkpoints, vae_file(checkpoints))
+    other = tmp_path / "VAE_A_quality.pth"
+    shutil.copy(checkpoints / "restoration" / "mapping_quality" / "latest_net_mapping_net.pth", other)
+    assert "again, and not the same" in refused(tmp_path, checkpoints, other)
+    (tmp_path / "file").write_text("x")
+    assert "is a file" in refused(tmp_path, checkpoints, out="file")
     damaged = tmp_path / "damaged.zip"
     with zipfile.ZipFile(damaged, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.write(vae_file(checkpoints), "../VAE_A_quality/latest_net_G.pth")
@@ -190,13 +196,16 @@ def test_what_is_no_source(checkpoints, tmp_path):
 
 
 def test_a_name_in_an_archive_leads_nowhere(checkpoints, tmp_path):
-    packed = tmp_path / "in" / "a.zip"
-    packed.parent.mkdir()
+    packed = tmp_path / "a.zip"
     with zipfile.ZipFile(packed, "w") as archive:
         archive.write(vae_file(checkpoints), "../../VAE_A_quality/latest_net_G.pth")
-    assert run("convert", packed, "-o", tmp_path / "out").exit_code == 0
-    assert not list(tmp_path.rglob("latest_net_G.pth"))[len(list(checkpoints.rglob("latest_net_G.pth"))) :]
-    assert (tmp_path / "out" / "paper_old_vae").is_dir()
+        archive.write(checkpoints / "FaceSR_512" / "latest_net_G.pth", "..\\FaceSR_512\\latest_net_G.pth")
+    before = contents(tmp_path)
+    assert run("convert", packed, "-o", tmp_path / "some" / "deep" / "out").exit_code == 0
+    new = {path.relative_to(tmp_path).parts[0] for path in contents(tmp_path).keys() - before.keys()}
+    assert new == {"some"}
+    made = sorted(path.name for path in (tmp_path / "some" / "deep" / "out").iterdir())
+    assert made == ["paper_faces_512", "paper_old_vae", "pipeline.yaml"]
 
 
 def test_what_is_there_is_kept_unless_told(checkpoints, tmp_path):
@@ -210,6 +219,70 @@ def test_what_is_there_is_kept_unless_told(checkpoints, tmp_path):
     assert run("convert", checkpoints, "-o", out, "--overwrite").exit_code == 0
     assert not mark.exists() and (out / "paper_mapping_hr").is_dir()
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+
+
+def test_the_same_file_twice_and_an_archive_beside_its_folder(checkpoints, tmp_path):
+    shutil.make_archive(str(tmp_path / "copy"), "zip", checkpoints / "restoration")
+    shutil.move(tmp_path / "copy.zip", checkpoints / "copy.zip")
+    (checkpoints / "folder.zip").mkdir()
+    (checkpoints / "broken.zip").write_bytes(b"PK no more")
+    result = run("convert", checkpoints, vae_file(checkpoints), "-o", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    assert f"passed over: {vae_file(checkpoints)} (the same as " in result.stdout
+
+
+@pytest.mark.parametrize("why", [OSError("No space left"), KeyboardInterrupt()])
+def test_what_fails_in_the_end_leaves_all_as_it_was(checkpoints, tmp_path, monkeypatch, why):
+    out = tmp_path / "out"
+    assert run("convert", checkpoints, "-o", out).exit_code == 0
+    (out / "paper_old_vae" / "mine.txt").write_text("x")
+    before, rename = contents(tmp_path), Path.rename
+
+    def fails(self, target):
+        if self.name == "paper_mapping_scratch" and self.parent.name == "made":
+            raise why
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", fails)
+    result = run("convert", checkpoints, "-o", out, "--overwrite")
+    assert result.exit_code in (2, 130) and "Traceback" not in result.output
+    assert contents(tmp_path) == before
+
+
+def test_a_full_disk(checkpoints, tmp_path, monkeypatch):
+    def full(state, path):
+        Path(path).write_bytes(b"half")
+        raise SafetensorError("I/O error: No space left on device")
+
+    monkeypatch.setattr("bringback.checkpoints.save_file", full)
+    assert "No space left on device" in refused(tmp_path, checkpoints)
+
+
+def test_the_pipeline_is_the_one_that_can_run(checkpoints, tmp_path):
+    out, parts = tmp_path / "out", checkpoints / "restoration"
+    for name in ("VAE_A_quality", "VAE_B_quality", "mapping_quality"):
+        assert run("convert", parts / name, "-o", out).exit_code == 0
+    assert (out / "pipeline.yaml").read_bytes() == SHIPPED["paper-quality"].read_bytes()
+    for rest in (parts / "mapping_scratch", checkpoints / "detection"):
+        assert run("convert", rest, "-o", out).exit_code == 0
+    assert (out / "pipeline.yaml").read_bytes() == SHIPPED["paper"].read_bytes()
+    (out / "pipeline.yaml").write_text("mine")
+    assert run("convert", parts / "VAE_B_scratch", "-o", out).exit_code == 0
+    assert (out / "pipeline.yaml").read_text() == "mine"
+
+
+def test_tensors_of_odd_kinds(checkpoints, tmp_path):
+    file = vae_file(checkpoints)
+    state = torch.load(file, weights_only=True)
+    for key, value in ((1, torch.zeros(3)), ("encoder.1.bias", torch.zeros(8).to_sparse())):
+        torch.save(state | {key: value}, file)
+        assert "something else than named tensors" in refused(tmp_path, file)
+    torch.save(state | {"two\nlines": torch.zeros(3)}, file)
+    assert "surplus 'two\\nlines'" in refused(tmp_path, file)
+    face = checkpoints / "FaceSR_512" / "latest_net_G.pth"
+    state = torch.load(face, weights_only=True)
+    torch.save(state | {"up_0.conv_0.weight_u": torch.zeros_like(state["up_0.conv_0.weight_u"])}, face)
+    assert "not finite up_0.conv_0.weight" in refused(tmp_path, face)
 
 
 def test_keys_are_renamed_one_to_one():

@@ -1,19 +1,22 @@
 """The original's stages around networks that can be followed by hand; pipelines from YAML."""
 
-from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from PIL import Image
+from skimage import data
 from torch import nn
 
-from bringback.photo import Photo
+from bringback import cli
+from bringback.photo import Photo, PhotoError
 from bringback.pipeline import Pipeline
 from bringback.pipeline_config import DEFAULT, SHIPPED, PipelineConfig
 from bringback.restoration import Restoration
 from bringback.stages import FAMILIES
+from bringback.stages.paper.faces import PaperFaceRefiner
 from bringback.stages.paper.resizing import resize, rounded
 from bringback.stages.paper.scratches import PaperScratchDetector
 from bringback.stages.paper.translate import PaperTranslator
@@ -166,4 +169,70 @@ def test_settings_go_before_those_of_the_config(tmp_path):
     assert [stage.name for stage in pipeline.stages] == ["fill", "faces"]
     assert pipeline.settings == {"faces": {"min_size": 50, "fidelity": 0.5}}
     assert [stage.name for stage in Pipeline.from_pretrained(config=file, stages=["fill"]).stages] == ["fill"]
-    assert Path(file).exists()
+
+
+def test_a_setting_that_is_nought_goes_before_the_configs_too():
+    assert cli._of_faces(None, False, 0.0) == {"faces": {"fidelity": 0.0}}
+    assert cli._of_faces(40, True, None) == {"faces": {"min_size": 40, "only_center_face": True}}
+
+
+def test_a_line_a_pixel_wide_is_not_lost_in_rounding():
+    pixels, mapping = np.full((1480, 40, 3), 0.5, np.float32), Same()
+    mask = np.zeros((1480, 40), np.float32)
+    rows = range(5, 1480, 31)
+    mask[list(rows)] = 1
+    restoration = start(pixels)
+    restoration.mask = torch.from_numpy(mask)[None, None]
+    PaperTranslator(Plain(), mapping, Plain(), CPU)(restoration)
+    assert mapping.mask.shape[-2:] == (1472, 32)
+    found = mapping.mask[0, 0, :, 10]
+    assert all(found[round(row * 1472 / 1480) - 1 : round(row * 1472 / 1480) + 2].sum() in (1, 2) for row in rows)
+
+
+def test_the_detector_looks_at_a_panorama_piece_by_piece():
+    class Counts(Bright):
+        sizes: ClassVar = []
+
+        def forward(self, grey):
+            self.sizes.append(grey.shape[-1])
+            return super().forward(grey)
+
+    band = np.full((100, 3000, 3), 60, np.uint8)
+    band[:, 1400:1600] = 200
+    found = PaperScratchDetector(Counts(), CPU).detect(start(band).pixels)
+    assert found.shape[-2:] == (100, 3000) and found[..., 1420:1580].min() == 1 and found[..., :1380].max() == 0
+    assert len(Counts.sizes) > 2 and max(Counts.sizes) <= 2048
+
+
+class Softer(nn.Module):
+    """A generator of aligned crops that blurs, and remembers their size."""
+
+    def forward(self, crops):
+        self.size = crops.shape[-1]
+        return F.avg_pool2d(crops, 5, 1, 2)
+
+
+@pytest.mark.parametrize("size", [256, 512])
+def test_faces_are_refined_in_crops_of_the_generators_size(size):
+    class Has:
+        def load(self, name, kind, device):
+            assert name == f"paper_faces_{size}"
+            return Softer()
+
+    stage = PaperFaceRefiner.from_checkpoints(Has(), CPU, size=size)
+    portrait = np.ascontiguousarray(data.astronaut()[:256, 96:352])
+    restoration = stage(start(portrait))
+    assert stage.generator.generator.size == size
+    assert [face.status for face in restoration.faces] == ["refined"] and restoration.faces[0].identity < 0.3
+    changed = (restoration.pixels - start(portrait).pixels).abs().amax((0, 1))
+    assert changed[90:130, 100:150].mean() > 0.002 and changed[210:].max() == 0
+    aligned = PaperFaceRefiner.from_checkpoints(Has(), CPU, size=size, aligned=True)
+    crop = np.full((size, size, 3), 0.4, np.float32)
+    crop[size // 4 : size // 2] = 0.6
+    assert aligned(start(crop)).notes["faces"] == {"found": 1, "refined": 1}
+    with pytest.raises(PhotoError, match=f"{size}x{size}"):
+        aligned(start(portrait[:100, :100]))
+    with pytest.raises(ValueError, match="256 and 512"):
+        PaperFaceRefiner.from_checkpoints(Has(), CPU, size=300)
+    with pytest.raises(ValueError, match="'faces'"):
+        Pipeline.from_pretrained(stages=["faces"], settings={"faces": {"size": 512}})

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from bringback.nets.blocks import silence
 
 
-def attend(query: Tensor, key: Tensor, value: Tensor, *, scale: float | None = None, budget: int = 1 << 26) -> Tensor:
+def attend(query: Tensor, key: Tensor, value: Tensor, *, scale: float | None = None, budget: int = 1 << 24) -> Tensor:
     """softmax(scale q k^T) v for (N, d), (M, d), (M, c) -> (N, c), M > 0; `scale` is 1 / sqrt(d) unless given.
 
     torch's fused attention holds no scores where it has a kernel for the device, and the rows go in chunks of at most

@@ -34,6 +34,7 @@ class FaceRefiner:
     """
 
     name = "faces"
+    size = CROP  # pixels a side of the crops
 
     def __init__(
         self,
@@ -45,13 +46,11 @@ class FaceRefiner:
         only_center_face: bool = False,
         fidelity: float = 0.0,
         aligned: bool = False,
-        size: int = CROP,
     ) -> None:
         """Args: generator: crops and masks of what was filled -> crops; batch: faces at a time; min_size: the least
         width of a face's box in pixels; only_center_face: refine the one nearest to the photo's centre and no other;
         fidelity: 0 for what the generator makes of a face, 1 for the face as it came, a mixture between; aligned: the
-        photos are crops that show one face where the template has it, to be refined as a whole; size: pixels a side of
-        the crops.
+        photos are crops that show one face where the template has it, to be refined as a whole.
 
         Raises ValueError for a fidelity outside [0, 1], and for aligned crops of which some are to be left alone.
         """
@@ -62,7 +61,6 @@ class FaceRefiner:
         self.generator = generator
         self.device = torch.device(device)
         self.batch, self.min_size, self.only_center_face, self.fidelity = batch, min_size, only_center_face, fidelity
-        self.size = size
         self.finder = None if aligned else FaceFinder()
 
     @classmethod
@@ -128,7 +126,7 @@ class FaceRefiner:
             eyes, width = EYE_DISTANCE / scale(similarity(face.points)), face.box[2] - face.box[0]
             if width < self.min_size:
                 face.status = f"left alone: too small, {width:.0f} pixels wide"
-            elif eyes > MOST_EYES:
+            elif eyes > MOST_EYES * self.size / CROP:
                 face.status = f"left alone: too large, its eyes are {eyes:.0f} pixels apart"
             elif self.only_center_face and face is not central:
                 face.status = "left alone: not the face in the center"

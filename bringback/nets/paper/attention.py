@@ -81,7 +81,8 @@ class PatchAttention(nn.Module):
         hole = share > _DAMAGED
         for one, hollow, good in zip(patches.flatten(2), hole.flatten(1), (~hole & inside).flatten(1), strict=True):
             if good.any() and hollow.any():
-                one[:, hollow] = one[:, good][:, _most_similar(one[:, hollow].T, one[:, good].T)]
+                sound = one[:, good]
+                one[:, hollow] = sound[:, _most_similar(one[:, hollow].T, sound.T)]
         composed = F.pixel_shuffle(patches, self.size)[..., :height, :width]
         return self.join(torch.cat([x, composed, damaged], 1))
 

@@ -19,9 +19,9 @@ def too_large(channels: int, x: Tensor) -> bool:
     return not torch.is_grad_enabled() and channels * x.shape[-2] * x.shape[-1] > BUDGET
 
 
-def spans(channels: int, height: int, width: int, multiple: int = 1) -> Iterator[tuple[int, int]]:
-    """The first row of each strip and the row after its last; beginnings divide by `multiple`."""
-    rows = max(BUDGET // (channels * width), _LEAST) // multiple * multiple
+def spans(channels: int, height: int, width: int) -> Iterator[tuple[int, int]]:
+    """The first row of each strip and the row after its last."""
+    rows = max(BUDGET // (channels * width), _LEAST)
     return ((top, min(top + rows, height)) for top in range(0, height, rows))
 
 
@@ -45,14 +45,17 @@ def same_size(conv: nn.Conv2d, x: Tensor) -> Tensor:
 
 def normed(rows: Callable[[int, int], Tensor], parts: Iterator[tuple[int, int]]) -> Callable[[int, int], Tensor]:
     """Rows of a map -> its rows after instance norm and ReLU; `parts` are strips that cover the map."""
-    count, total, squares = 0, torch.zeros(()), torch.zeros(())
+    count, mean, squares = 0, torch.zeros(()), torch.zeros(())
     for top, bottom in parts:
-        strip = rows(top, bottom).double()
-        count += strip.shape[-2] * strip.shape[-1]
-        total = total.to(strip) + strip.sum((2, 3), keepdim=True)
-        squares = squares.to(strip) + strip.square_().sum((2, 3), keepdim=True)
-    mean = total / count
-    scale = (squares / count - mean.square()).clamp_min(0).add(1e-5).rsqrt()  # torch's epsilon
+        strip = rows(top, bottom)
+        own, middle = torch.var_mean(strip, (2, 3), correction=0, keepdim=True)
+        own, middle = own.cpu().double(), middle.cpu().double()  # some devices have no double precision
+        places = strip.shape[-2] * strip.shape[-1]
+        # the statistics of two parts are those of the whole (Chan et al. 1983)
+        squares = squares + places * (own + (middle - mean).square() * count / (count + places))
+        mean = mean + (middle - mean) * places / (count + places)
+        count += places
+    scale = (squares / count + 1e-5).rsqrt()  # torch's epsilon
     return lambda top, bottom: F.relu_(_scaled(rows(top, bottom), mean, scale))
 
 

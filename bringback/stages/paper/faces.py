@@ -23,7 +23,9 @@ class PaperFaceRefiner(FaceRefiner):
         if size not in SIZES:
             raise ValueError(f"size {size}: there are generators for {' and '.join(map(str, SIZES))} pixels")
         generator = checkpoints.load(f"paper_faces_{size}", PaperFaceGenerator, device)
-        return cls(_Untold(generator), device, size=size, **settings)
+        stage = cls(_Untold(generator), device, **settings)
+        stage.size = size
+        return stage
 
 
 class _Untold(nn.Module):

@@ -10,7 +10,10 @@ from bringback.checkpoints import Checkpoints
 from bringback.nets.paper.unet import PaperUNet
 from bringback.restoration import Restoration
 from bringback.stages.paper.resizing import resize, rounded
+from bringback.tiling import run_tiled
 from bringback.tint import luminance
+
+_TILE, _OVERLAP = 2048, 256  # the copy of a panorama can be very long; others are one tile
 
 
 class PaperScratchDetector:
@@ -40,10 +43,11 @@ class PaperScratchDetector:
     def detect(self, pixels: Tensor) -> Tensor:
         """Photos (B, 3, H, W) in [0, 1] -> their damage masks (B, 1, H, W) of zeros and ones."""
         height, width = pixels.shape[-2:]
-        grey = luminance(resize(pixels.to(self.device), (rounded(height, 16), rounded(width, 16))))
+        grey = luminance(resize(pixels, (rounded(height, 16), rounded(width, 16)))).to(self.device)
         scale = self.short_side / min(grey.shape[-2:])
         small = rounded(grey.shape[-2] * scale, 16), rounded(grey.shape[-1] * scale, 16)
-        logits = self.network(F.interpolate(grey, small, mode="bilinear", align_corners=False))
+        looked_at = F.interpolate(grey, small, mode="bilinear", align_corners=False)
+        logits = run_tiled(self.network, [looked_at], tile=_TILE, overlap=_OVERLAP, multiple=16)
         found = F.interpolate(torch.sigmoid(logits), (height, width), mode="nearest")
         return (found >= self.threshold).to(pixels)
 

@@ -61,18 +61,18 @@ class PaperTranslator:
     def translate(self, pixels: Tensor, mask: Tensor | None = None) -> Tensor:
         """Photos (B, 3, H, W) in [0, 1] and damage masks (B, 1, H, W), damaged above a half, or None -> restored."""
         home, size = pixels.device, (pixels.shape[-2], pixels.shape[-1])
-        pixels = pixels.to(self.device)
-        mask = torch.zeros_like(pixels[:, :1]) if mask is None else (mask.to(self.device) > 0.5).to(pixels)
+        mask = torch.zeros_like(pixels[:, :1]) if mask is None else (mask > 0.5).to(pixels)
         multiple, mode = (16, "bicubic") if self.paint else (4, "bilinear")
         inner = rounded(size[0], multiple), rounded(size[1], multiple)
-        photo = resize(pixels, inner, mode)
-        mask = F.interpolate(mask, inner, mode="nearest")
+        photo = resize(pixels, inner, mode).to(self.device)
+        # what is a pixel wide stays: at least half of it falls on one of the new pixels
+        mask = (resize(mask, inner, "bilinear") > 0.4).to(photo)
         if self.grow:
             mask = F.max_pool2d(mask, 2 * self.grow + 1, stride=1, padding=self.grow)
         if self.paint:
             photo = torch.maximum(photo, mask)
         decoded = self.clean_vae.decode(self.mapping(self.old_vae.encode(photo), mask))
-        return resize(decoded, size).to(home)
+        return resize(decoded.to(home), size)
 
     def __call__(self, restoration: Restoration) -> Restoration:
         """Translate the photo, its damage painted white. Notes the mean absolute change, in [0, 1] units."""
