@@ -10,10 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bringback.alignment import CROP
 from bringback.nets.descriptor import FaceDescriptor
 
 CHIP = (20, 40, 236, 256)  # where, on the mean face of the template, the descriptor's own 150x150 picture lies
+CROP = 256  # pixels a side of the crop that this is measured in (alignment.py has it, too, but wants OpenCV)
 
 
 def descriptors(crops: Tensor) -> Tensor:

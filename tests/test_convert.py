@@ -14,9 +14,9 @@ from rule import original_shapes, tiny, weights_by_rule
 from safetensors import SafetensorError
 from typer.testing import CliRunner
 
-from bringback import cli, convert
+from bringback import cli, convert, foreign
 from bringback.checkpoints import Checkpoints, MissingWeights
-from bringback.convert import ConversionError, renamed
+from bringback.foreign import ConversionError, renamed
 from bringback.nets.paper.face import PaperFaceGenerator
 from bringback.originals import ORIGINALS
 from bringback.pipeline import Pipeline
@@ -26,7 +26,8 @@ from bringback.pipeline_config import SHIPPED
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
     """The original's networks at small widths."""
-    monkeypatch.setattr(convert, "ORIGINALS", {name: tiny(name) for name in ORIGINALS})
+    for module in (convert, foreign):
+        monkeypatch.setattr(module, "ORIGINALS", {name: tiny(name) for name in ORIGINALS})
 
 
 @pytest.fixture
@@ -303,6 +304,6 @@ def test_weights_in_half_precision_are_read(tmp_path):
     stream = io.BytesIO()
     torch.save(state, stream)
     file.write_bytes(stream.getvalue())
-    assert convert.read(file, tiny("VAE_A_quality")).state_dict()["decoder.6.bias"].dtype == torch.float32
+    assert foreign.read(file, tiny("VAE_A_quality")).state_dict()["decoder.6.bias"].dtype == torch.float32
     with pytest.raises(ConversionError, match="mapping for photos"):
-        convert.read(file, tiny("mapping_quality"))
+        foreign.read(file, tiny("mapping_quality"))

@@ -3,9 +3,10 @@
 import io
 import json
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from bringback.aging import Aged, age
 from bringback.evaluate import Row, contact_sheet, evaluate, photo_seed, read_photos
 from bringback.metrics import PSNR_CAP
 from bringback.photo import Photo
+from bringback.pipeline_config import DEFAULT
 from bringback.protocol import protocol_table, run_protocol
 from bringback.restoration import Restoration
 
@@ -43,6 +45,10 @@ class FakePipeline:
         self.masks: list[np.ndarray | None] = []
         self.sample: Aged | None = None
 
+    def from_pretrained(self, *_: Any, stages: Sequence[str] | None = None, **__: Any) -> "FakePipeline":
+        self.stages = [SimpleNamespace(name=name) for name in (DEFAULT if stages is None else stages)]
+        return self
+
     def restore(self, photo: Photo, mask: np.ndarray | None = None) -> Restoration:
         self.masks.append(mask)
         restoration = Restoration.start(photo, mask)
@@ -61,7 +67,7 @@ def use(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[Restoration, Age
             return fake.sample
 
         monkeypatch.setattr(module, "age", aging)
-        monkeypatch.setattr(module.Pipeline, "from_pretrained", lambda *_, **__: fake)
+        monkeypatch.setattr(module.Pipeline, "from_pretrained", fake.from_pretrained)
         return fake
 
     return install
@@ -136,7 +142,7 @@ def test_grey_truth_is_compared_by_luminance(photos: Path, monkeypatch: pytest.M
     fake = FakePipeline(leave)
     fake.sample = tinted(torch.zeros(1, 3, 1, 1))
     monkeypatch.setattr(module, "age", tinted)
-    monkeypatch.setattr(module.Pipeline, "from_pretrained", lambda *_, **__: fake)
+    monkeypatch.setattr(module.Pipeline, "from_pretrained", fake.from_pretrained)
     assert all(row.psnr_before > 45 for row in evaluate(photos, "mixed", 0).rows)
 
 

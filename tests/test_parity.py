@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from rule import original_shapes, tiny, weights_by_rule
 from torch import Tensor
 
-from bringback.convert import renamed
+from bringback.foreign import renamed
 from bringback.nets.paper import strips
 from bringback.nets.paper.attention import PatchAttention, ResidualNonLocal, holes
 from bringback.nets.paper.face import PaperFaceGenerator
