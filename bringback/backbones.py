@@ -9,6 +9,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
+from bringback.checkpoints import first_line
 from bringback.nets.features import (
     CAFFE,
     IMAGENET,
@@ -57,14 +58,14 @@ def _from_torchvision(name: str) -> Mapping[str, Tensor]:
         from torchvision.models import get_weight
     except (ImportError, RuntimeError, OSError) as error:  # one that was built for another torch breaks in many ways
         message = "torchvision cannot be imported; install the one that goes with this torch (the extra train)"
-        raise ValueError(f"{name}: {message} {hint}: {_first_line(error)}") from error
+        raise ValueError(f"{name}: {message} {hint}: {first_line(error)}") from error
     try:
         # torch hub tells of a download on the standard output, which may be somebody's JSON
         with redirect_stdout(sys.stderr):
             return get_weight(NAMES[name]).get_state_dict(check_hash=True, map_location="cpu", weights_only=True)
     except Exception as error:  # the net, the disk, or a pickle, which can be broken in any way
         place = Path(torch.hub.get_dir()) / "checkpoints" / Path(get_weight(NAMES[name]).url).name
-        raise ValueError(f"{name}: cannot be had; put its weights at {place} {hint}: {_first_line(error)}") from error
+        raise ValueError(f"{name}: cannot be had; put its weights at {place} {hint}: {first_line(error)}") from error
 
 
 def _from_file(path: Path) -> tuple[Mapping[str, Tensor], Convention]:
@@ -78,8 +79,4 @@ def _from_file(path: Path) -> tuple[Mapping[str, Tensor], Convention]:
             caffe = "caffe input" in " ".join((file.metadata() or {}).values()).lower()
             return {key: file.get_tensor(key) for key in file.keys()}, CAFFE if caffe else IMAGENET  # noqa: SIM118
     except Exception as error:  # a pickle can be broken in any way
-        raise ValueError(f"{path}: cannot be read as weights: {_first_line(error)}") from error
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+        raise ValueError(f"{path}: cannot be read as weights: {first_line(error)}") from error

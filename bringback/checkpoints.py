@@ -28,6 +28,11 @@ def file_hash(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of what an error says, or its name when it says nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
 def save_network(network: Network, folder: Path, *, half: bool = True) -> str:
     """Write a network as a checkpoint folder, in half precision or as it is; returns the SHA-256 of its weights.
 
@@ -92,8 +97,7 @@ class Checkpoints:
         except (OSError, ValueError, KeyError, TypeError, SafetensorError, RuntimeError) as error:
             if isinstance(error, MissingWeights):
                 raise
-            reason = str(error).splitlines()[0]
-            raise MissingWeights(f"{folder}: cannot be read as {kind.__name__}: {reason}") from error
+            raise MissingWeights(f"{folder}: cannot be read as {kind.__name__}: {first_line(error)}") from error
         return network.eval().requires_grad_(False).to(device)
 
     def hashes(self, names: list[str]) -> dict[str, str]:

@@ -14,7 +14,7 @@ from bringback.checkpoints import file_hash, save_network
 from bringback.foreign import ConversionError, File, files, read
 from bringback.nets.blocks import Network
 from bringback.originals import ORIGINALS, Original
-from bringback.pipeline_config import SHIPPED
+from bringback.pipeline_config import shipped
 
 
 @dataclass(frozen=True)
@@ -102,13 +102,13 @@ def _converted(
 def _choose_pipeline(made: Path, out: Path, overwrite: bool) -> None:
     """Write the pipeline that the checkpoints are complete for; one that the user has changed stays."""
     there = out / "pipeline.yaml"
-    shipped = {path.read_bytes() for path in SHIPPED.values()}
-    if there.exists() and not overwrite and not (there.is_file() and there.read_bytes() in shipped):
+    ours = {path.read_bytes() for path in shipped().values()}
+    if there.exists() and not overwrite and not (there.is_file() and there.read_bytes() in ours):
         return
     scratched = ("paper_scratches", "paper_mapping_scratch")
     complete = all((made / name).exists() or (out / name).exists() for name in scratched)
     plain = not complete and ((made / "paper_mapping_quality").exists() or (out / "paper_mapping_quality").exists())
-    shutil.copyfile(SHIPPED["paper-quality" if plain else "paper"], made / "pipeline.yaml")
+    shutil.copyfile(shipped()["paper-quality" if plain else "paper"], made / "pipeline.yaml")
 
 
 def _place(made: Path, out: Path, aside: Path) -> None:

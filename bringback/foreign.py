@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bringback.checkpoints import first_line
 from bringback.nets.blocks import Network
 from bringback.originals import ORIGINALS, Modules, Original
 
@@ -66,7 +67,7 @@ class File:
             with zipfile.ZipFile(self.path) as archive, archive.open(self.member) as packed, target.open("wb") as plain:
                 shutil.copyfileobj(packed, plain)
         except Exception as error:  # what a damaged member raises depends on how it was packed
-            raise ConversionError(f"{self}: cannot be unpacked: {_first_line(error)}") from None
+            raise ConversionError(f"{self}: cannot be unpacked: {first_line(error)}") from None
         yield target
         target.unlink()
 
@@ -90,7 +91,7 @@ def files(sources: Sequence[Path]) -> Iterator[File]:
                 with zipfile.ZipFile(file) as archive:
                     members = [one for one in archive.infolist() if one.filename.lower().endswith(_SUFFIXES)]
             except Exception as error:  # what a damaged archive raises depends on where the damage is
-                reason = _first_line(error)
+                reason = first_line(error)
                 raise ConversionError(f"{file}: neither weights (.pth, .pt) nor a zip archive: {reason}") from None
             yield from (File(file, member) for member in members)
 
@@ -108,7 +109,7 @@ def read(file: Path, original: Original, shown: str = "") -> Network:
         foreign = re.search(r"(?:GLOBAL|[Uu]nsupported class) ([\w.]+)", str(error))
         if foreign:
             raise ConversionError(f"{shown}: holds code beside weights ({foreign[1]}); it was not run") from None
-        raise ConversionError(f"{shown}: cut short, or no file of weights: {_first_line(error)}") from None
+        raise ConversionError(f"{shown}: cut short, or no file of weights: {first_line(error)}") from None
     if original.inside is not None and isinstance(state, Mapping):
         if original.inside not in state:
             raise ConversionError(f"{shown}: has no {original.inside!r}, under which the {original.what} lies")
@@ -175,7 +176,3 @@ def _plain(value: Any) -> bool:
 def _some(keys: list[str]) -> str:
     more = f" and {len(keys) - _NAMED} more" if len(keys) > _NAMED else ""
     return ", ".join(key if key.isprintable() else repr(key) for key in keys[:_NAMED]) + more
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

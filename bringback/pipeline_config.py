@@ -2,6 +2,7 @@
 
 import difflib
 from dataclasses import dataclass, field, fields
+from functools import cache
 from pathlib import Path
 from typing import Any, Self
 
@@ -15,15 +16,13 @@ DEFAULT = ("scratches", "tone", "fill", "translate", "faces")
 _PLACES = (Path(__file__).parent / "configs", Path(__file__).parent.parent / "configs")
 
 
-def _shipped() -> dict[str, Path]:
+@cache
+def shipped() -> dict[str, Path]:
+    """The pipelines that come with the package, by name."""
     found: dict[str, Path] = {}
     for place in reversed(_PLACES):
         found |= {path.stem.removeprefix("pipeline-"): path for path in sorted(place.glob("pipeline-*.yaml"))}
     return found
-
-
-SHIPPED: dict[str, Path] = _shipped()
-"""The pipelines that come with the package, by name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +35,12 @@ class PipelineConfig:
 
     @classmethod
     def read(cls, config: Path | str) -> Self:
-        """From a YAML file, or one of `SHIPPED` by its name. Raises ValueError, one line, for what it cannot be."""
-        path = SHIPPED.get(str(config), Path(config))
+        """From a YAML file, or one of `shipped` by its name. Raises ValueError, one line, for what it cannot be."""
+        path = shipped().get(str(config), Path(config))
         try:
             text = path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            names = ", ".join(SHIPPED)
+            names = ", ".join(shipped())
             raise ValueError(f"{config}: no pipeline can be read there ({error}); those that ship: {names}") from None
         try:
             found = yaml.safe_load(text)

@@ -13,7 +13,7 @@ from torch import nn
 from bringback import cli
 from bringback.photo import Photo, PhotoError
 from bringback.pipeline import Pipeline
-from bringback.pipeline_config import DEFAULT, SHIPPED, PipelineConfig
+from bringback.pipeline_config import DEFAULT, PipelineConfig, shipped
 from bringback.restoration import Restoration
 from bringback.stages import FAMILIES
 from bringback.stages.paper.faces import PaperFaceRefiner
@@ -122,8 +122,8 @@ def test_the_detector_sees_a_short_side_of_256():
 
 
 def test_configs_that_ship():
-    assert set(SHIPPED) == {"lean", "paper", "paper-hr", "paper-quality"}
-    for name in SHIPPED:
+    assert set(shipped()) == {"lean", "paper", "paper-hr", "paper-quality"}
+    for name in shipped():
         config = PipelineConfig.read(name)
         kinds = FAMILIES[config.family]
         assert set(config.settings) <= set(config.stages) <= set(kinds)

@@ -19,8 +19,6 @@ class PaperVAE(Network, license="mit", tags=["autoencoder", "photo-restoration"]
     Args: channels: of every layer; blocks: residual blocks on either side.
     """
 
-    stride = 4
-
     def __init__(self, channels: int = 64, blocks: int = 4) -> None:
         super().__init__()
         self.channels = channels
