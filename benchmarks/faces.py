@@ -32,7 +32,7 @@ from bringback.inpaint import fill, firm, solid
 from bringback.metrics import psnr, ssim
 from bringback.pasting import feather
 from bringback.photo import Photo
-from bringback.pipeline import pick_device
+from bringback.compute import pick_device
 from bringback.restoration import Restoration
 from bringback.shards import read_shards
 from bringback.stages.faces import FaceRefiner

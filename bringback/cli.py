@@ -16,6 +16,7 @@ from bringback import __version__
 
 if TYPE_CHECKING:
     from bringback.manifest import Entry
+    from bringback.memory import Plan
     from bringback.pipeline import Pipeline
 
 STAGES = "scratches,tone,fill,translate,faces"
@@ -28,6 +29,19 @@ Inputs = Annotated[
 ]
 Out = Annotated[Path, typer.Option("--out", "-o", help="Folder for the results; the tree of each input is mirrored.")]
 Device = Annotated[str, typer.Option(help="auto (CUDA, else MPS, else CPU), cuda, cuda:1, mps or cpu.")]
+Dtype = Annotated[
+    str, typer.Option(help="What networks compute in: float32, bfloat16, or auto (bfloat16 where the device has it).")
+]
+Tile = Annotated[
+    int | None, typer.Option(help="Pixels a side that a network sees at once; less takes less memory.", min=128)
+]
+BatchSize = Annotated[
+    int | None, typer.Option(help="Tiles and faces at once, and photos whose faces go together (CPU 1, GPU 8).", min=1)
+]
+Memory = Annotated[
+    float | None,
+    typer.Option(help="GB that may be used, by which large photos get smaller tiles (all there is).", min=0.1),
+]
 Stages = Annotated[
     str | None,
     typer.Option(help=f"The stages to run, separated by commas; lean has {STAGES}."),
@@ -80,6 +94,10 @@ def restore(
     faces_min_size: FacesMinSize = None,
     only_center_face: OnlyCenterFace = False,
     fidelity: Fidelity = None,
+    dtype: Dtype = "auto",
+    tile: Tile = None,
+    batch_size: BatchSize = None,
+    memory: Memory = None,
     save_stages: Annotated[
         bool, typer.Option("--save-stages", help="Write OUT/stages/PHOTO/1-scratches.png ...")
     ] = False,
@@ -99,6 +117,7 @@ def restore(
             config=config,
             stages=_names(stages),
             device=device,
+            **_computing(dtype, tile, batch_size, memory),
             strength=strength,
             settings=_of_faces(faces_min_size, only_center_face, fidelity),
         )
@@ -120,12 +139,15 @@ def run_restore(
     with _in_one_line("the same command goes on where it stopped"):
         _one_of(choices.get("overwrite", False), choices.get("skip_existing", False))
         from bringback.folder import restore_folder
+        from bringback.memory import keep_tiles_in_heap
         from bringback.tree import pair_masks, plan
 
         pair_masks(plan(inputs, out), mask)  # a slip of the pen is answered before the weights are loaded
+        keep_tiles_in_heap()
         pipeline = load()
         with _progress(json_lines) as (on_start, on_photo):
-            entries = restore_folder(inputs, out, pipeline, mask=mask, on_start=on_start, on_photo=on_photo, **choices)
+            telling = {"on_start": on_start, "on_photo": on_photo, "on_plan": None if json_lines else _Planned()}
+            entries = restore_folder(inputs, out, pipeline, mask=mask, **telling, **choices)  # type: ignore[arg-type]
     _finish(entries, json_lines)
 
 
@@ -134,6 +156,8 @@ def scratches(
     inputs: Inputs,
     out: Out,
     device: Device = "auto",
+    dtype: Dtype = "auto",
+    tile: Tile = None,
     config: Config = None,
     weights: Weights = None,
     overwrite: Overwrite = False,
@@ -148,7 +172,9 @@ def scratches(
         from bringback.tree import plan
 
         plan(inputs, out)
-        detector: Any = Pipeline.from_pretrained(weights, config=config, stages=["scratches"], device=device).stages[0]
+        computing = {"device": device, **_computing(dtype, tile, None, None)}
+        pipeline = Pipeline.from_pretrained(weights, config=config, stages=["scratches"], **computing)
+        detector: Any = pipeline.stages[0]
         with _progress(json_lines) as (on_start, on_photo):
             entries = mask_folder(
                 inputs,
@@ -177,6 +203,8 @@ def faces(
     only_center_face: OnlyCenterFace = False,
     fidelity: Fidelity = None,
     device: Device = "auto",
+    dtype: Dtype = "auto",
+    batch_size: BatchSize = None,
     config: Config = None,
     weights: Weights = None,
     overwrite: Overwrite = False,
@@ -189,7 +217,8 @@ def faces(
         from bringback.pipeline import Pipeline
 
         settings = _of_faces(faces_min_size, only_center_face, fidelity, aligned=aligned)
-        return Pipeline.from_pretrained(weights, config=config, stages=["faces"], device=device, settings=settings)
+        computing = {"device": device, **_computing(dtype, None, batch_size, None)}
+        return Pipeline.from_pretrained(weights, config=config, stages=["faces"], settings=settings, **computing)
 
     run_restore(inputs, out, load, overwrite=overwrite, skip_existing=skip_existing, json_lines=json_lines)
 
@@ -266,6 +295,7 @@ def evaluate(
     ] = None,
     config: Config = None,
     stages: Stages = None,
+    dtype: Dtype = "auto",
     weights: Weights = None,
     backbone: Annotated[
         str, typer.Option(help="vgg19, squeezenet1_1 or a file with either's weights: adds a perceptual distance.")
@@ -289,7 +319,13 @@ def evaluate(
         from bringback.old_photos import choose_old_photos, evaluate_old_photos
         from bringback.protocol import protocol_table, run_protocol
 
-        restoring: dict[str, Any] = {"config": config, "stages": _names(stages), "weights": weights, "device": device}
+        restoring: dict[str, Any] = {
+            "config": config,
+            "stages": _names(stages),
+            "weights": weights,
+            "device": device,
+            "dtype": dtype,
+        }
         settings = restoring | {"overlays": overlays or [], "backbone": backbone, "limit": limit}
         old = choose_old_photos(old_photos, limit) if old_photos else []  # told at once if there are none
         console = Console(stderr=True)
@@ -312,6 +348,12 @@ def _of_faces(
     """The settings of the stage `faces`, those that were given."""
     given = {"min_size": min_size, "only_center_face": only_center_face, "fidelity": fidelity, "aligned": aligned}
     return {"faces": {name: value for name, value in given.items() if value is not None and value is not False}}
+
+
+def _computing(dtype: str, tile: int | None, batch_size: int | None, memory: float | None) -> dict[str, Any]:
+    """How to compute, for `Pipeline.from_pretrained`."""
+    in_bytes = None if memory is None else int(memory * 1e9)
+    return {"dtype": dtype, "tile": tile, "batch_size": batch_size, "memory": in_bytes}
 
 
 def _names(stages: str | None) -> list[str] | None:
@@ -387,6 +429,20 @@ def _progress(json_lines: bool) -> Iterator[tuple[Callable[[int], None], Callabl
             bar.advance(task)
 
         yield on_start, on_photo
+
+
+class _Planned:
+    """Tells what a photo will take when it is the largest so far and large enough for that to matter."""
+
+    WORTH_TELLING = 1_500_000_000  # bytes
+
+    def __init__(self) -> None:
+        self.most = self.WORTH_TELLING
+
+    def __call__(self, photo: str, plan: "Plan") -> None:
+        if plan.peak > self.most:
+            self.most = plan.peak
+            typer.echo(f"plan: {photo}, {plan}", err=True)
 
 
 def _line(entry: "Entry") -> str:

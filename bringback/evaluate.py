@@ -110,6 +110,7 @@ def evaluate(
     weights: Path | None = None,
     backbone: Path | str | None = None,
     device: str = "auto",
+    dtype: str = "auto",
     limit: int | None = None,
     sheet: Path | None = None,
     on_photo: Callable[[Row], None] | None = None,
@@ -124,7 +125,7 @@ def evaluate(
     broken photo is left out. Raises FileNotFoundError when there are no photos, ValueError when all are broken, a shard
     is none, the backbone cannot be had or there is no such recipe.
     """
-    pipeline = Pipeline.from_pretrained(weights, config=config, stages=stages, device=device)
+    pipeline = Pipeline.from_pretrained(weights, config=config, stages=stages, device=device, dtype=dtype)
     names = tuple(stage.name for stage in pipeline.stages)
     bank = OverlayBank.from_shards(overlays) if overlays else None
     distance = load_distance(backbone) if backbone else None

@@ -2,8 +2,9 @@
 
 import hashlib
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,13 +12,28 @@ import torch
 
 from bringback import __version__
 from bringback.batch import mask_png
-from bringback.manifest import Entry, Manifest, OnPhoto, OnStart, each, refuse_existing, seconds_since, write_all
+from bringback.checkpoints import file_hash
+from bringback.manifest import (
+    Entry,
+    Manifest,
+    OnPhoto,
+    OnStart,
+    attempt,
+    new_entry,
+    refuse_existing,
+    seconds_since,
+    write_all,
+)
+from bringback.memory import Plan, forget_peak, peak_memory
+from bringback.overlap import overlapped
 from bringback.photo import Photo, PhotoError
 from bringback.pipeline import Pipeline, mask_array
 from bringback.restoration import Restoration
 from bringback.tree import Job, UsageError, pair_masks, plan
 
 GAP = 8  # white pixels between before and after
+ALONE = 16_000_000  # pixels of a photo above which no other is read or written while it is restored
+ADVICE = "use --overwrite or --skip-existing"
 
 
 def restore_folder(
@@ -32,6 +48,7 @@ def restore_folder(
     skip_existing: bool = False,
     on_start: OnStart | None = None,
     on_photo: OnPhoto | None = None,
+    on_plan: Callable[[str, Plan], None] | None = None,
 ) -> list[Entry]:
     """Restore files and folders into `out`, trees mirrored and names kept; returns this run's lines of the manifest.
 
@@ -53,19 +70,46 @@ def restore_folder(
         if wanted and any(job.relative.parts[0] == name for job in jobs):
             raise UsageError(f"the photos have a folder {name!r} of their own, where other pictures would go")
     manifest = Manifest(out / "manifest.jsonl")
-    restorer = _Restorer(pipeline, out, masks, manifest, extras, overwrite, skip_existing)
+    restorer = _Restorer(pipeline, out, masks, manifest, extras, overwrite, skip_existing, on_plan)
 
-    def finish(entry: Entry) -> None:
+    def finish(work: _Work) -> Entry:
+        entry = work.entry
         if entry["status"] != "done":  # done ones are in it already, together with their files
             manifest.add(entry)
         if on_photo:
             on_photo(entry)
+        return entry
 
-    return each(jobs, restorer, lambda job: job.output, on_start, finish)
+    if on_start:
+        on_start(len(jobs))
+    works = [_Work(job, new_entry(job, job.output)) for job in jobs]
+    together = 1 if save_stages else pipeline.compute.batch
+    steps = overlapped(works, restorer.read, restorer.restore, restorer.write, together=together, alone=_large)
+    return [finish(work) for work in steps]
+
+
+@dataclass(slots=True)
+class _Work:
+    """A photo on its way: what there is of it between reading and writing."""
+
+    job: Job
+    entry: Entry
+    ours: dict[Path, str] = field(default_factory=dict)
+    photo: Photo | None = None
+    mask: np.ndarray | None = None
+    restoration: Restoration | None = None
+    files: dict[Path, bytes] = field(default_factory=dict)
+
+
+def _large(work: _Work) -> bool:
+    """Whether there should be no other photo in memory beside this one."""
+    return work.photo is not None and work.photo.pixels[..., 0].size > ALONE
 
 
 @dataclass(frozen=True)
 class _Restorer:
+    """The steps of each photo: they fill in its `_Work`, and its entry is no longer "done" once it is not to go on."""
+
     pipeline: Pipeline
     out: Path
     masks: dict[Path, Path]
@@ -73,16 +117,25 @@ class _Restorer:
     extras: dict[str, bool]
     overwrite: bool
     skip_existing: bool
+    on_plan: Callable[[str, Plan], None] | None
 
-    def __call__(self, job: Job, entry: Entry) -> None:
+    def read(self, work: _Work) -> None:
+        """Take in the file and its mask, if the photo is to be restored at all."""
+        attempt(work.entry, lambda entry: self._read(work, entry))
+
+    def _read(self, work: _Work, entry: Entry) -> None:
         begin = time.perf_counter()
-        mask = self.masks.get(job.relative)
+        job, mask = work.job, self.masks.get(work.job.relative)
+        data = _bytes(job.source)
+        compute = self.pipeline.compute.settings
         entry |= {
-            "sha256": _sha256(job.source),
-            "mask": _sha256(mask) if mask else None,
+            "sha256": hashlib.sha256(data).hexdigest(),
+            "mask": hashlib.sha256(_bytes(mask)).hexdigest() if mask else None,
             "settings": {
                 "stages": [stage.name for stage in self.pipeline.stages],
                 "strength": self.pipeline.strength,
+                "dtype": compute["dtype"],
+                "tile": compute["tile"],
                 **self.pipeline.settings,
             },
             "weights": self.pipeline.weights,
@@ -91,25 +144,82 @@ class _Restorer:
         if reason := self._reason_to_skip(job, entry, before):
             entry |= {"status": "skipped", "message": reason}
             return
-        ours = self._ours(job, before)
-        advice = "use --overwrite or --skip-existing"
+        work.ours = self._ours(job, before)
         if not self.overwrite:
-            refuse_existing({job.output} - ours.keys(), advice)
-        restoration, files = self._restore(job, mask)
+            refuse_existing({job.output} - work.ours.keys(), ADVICE)
+        work.photo = Photo.decode(data, str(job.source))
+        work.mask = mask_array(mask) if mask else None
+        entry["seconds"] = seconds_since(begin)
+
+    def restore(self, works: Sequence[_Work]) -> None:
+        """Take photos through the pipeline, together; one by one where that fails, to know which of them it is."""
+        if len(works) > 1:
+            try:
+                self._restore(works)
+                return
+            except Exception:  # tells of one of them and is told again below
+                for work in works:
+                    work.files.clear()
+        for work in works:
+            attempt(work.entry, lambda entry, work=work: self._restore([work]))  # type: ignore[misc]
+
+    def _restore(self, works: Sequence[_Work]) -> None:
+        begin = time.perf_counter()
+        photos = [work.photo for work in works if work.photo is not None]
+        forget_peak()
+        try:
+            plans = [self.pipeline.plan(*photo.pixels.shape[:2]) for photo in photos]
+            if self.on_plan:
+                for work, plan_ in zip(works, plans, strict=True):
+                    self.on_plan(work.entry["photo"], plan_)
+            keep = partial(self._keep, works[0]) if self.extras["stages"] else None
+            restorations = self.pipeline.restore_many(photos, [work.mask for work in works], keep)
+        except PhotoError as error:
+            raise PhotoError(f"{works[0].job.source}: {error}") from None
+        seconds = seconds_since(begin) / len(works)
+        for work, restoration, plan_ in zip(works, restorations, plans, strict=True):
+            work.restoration = restoration
+            work.entry["seconds"] += seconds
+            work.entry["memory"] = {"planned": plan_.peak, "peak": peak_memory(), "tile": restoration.tile}
+
+    def _keep(self, work: _Work, stage: str, restoration: Restoration) -> None:
+        folder, number = self.out / "stages" / work.job.stem, len(restoration.notes)
+        picture = replace(restoration.result(), format="PNG", extra={})
+        work.files[folder / f"{number}-{stage}.png"] = picture.encode()
+        if stage == "scratches":
+            work.files[folder / f"{number}-{stage}_mask.png"] = mask_png(restoration.damage())
+
+    def write(self, work: _Work) -> None:
+        """Write what was made of a photo, and its entry; let go of it."""
+        attempt(work.entry, lambda entry: self._write(work, entry))
+        work.photo = work.mask = work.restoration = None
+        work.files.clear()
+
+    def _write(self, work: _Work, entry: Entry) -> None:
+        begin = time.perf_counter()
+        restoration, files, job = work.restoration, work.files, work.job
+        assert restoration is not None
+        result = restoration.result()
+        if self.extras["compare"]:
+            path = self.out / "compare" / job.relative.with_name(f"{job.relative.name}.png")
+            files[path] = _strip(restoration.photo.pixels, result.pixels)
+        files[job.output] = result.encode()  # last: where it is, all is
         if not self.overwrite:
-            refuse_existing(files.keys() - ours.keys(), advice)
-        written = ours | {path: hashlib.sha256(data).hexdigest() for path, data in files.items()}
+            refuse_existing(files.keys() - work.ours.keys(), ADVICE)
+        written = work.ours | {path: hashlib.sha256(data).hexdigest() for path, data in files.items()}
         faces = [
             {"box": [round(float(side)) for side in face.box], "identity": face.identity, "status": face.status}
             for face in restoration.faces
         ]
+        entry["memory"]["peak"] = max(entry["memory"]["peak"], peak_memory())
         entry |= {
-            "seconds": seconds_since(begin),
+            "seconds": round(entry["seconds"] + seconds_since(begin), 3),
             "stages": restoration.notes,
             "faces": {"count": len(faces), "each": faces},
             "extras": self.extras,
             "written": {path.relative_to(self.out).as_posix(): digest for path, digest in written.items()},
-            "device": self.pipeline.device,
+            "device": self.pipeline.compute.device.type,
+            "batch_size": self.pipeline.compute.batch,
             "threads": torch.get_num_threads(),
             "version": __version__,
         }
@@ -131,38 +241,12 @@ class _Restorer:
         if not before or Path(before["input"]).resolve() != job.source.resolve():
             return {}
         written = {self.out / name: digest for name, digest in before.get("written", {}).items()}
-        return {path: digest for path, digest in written.items() if path.is_file() and _sha256(path) == digest}
-
-    def _restore(self, job: Job, mask: Path | None) -> tuple[Restoration, dict[Path, bytes]]:
-        photo = Photo.read(job.source)
-        files: dict[Path, bytes] = {}
-        number = 0
-
-        def keep(stage: str, restoration: Restoration) -> None:
-            nonlocal number
-            number += 1
-            folder = self.out / "stages" / job.stem
-            files[folder / f"{number}-{stage}.png"] = replace(restoration.result(), format="PNG", extra={}).encode()
-            if stage == "scratches":
-                files[folder / f"{number}-{stage}_mask.png"] = mask_png(restoration.damage())
-
-        try:
-            given = mask_array(mask) if mask else None
-            restoration = self.pipeline.restore(photo, given, keep if self.extras["stages"] else None)
-        except PhotoError as error:
-            where = "" if mask and str(error).startswith(str(mask)) else f"{job.source}: "
-            raise PhotoError(f"{where}{error}") from None
-        result = restoration.result()
-        if self.extras["compare"]:
-            path = self.out / "compare" / job.relative.with_name(f"{job.relative.name}.png")
-            files[path] = _strip(photo.pixels, result.pixels)
-        files[job.output] = result.encode()  # last: where it is, all is
-        return restoration, files
+        return {path: digest for path, digest in written.items() if path.is_file() and file_hash(path) == digest}
 
 
-def _sha256(path: Path) -> str:
+def _bytes(path: Path) -> bytes:
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        return path.read_bytes()
     except OSError as error:
         raise PhotoError(f"{path}: cannot be read: {error.strerror or error}") from None
 

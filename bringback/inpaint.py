@@ -36,16 +36,41 @@ def push_pull(pixels: Tensor, mask: Tensor, *, smoothing: int = 8) -> Tensor:
     """
     original = pixels.to(torch.promote_types(pixels.dtype, torch.float32))
     sound = 1 - mask.to(original.dtype)
-    values, weights = [original], [sound**TRUST]
-    while max(values[-1].shape[-2:]) > 1:
+    surface = membrane(original, sound**TRUST, original.mean((2, 3), keepdim=True), smoothing=smoothing)
+    return mix(original, sound, surface).to(pixels.dtype)
+
+
+def membrane(value: Tensor, weight: Tensor, otherwise: Tensor, *, smoothing: int = 8) -> Tensor:
+    """The surface (B, 3, H, W) that the colours `value`, trusted by `weight` (B, 1, H, W), span; see `push_pull`.
+
+    `otherwise`, (B, 3, 1, 1), is its colour where nothing can be trusted.
+    """
+    values, weights = pull(value, weight)
+    surface = torch.where(weights[-1] > TINY, values[-1], otherwise)
+    return push(surface, values, weights, smoothing=smoothing)
+
+
+def pull(value: Tensor, weight: Tensor, levels: int | None = None) -> tuple[list[Tensor], list[Tensor]]:
+    """Colours and trust at their own size and at each half of it, `levels` times, or down to a single pixel."""
+    values, weights = [value], [weight]
+    while max(values[-1].shape[-2:]) > 1 if levels is None else len(values) <= levels:
         value, weight = _pull(values[-1], weights[-1])
         values.append(value)
         weights.append(weight)
-    surface = torch.where(weights[-1] > TINY, values[-1], original.mean((2, 3), keepdim=True))
+    return values, weights
+
+
+def push(surface: Tensor, values: list[Tensor], weights: list[Tensor], *, smoothing: int = 8) -> Tensor:
+    """A coarse surface brought level by level to the size of the first of the colours, its gaps filled on the way."""
     for value, weight in zip(reversed(values), reversed(weights), strict=True):
         surface = F.interpolate(surface, size=value.shape[-2:], mode="bilinear", align_corners=False)
         surface = _diffuse(weight * value + (1 - weight) * surface, value, weight, smoothing)
-    return (sound * original + (1 - sound) * surface.clamp(0, 1)).to(pixels.dtype)
+    return surface
+
+
+def mix(original: Tensor, sound: Tensor, surface: Tensor) -> Tensor:
+    """The photo where it is sound, the surface where it is not."""
+    return sound * original + (1 - sound) * surface.clamp(0, 1)
 
 
 def fill(pixels: Tensor, holes: Tensor) -> Tensor:

@@ -4,9 +4,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from bringback.nets.tone import strips
 from bringback.tint import luminance
 
-__all__ = ["auc", "luminance", "psnr", "ssim"]
+__all__ = ["auc", "luminance", "mean_change", "psnr", "ssim"]
 
 PSNR_CAP = 100.0  # dB, what equal pictures get, so that means stay finite
 SSIM_TAPS, SSIM_SIGMA = 11, 1.5
@@ -19,6 +20,12 @@ def psnr(a: Tensor, b: Tensor) -> Tensor:
     """
     error = (_eight_bit(a) - _eight_bit(b)).square().mean((1, 2, 3))
     return (20 * torch.log10(torch.tensor(255.0)) - 10 * torch.log10(error)).clamp(max=PSNR_CAP).float()
+
+
+def mean_change(after: Tensor, before: Tensor) -> float:
+    """The mean absolute difference of two photos (B, C, H, W), in strips: their difference never exists as a whole."""
+    parts = ((after[..., rows, :] - before[..., rows, :]).abs().sum(dtype=torch.float64) for rows in strips(after))
+    return sum(map(float, parts)) / after.numel()
 
 
 def ssim(a: Tensor, b: Tensor) -> Tensor:

@@ -80,6 +80,7 @@ def evaluate_old_photos(
     config: Path | str | None = None,
     weights: Path | None = None,
     device: str = "auto",
+    dtype: str = "auto",
     sheet: Path | None = None,
     on_photo: Callable[[OldRow], None] | None = None,
 ) -> OldReport:
@@ -88,7 +89,7 @@ def evaluate_old_photos(
     `sheet` is the picture file that gets twelve of them: before, mask, after. `on_photo` is called after each. Broken
     photos and those too small for NIQE are left out; raises ValueError when that is all.
     """
-    pipeline = Pipeline.from_pretrained(weights, config=config, stages=stages, device=device)
+    pipeline = Pipeline.from_pretrained(weights, config=config, stages=stages, device=device, dtype=dtype)
     rows: list[OldRow] = []
     cells: list[list[np.ndarray]] = []
     left_out: list[str] = []

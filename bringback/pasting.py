@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from functools import cache
+from itertools import combinations
 
 import cv2
 import numpy as np
@@ -16,26 +17,49 @@ OCTAVES = (0.8, 1.6)  # deviations in pixels of the blurs that part the grain in
 FLAT = 0.3  # the quantile of a band's absolute values that tells its deviation: what is flat, not edges
 FLAT_OF_NORMAL = 0.385  # that quantile of a normal distribution of deviation 1
 
+# What a face adds under its mask, and the mask (h, w, 4), and its box in the photo (left, top, right, bottom).
+Layer = tuple[np.ndarray, tuple[int, int, int, int]]
+
 
 def paste(pixels: np.ndarray, changes: Sequence[np.ndarray], matrices: Sequence[np.ndarray]) -> np.ndarray:
-    """The photo (H, W, 3) with changes (size, size, 3), made in the crops of `matrices`, added under `feather`.
+    """Add changes (size, size, 3), made in the crops of `matrices`, under `feather` to the photo (H, W, 3), in place.
 
     Nothing is touched outside the masks, and because only the change is carried over the photo keeps whatever detail a
     crop could not hold; of the grain that a change takes away, a part comes back. Where faces overlap they share the
-    place by their masks.
+    place by their masks. Returns `pixels`.
     """
-    total = np.zeros((*pixels.shape[:2], 4), np.float32)
-    for change, matrix in zip(changes, matrices, strict=True):
-        left, top, right, bottom = footprint(matrix, change.shape[0], *pixels.shape[:2])
-        back = cv2.invertAffineTransform(matrix)
-        back[:, 2] -= (left, top)
-        layer = warp(np.dstack([change, feather(change.shape[0])]), back, (right - left, bottom - top))
-        mask = layer[..., 3:].clip(0, 1)
+    layers = [_layer(pixels, change, matrix) for change, matrix in zip(changes, matrices, strict=True)]
+    for one, other in combinations(layers, 2):
+        _merge(one, other)
+    for layer, (left, top, right, bottom) in layers:
         place = pixels[top:bottom, left:right]
-        added = mask * layer[..., :3]
-        added += mask * lost_grain(place, place + added, mask[..., 0])
-        total[top:bottom, left:right] += np.dstack([added, mask])
-    return (pixels + total[..., :3] / np.maximum(total[..., 3:], 1)).clip(0, 1)
+        place += layer[..., :3] / np.maximum(layer[..., 3:], 1)
+        place.clip(0, 1, out=place)
+    return pixels
+
+
+def _layer(pixels: np.ndarray, change: np.ndarray, matrix: np.ndarray) -> Layer:
+    left, top, right, bottom = box = footprint(matrix, change.shape[0], *pixels.shape[:2])
+    back = cv2.invertAffineTransform(matrix)
+    back[:, 2] -= (left, top)
+    layer = warp(np.dstack([change, feather(change.shape[0])]), back, (right - left, bottom - top))
+    added, mask = layer[..., :3], layer[..., 3:]
+    mask.clip(0, 1, out=mask)
+    added *= mask
+    place = pixels[top:bottom, left:right]
+    added += mask * lost_grain(place, place + added, mask[..., 0])
+    return layer, box
+
+
+def _merge(one: Layer, other: Layer) -> None:
+    """Move what the other layer has in the place that both cover over to the one."""
+    boxes = [box for _, box in (one, other)]
+    left, top = (max(edges) for edges in zip(*(box[:2] for box in boxes), strict=True))
+    right, bottom = (min(edges) for edges in zip(*(box[2:] for box in boxes), strict=True))
+    if left < right and top < bottom:
+        to, of = (layer[top - y : bottom - y, left - x : right - x] for layer, (x, y, *_) in (one, other))
+        to += of
+        of[:] = 0
 
 
 @cache

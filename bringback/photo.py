@@ -1,7 +1,7 @@
 """One picture with everything its file knew, read from any supported file and written back alike."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
@@ -14,6 +14,7 @@ from bringback import codecs
 # Rec. 601 luma, as in JPEG and in Pillow's "L".
 LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 ROUNDING = 1e-4  # by which floats given as a picture may leave [0, 1]
+STRIP = 1 << 18  # pixels that are worked on at a time, so that a large photo needs no second copy of itself
 
 
 class PhotoError(ValueError):
@@ -30,16 +31,28 @@ def is_grey(pixels: np.ndarray) -> bool:
 
     Chroma noise averages out over a block of pixels, a tint or a coloured corner does not; a sepia print is not grey.
     """
-    chroma = pixels[..., ::2] - luminance(pixels)[..., None]  # R - Y and B - Y
-    if np.abs(chroma).mean() > 0.04:
-        return False
-    height, width = chroma.shape[:2]
+    height, width = pixels.shape[:2]
     rows, columns = (
         np.linspace(0, side, min(max(side // 8, 1), 64), endpoint=False).astype(int) for side in (height, width)
     )
-    sums = np.add.reduceat(np.add.reduceat(chroma, rows, axis=0, dtype=np.float64), columns, axis=1)
+    left, sums = 0.04 * 2 * height * width, []  # what the absolute chroma may still sum up to
+    for blocks in np.split(pixels, rows[1:]):
+        line = np.zeros((width, 2))
+        for part in strips(blocks):
+            chroma = blocks[part, :, ::2] - luminance(blocks[part])[..., None]  # R - Y and B - Y
+            line += chroma.sum(0, dtype=np.float64)
+            left -= np.abs(chroma, out=chroma).sum(dtype=np.float64)
+        if left < 0:
+            return False
+        sums.append(np.add.reduceat(line, columns, axis=0))
     area = np.diff(rows, append=height)[:, None, None] * np.diff(columns, append=width)[None, :, None]
-    return bool(np.quantile(np.abs(sums / area), 0.995) < 0.016)
+    return bool(np.quantile(np.abs(np.stack(sums) / area), 0.995) < 0.016)
+
+
+def strips(pixels: np.ndarray) -> Iterator[slice]:
+    """Slices of rows that cut (H, W, ...) into strips of about `STRIP` pixels, at least a row each."""
+    rows = max(1, STRIP // pixels.shape[1])
+    return (slice(top, top + rows) for top in range(0, pixels.shape[0], rows))
 
 
 def write_beside(path: Path, data: bytes) -> None:
@@ -119,14 +132,22 @@ class Photo:
     @classmethod
     def _from(cls, array: np.ndarray, container: codecs.Container) -> Self:
         top = 1.0 if array.dtype.kind == "f" else np.iinfo(array.dtype).max
-        scaled = array.astype(np.float32) / np.float32(top)
         channels = 1 if array.ndim == 2 else array.shape[2]
-        planes = scaled.reshape(*array.shape[:2], channels)
-        colour = planes[..., :3] if channels >= 3 else np.repeat(planes[..., :1], 3, axis=2)
+        planes = array.reshape(*array.shape[:2], channels)
+
+        def scaled(levels: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+            return np.divide(levels, np.float32(top), out=out, dtype=np.float32, order="C")
+
+        if channels >= 3:
+            pixels = scaled(planes[..., :3])
+        else:
+            pixels = np.empty((*array.shape[:2], 3), np.float32)
+            for channel in range(3):
+                scaled(planes[..., 0], out=pixels[..., channel])
         return cls(
-            pixels=np.ascontiguousarray(colour),
+            pixels=pixels,
             grey=channels < 3,
-            alpha=np.ascontiguousarray(planes[..., -1]) if channels in (2, 4) else None,
+            alpha=scaled(planes[..., -1]) if channels in (2, 4) else None,
             bit_depth=16 if array.dtype == np.uint16 else 8,
             **vars(container),
         )
@@ -137,12 +158,17 @@ class Photo:
 
     def array(self) -> np.ndarray:
         """The pixels as the file holds them: uint8 or uint16, (H, W), (H, W, 2), (H, W, 3) or (H, W, 4)."""
-        planes = luminance(self.pixels)[..., None] if self.grey else self.pixels
-        if self.alpha is not None:
-            planes = np.concatenate([planes, self.alpha[..., None]], axis=2)
+        channels = (1 if self.grey else 3) + (self.alpha is not None)
         top, kind = (65535, np.uint16) if self.bit_depth == 16 else (255, np.uint8)
-        whole = np.rint(np.clip(planes, 0, 1) * np.float32(top)).astype(kind)
-        return whole[..., 0] if whole.shape[2] == 1 else whole
+        whole = np.empty((*self.pixels.shape[:2], channels), kind)
+        for rows in strips(whole):
+            planes = luminance(self.pixels[rows])[..., None] if self.grey else self.pixels[rows]
+            if self.alpha is not None:
+                planes = np.concatenate([planes, self.alpha[rows, :, None]], axis=2)
+            levels = np.clip(planes, 0, 1)
+            levels *= np.float32(top)
+            whole[rows] = np.rint(levels, out=levels)
+        return whole[..., 0] if channels == 1 else whole
 
     def encode(self) -> bytes:
         """The bytes of the file, in the photo's own format."""
@@ -159,7 +185,9 @@ class Photo:
         """A Pillow image of 8 bits a channel (16 for grey ones of 16), with the profile and EXIF in its `info`."""
         array = self.array()
         if array.dtype == np.uint16 and array.ndim == 3:
-            array = np.rint(array / 257.0).astype(np.uint8)
+            deep, array = array, np.empty(array.shape, np.uint8)
+            for rows in strips(deep):
+                array[rows] = np.rint(deep[rows] / 257.0)
         image = Image.fromarray(array)
         known = {"icc_profile": self.icc, "exif": self.exif, "dpi": self.dpi}
         image.info.update({name: value for name, value in known.items() if value is not None})

@@ -1,7 +1,9 @@
 """An ordered list of stages: photo in, photo out, in one process and with the weights loaded once."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -11,27 +13,28 @@ from PIL import Image
 from torch import Tensor
 
 from bringback.checkpoints import Checkpoints
+from bringback.compute import SMALLEST_TILE, Compute
+from bringback.memory import Plan, out_of_memory
 from bringback.photo import Photo, PhotoError, is_grey, luminance
 from bringback.pipeline_config import PipelineConfig
-from bringback.restoration import Restoration, Stage
+from bringback.restoration import Restoration, Stage, own_pixels
 from bringback.stages import FAMILIES
-from bringback.tint import Tint, find_tint
-from bringback.tint import luminance as tensor_luminance
+from bringback.tint import Tint, find_tint, make_grey_
 
 
 class Pipeline:
     """Restores photos with its stages, in their order.
 
-    `weights` (the hashes of the checkpoints in use, by name), `device` and `settings` (of the stages, by name) are for
-    whoever keeps a record. `strength` mixes the result with the photo as it came: at 1 it is the result, at 0 exactly
-    the photo.
+    `weights` (the hashes of the checkpoints in use, by name), `compute` (where and how they run) and `settings` (of the
+    stages, by name) are for whoever keeps a record. `strength` mixes the result with the photo as it came: at 1 it is
+    the result, at 0 exactly the photo.
     """
 
     def __init__(
         self,
         stages: Sequence[Stage],
         weights: Mapping[str, str] | None = None,
-        device: str = "cpu",
+        compute: Compute | torch.device | str = "cpu",
         strength: float = 1.0,
         settings: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> None:
@@ -41,7 +44,7 @@ class Pipeline:
         self.strength = strength
         self.stages = list(stages)
         self.weights = dict(weights or {})
-        self.device = device
+        self.compute = Compute.of(compute)
         self.settings = {name: dict(given) for name, given in (settings or {}).items() if given}
 
     @classmethod
@@ -52,6 +55,10 @@ class Pipeline:
         config: Path | str | None = None,
         stages: Sequence[str] | None = None,
         device: str = "auto",
+        dtype: str = "auto",
+        tile: int | None = None,
+        batch_size: int | None = None,
+        memory: int | None = None,
         strength: float = 1.0,
         settings: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> Self:
@@ -60,9 +67,9 @@ class Pipeline:
         `config` is a YAML file or the name of one that ships ("lean", "paper", ...) and tells which family of networks,
         which stages and which settings; without it `pipeline.yaml` in the folder of the weights does, and without that
         "lean". `stages` and `settings`, arguments of single stages as in {"faces": {"fidelity": 0.5}}, go before what
-        it says. Stages run in their one order, however they are named. `device` is auto (CUDA, else MPS, else CPU) or
-        torch's name of one. Raises ValueError for an unknown config, stage or device, for settings of a stage that does
-        not run and values out of range, `MissingWeights` when a checkpoint is absent.
+        it says. Stages run in their one order, however they are named. `device`, `dtype`, `tile`, `batch_size` and
+        `memory` are as in `Compute.pick`. Raises ValueError for an unknown config, stage or device, for settings of a
+        stage that does not run and values out of range, `MissingWeights` when a checkpoint is absent.
         """
         chosen = PipelineConfig.of(weights, config)
         kinds = FAMILIES[chosen.family]
@@ -76,18 +83,18 @@ class Pipeline:
             raise ValueError(f"settings of the stage {idle[0]!r}, which is not among those to run: {', '.join(stages)}")
         given = {name: {**chosen.settings.get(name, {}), **(settings or {}).get(name, {})} for name in stages}
         checkpoints = _Asked(weights)
-        place = pick_device(device)
+        compute = Compute.pick(device, dtype, tile, batch_size, memory)
         built: list[Stage] = []
         for name in kinds:
             if name in stages:
                 build: Any = kinds[name].from_checkpoints  # which arguments there are is the stage's own business
                 try:
-                    built.append(build(checkpoints, place, **given[name]))
+                    built.append(build(checkpoints, compute, **given[name]))
                 except TypeError as error:
                     if not given[name]:
                         raise
                     raise ValueError(f"settings of the stage {name!r}: {error}") from error
-        return cls(built, checkpoints.hashes(checkpoints.names), place.type, strength, given)
+        return cls(built, checkpoints.hashes(checkpoints.names), compute, strength, given)
 
     def __call__(self, image: Any, mask: Any = None) -> Any:
         """Restore one picture; the result is of the kind that was given.
@@ -120,35 +127,102 @@ class Pipeline:
 
         `on_stage` is called after each with its name. A grey photo stays grey and one of a single tint keeps it: every
         stage after the detector, whose mask tells damage from colour, sees three equal channels, what it makes of them
-        is reduced to its luminance, and the tint comes back at the end. Raises `PhotoError` for a mask of another size.
+        is reduced to its luminance, and the tint comes back at the end. Raises `PhotoError` for a mask of another size
+        and for a photo that wants more memory than there is.
         """
-        height, width = photo.pixels.shape[:2]
-        if mask is not None and mask.shape != (height, width):
-            sizes = f"{mask.shape[1]}x{mask.shape[0]} pixels, the photo {width}x{height}"
-            raise PhotoError(f"the damage mask has {sizes}: give one of the photo's size")
+        return self.restore_many([photo], [mask], on_stage)[0]
+
+    def restore_many(
+        self,
+        photos: Sequence[Photo],
+        masks: Sequence[np.ndarray | None] | None = None,
+        on_stage: Callable[[str, Restoration], None] | None = None,
+    ) -> list[Restoration]:
+        """`restore` for several photos, whose faces go through the generator together; all are in memory at once.
+
+        Where memory runs out, all are begun again with tiles of half the side, down to `SMALLEST_TILE`;
+        `restoration.tile` tells. One photo that fails fails all.
+        """
+        given = [None] * len(photos) if masks is None else masks
+        plans = [self.plan(*photo.pixels.shape[:2]) for photo in photos]
+        tile = min((plan.tile for plan in plans if plan.tile), default=None)
+        while True:
+            try:
+                with self._tiles_of(tile):
+                    return self._restore(photos, given, tile, on_stage)
+            except Exception as error:
+                where = getattr(error, "__notes__", [""])[-1]
+                if not out_of_memory(error):
+                    raise
+            largest = max((stage.tile for stage in self.stages if hasattr(stage, "tile")), default=0)
+            tile = min(tile or largest, largest) // 2
+            if tile < SMALLEST_TILE:
+                raise PhotoError(
+                    f"memory ran out{where}, about {max(plan.peak for plan in plans) / 1e9:.1f} GB are wanted: "
+                    "close other programs, or restore a smaller copy"
+                )
+            if self.compute.device.type == "cuda":
+                torch.cuda.empty_cache()
+
+    def plan(self, height: int, width: int) -> Plan:
+        """What a photo of this size will take, and the tiles it gets: by its size, the settings and the machine alone.
+
+        Raises `PhotoError` when it would take more memory than `compute.memory`.
+        """
+        return Plan.of(self.stages, self.compute, height, width)
+
+    def _restore(
+        self,
+        photos: Sequence[Photo],
+        masks: Sequence[np.ndarray | None],
+        tile: int | None,
+        on_stage: Callable[[str, Restoration], None] | None,
+    ) -> list[Restoration]:
         with torch.inference_mode():
-            restoration = Restoration.start(photo, mask)
-            tint, judged = None, False
+            restorations = [_start(photo, mask, tile) for photo, mask in zip(photos, masks, strict=True)]
+            tints: list[Tint | None] = [None] * len(photos)
+            judged = False
             for stage in self.stages:
                 begin = time.perf_counter()
                 if not judged and stage.name != "scratches":
-                    tint, judged = _tint(restoration), True
-                    if tint:
-                        restoration.pixels = _grey(restoration.pixels)
-                restoration = stage(restoration)
-                if not restoration.pixels.isfinite().all():
-                    raise ArithmeticError(f"the stage {stage.name!r} made pixels that are not finite")
+                    tints, judged = [_tint(one) for one in restorations], True
+                    _grey(restorations, tints)
+                try:
+                    many: Any = getattr(stage, "many", None)
+                    restorations = many(restorations) if many else [stage(one) for one in restorations]
+                except Exception as error:
+                    error.add_note(f" in the stage {stage.name!r}")
+                    raise
+                for one in restorations:
+                    if not one.pixels.sum().isfinite():  # one number that any other spoils
+                        raise ArithmeticError(f"the stage {stage.name!r} made pixels that are not finite")
+                _grey(restorations, tints)
+                seconds = round((time.perf_counter() - begin) / len(photos), 3)
+                for one in restorations:
+                    one.notes.setdefault(stage.name, {})["seconds"] = seconds
+                    if on_stage:
+                        on_stage(stage.name, one)
+            for one, tint in zip(restorations, tints, strict=True):
                 if tint:
-                    restoration.pixels = _grey(restoration.pixels)
-                restoration.notes.setdefault(stage.name, {})["seconds"] = round(time.perf_counter() - begin, 3)
-                if on_stage:
-                    on_stage(stage.name, restoration)
-            if tint:
-                restoration.pixels = tint.apply(restoration.pixels)
-            if self.strength < 1:
-                begun = Restoration.start(photo).pixels
-                restoration.pixels = torch.lerp(begun, restoration.pixels.cpu(), self.strength)
-        return restoration
+                    tint.apply(one.pixels, out=one.pixels)
+                if self.strength < 1:
+                    one.pixels = one.pixels.cpu()
+                    torch.lerp(own_pixels(one.photo), one.pixels, self.strength, out=one.pixels)
+        return restorations
+
+    @contextmanager
+    def _tiles_of(self, tile: int | None) -> Iterator[None]:
+        """Within it no stage takes larger tiles than that; one at a time where they are smaller than its own."""
+        tiled: list[Any] = [stage for stage in self.stages if hasattr(stage, "tile")]
+        kept = [(stage.tile, stage.compute) for stage in tiled]
+        try:
+            for stage in tiled:
+                if tile and tile < stage.tile:
+                    stage.tile, stage.compute = tile, replace(stage.compute, batch=1)
+            yield
+        finally:
+            for stage, (own, compute) in zip(tiled, kept, strict=True):
+                stage.tile, stage.compute = own, compute
 
 
 class _Asked(Checkpoints):
@@ -162,18 +236,6 @@ class _Asked(Checkpoints):
         if name not in self.names:
             self.names.append(name)
         return super().folder(name)
-
-
-def pick_device(name: str) -> torch.device:
-    """The device of that name; "auto" is CUDA, else MPS, else the CPU. Raises ValueError for one that is not there."""
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except Exception as error:  # which kind depends on the backend and the torch version
-        raise ValueError(f"no device {name!r} here: {str(error).splitlines()[0]}") from None
-    return device
 
 
 def mask_array(mask: Path | str | Image.Image | np.ndarray | Tensor) -> np.ndarray:
@@ -213,5 +275,17 @@ def _tint(restoration: Restoration) -> Tint | None:
     return find_tint(restoration.pixels, restoration.mask)
 
 
-def _grey(pixels: Tensor) -> Tensor:
-    return tensor_luminance(pixels).expand_as(pixels).contiguous()
+def _grey(restorations: list[Restoration], tints: list[Tint | None]) -> None:
+    for one, tint in zip(restorations, tints, strict=True):
+        if tint:
+            make_grey_(one.pixels)
+
+
+def _start(photo: Photo, mask: np.ndarray | None, tile: int | None) -> Restoration:
+    height, width = photo.pixels.shape[:2]
+    if mask is not None and mask.shape != (height, width):
+        sizes = f"{mask.shape[1]}x{mask.shape[0]} pixels, the photo {width}x{height}"
+        raise PhotoError(f"the damage mask has {sizes}: give one of the photo's size")
+    restoration = Restoration.start(photo, mask)
+    restoration.tile = tile
+    return restoration

@@ -8,8 +8,14 @@ import torch
 from torch import Tensor
 
 from bringback.checkpoints import Checkpoints
+from bringback.compute import Compute
 from bringback.inpaint import firm
 from bringback.photo import Photo
+
+
+def own_pixels(photo: Photo) -> Tensor:
+    """The pixels of a photo as (1, 3, H, W): its own memory, not to be written into."""
+    return torch.from_numpy(photo.pixels).permute(2, 0, 1)[None]
 
 
 @dataclass(slots=True)
@@ -32,8 +38,10 @@ class Face:
 class Restoration:
     """A photo on its way through the stages.
 
-    `pixels` is (1, 3, H, W) float32 RGB in [0, 1], `mask` the damage mask (1, 1, H, W) with 1 = damaged or None while
-    nobody has looked, `notes` what each stage has to say, by stage name (plain numbers and strings).
+    `pixels` is (1, 3, H, W) float32 RGB in [0, 1] with its channels last in memory, the restoration's own, which a
+    stage may write into; `mask` the damage mask (1, 1, H, W) with 1 = damaged or None while nobody has looked; `notes`
+    what each stage has to say, by stage name (plain numbers and strings); `tile` the pixels a side that tiles were held
+    to because of the memory there is, None where stages could have their own way.
     """
 
     photo: Photo
@@ -41,11 +49,12 @@ class Restoration:
     mask: Tensor | None = None
     faces: list[Face] = field(default_factory=list)
     notes: dict[str, dict[str, Any]] = field(default_factory=dict)
+    tile: int | None = None
 
     @classmethod
     def start(cls, photo: Photo, mask: np.ndarray | None = None) -> Self:
         """Begin with a photo and, if the user has one, a damage mask (H, W) in [0, 1], whose edges are made `firm`."""
-        pixels = torch.from_numpy(np.ascontiguousarray(photo.pixels.transpose(2, 0, 1)))[None]
+        pixels = own_pixels(photo).clone(memory_format=torch.channels_last)
         if mask is None:
             return cls(photo, pixels)
         return cls(photo, pixels, firm(torch.from_numpy(np.ascontiguousarray(mask, dtype=np.float32))[None, None]))
@@ -65,7 +74,7 @@ class Stage(Protocol):
     name: str
 
     @classmethod
-    def from_checkpoints(cls, checkpoints: Checkpoints, device: torch.device) -> Self:
+    def from_checkpoints(cls, checkpoints: Checkpoints, compute: Compute) -> Self:
         """Build the stage with the networks it needs; raises `MissingWeights` when one is absent."""
         ...
 

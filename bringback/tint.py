@@ -10,22 +10,34 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from bringback.nets.tone import strips
+
 # Chroma, in [0, 1] units, that a quadratic in luminance may leave over in a block of a single-tint photo. Of 40 aged
 # validation photos it takes one of 22 coloured ones for a tint and three of 18 grey ones for coloured, the lesser harm.
 SPREAD = 0.03
 DOUBTFUL = 0.37  # the damage mask from which a pixel is no witness
 SOUND = 0.995  # the share of blocks that must stay below: a red jacket in the snow is a percent of the picture
 BLOCK, BLOCKS = 8, 64  # pixels a side, in which noise averages out; at most so many blocks a side
+STRIP = 1 << 18  # pixels whose blocks are averaged at a time
 
 
 def luminance(pixels: Tensor) -> Tensor:
     """Rec. 601 luma, (B, 3, H, W) -> (B, 1, H, W)."""
-    return (pixels * pixels.new_tensor([0.299, 0.587, 0.114])[:, None, None]).sum(1, keepdim=True)
+    red, green, blue = pixels.split(1, 1)
+    return red * 0.299 + green * 0.587 + blue * 0.114
 
 
 def greyed(pixels: Tensor, grey: Tensor) -> Tensor:
     """Pictures (B, 3, H, W), those of which `grey`, (B,) or (B, 1, 1, 1) bool, is true by their luminance."""
     return torch.where(grey.view(-1, 1, 1, 1), luminance(pixels).expand_as(pixels), pixels)
+
+
+def make_grey_(pixels: Tensor) -> Tensor:
+    """Pictures (B, 3, H, W) with their luminance in all three channels, written into `pixels` itself."""
+    for rows in strips(pixels):
+        part = pixels[..., rows, :]
+        part.copy_(luminance(part).expand_as(part))
+    return pixels
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +53,19 @@ class Tint:
         """The tint of a plain grey photo."""
         return cls(torch.zeros(3, 3))
 
-    def apply(self, grey: Tensor) -> Tensor:
-        """Tint a picture (B, 3, H, W) by its luminance, which is kept as far as the range [0, 1] allows."""
-        light = luminance(grey)
-        powers = torch.cat(_powers(light.clamp(self.low, self.high)), 1)
-        chroma = torch.einsum("cp,bphw->bchw", self.coefficients.to(grey), powers)
-        return (light + chroma).clamp(0, 1)
+    def apply(self, grey: Tensor, out: Tensor | None = None) -> Tensor:
+        """Tint a picture (B, 3, H, W) by its luminance, which is kept as far as the range [0, 1] allows.
+
+        The result is written into `out`, which may be `grey` itself, or into a new tensor.
+        """
+        result = torch.empty_like(grey) if out is None else out
+        for rows in strips(grey):
+            light = luminance(grey[..., rows, :])
+            within = light.clamp(self.low, self.high)
+            for channel, (constant, linear, quadratic) in enumerate(self.coefficients.tolist()):
+                chroma = constant + linear * within + quadratic * within.square()
+                result[:, channel : channel + 1, rows] = (light + chroma).clamp(0, 1)
+        return result
 
 
 def find_tint(pixels: Tensor, mask: Tensor | None = None) -> Tint | None:
@@ -56,29 +75,34 @@ def find_tint(pixels: Tensor, mask: Tensor | None = None) -> Tint | None:
     nothing is left over in nearly all of them. Only pixels under the damage mask (1, 1, H, W), if there is one, are
     excused.
     """
-    height, width = (min(max(side // BLOCK, 1), BLOCKS) for side in pixels.shape[-2:])
-    good = torch.ones_like(pixels[:, :1]) if mask is None else (mask < DOUBTFUL).to(pixels.dtype)
-    share = F.adaptive_avg_pool2d(good, (height, width))
-    sound = share[0, 0] > 0.5
+    height, width = pixels.shape[-2:]
+    tall, wide = (min(max(side // BLOCK, 1), BLOCKS) for side in (height, width))
+    # the rows of the photo that adaptive pooling gives to each row of blocks
+    spans = [(row * height // tall, -(-(row + 1) * height // tall)) for row in range(tall)]
+    at_once = max(1, STRIP * tall // (height * width))
+    mean = pixels.new_empty(6, tall, wide)
+    for first in range(0, tall, at_once):
+        group = spans[first : first + at_once]
+        start, end = group[0][0], group[-1][1]
+        part = pixels[..., start:end, :]
+        light = luminance(part)
+        # the powers are averaged, not the average raised: contrast within a block must not look like chroma
+        planes = torch.cat([torch.ones_like(light), light, light * light, part], 1)
+        if mask is not None:
+            planes *= mask[..., start:end, :] < DOUBTFUL
+        for row, (top, bottom) in enumerate(group, first):
+            mean[:, row] = F.adaptive_avg_pool2d(planes[..., top - start : bottom - start, :], (1, wide))[0, :, 0]
+    share = mean[0]  # of good pixels, in each block
+    sound = share > 0.5
     if not sound.any():
         return None
-
-    def mean(plane: Tensor) -> Tensor:
-        return (F.adaptive_avg_pool2d(plane * good, (height, width)) / share.clamp_min(1e-6))[0][:, sound]
-
-    light = luminance(pixels)
-    # the powers are averaged, not the average raised: contrast within a block must not look like chroma
-    powers = torch.cat([mean(plane) for plane in _powers(light)])
-    chroma = mean(pixels) - powers[1]
+    powers, colour = (mean / share)[:, sound].split(3)
+    chroma = colour - powers[1]
     # a little ridge keeps a flat picture solvable
     normal = powers @ powers.T + 1e-4 * powers.shape[1] * torch.eye(3, device=pixels.device)
     coefficients = torch.linalg.solve(normal, powers @ chroma.T).T
     left = (chroma - coefficients @ powers).abs().amax(0).quantile(SOUND)
     if float(left) > SPREAD:
         return None
-    low, high = powers[1].quantile(light.new_tensor([0.01, 0.99])).tolist()
+    low, high = powers[1].quantile(powers.new_tensor([0.01, 0.99])).tolist()
     return Tint(coefficients.cpu(), low, high)
-
-
-def _powers(light: Tensor) -> list[Tensor]:
-    return [torch.ones_like(light), light, light * light]

@@ -29,12 +29,12 @@ def photos(tmp_path, pixels):
 def run(monkeypatch, lighten):
     """Run the command with a pipeline that needs no weights; what it was asked for is in `run.asked`."""
 
-    def from_pretrained(weights=None, *, config=None, stages=None, device="auto", strength=1.0, settings=None):
+    def from_pretrained(weights=None, *, config=None, stages=None, strength=1.0, settings=None, **computing):
         invoke.asked = {
             "weights": weights,
             "config": config,
             "stages": stages,
-            "device": device,
+            "computing": {name: value for name, value in computing.items() if value not in (None, "auto")},
             "settings": settings,
         }
         return Pipeline([lighten], strength=strength)
@@ -76,12 +76,13 @@ def test_json_is_the_manifest_and_nothing_else(run, photos, tmp_path):
 
 def test_options_reach_the_library(run, photos, tmp_path):
     options = ["--stages", "tone, fill", "--device", "cpu", "--weights", tmp_path, "--compare", "--save-stages"]
-    options += ["--config", "lean"]
+    options += ["--config", "lean", "--dtype", "float32", "--tile", 256, "--batch-size", 3, "--memory", 2.5]
     Image.new("L", (64, 48)).save(tmp_path / "m.png")
     result = run("restore", photos / "a.png", "-o", tmp_path / "out", "--mask", tmp_path / "m.png", *options)
     assert result.exit_code == 0, result.stdout
-    asked = {"weights": tmp_path, "config": "lean", "stages": ["tone", "fill"], "device": "cpu"}
-    assert run.asked == asked | {"settings": {"faces": {}}}
+    asked = {"weights": tmp_path, "config": "lean", "stages": ["tone", "fill"], "settings": {"faces": {}}}
+    computing = {"device": "cpu", "dtype": "float32", "tile": 256, "batch_size": 3, "memory": 2_500_000_000}
+    assert run.asked == asked | {"computing": computing}
     assert (tmp_path / "out/compare/a.png.png").exists() and (tmp_path / "out/stages/a/1-tone.png").exists()
     assert json.loads((tmp_path / "out/manifest.jsonl").read_text())["mask"]
     assert cli.STAGES.split(",") == list(DEFAULT)

@@ -1,5 +1,6 @@
 """Faces are found, aligned, refined and put back without harm to the rest of the photo or to who they are."""
 
+import tracemalloc
 from pathlib import Path
 
 import cv2
@@ -10,7 +11,8 @@ import torch
 from skimage import data
 from torch import nn
 
-from bringback.alignment import EYES, NOSE_BASE, align, anchors, scale, similarity, warp
+from bringback.alignment import EYES, NOSE_BASE, align, anchors, footprint, scale, similarity, warp
+from bringback.compute import Compute
 from bringback.face_finder import FaceFinder
 from bringback.identity import descriptor_network, descriptors, identity_distances, model_file, read_descriptor
 from bringback.nets.descriptor import FaceDescriptor
@@ -199,7 +201,7 @@ def test_a_face_larger_than_its_crop_keeps_its_detail():
     texture = np.random.default_rng(0).random((size, size, 3), dtype=np.float32) * 0.5 + 0.25
     matrix = similarity(TEMPLATE * 1.5)
     change = np.full((256, 256, 3), 0.1, np.float32)
-    result = paste(texture, [change], [matrix])
+    result = paste(texture.copy(), [change], [matrix])
     middle = slice(150, 250)
     np.testing.assert_allclose((result - texture)[middle, middle], 0.1, atol=1e-3)
 
@@ -210,6 +212,60 @@ def test_overlapping_faces_share_their_place(portrait):
     once, twice = (paste(portrait * 0.5, [change] * n, [matrix] * n) for n in (1, 2))
     assert (twice - portrait * 0.5).max() < 0.101
     np.testing.assert_allclose(once[128, 128], twice[128, 128], atol=1e-5)
+
+
+def paste_as_a_whole(pixels, changes, matrices):
+    """`paste` with planes of the photo's own size, into a new photo."""
+    total = np.zeros((*pixels.shape[:2], 4), np.float32)
+    for change, matrix in zip(changes, matrices, strict=True):
+        left, top, right, bottom = footprint(matrix, change.shape[0], *pixels.shape[:2])
+        back = cv2.invertAffineTransform(matrix)
+        back[:, 2] -= (left, top)
+        layer = warp(np.dstack([change, feather(change.shape[0])]), back, (right - left, bottom - top))
+        mask = layer[..., 3:].clip(0, 1)
+        place = pixels[top:bottom, left:right]
+        added = mask * layer[..., :3]
+        added += mask * lost_grain(place, place + added, mask[..., 0])
+        total[top:bottom, left:right] += np.dstack([added, mask])
+    return (pixels + total[..., :3] / np.maximum(total[..., 3:], 1)).clip(0, 1)
+
+
+# zoom and place of faces: alone, three that overlap in part and all three in one place, one over the photo's edges
+PLACES = [(0.5, 190, 210), (0.6, 20, 10), (0.5, 60, 50), (0.7, 30, 60), (1.0, 250, -90), (0.3, 330, 20)]
+
+
+def test_faces_are_pasted_box_by_box_as_into_the_whole():
+    random = np.random.default_rng(0)
+    pixels = random.random((301, 417, 3), dtype=np.float32)
+    matrices = [similarity(turned(7 * number, zoom, shift)) for number, (zoom, *shift) in enumerate(PLACES)]
+    changes = [cv2.GaussianBlur(random.normal(0, 3, (256, 256, 3)), (0, 0), 4).astype(np.float32) for _ in PLACES]
+    covers = np.zeros((301, 417), int)
+    for matrix in matrices:
+        left, top, right, bottom = footprint(matrix, 256, 301, 417)
+        covers[top:bottom, left:right] += 1
+    assert set(covers.flat) >= {0, 1, 2, 3}
+    pixels[(covers == 0).nonzero()[0][0], (covers == 0).nonzero()[1][0]] = 1.25  # not even clipped outside
+    expected = paste_as_a_whole(pixels, changes, matrices)
+    result = pixels.copy()
+    assert paste(result, changes, matrices) is result
+    assert (result[covers > 0] == 0).any() and (result[covers > 0] == 1).any()
+    np.testing.assert_array_equal(result[covers > 0], expected[covers > 0])
+    np.testing.assert_array_equal(result[covers == 0], pixels[covers == 0])
+
+
+def test_pasting_takes_the_memory_of_the_faces_not_of_the_photo():
+    photo = np.full((2000, 3000, 3), 0.5, np.float32)
+    matrices = [similarity(TEMPLATE + shift) for shift in ((100, 100), (2600, 1500))]
+    changes = [np.full((256, 256, 3), 0.1, np.float32)] * 2
+    tracemalloc.start()
+    try:
+        paste(photo, changes, matrices)
+        used = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert used < 12 << 20  # where one copy of the photo is 72 million bytes
+    assert photo[244, 228] == pytest.approx(0.6) and photo[1644, 2728] == pytest.approx(0.6)
+    assert (photo != 0.5).any(2).mean() < 0.02
 
 
 def test_the_feather_is_zero_on_the_border_and_one_on_the_features():
@@ -388,7 +444,7 @@ def test_a_face_larger_than_its_crop_is_refined(portrait, monkeypatch):
 def test_refine_works_on_plain_crops(portrait, found):
     crop = torch.from_numpy(align(portrait, similarity(found[0].points)).transpose(2, 0, 1).copy())
     crops = torch.stack([crop, crop.flip(2), crop.mean(0, keepdim=True).expand(3, -1, -1)])
-    refined = FaceRefiner(Sharper(), batch=2).refine(crops)
+    refined = FaceRefiner(Sharper(), Compute(batch=2)).refine(crops)
     assert refined.shape == crops.shape
     assert refined.dtype == torch.float32
     assert 0 <= refined.min() <= refined.max() <= 1
@@ -475,9 +531,9 @@ def test_all_faces_of_a_group_in_one_batch(portrait):
             return crops
 
     group = np.concatenate([np.concatenate([portrait[::2, ::2]] * 5, axis=1)] * 4)
-    restoration = FaceRefiner(Mirrored(Counter()))(start(group))
+    restoration = FaceRefiner(Mirrored(Counter()), Compute(batch=32))(start(group))
     assert restoration.notes["faces"] == {"found": 20, "refined": 20}
-    assert batches == [20, 20]  # as they are, and mirrored
+    assert batches == [32, 32]  # as they are, and mirrored; filled up, so that no face hangs on the others' number
 
 
 def test_16_bit_stays_16_bit(portrait):

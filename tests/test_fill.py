@@ -13,11 +13,11 @@ from PIL import Image
 from torch import Tensor
 
 from bringback import inpaint
-from bringback.inpaint import firm, push_pull, solid
+from bringback.inpaint import firm, push, push_pull, solid
 from bringback.photo import Photo
 from bringback.restoration import Restoration
 from bringback.shards import read_shards
-from bringback.stages.fill import HoleFiller, calmed, replaced
+from bringback.stages.fill import HoleFiller, calmed, filled, replaced
 
 
 def scene(height: int = 96, width: int = 128, batch: int = 1) -> Tensor:
@@ -196,14 +196,53 @@ def test_stage_fills_and_says_how_much() -> None:
     assert mask.mean() < restoration.notes["fill"]["filled"] < 1
 
 
-def test_a_big_photo_is_filled_in_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
-    pixels, mask = scene(200, 300), torch.zeros(1, 1, 200, 300)
-    mask[..., 40:50, 20:140] = 1
-    monkeypatch.setattr("bringback.stages.fill.TILE", 96)
-    monkeypatch.setattr("bringback.stages.fill.OVERLAP", 32)
-    result = HoleFiller().fill(pixels, mask)
-    assert torch.equal(result[..., 60:, :], pixels[..., 60:, :])
-    assert (result - push_pull(pixels, replaced(mask))).abs().max() < 0.1
+HOLES = {
+    "lines": (slice(40, 44), slice(20, 260)),
+    "a hole over many tiles": (slice(30, 170), slice(50, 230)),
+    "the border": (slice(0, 25), slice(200, 304)),
+}
+
+
+@pytest.mark.parametrize("where", HOLES)
+@pytest.mark.parametrize("whole", [20_000, 5_000, 1_200])
+def test_a_large_photo_is_filled_as_a_whole(monkeypatch: pytest.MonkeyPatch, where: str, whole: int) -> None:
+    pixels, target = scene(208, 304), torch.zeros(1, 1, 208, 304)
+    target[(..., *HOLES[where])] = 1
+    target[..., 190:200, 100:110] = 0.6
+    expected = push_pull(pixels, target)
+    monkeypatch.setattr("bringback.stages.fill.WHOLE", whole)
+    monkeypatch.setattr("bringback.stages.fill.TILE", 160)
+    for layout in (torch.contiguous_format, torch.channels_last):
+        given = pixels.clone(memory_format=layout)
+        result = filled(given, target)
+        assert (result - expected).abs().max() < 1e-3
+        assert torch.equal(result[..., 60:180, 280:], pixels[..., 60:180, 280:]) and torch.equal(given, pixels)
+
+
+def test_sides_that_do_not_divide_are_filled_nearly_as_a_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    pixels, target = scene(203, 301), torch.zeros(1, 1, 203, 301)
+    target[..., 30:170, 50:230] = target[..., 195:, 280:] = 1
+    monkeypatch.setattr("bringback.stages.fill.WHOLE", 5_000)
+    change = filled(pixels, target) - push_pull(pixels, target)
+    assert change.abs().max() < 0.1 and change[target.expand_as(change) > 0].abs().mean() < 0.01
+
+
+def test_only_tiles_with_damage_are_filled(monkeypatch: pytest.MonkeyPatch) -> None:
+    pixels, target = scene(208, 304), torch.zeros(1, 1, 208, 304)
+    target[..., 5:9, 5:9] = 1
+    monkeypatch.setattr("bringback.stages.fill.WHOLE", 5_000)
+    monkeypatch.setattr("bringback.stages.fill.TILE", 160)
+    calls = []
+    monkeypatch.setattr("bringback.stages.fill.push", lambda *args: calls.append(args) or push(*args))
+    filled(pixels, target)
+    assert len(calls) == 1
+
+
+def test_what_is_replaced_does_not_hang_on_strips(monkeypatch: pytest.MonkeyPatch) -> None:
+    mask = torch.rand(2, 1, 37, 29, generator=torch.Generator().manual_seed(0)) ** 8
+    expected = solid(calmed(mask))
+    monkeypatch.setattr("bringback.nets.tone.STRIP", 60)
+    assert torch.equal(replaced(mask), expected) and 0 < expected.mean() < 1
 
 
 @pytest.mark.parametrize("level", [None, 0.0, 0.08])

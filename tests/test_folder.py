@@ -57,7 +57,7 @@ def test_the_tree_is_mirrored(tree, light, tmp_path):
     assert first["stages"]["tone"]["seconds"] >= 0 and first["seconds"] > 0 and first["message"] == ""
     assert first["faces"] == {"count": 0, "each": []}
     assert (
-        first["settings"] == {"stages": ["tone"], "strength": 1.0}
+        first["settings"] == {"stages": ["tone"], "strength": 1.0, "dtype": "float32", "tile": None}
         and first["weights"] == {"tone": "1234"}
         and len(first["sha256"]) == 64
     )

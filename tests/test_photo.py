@@ -2,6 +2,7 @@
 
 import io
 import struct
+import tracemalloc
 from dataclasses import replace
 
 import cv2
@@ -10,7 +11,7 @@ import pytest
 from PIL import Image, ImageCms, ImageOps, PngImagePlugin
 
 from bringback import codecs, tiff
-from bringback.photo import Photo, PhotoError, is_grey, write_beside
+from bringback.photo import LUMA, Photo, PhotoError, is_grey, write_beside
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 TAKEN = "1931:05:02 10:11:12"
@@ -283,6 +284,100 @@ def test_what_is_grey(pixels):
     checks[::2, ::2], checks[1::2, 1::2] = (0.9, 0.4, 0.4), (0.1, 0.6, 0.6)
     assert not is_grey(grey * np.array([1, 0.98, 0.93], np.float32)) and not is_grey(checks)
     assert not is_grey(colour) and not is_grey(grey * np.array([1, 0.93, 0.8], np.float32)) and not is_grey(corner)
+
+
+def grey_as_a_whole(pixels):
+    """`is_grey` with the whole photo at once."""
+    chroma = (pixels[..., ::2] - (pixels @ LUMA)[..., None]).astype(np.float64)
+    if np.abs(chroma).mean() > 0.04:
+        return False
+    sums, area = chroma, 1
+    for axis in (0, 1):
+        side = chroma.shape[axis]
+        begins = np.linspace(0, side, min(max(side // 8, 1), 64), endpoint=False).astype(int)
+        sums = np.add.reduceat(sums, begins, axis=axis)
+        area = area * np.expand_dims(np.diff(begins, append=side), (1 - axis, 2))
+    return bool(np.quantile(np.abs(sums / area), 0.995) < 0.016)
+
+
+@pytest.mark.parametrize("strip", [1, 100, 1 << 18])
+@pytest.mark.parametrize("shape", [(1, 1), (3, 70), (70, 3), (61, 97), (530, 67)])
+def test_grey_is_told_strip_by_strip_as_from_the_whole(monkeypatch, shape, strip):
+    monkeypatch.setattr("bringback.photo.STRIP", strip)
+    random, seen = np.random.default_rng(0), set()
+    checks = (-1.0) ** np.indices(shape).sum(0)[..., None]  # which average out in every block
+    # on the way: what a block may have, and what the whole may
+    for tint in (*np.linspace(0, 0.03, 20), *(depth * checks for depth in np.linspace(0, 0.08, 20))):
+        light = random.random((*shape, 1)) * 0.5 + 0.2 + random.normal(0, 0.01, (*shape, 3))
+        picture = (light + tint * np.array([1, 0, -1])).astype(np.float32)
+        seen.add(grey_as_a_whole(picture))
+        assert is_grey(picture) == grey_as_a_whole(picture)
+    assert seen == {True, False}
+
+
+@pytest.mark.parametrize("strip", [1, 50, 1 << 18])
+@pytest.mark.parametrize("depth", [8, 16])
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_levels_are_made_strip_by_strip_as_from_the_whole(monkeypatch, channels, depth, strip):
+    monkeypatch.setattr("bringback.photo.STRIP", strip)
+    random = np.random.default_rng(0)
+    colours = random.random((37, 23, 3), dtype=np.float32) * 1.2 - 0.1
+    alpha = random.random((37, 23), dtype=np.float32) if channels in (2, 4) else None
+    planes = (colours @ LUMA)[..., None] if channels < 3 else colours
+    if alpha is not None:
+        planes = np.dstack([planes, alpha])
+    kind = {8: np.uint8, 16: np.uint16}[depth]
+    expected = np.rint(np.clip(planes, 0, 1) * np.float32(2**depth - 1)).astype(kind)
+    photo = Photo(colours, grey=channels < 3, alpha=alpha, bit_depth=depth)
+    array = photo.array()
+    assert array.dtype == kind
+    np.testing.assert_array_equal(array, expected[..., 0] if channels == 1 else expected)
+    if channels >= 3:
+        shown = np.rint(expected / 257.0).astype(np.uint8) if depth == 16 else expected
+        np.testing.assert_array_equal(np.asarray(photo.to_image()), shown)
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("channels", [None, 1, 3, 4])
+def test_levels_become_floats_in_a_copy_of_their_own(kind, channels):
+    shape = (9, 7) if channels is None else (channels, 9, 7)
+    top = 1 if np.dtype(kind).kind == "f" else np.iinfo(kind).max
+    array = (np.random.default_rng(0).random(shape) * top).astype(kind)
+    if channels is not None:
+        array = array.transpose(1, 2, 0)  # as from a tensor
+    photo = Photo.from_array(array)
+    expected = array.astype(np.float32).reshape(9, 7, -1) / np.float32(top)
+    colours = expected[..., :3] if channels in (3, 4) else np.repeat(expected, 3, axis=2)
+    np.testing.assert_array_equal(photo.pixels, colours)
+    assert photo.pixels.dtype == np.float32 and photo.pixels.flags.c_contiguous
+    assert not np.shares_memory(photo.pixels, array)
+    assert (photo.alpha is None) == (channels != 4)
+    if photo.alpha is not None:
+        np.testing.assert_array_equal(photo.alpha, expected[..., 3])
+        assert photo.alpha.flags.c_contiguous
+
+
+def extra_memory(work):
+    """The most bytes that `work` had allocated at a time, and what it returned."""
+    tracemalloc.start()
+    try:
+        result = work()
+        return tracemalloc.get_traced_memory()[1], result
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_large_photo_is_never_copied_along_the_way():
+    levels = np.random.default_rng(0).integers(0, 256, (2000, 3000, 1), dtype=np.uint8)
+    little = 12 << 20  # where one copy of the photo is 72 million bytes
+    for array in (np.repeat(levels, 3, axis=2), levels):
+        used, photo = extra_memory(lambda array=array: Photo.from_array(array))
+        assert used < photo.pixels.nbytes + little
+        used, back = extra_memory(photo.array)
+        assert used < back.nbytes + little
+        np.testing.assert_array_equal(back, array if array.shape[2] == 3 else array[..., 0])
+        assert extra_memory(lambda photo=photo: is_grey(photo.pixels))[0] < little
+        assert is_grey(photo.pixels)
 
 
 def test_arrays_and_images(pixels):

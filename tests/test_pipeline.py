@@ -6,8 +6,9 @@ import torch
 from PIL import Image
 
 import bringback
+from bringback.compute import pick_device
 from bringback.photo import Photo, PhotoError
-from bringback.pipeline import Pipeline, mask_array, pick_device
+from bringback.pipeline import Pipeline, mask_array
 from bringback.pipeline_config import DEFAULT
 
 
@@ -187,9 +188,9 @@ def test_stages_run_in_their_order_and_weights_are_hashed(monkeypatch, tmp_path)
         def __init__(self, name):
             self.name = name
 
-        def from_checkpoints(self, checkpoints, device):
+        def from_checkpoints(self, checkpoints, compute):
             if self.name == "tone":
-                self.net = checkpoints.load("tone", Net, device)
+                self.net = checkpoints.load("tone", Net, compute.device)
             return self
 
     from bringback.checkpoints import MissingWeights, save_network
@@ -198,7 +199,7 @@ def test_stages_run_in_their_order_and_weights_are_hashed(monkeypatch, tmp_path)
     digest = save_network(Net(), tmp_path / "weights" / "tone")
     pipeline = Pipeline.from_pretrained(tmp_path / "weights", stages=["fill", "tone", "scratches"], device="cpu")
     assert [stage.name for stage in pipeline.stages] == ["scratches", "tone", "fill"]
-    assert pipeline.weights == {"tone": digest} and pipeline.device == "cpu"
+    assert pipeline.weights == {"tone": digest} and pipeline.compute.device.type == "cpu"
     with pytest.raises(MissingWeights, match="no checkpoint"):
         Pipeline.from_pretrained(tmp_path / "none")
 

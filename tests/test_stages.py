@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from bringback.checkpoints import Checkpoints, MissingWeights, save_network
+from bringback.compute import Compute
 from bringback.inpaint import push_pull, solid
 from bringback.nets import tone as tone_module
 from bringback.nets.mapping import Mapping
@@ -107,10 +108,10 @@ def test_the_detector_s_tiles_lie_on_the_grid_of_its_network(monkeypatch: pytest
             seen.append((*tile.shape[-2:], *(tile[0, :2, 0, 0] * 1000).round().int().tolist()))
             return tile[:, :1]
 
-    monkeypatch.setattr("bringback.stages.scratches._TILE", 80)
-    monkeypatch.setattr("bringback.stages.scratches._OVERLAP", 20)
+    monkeypatch.setattr("bringback.stages.scratches.OVERLAP", 20)
     rows, columns = torch.meshgrid(torch.arange(150.0), torch.arange(110.0), indexing="ij")
-    ScratchDetector(Spy(), CPU).detect(torch.stack([rows, columns, rows])[None] / 1000)  # type: ignore[arg-type]
+    stage = ScratchDetector(Spy(), Compute(tile=80))  # type: ignore[arg-type]
+    stage.detect(torch.stack([rows, columns, rows])[None] / 1000)
     tiles, mirrored = seen[::2], seen[1::2]
     assert len(tiles) > 4
     assert all(number % 32 == 0 for tile in tiles for number in tile)

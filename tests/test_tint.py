@@ -2,11 +2,13 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from bringback.aging import age
 from bringback.aging.draws import Draws
 from bringback.aging.tone import sepia
-from bringback.tint import find_tint, luminance
+from bringback.tint import DOUBTFUL, SOUND, SPREAD, Tint, find_tint, greyed, luminance, make_grey_
 
 
 @pytest.fixture
@@ -59,3 +61,122 @@ def test_most_aged_photos_are_told_right(colour: torch.Tensor) -> None:
     result = age(colour.expand(12, -1, -1, -1), "mixed", range(12))
     found = [find_tint(aged[None], mask[None]) is not None for aged, mask in zip(result.aged, result.mask, strict=True)]
     assert sum(f == bool(g) for f, g in zip(found, result.grey, strict=True)) >= 10
+
+
+def light_of(pixels: torch.Tensor) -> torch.Tensor:
+    return (pixels * torch.tensor([0.299, 0.587, 0.114]).to(pixels).view(3, 1, 1)).sum(1, keepdim=True)
+
+
+def tint_as_a_whole(pixels: torch.Tensor, mask: torch.Tensor) -> Tint | None:
+    """`find_tint` with planes of the whole photo."""
+    blocks = [min(max(side // 8, 1), 64) for side in pixels.shape[-2:]]
+    good = (mask < DOUBTFUL).float()
+    share = F.adaptive_avg_pool2d(good, blocks)
+    sound = share[0, 0] > 0.5
+    if not sound.any():
+        return None
+    light = light_of(pixels)
+    planes = torch.cat([torch.ones_like(light), light, light * light, pixels], 1)
+    means = (F.adaptive_avg_pool2d(planes * good, blocks) / share.clamp_min(1e-6))[0][:, sound]
+    powers, chroma = means[:3], means[3:] - means[1]
+    normal = powers @ powers.T + 1e-4 * powers.shape[1] * torch.eye(3)
+    coefficients = torch.linalg.solve(normal, powers @ chroma.T).T
+    if (chroma - coefficients @ powers).abs().amax(0).quantile(SOUND) > SPREAD:
+        return None
+    return Tint(coefficients, *powers[1].quantile(torch.tensor([0.01, 0.99])).tolist())
+
+
+def applied_as_a_whole(tint: Tint, grey: torch.Tensor) -> torch.Tensor:
+    light = light_of(grey)
+    within = light.clamp(tint.low, tint.high)
+    powers = torch.cat([torch.ones_like(light), within, within * within], 1)
+    return (light + torch.einsum("cp,bphw->bchw", tint.coefficients, powers)).clamp(0, 1)
+
+
+@pytest.fixture(params=[1, 1000, 1 << 18])
+def strip(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
+    for place in ("bringback.tint.STRIP", "bringback.nets.tone.STRIP"):
+        monkeypatch.setattr(place, request.param)
+    return request.param
+
+
+LAYOUTS = [torch.contiguous_format, torch.channels_last]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("shape", [(7, 5), (61, 97), (299, 131), (20, 400)])
+def test_a_tint_is_found_strip_by_strip_as_from_the_whole(
+    colour: torch.Tensor, shape: tuple[int, int], layout: torch.memory_format, strip: int
+) -> None:
+    part = colour[..., : shape[0], : shape[1]]
+    toned = sepia(light_of(part).expand_as(part), Draws([4])).contiguous(memory_format=layout)
+    half = torch.zeros_like(toned[:, :1])
+    half[..., : shape[1] // 3] = 1
+    for mask in (None, half, torch.ones_like(half)):
+        expected = tint_as_a_whole(toned, torch.zeros_like(half) if mask is None else mask)
+        found = find_tint(toned, mask)
+        assert (found is None) == (expected is None) == (mask is not None and mask is not half)
+        if found is not None and expected is not None:
+            torch.testing.assert_close(found.apply(toned), applied_as_a_whole(expected, toned), atol=1e-6, rtol=0)
+            assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=1e-6)
+    if shape == (299, 131):
+        assert find_tint(part) is None and tint_as_a_whole(part, half * 0) is None
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_tint_is_applied_strip_by_strip_as_to_the_whole(layout: torch.memory_format, strip: int) -> None:
+    tint = Tint(torch.tensor([[0.02, 0.3, -0.2], [0.0, -0.02, 0.01], [-0.05, -0.4, 0.3]]), 0.2, 0.8)
+    picture = torch.rand(2, 3, 37, 53, generator=torch.Generator().manual_seed(0)).contiguous(memory_format=layout)
+    expected = applied_as_a_whole(tint, picture)
+    result = tint.apply(picture)
+    torch.testing.assert_close(result, expected, atol=1e-6, rtol=0)
+    assert result.stride() == picture.stride()
+    other = torch.full_like(picture, torch.nan)
+    assert tint.apply(picture, out=other) is other and torch.equal(other, result)
+    assert tint.apply(picture, out=picture) is picture and torch.equal(picture, result)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_grey_in_place_is_the_luminance(layout: torch.memory_format, strip: int) -> None:
+    picture = torch.rand(2, 3, 37, 53, generator=torch.Generator().manual_seed(0)).contiguous(memory_format=layout)
+    expected = light_of(picture).expand_as(picture)
+    torch.testing.assert_close(luminance(picture), light_of(picture), atol=1e-7, rtol=0)
+    one = greyed(picture, torch.tensor([True, False]))
+    assert torch.equal(one[1], picture[1]) and torch.equal(one[0], luminance(picture)[0].expand(3, -1, -1))
+    assert make_grey_(picture) is picture
+    torch.testing.assert_close(picture, expected, atol=1e-7, rtol=0)
+    assert (picture == picture[:, :1]).all()
+
+
+class Largest(TorchDispatchMode):
+    """Remembers the bytes of the largest tensor that was made, parts of those that were `known` before left aside."""
+
+    def __init__(self, *known: torch.Tensor) -> None:
+        super().__init__()
+        self.known, self.bytes = [tensor.untyped_storage().data_ptr() for tensor in known], 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        for made in result if isinstance(result, tuple | list) else [result]:
+            if isinstance(made, torch.Tensor) and made.untyped_storage().data_ptr() not in self.known:
+                self.bytes = max(self.bytes, made.untyped_storage().nbytes())
+        return result
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("strip", [1000], indirect=True)
+def test_no_plane_of_a_large_photo_is_made(colour: torch.Tensor, layout: torch.memory_format, strip: int) -> None:
+    toned = sepia(light_of(colour).expand_as(colour), Draws([4])).contiguous(memory_format=layout)
+    mask = torch.zeros_like(toned[:, :1])
+    tint = find_tint(toned)
+    assert tint is not None
+    works = (
+        lambda: find_tint(toned),
+        lambda: find_tint(toned, mask),
+        lambda: tint.apply(toned, out=toned),
+        lambda: make_grey_(toned),
+    )
+    for work in works:
+        with Largest(toned, mask) as largest:
+            work()
+        assert 0 < largest.bytes < mask.nbytes / 3

@@ -1,5 +1,8 @@
 """Building blocks shared by the networks. None normalises over space, so a tile is computed like the whole."""
 
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
 import torch.nn.functional as F
 from huggingface_hub import PyTorchModelHubMixin
 from torch import Tensor, nn
@@ -42,3 +45,8 @@ def pad_to(x: Tensor, multiple: int) -> Tensor:
     """Grow the right and lower side to a multiple by repeating the border."""
     height, width = x.shape[-2:]
     return F.pad(x, (0, -width % multiple, 0, -height % multiple), mode="replicate")
+
+
+def lower(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[None]:
+    """Within it convolutions and products run in `dtype`; for float32, in what the caller has chosen."""
+    return nullcontext() if dtype == torch.float32 else torch.autocast(device.type, dtype)

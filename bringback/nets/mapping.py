@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bringback.nets.blocks import Network, ResidualBlock, pad_to, silence
+from bringback.nets.blocks import Network, ResidualBlock, lower, pad_to, silence
 from bringback.nets.partial_nonlocal import PartialNonLocal
 from bringback.nets.trust import Trust
 from bringback.nets.vae import VAE
@@ -60,8 +60,21 @@ class Mapping(Network, license="apache-2.0", tags=["photo-restoration"]):
             setattr(self, name, sha256)
             self._hub_mixin_config[name] = sha256  # type: ignore[index]
 
-    def forward(self, latent: Tensor, mask: Tensor) -> Tensor:
+    def forward(self, latent: Tensor, mask: Tensor, seen: Tensor | None = None) -> Tensor:
+        """`seen`, for a tile of a photo: the attention's sums over all of it, from `look` and `attention.pool`."""
         height, width = latent.shape[-2:]
+        skips, x, coarse = self._descend(latent, mask)
+        x = self.after[-1](self.attention(self.before[-1](x), coarse, seen))
+        for up, after, skip in zip(reversed(self.up), reversed(self.after[:-1]), reversed(skips), strict=True):
+            x = after(skip + F.interpolate(up(x), scale_factor=2.0, mode="nearest"))
+        return latent + _SCALE * self.head(x)[..., :height, :width]
+
+    def look(self, latent: Tensor, mask: Tensor) -> Tensor:
+        """What the attention finds worth looking at, (B, K, h, w) at the size of its level."""
+        _, x, coarse = self._descend(latent, mask)
+        return self.attention.look(self.before[-1](x), coarse)
+
+    def _descend(self, latent: Tensor, mask: Tensor) -> tuple[list[Tensor], Tensor, Tensor]:
         multiple = 2 ** len(self.down)
         x = self.stem(pad_to(torch.cat([latent / _SCALE, mask], 1), multiple))
         coarse = pad_to(mask, multiple)
@@ -70,19 +83,28 @@ class Mapping(Network, license="apache-2.0", tags=["photo-restoration"]):
             skips.append(before(x))
             x = down(skips[-1])
             coarse = F.max_pool2d(coarse, 2)
-        x = self.after[-1](self.attention(self.before[-1](x), coarse))
-        for up, after, skip in zip(reversed(self.up), reversed(self.after[:-1]), reversed(skips), strict=True):
-            x = after(skip + F.interpolate(up(x), scale_factor=2.0, mode="nearest"))
-        return latent + _SCALE * self.head(x)[..., :height, :width]
+        return skips, x, coarse
 
 
-def translate(old_vae: VAE, mapping: Mapping, clean_vae: VAE, pixels: Tensor, mask: Tensor) -> Tensor:
+def translate(
+    old_vae: VAE,
+    mapping: Mapping,
+    clean_vae: VAE,
+    pixels: Tensor,
+    mask: Tensor,
+    *,
+    dtype: torch.dtype = torch.float32,
+    seen: Tensor | None = None,
+) -> Tensor:
     """Encode filled photos (B, 3, H, W), translate their latents, decode, keep of the photos what can be trusted.
 
-    Mask (B, 1, H, W), 1 = filled; a latent position counts as filled as the most filled of its 16 pixels. Returns
-    (B, 3, H, W), not clamped.
+    Mask (B, 1, H, W), 1 = filled; a latent position counts as filled as the most filled of its 16 pixels. `dtype` is
+    what encoder and mapping compute in; the decoder does in float32, as in bfloat16 a smooth sky would have steps.
+    `seen` is the mapping's. Returns (B, 3, H, W), not clamped.
     """
     coarse = F.max_pool2d(mask, old_vae.stride, ceil_mode=True)
-    decoded = clean_vae.decode(mapping(old_vae.encode(pixels), coarse), (pixels.shape[-2], pixels.shape[-1]))
+    with lower(pixels.device, dtype):
+        latent = mapping(old_vae.encode(pixels).to(pixels.dtype), coarse, seen).to(pixels.dtype)
+    decoded = clean_vae.decode(latent, (pixels.shape[-2], pixels.shape[-1]))
     decoded = decoded.to(pixels.dtype)  # under autocast too
     return torch.lerp(decoded, pixels, mapping.trust(pixels, decoded, coarse))

@@ -1,5 +1,7 @@
 """Stage `faces`: finds faces, makes each clear in a crop of its own, and puts back what changed."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 import numpy as np
@@ -9,6 +11,7 @@ from torch import Tensor, nn
 
 from bringback.alignment import CROP, EYE_DISTANCE, EYES, NOSE_BASE, align, scale, similarity
 from bringback.checkpoints import Checkpoints
+from bringback.compute import Compute
 from bringback.face_finder import FaceFinder
 from bringback.identity import guard
 from bringback.metrics import luminance
@@ -26,6 +29,18 @@ SAME_PERSON = 0.45
 STRENGTHS = (1.0, 0.66, 0.33)  # tried in turn until the person stays the same
 
 
+@dataclass(slots=True)
+class _Crops:
+    """The faces of a photo, and the aligned crops (N, 3, S, S) of those to be refined, with what is known of each."""
+
+    faces: list[Face]
+    chosen: list[Face]
+    crops: Tensor
+    filled: Tensor  # (N, 1, S, S)
+    grey: bool
+    matrices: list[np.ndarray] = field(default_factory=list)
+
+
 class FaceRefiner:
     """Refines the faces of a photo, or aligned crops, with a network from aligned crops to aligned crops.
 
@@ -39,16 +54,15 @@ class FaceRefiner:
     def __init__(
         self,
         generator: nn.Module,
-        device: torch.device | str = "cpu",
-        batch: int = 32,
+        compute: Compute | torch.device | str = "cpu",
         *,
         min_size: int = MIN_SIZE,
         only_center_face: bool = False,
         fidelity: float = 0.0,
         aligned: bool = False,
     ) -> None:
-        """Args: generator: crops and masks of what was filled -> crops; batch: faces at a time; min_size: the least
-        width of a face's box in pixels; only_center_face: refine the one nearest to the photo's centre and no other;
+        """Args: generator: crops and masks of what was filled -> crops; min_size: the least width of a face's box
+        in pixels; only_center_face: refine the one nearest to the photo's centre and no other;
         fidelity: 0 for what the generator makes of a face, 1 for the face as it came, a mixture between; aligned: the
         photos are crops that show one face where the template has it, to be refined as a whole.
 
@@ -59,14 +73,15 @@ class FaceRefiner:
         if aligned and (only_center_face or min_size != MIN_SIZE):
             raise ValueError("an aligned crop is one face of a known size: no choice of size or place goes with it")
         self.generator = generator
-        self.device = torch.device(device)
-        self.batch, self.min_size, self.only_center_face, self.fidelity = batch, min_size, only_center_face, fidelity
+        self.compute = Compute.of(compute)
+        self.min_size, self.only_center_face, self.fidelity = min_size, only_center_face, fidelity
         self.finder = None if aligned else FaceFinder()
 
     @classmethod
-    def from_checkpoints(cls, checkpoints: Checkpoints, device: torch.device, **settings: Any) -> Self:
+    def from_checkpoints(cls, checkpoints: Checkpoints, compute: Compute | torch.device, **settings: Any) -> Self:
         """With the checkpoint `faces`; `settings` are those of the constructor. Raises `MissingWeights`, ValueError."""
-        return cls(Mirrored(checkpoints.load("faces", FaceGenerator, device)), device, **settings)
+        generator = checkpoints.load("faces", FaceGenerator, Compute.of(compute).device)
+        return cls(Mirrored(generator), compute, **settings)
 
     def refine(self, crops: Tensor, mask: Tensor | None = None) -> Tensor:
         """Refine aligned crops (B, 3, S, S) in [0, 1], S the size; grey ones stay grey, identity is guarded.
@@ -74,7 +89,7 @@ class FaceRefiner:
         `mask` (B, 1, S, S) tells what was filled in them, 1 = filled.
         """
         grey = [is_grey(crop.permute(1, 2, 0).cpu().numpy()) for crop in crops]
-        return self._refine(crops, mask, grey, [])
+        return self._refine(crops, torch.zeros_like(crops[:, :1]) if mask is None else mask, grey, [])
 
     def __call__(self, restoration: Restoration) -> Restoration:
         """Refine every face of the photo that has a size worth it; `restoration.faces` tells what was done with each.
@@ -82,41 +97,55 @@ class FaceRefiner:
         A photo without such a face comes back untouched. Notes how many faces were found and how many refined. Raises
         `PhotoError` when an aligned crop is of another size.
         """
-        faces = self._whole(restoration) if self.finder is None else self._found(restoration, self.finder)
-        refined = sum(face.status.startswith("refined") for face in faces)
-        restoration.faces = faces
-        restoration.notes[self.name] = {"found": len(faces), "refined": refined}
-        return restoration
+        return self.many([restoration])[0]
 
-    def _found(self, restoration: Restoration, finder: FaceFinder) -> list[Face]:
-        pixels = np.ascontiguousarray(restoration.pixels[0].permute(1, 2, 0).cpu().numpy())
+    def many(self, restorations: Sequence[Restoration]) -> list[Restoration]:
+        """`__call__` for several photos, whose faces are refined together."""
+        groups = [self._whole(one) if self.finder is None else self._found(one, self.finder) for one in restorations]
+        crops = torch.cat([group.crops for group in groups])
+        refined = self._refine(
+            crops,
+            torch.cat([group.filled for group in groups]),
+            [group.grey for group in groups for _ in group.chosen],
+            [face for group in groups for face in group.chosen],
+        )
+        parts = [part.split([len(group.chosen) for group in groups]) for part in (crops, refined)]
+        for restoration, group, before, after in zip(restorations, groups, *parts, strict=True):
+            if self.finder is None:
+                restoration.pixels = after.to(restoration.pixels.device)
+            elif group.chosen:
+                changes = (after - before).permute(0, 2, 3, 1).numpy()
+                pixels = paste(_picture(restoration), list(changes), group.matrices)
+                restoration.pixels = torch.from_numpy(pixels.transpose(2, 0, 1))[None].to(restoration.pixels.device)
+            restoration.faces = group.faces
+            count = sum(face.status.startswith("refined") for face in group.faces)
+            restoration.notes[self.name] = {"found": len(group.faces), "refined": count}
+        return list(restorations)
+
+    def _found(self, restoration: Restoration, finder: FaceFinder) -> _Crops:
+        pixels, size = _picture(restoration), self.size
         faces = [Face(face.box, face.points) for face in finder.find(pixels)]
         chosen = self._chosen(faces, pixels)
-        if chosen:
-            matrices = [similarity(face.points, self.size) for face in chosen]
-            crops = torch.from_numpy(
-                np.stack([align(pixels, matrix, self.size).transpose(2, 0, 1) for matrix in matrices])
-            )
-            mask = _filled(restoration)
+        matrices = [similarity(face.points, size) for face in chosen]
+        crops = torch.empty(len(chosen), 3, size, size)
+        filled = torch.zeros(len(chosen), 1, size, size)
+        mask = _filled(restoration) if chosen else None
+        for number, matrix in enumerate(matrices):
+            crops[number] = torch.from_numpy(align(pixels, matrix, size)).permute(2, 0, 1)
             if mask is not None:
-                plane = mask[0, 0].numpy()
-                mask = torch.from_numpy(np.stack([align(plane, matrix, self.size)[None] for matrix in matrices]))
-            refined = self._refine(crops, mask, [is_grey(pixels)] * len(chosen), chosen)
-            changed = paste(pixels, list((refined - crops).permute(0, 2, 3, 1).numpy()), matrices)
-            restoration.pixels = torch.from_numpy(changed.transpose(2, 0, 1).copy())[None].to(restoration.pixels.device)
-        return faces
+                filled[number, 0] = torch.from_numpy(align(mask[0, 0].numpy(), matrix, size))
+        return _Crops(faces, chosen, crops, filled, bool(chosen) and is_grey(pixels), matrices)
 
-    def _whole(self, restoration: Restoration) -> list[Face]:
+    def _whole(self, restoration: Restoration) -> _Crops:
         crops = restoration.pixels.cpu()
         size = self.size
         if crops.shape[-2:] != (size, size):
             raise PhotoError(f"an aligned crop is {size}x{size} pixels, this is {crops.shape[-1]}x{crops.shape[-2]}")
         points = np.array([EYES[0], EYES[0], EYES[1], EYES[1], NOSE_BASE]) * (size / CROP)
         face = Face((0.0, 0.0, size, size), points)
-        grey = [is_grey(crops[0].permute(1, 2, 0).numpy())]
-        refined = self._refine(crops, _filled(restoration), grey, [face])
-        restoration.pixels = refined.to(restoration.pixels.device)
-        return [face]
+        filled = _filled(restoration)
+        filled = torch.zeros_like(crops[:, :1]) if filled is None else filled
+        return _Crops([face], [face], crops, filled, is_grey(crops[0].permute(1, 2, 0).numpy()))
 
     def _chosen(self, faces: list[Face], pixels: np.ndarray) -> list[Face]:
         """The faces to refine; the others are told why not."""
@@ -133,18 +162,16 @@ class FaceRefiner:
         return [face for face in faces if face.status == "found"]
 
     @torch.no_grad()
-    def _refine(self, crops: Tensor, mask: Tensor | None, grey: list[bool], faces: list[Face]) -> Tensor:
+    def _refine(self, crops: Tensor, filled: Tensor, grey: list[bool], faces: list[Face]) -> Tensor:
         """The refined crops; tells the faces, one for each crop or none at all, what became of them."""
         tried = [share * (1 - self.fidelity) for share in STRENGTHS if self.fidelity < 1]
         distances: list[float | None] = [None] * len(crops)
         strengths = [0.0] * len(crops)
         if tried and len(crops):
-            mask = torch.zeros_like(crops[:, :1]) if mask is None else mask
-            parts = zip(crops.split(self.batch), mask.split(self.batch), strict=True)
-            made = torch.cat([self.generator(*(part.to(self.device, torch.float32) for part in two)) for two in parts])
-            change = match_tone(made.to(crops), crops) - crops
+            change = match_tone(self._generate(crops, filled), crops) - crops
             change = torch.where(torch.tensor(grey).view(-1, 1, 1, 1).to(change.device), luminance(change), change)
-            distances, strengths = guard(crops, change, tried, SAME_PERSON, device=self.device, batch=self.batch)
+            device, batch = self.compute.device, self.compute.batch
+            distances, strengths = guard(crops, change, tried, SAME_PERSON, device=device, batch=batch)
             crops = (crops + change * change.new_tensor(strengths).view(-1, 1, 1, 1)).clamp(0, 1)
         for face, distance, strength in zip(faces, distances, strengths, strict=bool(faces)):
             face.identity = None if distance is None else round(distance, 3)
@@ -152,6 +179,25 @@ class FaceRefiner:
             if strength == 0:
                 face.status = f"left alone: {'refinement would change the person' if tried else 'fidelity 1'}"
         return crops
+
+    def _generate(self, crops: Tensor, filled: Tensor) -> Tensor:
+        """What the generator makes of crops (N, 3, S, S), batch by batch.
+
+        The last batch is filled up: computed in another shape a face could differ in its last bits, so that they would
+        hang on how many others there are.
+        """
+        made = []
+        for parts in zip(crops.split(self.compute.batch), filled.split(self.compute.batch), strict=True):
+            missing = self.compute.batch - len(parts[0])
+            full = (F.pad(part.float(), (0, 0, 0, 0, 0, 0, 0, missing)).to(self.compute.device) for part in parts)
+            with self.compute.autocast():
+                made.append(self.generator(*full)[: len(parts[0])].to(crops))
+        return torch.cat(made)
+
+
+def _picture(restoration: Restoration) -> np.ndarray:
+    """The pixels as an array (H, W, 3): the restoration's own memory where they lie in it like that."""
+    return np.ascontiguousarray(restoration.pixels[0].permute(1, 2, 0).cpu().numpy())
 
 
 class Mirrored(nn.Module):

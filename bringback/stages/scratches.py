@@ -7,13 +7,14 @@ import torch
 from torch import Tensor
 
 from bringback.checkpoints import Checkpoints
+from bringback.compute import Compute
 from bringback.inpaint import solid
 from bringback.nets.unet import EAGER, ScratchUNet
 from bringback.restoration import Restoration
-from bringback.stages.fill import fill_tiled
+from bringback.stages.fill import filled
 from bringback.tiling import run_tiled
 
-_TILE, _OVERLAP = 512, 64
+TILE, OVERLAP = 640, 64
 
 # More than this share of a photo is seldom damaged; a network that says so has taken its sky for a stain.
 _MOST = 0.35
@@ -24,13 +25,14 @@ class ScratchDetector:
 
     name = "scratches"
 
-    def __init__(self, network: ScratchUNet, device: torch.device) -> None:
-        self.network, self.device = network, device
+    def __init__(self, network: ScratchUNet, compute: Compute | torch.device | str = "cpu") -> None:
+        self.network, self.compute = network, Compute.of(compute)
+        self.tile = self.compute.tile or TILE
 
     @classmethod
-    def from_checkpoints(cls, checkpoints: Checkpoints, device: torch.device) -> Self:
+    def from_checkpoints(cls, checkpoints: Checkpoints, compute: Compute | torch.device) -> Self:
         """With the checkpoint `scratches`."""
-        return cls(checkpoints.load("scratches", ScratchUNet, device), device)
+        return cls(checkpoints.load("scratches", ScratchUNet, Compute.of(compute).device), compute)
 
     @torch.inference_mode()
     def detect(self, pixels: Tensor) -> Tensor:
@@ -42,14 +44,18 @@ class ScratchDetector:
         """
 
         def both(tile: Tensor) -> Tensor:
-            tile = tile.to(self.device)
-            return (self.network(tile) + self.network(tile.flip(-1)).flip(-1)) / 2
+            tile = tile.to(self.compute.device)
+            with self.compute.autocast():
+                return (self.network(tile).float() + self.network(tile.flip(-1)).flip(-1).float()) / 2
 
         multiple = 2 ** len(self.network.widths)  # the grid of the deepest level
-        odds = run_tiled(both, [pixels], tile=_TILE, overlap=_OVERLAP, multiple=multiple) + EAGER
-        flat = odds.flatten(1)
-        level = flat.kthvalue(math.ceil((1 - _MOST) * flat.shape[1])).values
-        return torch.sigmoid(odds - level.clamp_min(0)[:, None, None, None])
+        tiling = {"tile": self.tile, "overlap": min(OVERLAP, self.tile // 2), "multiple": multiple}
+        odds = run_tiled(both, [pixels], **tiling, batch=self.compute.batch).add_(EAGER)
+        for photo in odds:
+            most = math.floor(_MOST * photo.numel())
+            if int((photo > 0).sum()) > most:  # seldom, and the search takes several times the mask's memory
+                photo.sub_(photo.flatten().kthvalue(photo.numel() - most).values)
+        return odds.sigmoid_()
 
     def __call__(self, restoration: Restoration) -> Restoration:
         """Set the photo's damage mask; one that was given is united with what is found beside it.
@@ -58,9 +64,9 @@ class ScratchDetector:
         """
         pixels, given = restoration.pixels, restoration.mask
         if given is not None:  # what is known to be damaged must not cast doubt on what is around it
-            filled = fill_tiled(pixels.to(self.device), solid(given).to(self.device))
-            pixels = filled.to(pixels.device)
+            pixels = filled(pixels, solid(given), self.compute.device)
         found = self.detect(pixels)
         restoration.mask = found if given is None else torch.maximum(given, found)
-        restoration.notes[self.name] = {"damaged_share": round(float((restoration.mask > 0.5).float().mean()), 5)}
+        share = int((restoration.mask > 0.5).sum()) / restoration.mask.numel()
+        restoration.notes[self.name] = {"damaged_share": round(share, 5)}
         return restoration

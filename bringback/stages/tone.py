@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 
 from bringback.checkpoints import Checkpoints
+from bringback.compute import Compute
+from bringback.metrics import mean_change
 from bringback.nets.tone import ToneCurves, bend, cumulated, doubted, one_for_grey, strips
 from bringback.restoration import Restoration
 
@@ -18,13 +20,15 @@ class ToneCorrector:
 
     name = "tone"
 
-    def __init__(self, network: ToneCurves, device: torch.device, strength: float = 1.0) -> None:
-        self.network, self.device, self.strength = network, device, strength
+    def __init__(
+        self, network: ToneCurves, compute: Compute | torch.device | str = "cpu", strength: float = 1.0
+    ) -> None:
+        self.network, self.device, self.strength = network, Compute.of(compute).device, strength
 
     @classmethod
-    def from_checkpoints(cls, checkpoints: Checkpoints, device: torch.device) -> Self:
+    def from_checkpoints(cls, checkpoints: Checkpoints, compute: Compute | torch.device) -> Self:
         """With the checkpoint `tone`."""
-        return cls(checkpoints.load("tone", ToneCurves, device), device)
+        return cls(checkpoints.load("tone", ToneCurves, Compute.of(compute).device), compute)
 
     @torch.inference_mode()
     def correct(self, pixels: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -41,8 +45,6 @@ class ToneCorrector:
     def __call__(self, restoration: Restoration) -> Restoration:
         """Bend the photo's tones. Notes the mean absolute change, in [0, 1] units."""
         before = restoration.pixels
-        corrected = self.correct(before, restoration.damage())
-        change = sum(float((corrected[..., rows, :] - before[..., rows, :]).abs().sum()) for rows in strips(before))
-        restoration.pixels = corrected
-        restoration.notes[self.name] = {"mean_change": round(change / before.numel(), 4)}
+        restoration.pixels = self.correct(before, restoration.damage())
+        restoration.notes[self.name] = {"mean_change": round(mean_change(restoration.pixels, before), 4)}
         return restoration

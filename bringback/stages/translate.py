@@ -3,16 +3,19 @@
 from typing import Self
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from bringback.checkpoints import Checkpoints
+from bringback.compute import Compute
+from bringback.metrics import mean_change
 from bringback.nets.mapping import Mapping, translate
 from bringback.nets.vae import VAE
 from bringback.restoration import Restoration
 from bringback.stages.fill import replaced
-from bringback.tiling import run_tiled
+from bringback.tiling import run_tiled, tiles
 
-_TILE, _OVERLAP = 640, 96
+TILE, OVERLAP = 1024, 96
 
 
 class LatentTranslator:
@@ -20,31 +23,70 @@ class LatentTranslator:
 
     name = "translate"
 
-    def __init__(self, old_vae: VAE, mapping: Mapping, clean_vae: VAE, device: torch.device) -> None:
-        self.old_vae, self.mapping, self.clean_vae, self.device = old_vae, mapping, clean_vae, device
+    def __init__(
+        self, old_vae: VAE, mapping: Mapping, clean_vae: VAE, compute: Compute | torch.device | str = "cpu"
+    ) -> None:
+        self.old_vae, self.mapping, self.clean_vae, self.compute = old_vae, mapping, clean_vae, Compute.of(compute)
+        self.tile = self.compute.tile or TILE
 
     @classmethod
-    def from_checkpoints(cls, checkpoints: Checkpoints, device: torch.device) -> Self:
+    def from_checkpoints(cls, checkpoints: Checkpoints, compute: Compute | torch.device) -> Self:
         """With the checkpoints `old_vae`, `mapping`, `clean_vae`; MissingWeights when they do not belong together."""
+        device = Compute.of(compute).device
         mapping = checkpoints.load("mapping", Mapping, device)
         checkpoints.check_vaes(mapping)
         vaes = [checkpoints.load(name, VAE, device) for name in ("old_vae", "clean_vae")]
-        return cls(vaes[0], mapping, vaes[1], device)
+        return cls(vaes[0], mapping, vaes[1], compute)
 
     @torch.inference_mode()
     def translate(self, pixels: Tensor, filled: Tensor | None = None) -> Tensor:
-        """Filled photos (B, 3, H, W) and how far they were filled, (B, 1, H, W) or None -> restored, all in [0, 1]."""
+        """Filled photos (B, 3, H, W) and how far they were filled, (B, 1, H, W) or None -> restored, all in [0, 1].
+
+        Large photos go in tiles, whose filled places look at the whole photo all the same.
+        """
         filled = torch.zeros_like(pixels[:, :1]) if filled is None else filled
+        seen = self._seen(pixels, filled)
 
         def one(tile: Tensor, holes: Tensor) -> Tensor:
             parts = (self.old_vae, self.mapping, self.clean_vae)
-            return translate(*parts, tile.to(self.device), holes.to(self.device)).clamp(0, 1).to(pixels.device)
+            tile, holes = tile.to(self.compute.device), holes.to(self.compute.device)
+            return translate(*parts, tile, holes, dtype=self.compute.dtype, seen=seen).clamp_(0, 1)
 
-        return run_tiled(one, [pixels, filled], tile=_TILE, overlap=_OVERLAP, multiple=16)
+        return run_tiled(one, [pixels, filled], **self._tiling, batch=self.compute.batch)
 
     def __call__(self, restoration: Restoration) -> Restoration:
         """Translate the photo, told where it has been filled. Notes the mean absolute change, in [0, 1] units."""
         restored = self.translate(restoration.pixels, replaced(restoration.damage()))
-        change = float((restored - restoration.pixels).abs().mean())
+        change = mean_change(restored, restoration.pixels)
         restoration.pixels, restoration.notes[self.name] = restored, {"mean_change": round(change, 4)}
         return restoration
+
+    @property
+    def _multiple(self) -> int:
+        """Pixels a side of what is one position to the attention."""
+        return self.old_vae.stride * 2 ** len(self.mapping.down)
+
+    @property
+    def _tiling(self) -> dict[str, int]:
+        return {"tile": self.tile, "overlap": min(OVERLAP, self.tile // 2), "multiple": self._multiple}
+
+    def _seen(self, pixels: Tensor, filled: Tensor) -> Tensor | None:
+        """What the filled places of all tiles look at; None for a photo of one tile, and where nothing was filled."""
+        height, width = pixels.shape[-2:]
+        unit = self._multiple
+        # they are averages that it looks at: what a tile's border spoils hardly counts
+        places = tiles(height, width, **self._tiling | {"overlap": 2 * unit})
+        if len(places) == 1 or not filled.any():
+            return None
+        total: Tensor | None = None
+        for place in places:
+            tile, holes = (place.cut(x).to(self.compute.device) for x in (pixels, filled))
+            coarse = F.max_pool2d(holes, self.old_vae.stride)
+            with self.compute.autocast():
+                looked = self.mapping.look(self.old_vae.encode(tile).float(), coarse)
+            origin = place.rows.own.start // unit, place.columns.own.start // unit
+            for axis, (first, span) in enumerate(zip(origin, (place.rows, place.columns), strict=True)):
+                looked = looked.narrow(axis - 2, first - span.begin // unit, span.own.stop // unit - first)
+            sums = self.mapping.attention.pool(looked, (-(-height // unit), -(-width // unit)), origin)
+            total = sums if total is None else total + sums
+        return total

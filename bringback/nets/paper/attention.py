@@ -38,7 +38,7 @@ class ResidualNonLocal(nn.Module):
         found = torch.empty_like(x, memory_format=torch.contiguous_format)
         for one, keep, result in zip(x.flatten(2), damaged.flatten(1) == 0, found.flatten(2), strict=True):
             self._look(one, keep, result)
-        return torch.lerp(x, self.blocks(found), damaged)
+        return torch.where(damaged > 0, self.blocks(found), x)
 
     def _look(self, x: Tensor, keep: Tensor, result: Tensor) -> None:
         """Write into `result` (C, N) what positions x (C, N) find among those of them that `keep` (N,) marks."""

@@ -48,7 +48,7 @@ def normed(rows: Callable[[int, int], Tensor], parts: Iterator[tuple[int, int]])
     count, mean, squares = 0, torch.zeros(()), torch.zeros(())
     for top, bottom in parts:
         strip = rows(top, bottom)
-        own, middle = torch.var_mean(strip, (2, 3), correction=0, keepdim=True)
+        own, middle = torch.var_mean(strip.float(), (2, 3), correction=0, keepdim=True)
         own, middle = own.cpu().double(), middle.cpu().double()  # some devices have no double precision
         places = strip.shape[-2] * strip.shape[-1]
         # the statistics of two parts are those of the whole (Chan et al. 1983)

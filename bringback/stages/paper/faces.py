@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from bringback.checkpoints import Checkpoints
+from bringback.compute import Compute
 from bringback.nets.paper.face import PaperFaceGenerator
 from bringback.stages.faces import FaceRefiner
 
@@ -17,13 +18,13 @@ class PaperFaceRefiner(FaceRefiner):
 
     @classmethod
     def from_checkpoints(
-        cls, checkpoints: Checkpoints, device: torch.device, *, size: int = 256, **settings: Any
+        cls, checkpoints: Checkpoints, compute: Compute | torch.device, *, size: int = 256, **settings: Any
     ) -> Self:
         """With the checkpoint `paper_faces_256` or `paper_faces_512`; `settings` are those of the constructor."""
         if size not in SIZES:
             raise ValueError(f"size {size}: there are generators for {' and '.join(map(str, SIZES))} pixels")
-        generator = checkpoints.load(f"paper_faces_{size}", PaperFaceGenerator, device)
-        stage = cls(_Untold(generator), device, **settings)
+        generator = checkpoints.load(f"paper_faces_{size}", PaperFaceGenerator, Compute.of(compute).device)
+        stage = cls(_Untold(generator), compute, **settings)
         stage.size = size
         return stage
 

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bringback.checkpoints import Checkpoints
+from bringback.compute import Compute
 from bringback.nets.paper.unet import PaperUNet
 from bringback.restoration import Restoration
 from bringback.stages.paper.resizing import resize, rounded
@@ -22,7 +23,12 @@ class PaperScratchDetector:
     name = "scratches"
 
     def __init__(
-        self, network: PaperUNet, device: torch.device, *, short_side: int = 256, threshold: float = 0.4
+        self,
+        network: PaperUNet,
+        compute: Compute | torch.device | str = "cpu",
+        *,
+        short_side: int = 256,
+        threshold: float = 0.4,
     ) -> None:
         """Args: short_side: pixels of the copy's shorter side; threshold: probability from which a pixel is damaged.
 
@@ -32,22 +38,25 @@ class PaperScratchDetector:
             raise ValueError(f"short_side {short_side}: wants a multiple of 16 from 32")
         if not 0 <= threshold <= 1:
             raise ValueError(f"threshold {threshold:g}: wants a probability, 0 to 1")
-        self.network, self.device, self.short_side, self.threshold = network, device, short_side, threshold
+        self.network, self.compute = network, Compute.of(compute)
+        self.short_side, self.threshold = short_side, threshold
 
     @classmethod
-    def from_checkpoints(cls, checkpoints: Checkpoints, device: torch.device, **settings: Any) -> Self:
+    def from_checkpoints(cls, checkpoints: Checkpoints, compute: Compute | torch.device, **settings: Any) -> Self:
         """With the checkpoint `paper_scratches`; `settings` are those of the constructor."""
-        return cls(checkpoints.load("paper_scratches", PaperUNet, device), device, **settings)
+        network = checkpoints.load("paper_scratches", PaperUNet, Compute.of(compute).device)
+        return cls(network, compute, **settings)
 
     @torch.inference_mode()
     def detect(self, pixels: Tensor) -> Tensor:
         """Photos (B, 3, H, W) in [0, 1] -> their damage masks (B, 1, H, W) of zeros and ones."""
         height, width = pixels.shape[-2:]
-        grey = luminance(resize(pixels, (rounded(height, 16), rounded(width, 16)))).to(self.device)
+        grey = luminance(resize(pixels, (rounded(height, 16), rounded(width, 16)))).to(self.compute.device)
         scale = self.short_side / min(grey.shape[-2:])
         small = rounded(grey.shape[-2] * scale, 16), rounded(grey.shape[-1] * scale, 16)
         looked_at = F.interpolate(grey, small, mode="bilinear", align_corners=False)
-        logits = run_tiled(self.network, [looked_at], tile=_TILE, overlap=_OVERLAP, multiple=16)
+        with self.compute.autocast():
+            logits = run_tiled(self.network, [looked_at], tile=_TILE, overlap=_OVERLAP, multiple=16).float()
         found = F.interpolate(torch.sigmoid(logits), (height, width), mode="nearest")
         return (found >= self.threshold).to(pixels)
 

@@ -7,6 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bringback.checkpoints import Checkpoints
+from bringback.compute import Compute
+from bringback.metrics import mean_change
 from bringback.nets.paper.mapping import PaperMapping
 from bringback.nets.paper.vae import PaperVAE
 from bringback.restoration import Restoration
@@ -29,7 +31,7 @@ class PaperTranslator:
         old_vae: PaperVAE,
         mapping: PaperMapping,
         clean_vae: PaperVAE,
-        device: torch.device,
+        compute: Compute | torch.device | str = "cpu",
         *,
         paint: bool = True,
         grow: int = 0,
@@ -37,22 +39,25 @@ class PaperTranslator:
         """Args: paint: damage is painted white and told (sides divide by 16), else the photo is translated as it is
         (by 4); grow: pixels by which the damage is grown before.
         """
-        self.old_vae, self.mapping, self.clean_vae, self.device = old_vae, mapping, clean_vae, device
+        self.old_vae, self.mapping, self.clean_vae, self.compute = old_vae, mapping, clean_vae, Compute.of(compute)
         self.paint, self.grow = paint, grow
 
     @classmethod
-    def from_checkpoints(cls, checkpoints: Checkpoints, device: torch.device, *, mapping: str = "scratch") -> Self:
+    def from_checkpoints(
+        cls, checkpoints: Checkpoints, compute: Compute | torch.device, *, mapping: str = "scratch"
+    ) -> Self:
         """With the networks for scratched photos ("scratch"), large ones ("hr") or ones without scratches ("quality").
 
         Raises `MissingWeights`, and ValueError for another mapping.
         """
         if mapping not in CLEAN_VAES:
             raise ValueError(f"mapping {mapping!r}: one of {', '.join(CLEAN_VAES)}")
+        device = Compute.of(compute).device
         return cls(
             checkpoints.load("paper_old_vae", PaperVAE, device),
             checkpoints.load(f"paper_mapping_{mapping}", PaperMapping, device),
             checkpoints.load(f"paper_clean_vae_{CLEAN_VAES[mapping]}", PaperVAE, device),
-            device,
+            compute,
             paint=mapping != "quality",
             grow=3 if mapping == "hr" else 0,
         )
@@ -64,19 +69,20 @@ class PaperTranslator:
         mask = torch.zeros_like(pixels[:, :1]) if mask is None else (mask > 0.5).to(pixels)
         multiple, mode = (16, "bicubic") if self.paint else (4, "bilinear")
         inner = rounded(size[0], multiple), rounded(size[1], multiple)
-        photo = resize(pixels, inner, mode).to(self.device)
+        photo = resize(pixels, inner, mode).to(self.compute.device)
         # what is a pixel wide stays: at least half of it falls on one of the new pixels
         mask = (resize(mask, inner, "bilinear") > 0.4).to(photo)
         if self.grow:
             mask = F.max_pool2d(mask, 2 * self.grow + 1, stride=1, padding=self.grow)
         if self.paint:
             photo = torch.maximum(photo, mask)
-        decoded = self.clean_vae.decode(self.mapping(self.old_vae.encode(photo), mask))
-        return resize(decoded.to(home), size)
+        with self.compute.autocast():
+            decoded = self.clean_vae.decode(self.mapping(self.old_vae.encode(photo), mask))
+        return resize(decoded.to(home, torch.float32), size)
 
     def __call__(self, restoration: Restoration) -> Restoration:
         """Translate the photo, its damage painted white. Notes the mean absolute change, in [0, 1] units."""
         restored = self.translate(restoration.pixels, restoration.mask)
-        change = float((restored - restoration.pixels).abs().mean())
+        change = mean_change(restored, restoration.pixels)
         restoration.pixels, restoration.notes[self.name] = restored, {"mean_change": round(change, 4)}
         return restoration

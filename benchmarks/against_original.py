@@ -1,0 +1,564 @@
+"""The original's way of running against ours, as whole commands: five processes with files between them, or one.
+
+python benchmarks/against_original.py [--photos FOLDER] [--weights DIR] [--original DIR] [--out FOLDER] [--json]
+
+"Bringing Old Photos Back to Life" (2020) runs detection, translation, face detection, face enhancement and warp back
+one after the other, each a Python that loads torch and its weights anew, one photo at a time in float32 with PNG files
+between them; faces are found twice, and every one of them is warped over the whole photo. `five` does that with the
+family `paper` and attention as the original computes it (`--attention linear`: as we do), on the CPU; the other ways
+are `bringback restore` with the same networks or the lean ones. `--original` runs a checkout of the original, too.
+
+Without `--photos`, ten of 512x512: scikit-image's astronaut under procedural scratches. Without `--weights` (what
+`bringback convert` makes), stand-ins of the same sizes that let photos through, so that there are faces to find; times
+do not depend on what weights say. All ways take turns, `--repeats` times, each time into a fresh folder; medians are
+told. `peak` is the memory of the largest process. Of bfloat16, or what `lean` picks by itself, PSNR is to float32.
+"""
+
+import argparse
+import json
+import math
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import count, islice, product
+from pathlib import Path
+from statistics import fmean, median
+from typing import Any
+from unittest.mock import patch
+
+import cv2
+import numpy as np
+import psutil
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor, nn
+
+from bringback.alignment import CROP, similarity
+from bringback.checkpoints import Checkpoints, save_network
+from bringback.face_finder import LEFT_TO_RIGHT
+from bringback.identity import model_file
+from bringback.nets.blocks import Network, silence
+from bringback.nets.paper import strips
+from bringback.nets.paper.attention import ResidualNonLocal, holes
+from bringback.nets.paper.face import PaperFaceGenerator
+from bringback.nets.paper.mapping import PaperMapping
+from bringback.nets.paper.unet import PaperUNet
+from bringback.nets.paper.vae import PaperVAE
+from bringback.photo import LUMA, Photo
+from bringback.pipeline_config import shipped
+from bringback.stages.paper.resizing import rounded
+from bringback.stages.paper.scratches import PaperScratchDetector
+from bringback.stages.paper.translate import PaperTranslator
+from bringback.tint import luminance
+
+ROOT, CPU = Path(__file__).parents[1], torch.device("cpu")
+FACES_AT_ONCE = 4  # the original's --batchSize
+MATRICES = 5  # of N x N floats that its attention holds: scores, softmax, mask, their product, the product renormalised
+DAMAGED = 0.03  # the share of the first photo that the stand-in for the detector calls damaged
+FIVE, ORIGINAL = "five", "original"
+OURS = {  # what to call it, arguments of `bringback restore`
+    "paper-float32": ("paper networks, one process, float32", ("--weights", "{}", "--dtype", "float32")),
+    "paper-bfloat16": ("paper networks, one process, bfloat16", ("--weights", "{}", "--dtype", "bfloat16")),
+    "lean-float32": ("lean, one process, float32", ("--dtype", "float32")),
+    "lean": ("lean, one process", ()),
+}
+LABELS = {FIVE: "paper networks, five processes, float32", ORIGINAL: "the original's own run.py"}
+LABELS |= {way: label for way, (label, _) in OURS.items()}
+PAIRS = (("paper-bfloat16", "paper-float32"), ("lean", "lean-float32"))  # whose results are compared
+
+
+class WentWrong(RuntimeError):
+    """A way that did not get to its end; one line."""
+
+
+# The original's five processes. Each step reads and writes the folders that the original's does.
+
+
+def detection(photos: Path, weights: Path, out: Path) -> None:
+    """Photos of rounded sizes and the masks of their scratches."""
+    detector = PaperScratchDetector.from_checkpoints(Checkpoints(weights), CPU)
+    for path in sorted(photos.iterdir()):
+        photo = Image.open(path).convert("RGB")
+        photo = photo.resize([rounded(side, 16) for side in photo.size], Image.Resampling.BICUBIC)
+        masks = out / "stage_1_restore_output" / "masks"
+        write(masks / "input" / f"{path.stem}.png", np.asarray(photo))
+        write(masks / "mask" / f"{path.stem}.png", as_picture(detector.detect(as_tensor(np.asarray(photo)))))
+
+
+def translation(photos: Path, weights: Path, out: Path) -> None:
+    """The photos of rounded sizes, restored but for their faces; two copies of what went in, as the original."""
+    translator = PaperTranslator.from_checkpoints(Checkpoints(weights), CPU)
+    folder = out / "stage_1_restore_output"
+    for path in sorted((folder / "masks" / "input").iterdir()):
+        pixels, mask = as_tensor(read(path)), as_tensor(read(folder / "masks" / "mask" / path.name))[:, :1]
+        with patch.object(strips, "BUDGET", sys.maxsize):  # the original computes no map twice to save memory
+            restored = translator.translate(pixels, mask)
+        write(folder / "input_image" / path.name, as_picture(stretched(torch.maximum(pixels, mask))))
+        write(folder / "restored_image" / path.name, as_picture(stretched(restored)))
+        write(folder / "origin" / path.name, read(path))
+
+
+def face_detection(photos: Path, weights: Path, out: Path) -> None:
+    """Aligned crops of all faces."""
+    find = face_finder()
+    for path in sorted((out / "stage_1_restore_output" / "restored_image").iterdir()):
+        picture = read(path)
+        for number, matrix in enumerate(find(picture)):
+            write(out / "stage_2_detection_output" / f"{path.stem}_{number}.png", eight_bit(aligned(picture, matrix)))
+
+
+@torch.inference_mode()
+def face_enhancement(photos: Path, weights: Path, out: Path) -> None:
+    """The crops, refined."""
+    generator = Checkpoints(weights).load("paper_faces_256", PaperFaceGenerator)
+    paths = sorted((out / "stage_2_detection_output").glob("*"))
+    for some in (paths[at : at + FACES_AT_ONCE] for at in range(0, len(paths), FACES_AT_ONCE)):
+        made = generator(torch.cat([as_tensor(read(path)) for path in some]))
+        for path, face in zip(some, made.split(1), strict=True):
+            write(out / "stage_3_face_output" / "each_img" / path.name, as_picture(face))
+
+
+def warp_back(photos: Path, weights: Path, out: Path) -> None:
+    """Finds and aligns all faces again and puts the refined ones in their places."""
+    from skimage.transform import warp
+
+    find = face_finder()
+    for path in sorted((out / "stage_1_restore_output" / "restored_image").iterdir()):
+        picture = read(path)
+        blended = picture / 255
+        for number, matrix in enumerate(find(picture)):
+            face = read(out / "stage_3_face_output" / "each_img" / f"{path.stem}_{number}.png")
+            face = matched(face, eight_bit(aligned(picture, matrix)))
+            back = partial(warp, inverse_map=np.vstack([matrix, (0, 0, 1)]), output_shape=picture.shape)
+            mask = back(np.ones(face.shape, np.uint8), order=0, cval=0.0, preserve_range=True) * 255.0
+            mask = cv2.erode(mask, np.ones((9, 9), np.uint8), iterations=3)
+            mask = cv2.GaussianBlur(mask, (25, 25), 0) / 255.0
+            blended = back(face, order=3) * mask + (1 - mask) * blended
+        write(out / "final_output" / path.name, eight_bit(blended))
+
+
+STEPS = {step.__name__: step for step in (detection, translation, face_detection, face_enhancement, warp_back)}
+
+
+def dense_attention(block: ResidualNonLocal, x: Tensor, mask: Tensor) -> Tensor:
+    """What `ResidualNonLocal` computes, by the original's N x N matrices: softmax over all, masked, renormalised."""
+    size = (x.shape[-2], x.shape[-1])
+    damaged = torch.maximum(holes(mask, size), F.interpolate(mask, size, mode="nearest"))
+    query, key, value = (layer(x).flatten(2) for layer in (block.query, block.key, block.value))
+    scores = query.mT @ key
+    shares = scores.softmax(2)
+    sound = (1 - damaged).flatten(2).repeat(1, scores.shape[1], 1)
+    shares = F.normalize(sound * shares, p=1, dim=2)
+    found = block.out((shares @ value.mT).mT.reshape(x.shape))
+    return torch.lerp(x, block.blocks(found), damaged)
+
+
+def keep_results(out: Path) -> None:
+    """What the original's run.py does between its processes: a result for photos without faces, too."""
+    shutil.copytree(out / "stage_1_restore_output" / "restored_image", out / "final_output")
+
+
+def face_finder() -> Callable[[np.ndarray], list[np.ndarray]]:
+    """From pictures (H, W, 3) uint8 to the similarities of their faces, by dlib's detector without enlarging."""
+    import dlib
+
+    detector = dlib.get_frontal_face_detector()
+    landmarks = dlib.shape_predictor(str(model_file("shape_predictor_5_face_landmarks.dat")))
+
+    def find(picture: np.ndarray) -> list[np.ndarray]:
+        faces = [landmarks(picture, box).parts() for box in detector(picture)]
+        return [similarity(np.array([(p.x, p.y) for p in points], np.float64)[LEFT_TO_RIGHT]) for points in faces]
+
+    return find
+
+
+def aligned(picture: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """The crop (256, 256, 3) float64 of a picture (H, W, 3) uint8 under a similarity."""
+    from skimage.transform import warp
+
+    return warp(picture, np.linalg.inv(np.vstack([matrix, (0, 0, 1)])), output_shape=(CROP, CROP, 3))
+
+
+def matched(face: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """A face (S, S, 3) uint8 with the histograms of another, channel by channel."""
+    made = np.empty_like(face)
+    for channel in range(3):
+        shares = [np.cumsum(np.bincount(one[..., channel].ravel(), minlength=256)) for one in (face, wanted)]
+        made[..., channel] = np.searchsorted(shares[1], shares[0]).clip(0, 255)[face[..., channel]]
+    return made
+
+
+def stretched(pixels: Tensor) -> Tensor:
+    """The full range, as the original saves its results."""
+    low, high = pixels.min(), pixels.max()
+    return (pixels - low) / (high - low).clamp_min(1e-5)
+
+
+def read(path: Path) -> np.ndarray:
+    """(H, W, 3) uint8."""
+    return np.asarray(Image.open(path).convert("RGB"))
+
+
+def write(path: Path, picture: np.ndarray) -> None:
+    """Write a picture of uint8, and the folder it goes to."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(picture).save(path)
+
+
+def eight_bit(pixels: np.ndarray) -> np.ndarray:
+    """Floats in [0, 1] as uint8."""
+    return (pixels.clip(0, 1) * 255).round().astype(np.uint8, order="C")  # dlib looks at no strides
+
+
+def as_picture(pixels: Tensor) -> np.ndarray:
+    """(1, 3, H, W) or (1, 1, H, W) in [0, 1] -> (H, W, 3) or (H, W) uint8."""
+    picture = eight_bit(pixels[0].permute(1, 2, 0).numpy())
+    return picture if picture.shape[2] == 3 else picture[..., 0]
+
+
+def as_tensor(picture: np.ndarray) -> Tensor:
+    """(H, W, 3) uint8 -> (1, 3, H, W) in [0, 1]."""
+    return torch.from_numpy(picture.transpose(2, 0, 1).copy())[None].float() / 255
+
+
+# Stand-ins for the published weights. Random ones would make noise, with no faces in it to be found and refined. These
+# let the luminance through. Instance norms take its mean and deviation, which the last layer gives back; ReLUs would
+# take its dark half, so every signal x is a pair of channels, relu(x) and relu(-x), and each layer begins with their
+# difference. Layers of stride 2 put the four pixels of a place into four pairs, and the decoder puts them back.
+
+
+def carry(layer: nn.Conv2d | nn.ConvTranspose2d, links: Iterable[tuple[int, int, int, int]]) -> None:
+    """Silence a layer but for links: signal that is made, signal that is taken, row and column of the tap."""
+    silence(layer)
+    weight = layer.weight.data.transpose(0, 1) if isinstance(layer, nn.ConvTranspose2d) else layer.weight.data
+    for made, taken, row, column in links:
+        weight[2 * made : 2 * made + 2, 2 * taken : 2 * taken + 2, row, column] = torch.tensor([[1.0, -1], [-1, 1]])
+
+
+def quarters(signals: int) -> list[tuple[int, int, int, int]]:
+    """Links of a layer of stride 2 that makes four signals of each, one for each pixel of its places."""
+    return [(4 * s + 2 * y + x, s, y + 1, x + 1) for s, y, x in product(range(signals), range(2), range(2))]
+
+
+def pass_through_vae(vae: PaperVAE, contrast: float = 0.6) -> PaperVAE:
+    """Make a VAE of 32 channels or more keep the luminance; `contrast` is what its deviation becomes, before tanh."""
+    for layer in vae.modules():
+        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
+            silence(layer)
+    luma = torch.from_numpy(LUMA)
+    vae.encoder[0].conv.weight.data[:2, :, 3, 3] = torch.stack([luma, -luma])
+    for number, signals in ((1, 1), (2, 4)):
+        links = quarters(signals)
+        carry(vae.encoder[number].conv, links)
+        carry(vae.decoder[-1 - number].conv, [(taken, made, *tap) for made, taken, *tap in links])
+    vae.decoder[-1].weight.data[:, :2, 3, 3] = torch.tensor([contrast, -contrast])
+    return vae
+
+
+def pass_through_mapping(mapping: PaperMapping) -> PaperMapping:
+    """Make a mapping of 32 channels or more change nothing; what is damaged becomes a mean of what is sound."""
+    for layer in mapping.modules():
+        if isinstance(layer, nn.Conv2d):
+            silence(layer)
+    for layer in (*mapping.stem, *mapping.tail):
+        carry(getattr(layer, "conv", layer), [(signal, signal, 1, 1) for signal in range(16)])
+    for block in mapping.middle:
+        if isinstance(block, ResidualNonLocal):
+            for layer in (block.query, block.key):
+                nn.init.normal_(layer.weight, std=0.05)
+            for layer in (block.value, block.out):
+                nn.init.dirac_(layer.weight)
+    return mapping
+
+
+def pass_through_faces(generator: PaperFaceGenerator) -> PaperFaceGenerator:
+    """Make a generator that ends with 6 channels or more give back the face it is told; the rest stays random."""
+    last: Any = generator.blocks[-1]
+    told = last.second_norm.told
+    for layer in (last.first, last.around, told, generator.head):
+        silence(layer)
+    colours = [(colour, colour, 1, 1) for colour in range(3)]
+    for colour in range(3):
+        told.weight.data[2 * colour : 2 * colour + 2, colour, 1, 1] = torch.tensor([1.0, -1])
+        generator.head.weight.data[colour, 2 * colour : 2 * colour + 2, 1, 1] = torch.tensor([0.8, -0.8])
+    carry(last.second_norm.beta, colours)
+    carry(last.second, colours)
+    return generator
+
+
+@torch.inference_mode()
+def calibrated_detector(detector: PaperUNet, photo: Tensor) -> PaperUNet:
+    """Random weights whose logits have a deviation of 4 on a photo and call `DAMAGED` of it damaged."""
+    random = torch.Generator().manual_seed(2)
+    for layer in detector.modules():
+        if isinstance(layer, nn.Conv2d):
+            nn.init.kaiming_normal_(layer.weight, generator=random)
+            nn.init.zeros_(layer.bias)
+    logits = detector.eval()(F.interpolate(luminance(photo), (256, 256), mode="bilinear"))
+    gain = 4 / logits.std()
+    detector.head.weight.data *= gain
+    detector.head.bias.data.fill_(math.log(0.4 / 0.6) - gain * logits.quantile(1 - DAMAGED))  # 0.4: its threshold
+    return detector
+
+
+def full_size() -> dict[str, Network]:
+    """The networks for scratched photos, of the original's sizes, by the names of their checkpoints."""
+    torch.manual_seed(0)
+    return {
+        "paper_scratches": PaperUNet(),
+        "paper_old_vae": PaperVAE(),
+        "paper_mapping_scratch": PaperMapping(attention="nonlocal"),
+        "paper_clean_vae_scratch": PaperVAE(),
+        "paper_faces_256": PaperFaceGenerator(),
+    }
+
+
+def stand_in(networks: dict[str, Network], photo: Tensor, folder: Path) -> Path:
+    """Write stand-ins for the original's weights into a folder, as `bringback convert` does."""
+    makers = {PaperVAE: pass_through_vae, PaperMapping: pass_through_mapping, PaperFaceGenerator: pass_through_faces}
+    makers[PaperUNet] = partial(calibrated_detector, photo=photo)
+    for name, network in networks.items():
+        save_network(makers[type(network)](network), folder / name, half=False)
+    shutil.copyfile(shipped()["paper"], folder / "pipeline.yaml")
+    return folder
+
+
+def made_photos() -> Iterator[Photo]:
+    """The astronaut under one seed's scratches after the other, where dlib finds the face."""
+    from skimage import data
+
+    from bringback.aging import age
+
+    find, clean = face_finder(), as_tensor(data.astronaut())
+    for seed in count():
+        aged = as_picture(age(clean, "structured", [seed], None).aged)
+        if find(aged):
+            yield Photo.from_array(aged)
+
+
+def prepare(source: Path | None, number: int, folder: Path) -> list[Path]:
+    """Write the photos for all ways into a folder, as PNG."""
+    from bringback.shards import find_pictures
+
+    photos = made_photos() if source is None else map(Photo.read, sorted(find_pictures(source)))
+    for index, photo in enumerate(islice(photos, number)):
+        folder.mkdir(exist_ok=True)
+        replace(photo, format="PNG", extra={}).write(folder / f"{index:03}.png")
+    paths = sorted(folder.glob("*.png"))
+    if not paths:
+        raise ValueError(f"{source}: no photos there")
+    return paths
+
+
+def check_memory(paths: Iterable[Path]) -> None:
+    """Raise ValueError when this machine cannot hold the original's attention over one of the photos."""
+    largest = max(np.prod([rounded(side, 16) // 4 for side in Image.open(path).size]) for path in paths)
+    wanted, there = MATRICES * 4 * int(largest) ** 2, psutil.virtual_memory().total
+    if wanted > there:
+        raise ValueError(
+            f"the original's attention wants {wanted / 1e9:.0f} GB for {16e-6 * largest:.2f} megapixels, this machine "
+            f"has {there / 1e9:.0f}: take smaller photos, --attention linear, or --ways without {FIVE}"
+        )
+
+
+@dataclass
+class Run:
+    """One way once: seconds, those of its steps, bytes of its largest process, faces found and refined."""
+
+    seconds: float = 0.0
+    peak: int = 0
+    steps: dict[str, float] = field(default_factory=dict)
+    faces: tuple[int, int] = (0, 0)
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What all ways are given."""
+
+    photos: Path
+    weights: Path
+    original: Path | None
+    attention: str
+    threads: int
+
+    def run(self, way: str, out: Path) -> Run:
+        """Take the photos one way, into a folder that is not there yet; raises WentWrong."""
+        out.mkdir(parents=True)
+        begin = time.perf_counter()
+        run = self._five(out) if way == FIVE else self._original(out) if way == ORIGINAL else self._ours(way, out)
+        run.seconds = time.perf_counter() - begin
+        if way in OURS:
+            lines = [json.loads(line) for line in (out / "manifest.jsonl").read_text("utf-8").splitlines()]
+            faces = [face["status"] for line in lines for face in line["faces"]["each"]]
+            run.faces = len(faces), sum(status.startswith("refined") for status in faces)
+        else:
+            folders = ("stage_2_detection_output", "stage_3_face_output/each_img")
+            found, refined = (len([*(out / folder).glob("*")]) for folder in folders)
+            run.faces = found, refined
+        return run
+
+    def _five(self, out: Path) -> Run:
+        run = Run()
+        given = ["--photos", self.photos, "--weights", self.weights, "--out", out, "--attention", self.attention]
+        for step in STEPS:
+            begin = time.perf_counter()
+            peak = self._process([sys.executable, __file__, "--step", step, *given])
+            if step == "translation":
+                keep_results(out)
+            run.steps[step], run.peak = time.perf_counter() - begin, max(run.peak, peak)
+        return run
+
+    def _ours(self, way: str, out: Path) -> Run:
+        arguments = [argument.format(self.weights) for argument in OURS[way][1]]
+        command = [sys.executable, "-m", "bringback.cli", "restore", self.photos, "-o", out, "--device", "cpu"]
+        return Run(peak=self._process([*command, *arguments]))
+
+    def _original(self, out: Path) -> Run:
+        folders = ["--input_folder", self.photos, "--output_folder", out]
+        command = [sys.executable, "run.py", *folders, "--GPU", "-1", "--with_scratch"]
+        run = Run(peak=self._process(command, self.original))
+        if not any((out / "final_output").glob("*")):
+            raise WentWrong(f"run.py wrote nothing to {out / 'final_output'}")
+        return run
+
+    def _process(self, command: list[Any], folder: Path | None = ROOT) -> int:
+        """Run a command; returns its peak memory in bytes."""
+        threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENCV_FOR_THREADS_NUM"), str(self.threads))
+        # the original calls whatever `python` is on the path
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+        with tempfile.TemporaryFile("w+", errors="replace") as told:
+            process = subprocess.Popen(
+                [*map(str, command)], cwd=folder, env=os.environ | threads | {"PATH": path}, stdout=told, stderr=told
+            )
+            _, status, usage = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
+            if process.returncode:
+                told.seek(0)
+                lines = [line.strip(" \n│") for line in told if any(map(str.isalnum, line))]  # rich draws boxes
+                raise WentWrong(f"exit code {process.returncode}: {lines[-1] if lines else 'it said nothing'}")
+        return usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def quality(folder: Path, reference: Path) -> dict[str, float]:
+    """PSNR in dB of the pictures in a folder to those in another: mean and worst."""
+    from bringback.metrics import psnr
+
+    pairs = [(as_tensor(read(path)), as_tensor(read(reference / path.name))) for path in folder.glob("*.png")]
+    values = [float(psnr(*pair)) for pair in pairs]
+    return {"mean": fmean(values), "worst": min(values)}
+
+
+def summary(runs: list[Run], photos: int) -> dict[str, Any]:
+    """Medians of the runs of one way."""
+    seconds = median(run.seconds for run in runs)
+    return {
+        "seconds": round(seconds, 2),
+        "seconds_a_photo": round(seconds / photos, 3),
+        "seconds_each": [round(run.seconds, 2) for run in runs],
+        "steps": {step: round(median(run.steps[step] for run in runs), 2) for step in runs[0].steps},
+        "peak_bytes": max(run.peak for run in runs),
+        "faces": runs[-1].faces[0],
+        "refined": runs[-1].faces[1],
+    }
+
+
+def table(report: dict[str, Any]) -> str:
+    """Plain text; `speed` is to the first way's."""
+    title = "{photos} photos, {megapixels} megapixels; {threads} threads, {attention} attention, {repeats} repeats"
+    rows = {"": ("seconds", "a photo", "speed", "peak", "faces", "refined")}
+    for way, row in report["ways"].items():
+        cells = f"{row['seconds']:.1f}", f"{row['seconds_a_photo']:.2f}", f"{row['speed']:.2f} x"
+        rows[LABELS[way]] = *cells, f"{row['peak_bytes'] / 1e9:.2f} GB", str(row["faces"]), str(row["refined"])
+    lines = [title.format(**report)]
+    lines += [f"{label:40}" + "".join(f"{cell:>9}" for cell in cells) for label, cells in rows.items()]
+    for row in report["ways"].values():
+        if row["steps"]:
+            lines.append(
+                "steps: "
+                + ", ".join(f"{step.replace('_', ' ')} {seconds:.1f} s" for step, seconds in row["steps"].items())
+            )
+    for way, found in report["psnr"].items():
+        lines.append(f"{LABELS[way]}, to float32: {found['mean']:.1f} dB on average, {found['worst']:.1f} at worst")
+    return "\n".join(lines)
+
+
+def compare(bench: Bench, ways: Iterable[str], repeats: int, results: Path) -> dict[str, Any]:
+    """All ways in turn, and again; those that fail are told and left out."""
+    runs: dict[str, list[Run]] = {way: [] for way in ways}
+    for repeat in range(repeats):
+        for way in list(runs):
+            print(f"{repeat + 1} of {repeats}: {LABELS[way]}", file=sys.stderr)
+            try:
+                runs[way].append(bench.run(way, results / way / str(repeat)))
+            except (WentWrong, OSError) as error:
+                print(f"{LABELS[way]}: left out: {error}", file=sys.stderr)
+                del runs[way]
+    paths = [*bench.photos.iterdir()]
+    found = {way: summary(done, len(paths)) for way, done in runs.items()}
+    first = next(iter(found.values()), {"seconds": 0})["seconds"]
+    for row in found.values():
+        row["speed"] = round(first / row["seconds"], 2)
+    last = str(repeats - 1)
+    pairs = [(way, other) for way, other in PAIRS if way in found and other in found]
+    return {
+        "photos": len(paths),
+        "megapixels": round(sum(float(np.prod(Image.open(path).size)) for path in paths) / 1e6, 2),
+        "threads": bench.threads,
+        "attention": bench.attention,
+        "repeats": repeats,
+        "ways": found,
+        "psnr": {way: quality(results / way / last, results / other / last) for way, other in pairs},
+    }
+
+
+def run(given: argparse.Namespace, scratch: Path) -> dict[str, Any]:
+    """Prepare, compare; raises ValueError when something is wrong with the arguments."""
+    if given.out and given.out.exists() and any(given.out.iterdir()):
+        raise ValueError(f"{given.out}: is not empty")
+    photos = prepare(given.photos, given.count, scratch / "photos")
+    ways = [*given.ways, *([ORIGINAL] if given.original else [])]
+    if FIVE in ways and given.attention == "dense":
+        check_memory(photos)
+    weights = given.weights or stand_in(full_size(), as_tensor(read(photos[0])), scratch / "weights")
+    original = given.original.resolve() if given.original else None
+    bench = Bench(photos[0].parent, weights.resolve(), original, given.attention, given.threads)
+    return compare(bench, ways, given.repeats, (given.out or scratch / "results").resolve())
+
+
+def main() -> None:
+    """Read the arguments; exits 2 with one line when something is wrong with them."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--photos", type=Path, help="folder of photos; every way gets them as PNG")
+    parser.add_argument("--count", type=int, default=10, help="at most so many photos")
+    parser.add_argument("--weights", type=Path, help="folder of the original's weights, converted")
+    parser.add_argument("--original", type=Path, help="a checkout of the original with its weights, to run as well")
+    parser.add_argument("--ways", nargs="+", choices=[FIVE, *OURS], default=[FIVE, *OURS])
+    parser.add_argument("--attention", choices=["dense", "linear"], default="dense", help=f"of the way {FIVE}")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--out", type=Path, help="keep all results in this folder")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--step", choices=[*STEPS], help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.step:
+        if given.attention == "dense":
+            ResidualNonLocal.forward = dense_attention
+        STEPS[given.step](given.photos, given.weights, given.out)
+        return
+    with tempfile.TemporaryDirectory() as scratch:
+        try:
+            report = run(given, Path(scratch))
+        except (OSError, ValueError) as error:
+            parser.exit(2, f"against_original: {error}\n")
+    print(json.dumps(report) if given.json else table(report))
+
+
+if __name__ == "__main__":
+    main()
