@@ -27,12 +27,12 @@ from bringback.aging import OverlayBank, age
 from bringback.aging.pinned import Aged
 from bringback.alignment import align, similarity, warp
 from bringback.checkpoints import Checkpoints
+from bringback.compute import pick_device
 from bringback.identity import identity_distances
 from bringback.inpaint import fill, firm, solid
 from bringback.metrics import psnr, ssim
 from bringback.pasting import feather
 from bringback.photo import Photo
-from bringback.compute import pick_device
 from bringback.restoration import Restoration
 from bringback.shards import read_shards
 from bringback.stages.faces import FaceRefiner

@@ -66,6 +66,11 @@ class Compute:
         name = next(name for name, dtype in DTYPES.items() if dtype == self.dtype)
         return {"dtype": name, "tile": self.tile, "batch_size": self.batch}
 
+    def tiles_need(self, pixels: int, tile: int, each: int) -> int:
+        """Bytes on the way through a network, a pixel of which takes `each` in float32; 0 where a GPU has them."""
+        at_once = min(pixels, tile * tile * self.batch)
+        return 0 if self.device.type != "cpu" else at_once * each * (2 if self.dtype == torch.float32 else 1) // 2
+
     def autocast(self) -> AbstractContextManager[None]:
         """Within it convolutions and products run in `dtype`."""
         return lower(self.device, self.dtype)

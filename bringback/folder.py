@@ -180,7 +180,12 @@ class _Restorer:
         for work, restoration, plan_ in zip(works, restorations, plans, strict=True):
             work.restoration = restoration
             work.entry["seconds"] += seconds
-            work.entry["memory"] = {"planned": plan_.peak, "peak": peak_memory(), "tile": restoration.tile}
+            work.entry["memory"] = {
+                "planned": plan_.peak,
+                "peak": peak_memory(),
+                "tile": restoration.tile,
+                "fallback": restoration.tile != plan_.tile,  # memory ran out, against the plan
+            }
 
     def _keep(self, work: _Work, stage: str, restoration: Restoration) -> None:
         folder, number = self.out / "stages" / work.job.stem, len(restoration.notes)

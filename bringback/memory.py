@@ -107,6 +107,12 @@ def forget_peak() -> None:
         Path("/proc/self/clear_refs").write_text("5")
 
 
+def give_back_heap() -> None:
+    """Let glibc, where that is the allocator, give back to the system what is free between what is in use."""
+    with suppress(AttributeError, OSError, TypeError):
+        ctypes.CDLL(None).malloc_trim(0)
+
+
 def keep_tiles_in_heap() -> None:
     """Tell glibc, where that is the allocator, to reuse the memory of a tile for the next one.
 
@@ -114,12 +120,9 @@ def keep_tiles_in_heap() -> None:
     wanted again: a third of the time of some stages. Photos themselves, larger than `_MMAP_FROM`, still go back at
     once. A matter of the whole process, so it is for programs to call.
     """
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (AttributeError, OSError, TypeError):  # another allocator, another system
-        return
-    for option, value in ((_M_MMAP_THRESHOLD, _MMAP_FROM), (_M_TRIM_THRESHOLD, _TRIM_FROM)):
-        mallopt(option, value)
+    with suppress(AttributeError, OSError, TypeError):  # another allocator, another system
+        for option, value in ((_M_MMAP_THRESHOLD, _MMAP_FROM), (_M_TRIM_THRESHOLD, _TRIM_FROM)):
+            ctypes.CDLL(None).mallopt(option, value)
 
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h

@@ -14,12 +14,14 @@ from torch import Tensor
 
 from bringback.checkpoints import Checkpoints
 from bringback.compute import SMALLEST_TILE, Compute
-from bringback.memory import Plan, out_of_memory
+from bringback.memory import Plan, give_back_heap, out_of_memory
 from bringback.photo import Photo, PhotoError, is_grey, luminance
 from bringback.pipeline_config import PipelineConfig
 from bringback.restoration import Restoration, Stage, own_pixels
 from bringback.stages import FAMILIES
 from bringback.tint import Tint, find_tint, make_grey_
+
+LARGE = 4_000_000  # pixels of a photo from which it is worth while to tidy up before each stage
 
 
 class Pipeline:
@@ -181,9 +183,11 @@ class Pipeline:
         with torch.inference_mode():
             restorations = [_start(photo, mask, tile) for photo, mask in zip(photos, masks, strict=True)]
             tints: list[Tint | None] = [None] * len(photos)
-            judged = False
+            judged, large = False, any(photo.pixels[..., 0].size > LARGE for photo in photos)
             for stage in self.stages:
                 begin = time.perf_counter()
+                if large:
+                    give_back_heap()
                 if not judged and stage.name != "scratches":
                     tints, judged = [_tint(one) for one in restorations], True
                     _grey(restorations, tints)

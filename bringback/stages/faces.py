@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from bringback.alignment import CROP, EYE_DISTANCE, EYES, NOSE_BASE, align, scale, similarity
 from bringback.checkpoints import Checkpoints
 from bringback.compute import Compute
-from bringback.face_finder import FaceFinder
+from bringback.face_finder import ENLARGED_PIXELS, FaceFinder
 from bringback.identity import guard
 from bringback.metrics import luminance
 from bringback.nets.face import FaceGenerator
@@ -21,6 +21,7 @@ from bringback.photo import PhotoError, is_grey
 from bringback.restoration import Face, Restoration
 from bringback.stages.fill import HoleFiller, replaced
 
+FINDING = 20  # bytes that dlib takes for a pixel of the picture it searches
 MIN_SIZE = 32  # pixels of a face's box; those of 36, the smallest that dlib finds, still gain 0.3 dB
 MOST_EYES = 4 * EYE_DISTANCE  # eye distance above which a crop shows too little of what the photo does to be worth it
 # The descriptor distance that refinement may cost. Blind damage alone moves 91 % of faces less than this (median 0.25),
@@ -82,6 +83,10 @@ class FaceRefiner:
         """With the checkpoint `faces`; `settings` are those of the constructor. Raises `MissingWeights`, ValueError."""
         generator = checkpoints.load("faces", FaceGenerator, Compute.of(compute).device)
         return cls(Mirrored(generator), compute, **settings)
+
+    def needs(self, height: int, width: int, tile: int | None) -> int:
+        """Bytes beside photo, pixels and mask: a grey copy, what was filled, what dlib makes of an enlarged one."""
+        return 8 * height * width + FINDING * min(4 * height * width, int(ENLARGED_PIXELS))
 
     def refine(self, crops: Tensor, mask: Tensor | None = None) -> Tensor:
         """Refine aligned crops (B, 3, S, S) in [0, 1], S the size; grey ones stay grey, identity is guarded.

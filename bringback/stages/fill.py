@@ -16,6 +16,7 @@ from bringback.restoration import Restoration
 WHOLE = (
     1 << 20
 )  # pixels that are filled at once; larger photos have so many left at the level that is solved as a whole
+_A_PIXEL = 250  # bytes of what is solved at once
 TILE, HALO = 768, 64  # pixels a side of a tile with its halo, and how far that looks beyond what is kept
 
 # The texture of a sound photo raises doubts everywhere, damage certainties somewhere. Where fewer pixels than this
@@ -41,6 +42,10 @@ class HoleFiller:
         """Build the stage; there is nothing to load."""
         return cls(compute)
 
+    def needs(self, height: int, width: int, tile: int | None) -> int:
+        """Bytes beside photo, pixels and mask: what is to be filled, and what is solved at once."""
+        return 4 * height * width + _A_PIXEL * min(height * width, WHOLE)
+
     def fill(self, pixels: Tensor, mask: Tensor) -> Tensor:
         """Fill `pixels` (B, 3, H, W) in [0, 1] where `mask` (B, 1, H, W), a soft damage mask, says so.
 
@@ -53,7 +58,7 @@ class HoleFiller:
         """Fill the photo's damage; a photo without any passes untouched. Notes the share that was filled."""
         target = replaced(restoration.damage())
         fill_into(restoration.pixels, target, self.device)
-        restoration.notes[self.name] = {"filled": round(target.mean(dtype=torch.float64).item(), 5)}
+        restoration.notes[self.name] = {"filled": round(target.mean().item(), 5)}
         return restoration
 
 

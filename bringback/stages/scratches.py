@@ -15,6 +15,7 @@ from bringback.stages.fill import filled
 from bringback.tiling import run_tiled
 
 TILE, OVERLAP = 640, 64
+_A_PIXEL = 220  # bytes of a tile in float32
 
 # More than this share of a photo is seldom damaged; a network that says so has taken its sky for a stain.
 _MOST = 0.35
@@ -33,6 +34,10 @@ class ScratchDetector:
     def from_checkpoints(cls, checkpoints: Checkpoints, compute: Compute | torch.device) -> Self:
         """With the checkpoint `scratches`."""
         return cls(checkpoints.load("scratches", ScratchUNet, Compute.of(compute).device), compute)
+
+    def needs(self, height: int, width: int, tile: int | None) -> int:
+        """Bytes beside photo, pixels and mask; `tile` holds the stage's own tiles down."""
+        return height * width + self.compute.tiles_need(height * width, min(tile or self.tile, self.tile), _A_PIXEL)
 
     @torch.inference_mode()
     def detect(self, pixels: Tensor) -> Tensor:
@@ -53,7 +58,9 @@ class ScratchDetector:
         odds = run_tiled(both, [pixels], **tiling, batch=self.compute.batch).add_(EAGER)
         for photo in odds:
             most = math.floor(_MOST * photo.numel())
-            if int((photo > 0).sum()) > most:  # seldom, and the search takes several times the mask's memory
+            if (
+                int(torch.count_nonzero(photo > 0)) > most
+            ):  # seldom, and the search takes several times the mask's memory
                 photo.sub_(photo.flatten().kthvalue(photo.numel() - most).values)
         return odds.sigmoid_()
 
@@ -67,6 +74,6 @@ class ScratchDetector:
             pixels = filled(pixels, solid(given), self.compute.device)
         found = self.detect(pixels)
         restoration.mask = found if given is None else torch.maximum(given, found)
-        share = int((restoration.mask > 0.5).sum()) / restoration.mask.numel()
+        share = int(torch.count_nonzero(restoration.mask > 0.5)) / restoration.mask.numel()
         restoration.notes[self.name] = {"damaged_share": round(share, 5)}
         return restoration

@@ -30,6 +30,10 @@ class ToneCorrector:
         """With the checkpoint `tone`."""
         return cls(checkpoints.load("tone", ToneCurves, Compute.of(compute).device), compute)
 
+    def needs(self, height: int, width: int, tile: int | None) -> int:
+        """Bytes beside photo, pixels and mask: the result."""
+        return 12 * height * width
+
     @torch.inference_mode()
     def correct(self, pixels: Tensor, mask: Tensor | None = None) -> Tensor:
         """(B, 3, H, W) and mask (B, 1, H, W) or None -> (B, 3, H, W), all in [0, 1]."""

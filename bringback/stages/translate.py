@@ -16,6 +16,7 @@ from bringback.stages.fill import replaced
 from bringback.tiling import run_tiled, tiles
 
 TILE, OVERLAP = 1024, 96
+_A_PIXEL = 140  # bytes of a tile in float32
 
 
 class LatentTranslator:
@@ -37,6 +38,11 @@ class LatentTranslator:
         checkpoints.check_vaes(mapping)
         vaes = [checkpoints.load(name, VAE, device) for name in ("old_vae", "clean_vae")]
         return cls(vaes[0], mapping, vaes[1], compute)
+
+    def needs(self, height: int, width: int, tile: int | None) -> int:
+        """Bytes beside photo, pixels and mask: the result, what was filled, and a tile on its way."""
+        tile = min(tile or self.tile, self.tile)
+        return 16 * height * width + self.compute.tiles_need(height * width, tile, _A_PIXEL)
 
     @torch.inference_mode()
     def translate(self, pixels: Tensor, filled: Tensor | None = None) -> Tensor:

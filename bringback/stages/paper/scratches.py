@@ -47,6 +47,11 @@ class PaperScratchDetector:
         network = checkpoints.load("paper_scratches", PaperUNet, Compute.of(compute).device)
         return cls(network, compute, **settings)
 
+    def needs(self, height: int, width: int, tile: int | None) -> int:
+        """Bytes beside photo, pixels and mask: a copy of a rounded size, and the network's maps of a small one."""
+        small = self.short_side**2 * max(height, width) // min(height, width)
+        return 16 * height * width + 2_000 * min(small, _TILE**2)
+
     @torch.inference_mode()
     def detect(self, pixels: Tensor) -> Tensor:
         """Photos (B, 3, H, W) in [0, 1] -> their damage masks (B, 1, H, W) of zeros and ones."""

@@ -14,6 +14,7 @@ from bringback.nets.paper.vae import PaperVAE
 from bringback.restoration import Restoration
 from bringback.stages.paper.resizing import resize, rounded
 
+_A_PIXEL = 640  # bytes on the way through VAEs and mapping in float32
 CLEAN_VAES = {"quality": "quality", "scratch": "scratch", "hr": "scratch"}  # which of them a mapping goes with
 
 
@@ -61,6 +62,10 @@ class PaperTranslator:
             paint=mapping != "quality",
             grow=3 if mapping == "hr" else 0,
         )
+
+    def needs(self, height: int, width: int, tile: int | None) -> int:
+        """Bytes beside photo, pixels and mask: its maps of the whole photo, which is one piece."""
+        return 12 * height * width + self.compute.tiles_need(height * width, max(height, width), _A_PIXEL)
 
     @torch.inference_mode()
     def translate(self, pixels: Tensor, mask: Tensor | None = None) -> Tensor:
