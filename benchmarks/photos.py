@@ -19,12 +19,12 @@ def scratched(height: int, width: int, seed: int = 0) -> np.ndarray:
         astronaut = np.concatenate(pair, axis=1 if width > height else 0)
     photo = cv2.resize(astronaut, (width, height), interpolation=cv2.INTER_CUBIC)
     scale = max(min(height, width) / 512, 1.0)
-    for _ in range(25):
+    for _ in range(14):
         ends = rng.uniform(0, 1, (2, 2)) * (width, height)
         light = int(rng.choice((242, 16), p=(0.8, 0.2)))
         thick = int(rng.uniform(1, 3) * scale**0.5)
         cv2.line(photo, *(tuple(map(int, end)) for end in ends), (light,) * 3, thick, cv2.LINE_AA)
-    for _ in range(60):
+    for _ in range(40):
         light, radius = int(rng.choice((240, 26))), int(rng.uniform(1, 5) * scale**0.5)
         place = (int(rng.uniform(0, width)), int(rng.uniform(0, height)))
         cv2.circle(photo, place, radius, (light,) * 3, -1, cv2.LINE_AA)

@@ -67,9 +67,8 @@ class Compute:
         return {"dtype": name, "tile": self.tile, "batch_size": self.batch}
 
     def tiles_need(self, pixels: int, tile: int, each: int) -> int:
-        """Bytes on the way through a network, a pixel of which takes `each` in float32; 0 where a GPU has them."""
-        at_once = min(pixels, tile * tile * self.batch)
-        return 0 if self.device.type != "cpu" else at_once * each * (2 if self.dtype == torch.float32 else 1) // 2
+        """Bytes of the machine on the way through a network, a pixel of which takes `each`; a GPU has its own."""
+        return min(pixels, tile * tile * self.batch) * each if self.device.type == "cpu" else 0
 
     def autocast(self) -> AbstractContextManager[None]:
         """Within it convolutions and products run in `dtype`."""

@@ -17,10 +17,11 @@ if TYPE_CHECKING:
     from bringback.compute import Compute
 
 SMALLEST_TILE = 128  # pixels a side, below which a tile is little but border
-PROGRAM = 330_000_000  # bytes of Python, torch, OpenCV and dlib, before any weights
+PROGRAM = 300_000_000  # bytes of Python, torch, OpenCV and dlib, before any weights
 # Bytes a pixel: the photo as it came and as it is now, and the mask. At the end, in place of what a stage would want:
 # the result in float and in whole numbers, and what an encoder takes of it.
 HELD, WRITTEN = 12 + 12 + 4, 12 + 3 + 4
+LEFT, LEFT_A_PIXEL, LEFT_AT_MOST = 30_000_000, 10, 110_000_000  # what the allocator keeps of what was given back
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +63,8 @@ def _peak(stages: Sequence[Any], height: int, width: int, tile: int | None) -> i
     loaded = {id(network): _weight(network) for stage in stages for network in vars(stage).values()}
     wants = [stage.needs(height, width, tile) for stage in stages if hasattr(stage, "needs")]
     pixels = height * width
-    return PROGRAM + sum(loaded.values()) + pixels * HELD + max([WRITTEN * pixels, *wants])
+    left = min(LEFT + LEFT_A_PIXEL * pixels, LEFT_AT_MOST)
+    return PROGRAM + sum(loaded.values()) + left + pixels * HELD + max([WRITTEN * pixels, *wants])
 
 
 def _weight(network: Any) -> int:

@@ -2,6 +2,7 @@
 
 import tracemalloc
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import dlib
@@ -497,14 +498,14 @@ def test_faces_of_tilted_scans_are_found(finder, portrait, degrees):
 
 def test_a_long_strip_is_searched_as_fast_as_a_square(finder, monkeypatch):
     sizes = []
-    real = finder._detector
+    real = finder._make_detector()
 
     class Detector:
         def run(self, image, *rest):
             sizes.append(image.size)
             return real.run(image[:100, :100], *rest)
 
-    monkeypatch.setattr(finder, "_detector", Detector())
+    monkeypatch.setattr(finder, "_own", SimpleNamespace(detector=Detector()))
     finder.find(np.full((20, 20000, 3), 0.5, np.float32))
     assert len(sizes) == 8 and max(sizes) < 1.7e6
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from bringback.nets.blocks import Network, silence
 
-STRIP = 1 << 20  # pixels that are looked at or bent at a time
+STRIP = 1 << 18  # pixels that are looked at or bent at a time
 _BINS = 256
 # the error of a curve on a photo that has not faded, root mean square
 _DOUBT = 0.035

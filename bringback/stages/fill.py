@@ -16,7 +16,7 @@ from bringback.restoration import Restoration
 WHOLE = (
     1 << 20
 )  # pixels that are filled at once; larger photos have so many left at the level that is solved as a whole
-_A_PIXEL = 250  # bytes of what is solved at once
+_A_PIXEL = 260  # bytes of what is solved at once, measured
 TILE, HALO = 768, 64  # pixels a side of a tile with its halo, and how far that looks beyond what is kept
 
 # The texture of a sound photo raises doubts everywhere, damage certainties somewhere. Where fewer pixels than this

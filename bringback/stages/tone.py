@@ -8,7 +8,7 @@ from torch import Tensor
 from bringback.checkpoints import Checkpoints
 from bringback.compute import Compute
 from bringback.metrics import mean_change
-from bringback.nets.tone import ToneCurves, bend, cumulated, doubted, one_for_grey, strips
+from bringback.nets.tone import STRIP, ToneCurves, bend, cumulated, doubted, one_for_grey, strips
 from bringback.restoration import Restoration
 
 
@@ -31,8 +31,8 @@ class ToneCorrector:
         return cls(checkpoints.load("tone", ToneCurves, Compute.of(compute).device), compute)
 
     def needs(self, height: int, width: int, tile: int | None) -> int:
-        """Bytes beside photo, pixels and mask: the result."""
-        return 12 * height * width
+        """Bytes beside photo, pixels and mask: the result, and a strip that is bent."""
+        return 12 * height * width + 140 * min(height * width, STRIP)
 
     @torch.inference_mode()
     def correct(self, pixels: Tensor, mask: Tensor | None = None) -> Tensor:

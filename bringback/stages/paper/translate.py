@@ -14,7 +14,7 @@ from bringback.nets.paper.vae import PaperVAE
 from bringback.restoration import Restoration
 from bringback.stages.paper.resizing import resize, rounded
 
-_A_PIXEL = 640  # bytes on the way through VAEs and mapping in float32
+_A_PIXEL = 640  # bytes on the way through VAEs and mapping, measured in float32
 CLEAN_VAES = {"quality": "quality", "scratch": "scratch", "hr": "scratch"}  # which of them a mapping goes with
 
 
