@@ -37,9 +37,7 @@ class ToneTask(TrainingTask):
         with torch.autocast(aged.aged.device.type, enabled=False):
             toned = tone(self.net, aged.aged, aged.mask)
             good = (aged.mask < 0.05).float()
-            # a decibel of a photo that hardly faded is worth as much as one of a ruin (Chen et al. 2021, HINet)
-            errors = ((toned - aged.truth) * good).square().mean((1, 2, 3))
-            return Losses(charbonnier(toned * good, aged.truth * good, 1e-2) + 0.01 * torch.log(errors + 1e-4).mean())
+            return Losses(charbonnier(toned * good, aged.truth * good, 1e-2))
 
     def validate(self, batch: Batch, overlays: OverlayBank | None) -> tuple[dict[str, float], Tensor]:
         aged = _greyed(age(batch.pixels, "mixed", batch.seeds, overlays))
