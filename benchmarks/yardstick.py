@@ -23,6 +23,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from bringback import stages
 from bringback.aging import OverlayBank
 from bringback.checkpoints import Checkpoints
+from bringback.compute import Compute
 from bringback.nets.blocks import Network, pad_to, silence
 from bringback.nets.mapping import Mapping, translate
 from bringback.nets.vae import VAE
@@ -122,7 +123,7 @@ class Yardstick:
         self.network = network
 
     @classmethod
-    def from_checkpoints(cls, checkpoints: Checkpoints, device: torch.device) -> Self:
+    def from_checkpoints(cls, checkpoints: Checkpoints, compute: Compute) -> Self:
         return cls(Checkpoints(cls.weights).load("yardstick", PlainUNet))
 
     def __call__(self, restoration: Restoration) -> Restoration:

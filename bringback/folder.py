@@ -3,6 +3,7 @@
 import hashlib
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -154,12 +155,9 @@ class _Restorer:
     def restore(self, works: Sequence[_Work]) -> None:
         """Take photos through the pipeline, together; one by one where that fails, to know which of them it is."""
         if len(works) > 1:
-            try:
+            with suppress(Exception):
                 self._restore(works)
                 return
-            except Exception:  # tells of one of them and is told again below
-                for work in works:
-                    work.files.clear()
         for work in works:
             attempt(work.entry, lambda entry, work=work: self._restore([work]))  # type: ignore[misc]
 
@@ -172,8 +170,11 @@ class _Restorer:
             if self.on_plan:
                 for work, plan_ in zip(works, plans, strict=True):
                     self.on_plan(work.entry["photo"], plan_)
-            keep = partial(self._keep, works[0]) if self.extras["stages"] else None
-            restorations = self.pipeline.restore_many(photos, [work.mask for work in works], keep)
+            if len(works) > 1:
+                restorations = self.pipeline.restore_many(photos, [work.mask for work in works])
+            else:
+                keep = partial(self._keep, works[0]) if self.extras["stages"] else None
+                restorations = [self.pipeline.restore(photos[0], works[0].mask, keep)]
         except PhotoError as error:
             raise PhotoError(f"{works[0].job.source}: {error}") from None
         seconds = seconds_since(begin) / len(works)

@@ -40,14 +40,13 @@ class Plan:
         A stage tells by `needs(height, width, tile)` how many bytes it takes beside photo, pixels and mask. Raises
         `PhotoError`, which says what to do, when the smallest tiles are too large.
         """
-        own = max((stage.tile for stage in stages if hasattr(stage, "tile")), default=0)
         tile: int | None = None
         while True:
             peak = _peak(stages, height, width, tile)
             if compute.memory is None or peak <= compute.memory:
                 return cls(height, width, peak, tile)
-            tile = min(tile or own, own) // 2
-            if tile < SMALLEST_TILE:
+            tile = halved(stages, tile)
+            if tile is None:
                 raise PhotoError(
                     f"a photo of {width}x{height} pixels takes about {peak / 1e9:.1f} GB of memory, "
                     f"{compute.memory / 1e9:.1f} are there: restore a smaller copy, or take a machine with more"
@@ -57,6 +56,13 @@ class Plan:
         tiles = f", in tiles of {self.tile} pixels" if self.tile else ""
         size = f"{self.width}x{self.height} pixels ({self.height * self.width / 1e6:.1f} MP)"
         return f"{size}: at most {self.peak / 1e9:.2f} GB{tiles}"
+
+
+def halved(stages: Sequence[Any], tile: int | None) -> int | None:
+    """The next smaller tiles after `tile`, or after the stages' own (None); None when they would be too small."""
+    own = max((stage.tile for stage in stages if hasattr(stage, "tile")), default=0)
+    smaller = min(tile or own, own) // 2
+    return smaller if smaller >= SMALLEST_TILE else None
 
 
 def _peak(stages: Sequence[Any], height: int, width: int, tile: int | None) -> int:

@@ -13,8 +13,8 @@ from PIL import Image
 from torch import Tensor
 
 from bringback.checkpoints import Checkpoints
-from bringback.compute import SMALLEST_TILE, Compute
-from bringback.memory import Plan, give_back_heap, out_of_memory
+from bringback.compute import Compute
+from bringback.memory import Plan, give_back_heap, halved, out_of_memory
 from bringback.photo import Photo, PhotoError, is_grey, luminance
 from bringback.pipeline_config import PipelineConfig
 from bringback.restoration import Restoration, Stage, own_pixels
@@ -131,40 +131,42 @@ class Pipeline:
         stage after the detector, whose mask tells damage from colour, sees three equal channels, what it makes of them
         is reduced to its luminance, and the tint comes back at the end. Raises `PhotoError` for a mask of another size
         and for a photo that wants more memory than there is.
-        """
-        return self.restore_many([photo], [mask], on_stage)[0]
 
-    def restore_many(
-        self,
-        photos: Sequence[Photo],
-        masks: Sequence[np.ndarray | None] | None = None,
-        on_stage: Callable[[str, Restoration], None] | None = None,
-    ) -> list[Restoration]:
-        """`restore` for several photos, whose faces go through the generator together; all are in memory at once.
-
-        Where memory runs out, all are begun again with tiles of half the side, down to `SMALLEST_TILE`;
-        `restoration.tile` tells. One photo that fails fails all.
+        Where memory runs out, it is begun again with tiles of half the side, down to `SMALLEST_TILE`;
+        `restoration.tile` tells.
         """
-        given = [None] * len(photos) if masks is None else masks
-        plans = [self.plan(*photo.pixels.shape[:2]) for photo in photos]
-        tile = min((plan.tile for plan in plans if plan.tile), default=None)
+        plan = self.plan(*photo.pixels.shape[:2])
+        tile = plan.tile
         while True:
             try:
                 with self._tiles_of(tile):
-                    return self._restore(photos, given, tile, on_stage)
+                    return self._restore([photo], [mask], tile, on_stage)[0]
             except Exception as error:
-                where = getattr(error, "__notes__", [""])[-1]
                 if not out_of_memory(error):
                     raise
-            largest = max((stage.tile for stage in self.stages if hasattr(stage, "tile")), default=0)
-            tile = min(tile or largest, largest) // 2
-            if tile < SMALLEST_TILE:
+                where = getattr(error, "__notes__", [""])[-1]
+            tile = halved(self.stages, tile)
+            if tile is None:
                 raise PhotoError(
-                    f"memory ran out{where}, about {max(plan.peak for plan in plans) / 1e9:.1f} GB are wanted: "
+                    f"memory ran out{where}, about {plan.peak / 1e9:.1f} GB are wanted: "
                     "close other programs, or restore a smaller copy"
                 )
             if self.compute.device.type == "cuda":
                 torch.cuda.empty_cache()
+
+    def restore_many(self, photos: Sequence[Photo], masks: Sequence[np.ndarray | None]) -> list[Restoration]:
+        """`restore` for several photos, which are in memory at once and whose faces go through the generator together.
+
+        One photo that fails fails all. Photos that have to have small tiles, or for which memory runs out, go alone, so
+        that what becomes of a photo does not hang on its company.
+        """
+        if len(photos) > 1 and all(self.plan(*photo.pixels.shape[:2]).tile is None for photo in photos):
+            try:
+                return self._restore(photos, masks, None, None)
+            except Exception as error:
+                if not out_of_memory(error):
+                    raise
+        return [self.restore(photo, mask) for photo, mask in zip(photos, masks, strict=True)]
 
     def plan(self, height: int, width: int) -> Plan:
         """What a photo of this size will take, and the tiles it gets: by its size, the settings and the machine alone.
