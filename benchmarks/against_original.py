@@ -494,9 +494,10 @@ def compare(bench: Bench, ways: Iterable[str], repeats: int, results: Path) -> d
     runs: dict[str, list[Run]] = {way: [] for way in ways}
     for repeat in range(repeats):
         for way in list(runs):
-            print(f"{repeat + 1} of {repeats}: {LABELS[way]}", file=sys.stderr)
+            print(f"{repeat + 1} of {repeats}: {LABELS[way]}", end="", file=sys.stderr, flush=True)
             try:
                 runs[way].append(bench.run(way, results / way / str(repeat)))
+                print(f", {runs[way][-1].seconds:.1f} s", file=sys.stderr)
             except (WentWrong, OSError) as error:
                 print(f"{LABELS[way]}: left out: {error}", file=sys.stderr)
                 del runs[way]
