@@ -20,7 +20,7 @@ class Compute:
 
     `dtype` is what convolutions and products are computed in; everything else stays float32. `tile` is the most pixels
     a side that a network sees at once, None for what each stage does best; `batch` how many tiles or faces at once;
-    `memory` the bytes that a photo may take beside the program itself, None for no limit.
+    `memory` the bytes that the whole process may take with a photo, None for no limit.
     """
 
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))

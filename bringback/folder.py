@@ -3,7 +3,7 @@
 import hashlib
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -74,6 +74,8 @@ def restore_folder(
     restorer = _Restorer(pipeline, out, masks, manifest, extras, overwrite, skip_existing, on_plan)
 
     def finish(work: _Work) -> Entry:
+        work.photo = work.mask = work.restoration = None
+        work.files.clear()
         entry = work.entry
         if entry["status"] != "done":  # done ones are in it already, together with their files
             manifest.add(entry)
@@ -86,7 +88,8 @@ def restore_folder(
     works = [_Work(job, new_entry(job, job.output)) for job in jobs]
     together = 1 if save_stages else pipeline.compute.batch
     steps = overlapped(works, restorer.read, restorer.restore, restorer.write, together=together, alone=_large)
-    return [finish(work) for work in steps]
+    with closing(steps):  # interrupted, it lets what is being written come to its end and begins nothing more
+        return [finish(work) for work in steps]
 
 
 @dataclass(slots=True)
@@ -196,10 +199,8 @@ class _Restorer:
             work.files[folder / f"{number}-{stage}_mask.png"] = mask_png(restoration.damage())
 
     def write(self, work: _Work) -> None:
-        """Write what was made of a photo, and its entry; let go of it."""
+        """Write what was made of a photo, and its entry."""
         attempt(work.entry, lambda entry: self._write(work, entry))
-        work.photo = work.mask = work.restoration = None
-        work.files.clear()
 
     def _write(self, work: _Work, entry: Entry) -> None:
         begin = time.perf_counter()
@@ -234,8 +235,9 @@ class _Restorer:
     def _reason_to_skip(self, job: Job, entry: Entry, before: Entry | None) -> str | None:
         if not job.output.exists():
             return None
-        if before:  # entries of earlier versions know no strength
-            before = before | {"settings": {"strength": 1.0} | before.get("settings", {})}
+        if before:  # entries of earlier versions know less
+            since = {"strength": 1.0, "dtype": "float32", "tile": None}
+            before = before | {"settings": since | before.get("settings", {})}
         if before and all(before.get(key) == entry[key] for key in ("sha256", "mask", "settings", "weights")):
             made = before.get("extras", {})
             if all(made.get(name) or not wanted for name, wanted in self.extras.items()):

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from bringback.photo import PhotoError, write_beside
@@ -42,7 +43,7 @@ class Manifest:
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        self.path, self._lock = path, Lock()
         self.done: dict[str, Entry] = {}
         lines = path.read_text(encoding="utf-8", errors="replace").split("\n") if path.exists() else [""]
         self._torn = bool(lines[-1])
@@ -55,13 +56,14 @@ class Manifest:
                 self.done[entry["photo"]] = entry
 
     def add(self, entry: Entry) -> None:
-        """Append an entry."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("a", encoding="utf-8") as stream:
-            stream.write("\n" * self._torn + as_line(entry) + "\n")
-        self._torn = False
-        if entry["status"] == "done":
-            self.done[entry["photo"]] = entry
+        """Append an entry; several threads may."""
+        with self._lock:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with self.path.open("a", encoding="utf-8") as stream:
+                stream.write("\n" * self._torn + as_line(entry) + "\n")
+            self._torn = False
+            if entry["status"] == "done":
+                self.done[entry["photo"]] = entry
 
 
 def each(

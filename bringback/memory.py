@@ -49,7 +49,7 @@ class Plan:
             if tile is None:
                 raise PhotoError(
                     f"a photo of {width}x{height} pixels takes about {peak / 1e9:.1f} GB of memory, "
-                    f"{compute.memory / 1e9:.1f} are there: restore a smaller copy, or take a machine with more"
+                    f"{compute.memory / 1e9:.1f} are there: restore a smaller copy, or allow more"
                 )
 
     def __str__(self) -> str:
@@ -100,8 +100,8 @@ def out_of_memory(error: BaseException) -> bool:
 def peak_memory() -> int:
     """The most bytes that the process has held since `forget_peak`; since it began where the system keeps no other."""
     status = Path("/proc/self/status")
-    if status.exists():
-        return int(status.read_text().partition("VmHWM:")[2].split()[0]) * 1024
+    if status.exists() and (told := status.read_text().partition("VmHWM:")[2]):
+        return int(told.split()[0]) * 1024
     if sys.platform == "win32":
         return int(psutil.Process().memory_info().peak_wset)
     import resource

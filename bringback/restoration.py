@@ -15,7 +15,7 @@ from bringback.photo import Photo
 
 def own_pixels(photo: Photo) -> Tensor:
     """The pixels of a photo as (1, 3, H, W): its own memory, not to be written into."""
-    return torch.from_numpy(photo.pixels).permute(2, 0, 1)[None]
+    return torch.from_numpy(np.ascontiguousarray(photo.pixels)).permute(2, 0, 1)[None]
 
 
 @dataclass(slots=True)

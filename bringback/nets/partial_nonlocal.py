@@ -63,10 +63,14 @@ class PartialNonLocal(nn.Module):
         if cells == 1 and looked.shape[-2:] == size:
             return looked
         for axis, side, first in zip((-2, -1), size, origin, strict=True):
-            shape = list(looked.shape)
-            shape[axis] = -(-side // cells)
-            cell = (torch.arange(looked.shape[axis], device=looked.device) + first) // cells
-            looked = looked.new_zeros(shape).index_add(axis, cell, looked)
+            # whole cells, summed in one order on every device, and then put where they belong
+            before = first % cells
+            after = -(before + looked.shape[axis]) % cells
+            padding = (before, after) if axis == -1 else (0, 0, before, after)
+            sums = F.pad(looked, padding).unflatten(axis, (-1, cells)).sum(axis)
+            begin, count = first // cells, -(-side // cells)
+            around = (begin, count - begin - sums.shape[axis])
+            looked = F.pad(sums, around if axis == -1 else (0, 0, *around))
         return looked
 
     def forward(self, x: Tensor, mask: Tensor, seen: Tensor | None = None) -> Tensor:

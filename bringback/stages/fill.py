@@ -13,9 +13,7 @@ from bringback.inpaint import TRUST, fill, membrane, mix, pull, push, solid
 from bringback.nets.tone import strips
 from bringback.restoration import Restoration
 
-WHOLE = (
-    1 << 20
-)  # pixels that are filled at once; larger photos have so many left at the level that is solved as a whole
+WHOLE = 1 << 20  # pixels that are solved at once: the whole photo, or its finest level that is not larger
 _A_PIXEL = 260  # bytes of what is solved at once, measured
 TILE, HALO = 768, 64  # pixels a side of a tile with its halo, and how far that looks beyond what is kept
 
@@ -95,11 +93,13 @@ def filled(pixels: Tensor, target: Tensor, device: torch.device | str = "cpu") -
     return result
 
 
+@torch.inference_mode()  # what it writes into may come from a stage
 def fill_into(pixels: Tensor, target: Tensor, device: torch.device | str = "cpu") -> None:
     """Fill photos (B, 3, H, W) in place, as `push_pull` would fill the whole; what is sound (target 0) stays exactly.
 
     Of a large photo the coarse levels are made and solved as a whole and the fine ones in tiles, where there is damage:
-    a hole of any size is filled alike in all the tiles that it reaches into.
+    a hole of any size is filled alike in all the tiles that it reaches into. Sides that do not divide by the size of a
+    coarse pixel are rounded up, the border repeated, which moves the coarse levels by a part of one of their pixels.
     """
     if not target.any():
         return

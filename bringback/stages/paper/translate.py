@@ -82,8 +82,9 @@ class PaperTranslator:
         if self.paint:
             photo = torch.maximum(photo, mask)
         with self.compute.autocast():
-            decoded = self.clean_vae.decode(self.mapping(self.old_vae.encode(photo), mask))
-        return resize(decoded.to(home, torch.float32), size)
+            latent = self.mapping(self.old_vae.encode(photo), mask)
+        decoded = self.clean_vae.decode(latent.float())  # in bfloat16 it would have 256 tones
+        return resize(decoded.to(home), size)
 
     def __call__(self, restoration: Restoration) -> Restoration:
         """Translate the photo, its damage painted white. Notes the mean absolute change, in [0, 1] units."""
