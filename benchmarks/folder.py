@@ -4,9 +4,10 @@ python benchmarks/folder.py [--photos FOLDER] [--count 10] [--side 512] [--threa
     [--dtype auto] [--batch-size N] [--json]
 
 Restores a folder (without `--photos`: scratched ones with a face, made for the purpose) in this process, weights loaded
-before. `networks` is the share of the time in which a network computes, `finding faces` that of dlib's search, which
-runs on one core of the CPU; `beside` is reading and writing, which go on in threads of their own and count for nothing
-as long as they keep up. What is left, `waiting`, is all the networks wait for, the search for faces included.
+before. `networks` is the share of the time in which a network computes; `finding faces` that of dlib's search, which
+runs on the CPU, a core for each photo of a batch (so above 100 % where they are many); `reading` and `writing` go on in
+threads of their own and count for nothing as long as they keep up. `waiting` is all the networks wait for, the search
+for faces included.
 """
 
 import argparse

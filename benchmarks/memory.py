@@ -1,10 +1,11 @@
 """Peak memory against what was planned, and time, from small photos to the largest scans.
 
-python benchmarks/memory.py [--megapixels 0.25 1 3 12 24 50 100] [--threads 2] [--json] [-- further arguments]
+python benchmarks/memory.py [--megapixels 0.25 1 3 12 24 50 100] [--threads 2] [--out FOLDER] [--json] [-- ARGUMENTS]
 
 Each photo, made for the purpose (scratched, grainy, with faces), is restored by `bringback restore` in a process of its
 own; `planned` and `in manifest` are from its manifest, `process` is what the system says of the whole process, start
-and end included. Arguments after `--` go to `bringback restore`: `-- --dtype float32 --tile 512`.
+and end included. Go from small to large: a process begins as a copy of this one, whose photos count. Arguments after
+`--` go to `bringback restore`: `-- --dtype float32 --tile 512`.
 """
 
 import argparse
@@ -46,7 +47,6 @@ def measure(megapixels: float, threads: int, further: list[str], keep: Path | No
             "-o",
             str(out),
             "--overwrite",
-            *further,
         ]
         begin = time.perf_counter()
         environment = os.environ | {"OMP_NUM_THREADS": str(threads)}

@@ -66,9 +66,13 @@ class Compute:
         name = next(name for name, dtype in DTYPES.items() if dtype == self.dtype)
         return {"dtype": name, "tile": self.tile, "batch_size": self.batch}
 
-    def tiles_need(self, pixels: int, tile: int, each: int) -> int:
-        """Bytes of the machine on the way through a network, a pixel of which takes `each`; a GPU has its own."""
-        return min(pixels, tile * tile * self.batch) * each if self.device.type == "cpu" else 0
+    def tiles_need(self, pixels: int, own: int, tile: int | None, each: int) -> int:
+        """Bytes of the machine on the way through a network, a pixel of which takes `each`; a GPU has its own.
+
+        Tiles smaller than a stage's `own` go one by one.
+        """
+        at_once = tile**2 if tile and tile < own else own**2 * self.batch
+        return min(pixels, at_once) * each if self.device.type == "cpu" else 0
 
     def autocast(self) -> AbstractContextManager[None]:
         """Within it convolutions and products run in `dtype`."""

@@ -33,7 +33,7 @@ from bringback.restoration import Restoration
 from bringback.tree import Job, UsageError, pair_masks, plan
 
 GAP = 8  # white pixels between before and after
-ALONE = 16_000_000  # pixels of a photo above which no other is read or written while it is restored
+ALONE = 8_000_000  # pixels of a photo above which no other is read or written while it is restored
 ADVICE = "use --overwrite or --skip-existing"
 
 

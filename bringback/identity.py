@@ -1,6 +1,6 @@
 """Who a face is: dlib's descriptor of an aligned crop, and how far two of them lie apart."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -49,17 +49,32 @@ def guard(
     """
     distances: list[float | None] = [None] * len(crops)
     allowed = [0.0] * len(crops)
-    own = torch.cat([descriptors(part.to(device)) for part in crops.split(batch)])
+    own = in_batches(descriptors, batch, device, crops)
     failing = [*range(len(crops))]
     for strength in strengths:
-        for some in (failing[at : at + batch] for at in range(0, len(failing), batch)):
-            mixed = (crops[some] + strength * change[some]).clamp(0, 1).to(device)
-            moved = (descriptors(mixed) - own[some]).norm(dim=1).tolist()
-            for index, distance in zip(some, moved, strict=True):
-                distances[index] = distance
-                allowed[index] = strength if distance <= most else 0.0
+        if not failing:
+            break
+        mixed = (crops[failing] + strength * change[failing]).clamp(0, 1)
+        moved = (in_batches(descriptors, batch, device, mixed) - own[failing]).norm(dim=1).tolist()
+        for index, distance in zip(failing, moved, strict=True):
+            distances[index] = distance
+            allowed[index] = strength if distance <= most else 0.0
         failing = [index for index in failing if allowed[index] == 0]
     return distances, allowed
+
+
+def in_batches(function: Callable[..., Tensor], batch: int, device: torch.device | str, *tensors: Tensor) -> Tensor:
+    """What a function of pictures gives for all of `tensors` (N, ...), asked in batches of one size, on `device`.
+
+    The last batch is filled up: computed in another shape a picture could differ in its last bits, so that they would
+    hang on how many others there are.
+    """
+    made = []
+    for parts in zip(*(tensor.split(batch) for tensor in tensors), strict=True):
+        missing = (0, 0, 0, 0, 0, 0, 0, batch - len(parts[0]))
+        full = (F.pad(part.float(), missing).to(device) for part in parts)
+        made.append(function(*full)[: len(parts[0])])
+    return torch.cat(made)
 
 
 @cache

@@ -26,7 +26,10 @@ LEFT, LEFT_A_PIXEL, LEFT_AT_MOST = 30_000_000, 10, 110_000_000  # what the alloc
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a photo will take: `peak` bytes of the whole process at most, `tile` pixels a side (None: stages' own)."""
+    """What a photo will take: `peak` bytes of the whole process, `tile` pixels a side (None: stages' own).
+
+    What a folder reads and writes beside a photo, others of no more than `folder.ALONE` pixels, comes on top.
+    """
 
     height: int
     width: int

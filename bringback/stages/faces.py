@@ -14,7 +14,7 @@ from bringback.alignment import CROP, EYE_DISTANCE, EYES, NOSE_BASE, align, scal
 from bringback.checkpoints import Checkpoints
 from bringback.compute import Compute
 from bringback.face_finder import ENLARGED_PIXELS, FaceFinder
-from bringback.identity import guard
+from bringback.identity import guard, in_batches
 from bringback.metrics import luminance
 from bringback.nets.face import FaceGenerator
 from bringback.pasting import paste
@@ -182,9 +182,11 @@ class FaceRefiner:
         distances: list[float | None] = [None] * len(crops)
         strengths = [0.0] * len(crops)
         if tried and len(crops):
-            change = match_tone(self._generate(crops, filled), crops) - crops
-            change = torch.where(torch.tensor(grey).view(-1, 1, 1, 1).to(change.device), luminance(change), change)
             device, batch = self.compute.device, self.compute.batch
+            with self.compute.autocast():
+                made = in_batches(self.generator, batch, device, crops, filled).to(crops)
+            change = match_tone(made, crops) - crops
+            change = torch.where(torch.tensor(grey).view(-1, 1, 1, 1).to(change.device), luminance(change), change)
             distances, strengths = guard(crops, change, tried, SAME_PERSON, device=device, batch=batch)
             crops = (crops + change * change.new_tensor(strengths).view(-1, 1, 1, 1)).clamp(0, 1)
         for face, distance, strength in zip(faces, distances, strengths, strict=bool(faces)):
@@ -193,20 +195,6 @@ class FaceRefiner:
             if strength == 0:
                 face.status = f"left alone: {'refinement would change the person' if tried else 'fidelity 1'}"
         return crops
-
-    def _generate(self, crops: Tensor, filled: Tensor) -> Tensor:
-        """What the generator makes of crops (N, 3, S, S), batch by batch.
-
-        The last batch is filled up: computed in another shape a face could differ in its last bits, so that they would
-        hang on how many others there are.
-        """
-        made = []
-        for parts in zip(crops.split(self.compute.batch), filled.split(self.compute.batch), strict=True):
-            missing = self.compute.batch - len(parts[0])
-            full = (F.pad(part.float(), (0, 0, 0, 0, 0, 0, 0, missing)).to(self.compute.device) for part in parts)
-            with self.compute.autocast():
-                made.append(self.generator(*full)[: len(parts[0])].to(crops))
-        return torch.cat(made)
 
 
 def _picture(restoration: Restoration) -> np.ndarray:

@@ -37,7 +37,7 @@ class ScratchDetector:
 
     def needs(self, height: int, width: int, tile: int | None) -> int:
         """Bytes beside photo, pixels and mask; `tile` holds the stage's own tiles down."""
-        return height * width + self.compute.tiles_need(height * width, min(tile or self.tile, self.tile), _A_PIXEL)
+        return height * width + self.compute.tiles_need(height * width, self.tile, tile, _A_PIXEL)
 
     @torch.inference_mode()
     def detect(self, pixels: Tensor) -> Tensor:

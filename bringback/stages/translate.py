@@ -41,8 +41,7 @@ class LatentTranslator:
 
     def needs(self, height: int, width: int, tile: int | None) -> int:
         """Bytes beside photo, pixels and mask: the result, what was filled, and a tile on its way."""
-        tile = min(tile or self.tile, self.tile)
-        return 16 * height * width + self.compute.tiles_need(height * width, tile, _A_PIXEL)
+        return 16 * height * width + self.compute.tiles_need(height * width, self.tile, tile, _A_PIXEL)
 
     @torch.inference_mode()
     def translate(self, pixels: Tensor, filled: Tensor | None = None) -> Tensor:

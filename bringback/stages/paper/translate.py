@@ -65,7 +65,7 @@ class PaperTranslator:
 
     def needs(self, height: int, width: int, tile: int | None) -> int:
         """Bytes beside photo, pixels and mask: its maps of the whole photo, which is one piece."""
-        return 12 * height * width + self.compute.tiles_need(height * width, max(height, width), _A_PIXEL)
+        return 12 * height * width + self.compute.tiles_need(height * width, max(height, width), None, _A_PIXEL)
 
     @torch.inference_mode()
     def translate(self, pixels: Tensor, mask: Tensor | None = None) -> Tensor:
