@@ -111,10 +111,12 @@ def test_autocast_is_the_dtype_and_float32_leaves_an_outer_one_alone():
 
 
 def test_what_a_tile_needs_grows_with_batch_and_is_the_gpus_own_business():
-    def need(pixels: int, tile: int, **given) -> int:
-        return Compute(**given).tiles_need(pixels, tile, 10)
+    def need(pixels: int, tile: int | None, **given) -> int:
+        return Compute(**given).tiles_need(pixels, 200, tile, 10)
 
+    assert need(10**6, None) == need(10**6, 200) == need(10**6, 500) == 200 * 200 * 10  # never larger than its own
     assert need(10**6, 100) == 100 * 100 * 10
-    assert need(10**6, 100, batch=4) == 4 * need(10**6, 100)
-    assert need(5000, 100) == 5000 * 10  # a photo smaller than its tile
+    assert need(10**6, None, batch=4) == 4 * need(10**6, None)
+    assert need(10**6, 100, batch=4) == need(10**6, 100)  # smaller ones go one by one
+    assert need(5000, None) == 5000 * 10  # a photo smaller than its tile
     assert need(10**6, 100, device=torch.device("cuda")) == 0

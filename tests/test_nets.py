@@ -64,6 +64,102 @@ def test_nothing_valid_and_pooled_keys() -> None:
     assert torch.equal(result[..., 5:, 5:], x[..., 5:, 5:])
 
 
+def speaking(channels: int = 12, inner: int = 8, **given: int) -> PartialNonLocal:
+    """A block whose attention says something."""
+    torch.manual_seed(0)
+    block = PartialNonLocal(channels, inner, **given)
+    torch.nn.init.normal_(block.out.weight)
+    torch.nn.init.normal_(block.out.bias)
+    return block
+
+
+@pytest.mark.parametrize("max_keys", [4096, 90])  # 24 x 32 positions: each for itself, and in cells of 3 x 3
+def test_a_tile_that_is_told_what_the_whole_photo_has_finds_what_the_whole_finds(max_keys: int) -> None:
+    block = speaking(max_keys=max_keys)
+    x, mask = torch.randn(2, 12, 24, 32), torch.zeros(2, 1, 24, 32)
+    mask[0, :, 5:9, 3:30], mask[1, :, 12:20, 10:13] = 1, 0.7
+    tiles = [(slice(0, 14), slice(0, 19)), (slice(8, 24), slice(13, 32)), (slice(6, 11), slice(29, 31))]
+    with torch.no_grad():
+        whole = block(x, mask)
+        seen = block.pool(block.look(x, mask), (24, 32))
+        assert seen.shape == ((2, 17, 24, 32) if max_keys > 90 else (2, 17, 8, 11))
+        for rows, columns in tiles:
+            part, holes = x[..., rows, columns], mask[..., rows, columns]
+            assert (block(part, holes, seen) - whole[..., rows, columns]).abs().max() < 1e-5
+        part, holes = x[..., :14, :19], mask[..., :14, :19]
+        assert (block(part, holes) - whole[..., :14, :19]).abs().max() > 1e-2  # which it would not find by itself
+        batch = [torch.cat([x[..., a : a + 12, b : b + 16] for a in (0, 12) for b in (0, 16)])]
+        batch += [torch.cat([mask[..., a : a + 12, b : b + 16] for a in (0, 12) for b in (0, 16)])]
+        made = block(*batch, seen)  # tiles of two photos, each looks at its own
+        assert (made[4:6] - whole[..., 12:, :16]).abs().max() < 1e-5
+        assert (made[2:4] - whole[..., :12, 16:]).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("max_keys", [4096, 90, 40, 1])  # cells of 1, 3, 5 and 24 positions a side
+@pytest.mark.parametrize(("height", "width"), [(7, 9), (6, 8), (24, 32), (1, 5)])
+def test_what_parts_see_adds_up_to_what_the_whole_sees(max_keys: int, height: int, width: int) -> None:
+    block = speaking(max_keys=max_keys)
+    x, mask = torch.randn(2, 12, 24, 32), (torch.rand(2, 1, 24, 32) > 0.7).float()
+    with torch.no_grad():
+        looked = block.look(x, mask)
+        whole = block.pool(looked, (24, 32))
+        parts = [
+            block.pool(looked[..., top : top + height, left : left + width], (24, 32), (top, left))
+            for top in range(0, 24, height)
+            for left in range(0, 32, width)
+        ]
+    assert all(part.shape == whole.shape for part in parts)
+    total = torch.stack(parts).sum(0)
+    assert (total - whole).abs().max() <= 1e-6 * whole.abs().max()
+    assert torch.equal(total[:, -1].sum((-2, -1)), (mask <= 0.5).float().sum((1, 2, 3)))  # each key once
+
+
+def test_what_is_seen_is_means_over_valid_keys() -> None:
+    block = speaking(max_keys=90)
+    x, mask = torch.randn(1, 12, 24, 32), (torch.rand(1, 1, 24, 32) > 0.5).float()
+    with torch.no_grad():
+        seen = block.pool(block.look(x, mask), (24, 32))
+        valid = mask[0, 0, 3:6, 30:] <= 0.5  # the last cell of its row: 3 x 2
+        keys = block.key(x)[0, :, 3:6, 30:][:, valid]
+    assert 0 < valid.sum() < 6 and seen[0, -1, 1, 10] == valid.sum()
+    assert torch.allclose(seen[0, :8, 1, 10] / valid.sum(), keys.mean(1), atol=1e-6)
+
+
+@pytest.mark.parametrize("max_keys", [4096, 20])
+def test_what_is_undamaged_comes_back_exactly(max_keys: int) -> None:
+    block = speaking(max_keys=max_keys)
+    x, mask = torch.randn(2, 12, 16, 16), torch.zeros(2, 1, 16, 16)
+    mask[0, :, 3:5, 2:9], mask[0, :, 10, 10] = 1, 0.2
+    with torch.no_grad():
+        made = block(x, mask)
+        assert block(x, torch.zeros_like(mask)) is x  # nothing to do, nothing done
+    same = (mask == 0).expand_as(x)
+    assert torch.equal(made[same], x[same]) and not (made[~same] == x[~same]).any()
+    with_gradient = block(x, mask)
+    assert torch.equal(with_gradient[same], x[same]) and torch.allclose(with_gradient, made, atol=1e-5)
+
+
+@pytest.mark.parametrize("holes", [0.0, 1.0])
+def test_every_weight_has_a_gradient_whatever_the_mask(holes: float) -> None:
+    block = speaking()
+    x, mask = torch.randn(2, 12, 6, 7), torch.zeros(2, 1, 6, 7)
+    mask[..., 2:4, 2:4] = holes
+    block(x, mask).square().sum().backward()
+    gradients = {name: parameter.grad for name, parameter in block.named_parameters()}
+    assert all(gradient is not None for gradient in gradients.values()), gradients
+    assert all((gradient != 0).any() == bool(holes) for name, gradient in gradients.items() if name != "key.bias")
+
+
+def test_attention_in_bfloat16_is_near_that_in_float32() -> None:
+    query, key, value = torch.randn(50, 8), torch.randn(30, 8), torch.randn(30, 5)
+    exact = attend(query, key, value, scale=2.0)
+    near = attend(query.bfloat16(), key.bfloat16(), value.bfloat16(), scale=2.0, budget=60)
+    assert near.dtype == torch.bfloat16 and (near.float() - exact).abs().max() < 0.1
+    plain = attend(query, key, value)
+    assert torch.allclose(plain, attend(query, key, value, scale=8**-0.5), atol=1e-6)
+    assert (plain - exact).abs().max() > 0.1
+
+
 @pytest.mark.parametrize("size", SIZES)
 def test_any_size(size: tuple[int, int]) -> None:
     pixels, mask = torch.rand(2, 3, *size), torch.zeros(2, 1, *size)

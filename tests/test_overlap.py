@@ -109,3 +109,135 @@ def test_who_stops_listening_ends_it():
     told = len(steps.events)
     time.sleep(0.02)
     assert len(steps.events) == told < 30
+
+
+def no(one):
+    return False
+
+
+def test_reading_and_writing_are_beside_the_caller_and_work_is_not():
+    steps, caller = Steps(), threading.current_thread().name
+    steps.run(works(6), 2)
+    assert steps.threads["work"] == {caller}
+    assert len(steps.threads["read"]) == len(steps.threads["write"]) == 1
+    assert len(set().union(*steps.threads.values())) == 3
+
+
+def test_the_next_is_read_and_the_last_is_written_while_one_is_worked_on():
+    given, met = works(3), []
+    read, worked, written = ([threading.Event() for _ in given] for _ in range(3))
+
+    def work(group):
+        (one,) = group
+        if one.number == 1:  # waits for both of them, who do not wait for it
+            met.extend([read[2].wait(5), written[0].wait(5)])
+        worked[one.number].set()
+
+    def write(one):
+        if one.number == 1:
+            met.append(worked[2].wait(5))
+        written[one.number].set()
+
+    list(overlapped(given, lambda one: read[one.number].set(), work, write, together=1, alone=no))
+    assert met == [True, True, True]
+
+
+def test_one_is_read_ahead_and_no_more():
+    """While one is worked on, long enough for all of them to be read."""
+    given, seen, read, idle = works(6), [], [], threading.Semaphore(0)
+
+    def note(one):
+        read.append(one.number)
+        idle.release()
+
+    def work(group):
+        number = group[0].number
+        if number < 5:
+            assert idle.acquire(timeout=5)  # the next
+        time.sleep(0.01)
+        seen.append((number, max(read)))
+
+    assert idle.release() is None  # for the first
+    list(overlapped(given, note, work, lambda one: None, together=1, alone=no))
+    assert seen == [(number, min(number + 1, 5)) for number in range(6)]
+
+
+def test_failures_and_skips_keep_their_place_and_groups_stay_full():
+    steps, given = Steps(), works(12)
+    for number, failing in {0: "read", 3: "write", 4: "read", 5: "read", 9: "work", 11: "read"}.items():
+        given[number].failing = failing
+    assert steps.run(given, 3) == list(range(12))
+    assert steps.groups == [[1, 2, 3], [6, 7, 8], [9, 10]]
+    assert [number for step, number in steps.events if step == "write"] == [1, 2, 3, 6, 7, 8, 10]
+
+
+@pytest.mark.parametrize("failing", ["read", "work", "write"])
+@pytest.mark.parametrize("together", [1, 2])
+def test_a_large_one_that_fails_does_not_keep_the_others_waiting(failing, together):
+    steps, given = Steps(), works(6, large=(0, 2, 3))
+    for number in (0, 2):
+        given[number].failing = failing
+    assert steps.run(given, together) == list(range(6))
+    assert [number for step, number in steps.events if step == "read"] == list(range(6))
+
+
+def test_nothing_is_read_or_written_beside_a_large_one():
+    given, busy, met = works(8, large=(2, 5)), [0], []
+
+    def beside(one):
+        busy[0] += 1
+        time.sleep(0.002)
+        busy[0] -= 1
+
+    def work(group):
+        if group[0].large:
+            begin = busy[0]
+            time.sleep(0.01)  # for others to begin, if they would
+            met.append((begin, busy[0], len(group)))
+
+    for together in (1, 3):
+        list(overlapped(given, beside, work, beside, together=together, alone=lambda one: one.large))
+    assert met == [(0, 0, 1)] * 4
+
+
+def test_an_interruption_waits_for_what_is_being_written_and_writes_nothing_else():
+    given, events = works(6), []
+    begun, go_on = threading.Event(), threading.Event()
+
+    def work(group):
+        if group[0].number == 2:
+            assert begun.wait(5)
+            threading.Timer(0.02, go_on.set).start()
+            raise KeyboardInterrupt
+        events.append(("work", group[0].number))
+
+    def write(one):
+        if one.number == 1:
+            begun.set()
+            go_on.wait(5)
+        events.append(("write", one.number))
+
+    with pytest.raises(KeyboardInterrupt):
+        list(overlapped(given, lambda one: None, work, write, together=1, alone=no))
+    assert go_on.is_set() and [event for event in events if event[0] == "write"] == [("write", 0), ("write", 1)]
+    assert [event for event in events if event[0] == "work"] == [("work", 0), ("work", 1)]
+
+
+@pytest.mark.parametrize("step", ["read", "write"])
+def test_an_exception_in_a_thread_reaches_the_caller(step):
+    given, worked = works(30), []
+
+    def raises(one):
+        if one.number == 1:
+            raise KeyboardInterrupt
+
+    steps = {"read": lambda one: None, "write": lambda one: None, step: raises}
+    with pytest.raises(KeyboardInterrupt):
+        list(overlapped(given, steps["read"], worked.extend, steps["write"], together=1, alone=no))
+    assert len(worked) == 1 if step == "read" else len(worked) <= 4
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith((step, "read_", "write_"))]
+
+
+@pytest.mark.parametrize("together", [1, 4])
+def test_nothing_to_do_is_done_at_once(together):
+    assert Steps().run([], together) == []

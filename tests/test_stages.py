@@ -216,3 +216,102 @@ def test_the_translator_is_told_what_was_filled(monkeypatch: pytest.MonkeyPatch)
     stage(start(torch.rand(1, 3, 40, 50), mask))
     assert (told[0][..., :4, :] == 1).all() and (told[0][..., 10:14, :] == 0).all()
     assert (told[0][..., 20:24, :] > 0.6).all() and (told[0][..., 20:24, :] < 1).all()
+
+
+@pytest.fixture
+def listening() -> LatentTranslator:
+    """Small networks of which each says something, the attention most of all, in tiles of 128 pixels."""
+    torch.manual_seed(0)
+    old, new = (VAE(channels=48, blocks=1).eval() for _ in range(2))
+    mapping = Mapping(48, widths=(16, 16, 16), blocks=(1, 1, 1), inner=8).eval()
+    attention = mapping.attention
+    for layer in (attention.query, attention.key, attention.value, attention.out):
+        torch.nn.init.normal_(layer.weight)
+    for layer, deviation in ((mapping.up[0], 0.2), (mapping.up[1], 0.2), (mapping.head, 0.05)):
+        torch.nn.init.normal_(layer.weight, std=deviation)
+    torch.nn.init.constant_(mapping.trust.layers[-1].bias, -9.0)  # all is taken from the networks
+    return LatentTranslator(old, mapping, new, Compute(tile=128))
+
+
+def strip() -> tuple[torch.Tensor, torch.Tensor]:
+    """A photo (1, 3, 200, 260) that is of another kind on its right than on its left, damaged all across."""
+    rows, columns = torch.meshgrid(torch.linspace(0, 1, 200), torch.linspace(0, 1, 260), indexing="ij")
+    pixels = torch.stack([columns, rows * columns, 1 - columns])[None] * (0.5 + 0.5 * torch.rand(1, 1, 200, 260))
+    filled = torch.zeros(1, 1, 200, 260)
+    filled[..., 90:100, 10:250] = 1
+    return pixels, filled
+
+
+def test_filled_places_of_a_tile_look_at_the_whole_photo(
+    listening: LatentTranslator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pixels, filled = strip()
+    tiled = listening.translate(pixels, filled)
+    monkeypatch.setattr(listening, "_seen", lambda *_: None)
+    by_itself = listening.translate(pixels, filled)
+    monkeypatch.setattr(listening, "tile", 1024)
+    whole = listening.translate(pixels, filled)
+    torch.nn.init.zeros_(listening.mapping.attention.out.weight)
+    silent = listening.translate(pixels, filled)
+    here = filled.expand_as(pixels) > 0
+    error, worse, said = ((other - whole).abs()[here].mean() for other in (tiled, by_itself, silent))
+    assert said > 0.1 and worse > 0.02  # the attention counts, and so do the keys of other tiles
+    assert error < 0.02 * worse
+    middles = [(slice(40, 88), slice(40, 88)), (slice(112, 160), slice(172, 220)), (slice(88, 112), slice(40, 60))]
+    for rows, columns in middles:
+        assert (tiled - whole)[..., rows, columns].abs().mean() < 1e-3
+
+
+def test_the_keys_of_all_tiles_are_those_of_the_whole(listening: LatentTranslator) -> None:
+    pixels, filled = strip()
+    pixels, filled = pixels[..., :192, :256], filled[..., :192, :256]  # on the grid: no border is mirrored
+    mapping = listening.mapping
+    with torch.no_grad():
+        coarse = torch.nn.functional.max_pool2d(filled, 4)
+        latent = listening.old_vae.encode(pixels)
+        looked = mapping.look(latent, coarse)
+        seen = listening._seen(pixels, filled)
+        assert seen is not None and seen.shape == looked.shape == (1, 2 * 8 + 1, 12, 16)
+        assert torch.equal(seen[:, -1], looked[:, -1])  # each is seen once, and the damaged ones are not
+        assert (seen - looked).abs().mean() < 0.02 * looked.abs().mean()
+        told = mapping(latent, coarse, mapping.attention.pool(looked, (12, 16)))
+        assert torch.allclose(told, mapping(latent, coarse), atol=1e-5)
+
+
+def test_a_photo_of_one_tile_and_one_without_damage_look_at_nothing_more(listening: LatentTranslator) -> None:
+    pixels, filled = strip()
+    assert listening._seen(pixels[..., :128, :120], filled[..., :128, :120]) is None
+    assert listening._seen(pixels, torch.zeros_like(filled)) is None
+    assert listening._seen(pixels, filled) is not None
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_several_tiles_at_once_are_translated_as_one_by_one(listening: LatentTranslator, dtype: torch.dtype) -> None:
+    pixels, filled = strip()
+    parts = (listening.old_vae, listening.mapping, listening.clean_vae)
+    one, four = (LatentTranslator(*parts, Compute(dtype=dtype, tile=128, batch=n)) for n in (1, 4))
+    made = one.translate(pixels, filled)
+    assert (made - four.translate(pixels, filled)).abs().max() < (1e-5 if dtype == torch.float32 else 0.05)
+    assert made.dtype == torch.float32 and made.isfinite().all()
+
+
+def test_smaller_tiles_need_less(listening: LatentTranslator) -> None:
+    for stage in (listening, ScratchDetector(Found(0.0), Compute(tile=512))):
+        own, held, smaller = (stage.needs(3000, 4000, tile) for tile in (None, stage.tile, 64))
+        assert smaller < own == held == stage.needs(3000, 4000, 2000)
+        assert stage.needs(30, 40, None) < smaller
+
+
+def test_the_detector_takes_several_tiles_at_once() -> None:
+    sizes = []
+
+    class Spy(torch.nn.Module):
+        widths = (1,)
+
+        def forward(self, tile: torch.Tensor) -> torch.Tensor:
+            sizes.append(len(tile))
+            return 8 * tile[:, :1] - 6
+
+    pixels = torch.rand(1, 3, 250, 200)
+    one, four = (ScratchDetector(Spy(), Compute(tile=128, batch=n)).detect(pixels) for n in (1, 4))
+    assert torch.equal(one, four) and sizes == [1] * 18 + [4, 4, 4, 4, 1, 1]  # nine tiles and their mirror images

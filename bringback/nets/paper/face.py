@@ -32,7 +32,7 @@ class PaperFaceGenerator(Network, license="mit", tags=["face-restoration"]):
             if number not in (0, 2):
                 x = F.interpolate(x, scale_factor=2.0, mode="nearest")
             x = block(x, told)
-        return torch.tanh(self.head(F.leaky_relu(x, 0.2))) / 2 + 0.5
+        return torch.tanh(self.head(F.leaky_relu(x, 0.2)).float()) / 2 + 0.5
 
 
 def _resized(faces: Tensor, side: int) -> Tensor:
