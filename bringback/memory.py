@@ -95,9 +95,11 @@ def machine_memory() -> int:
 
 def out_of_memory(error: BaseException) -> bool:
     """Whether an error says that memory did not suffice, whoever says so: Python, torch, OpenCV, Pillow."""
-    said = str(error).lower()
+    said = str(error).lower().strip()
     known = ("can't allocate memory", "not enough memory", "out of memory", "insufficient memory", "failed to allocate")
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(words in said for words in known)
+    if isinstance(error, MemoryError | torch.OutOfMemoryError) or any(words in said for words in known):
+        return True
+    return said in ("could not create a primitive", "could not create a memory object")  # all that oneDNN says of it
 
 
 def peak_memory() -> int:

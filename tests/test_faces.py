@@ -1,6 +1,7 @@
 """Faces are found, aligned, refined and put back without harm to the rest of the photo or to who they are."""
 
 import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,6 +14,7 @@ from skimage import data
 from torch import nn
 
 from bringback.alignment import EYES, NOSE_BASE, align, anchors, footprint, scale, similarity, warp
+from bringback.checkpoints import Checkpoints
 from bringback.compute import Compute
 from bringback.face_finder import FaceFinder
 from bringback.identity import descriptor_network, descriptors, identity_distances, model_file, read_descriptor
@@ -544,3 +546,75 @@ def test_16_bit_stays_16_bit(portrait):
     changed = (result != deep).any(2)
     assert 0.1 < changed.mean() < 0.8
     assert len(np.unique(result[changed])) > 5000
+
+
+def test_several_photos_at_once_give_the_bits_of_each_alone(portrait):
+    """With the shipped generator, whose sums come out otherwise in batches of another size."""
+    two = np.concatenate([portrait, portrait[:, ::-1]], axis=1)
+    grey = np.repeat(portrait.mean(2, keepdims=True), 3, axis=2)
+    none = data.coffee()[:200, :200].astype(np.float32) / 255
+    photos = [two, none, np.ascontiguousarray(portrait[4:] ** 1.3), grey]
+    stage = FaceRefiner.from_checkpoints(Checkpoints(), Compute(batch=4))
+    together = stage.many([start(photo) for photo in photos])
+    assert [len(one.faces) for one in together] == [2, 0, 1, 1]
+    for one, photo in zip(together, photos, strict=True):
+        alone = stage(start(photo))
+        np.testing.assert_array_equal(rgb(one), rgb(alone))
+        assert [face.status for face in one.faces] == [face.status for face in alone.faces]
+        assert [face.identity for face in one.faces] == [face.identity for face in alone.faces]
+        assert one.notes == alone.notes
+        assert (np.abs(rgb(one) - photo).max() > 0.01) == bool(one.faces)
+    back = stage.many([start(photo) for photo in reversed(photos)])
+    for one, other in zip(together, reversed(back), strict=True):
+        np.testing.assert_array_equal(rgb(one), rgb(other))
+    assert stage.many([]) == []
+
+
+def test_faces_of_several_photos_are_made_together_and_the_last_batch_is_filled_up(portrait):
+    batches = []
+
+    class Counter(nn.Module):
+        def forward(self, crops, mask):
+            batches.append((len(crops), len(mask), [crop.max() > 0 for crop in crops].count(True)))
+            return crops + 0.02
+
+    two = np.concatenate([portrait, portrait], axis=1)
+    stage = FaceRefiner(Counter(), Compute(batch=2))
+    restorations = stage.many([start(two), start(portrait)])
+    assert batches == [(2, 2, 2), (2, 2, 1)]
+    assert [one.notes["faces"] for one in restorations] == [{"found": 2, "refined": 2}, {"found": 1, "refined": 1}]
+
+
+def test_each_photo_s_own_damage_is_told_with_its_face(portrait):
+    told = []
+
+    class Listener(nn.Module):
+        def forward(self, crops, mask):
+            told.append(mask)
+            return crops
+
+    photos = [start(portrait) for _ in range(3)]
+    for photo, damage in zip(photos, (0, 1, 0), strict=True):
+        photo.mask, photo.notes["fill"] = torch.full((1, 1, 256, 256), float(damage)), {}
+    photos[2].notes.clear()
+    FaceRefiner(Listener(), Compute(batch=4)).many(photos)
+    assert told[0].mean((1, 2, 3)).tolist() == [0, pytest.approx(1, abs=0.3), 0, 0]
+    assert told[0][1, 0, 128, 128] == 1
+
+
+def test_aligned_crops_are_refined_together_too(portrait, found):
+    crops = [align(portrait, similarity(found[0].points)) ** power for power in (1, 1.2)]
+    stage = FaceRefiner(Sharper(), Compute(batch=4), aligned=True)
+    together = stage.many([start(crop) for crop in crops])
+    for one, crop in zip(together, crops, strict=True):
+        np.testing.assert_array_equal(rgb(one), rgb(stage(start(crop))))
+
+
+def test_finders_search_side_by_side_and_find_the_same(finder, portrait):
+    pictures = [portrait, portrait[::-1, ::-1], portrait[::2, ::2], portrait[:, ::-1]] * 2
+    expected = [finder.find(np.ascontiguousarray(picture)) for picture in pictures]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(finder.find, map(np.ascontiguousarray, pictures)))
+    for some, others in zip(found, expected, strict=True):
+        assert len(some) == len(others) == 1 and some[0].box == others[0].box
+        np.testing.assert_array_equal(some[0].points, others[0].points)

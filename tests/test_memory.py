@@ -159,7 +159,6 @@ def test_other_errors_are_not_for_want_of_memory():
     assert not any(out_of_memory(error) for error in (*others, shapes.value, empty.value))
 
 
-@pytest.mark.xfail(strict=True, reason="not among the words that are known")
 def test_what_a_convolution_says_that_has_no_room_for_its_own_code_is_known_too():
     assert out_of_memory(RuntimeError("could not create a primitive"))  # oneDNN's, seen under a limit
     assert not out_of_memory(RuntimeError("could not create a primitive descriptor for a convolution"))  # a bug

@@ -143,23 +143,17 @@ def test_the_next_is_read_and_the_last_is_written_while_one_is_worked_on():
 
 
 def test_one_is_read_ahead_and_no_more():
-    """While one is worked on, long enough for all of them to be read."""
-    given, seen, read, idle = works(6), [], [], threading.Semaphore(0)
-
-    def note(one):
-        read.append(one.number)
-        idle.release()
+    given, seen = works(6), []
+    read = [threading.Event() for _ in given]
 
     def work(group):
-        number = group[0].number
-        if number < 5:
-            assert idle.acquire(timeout=5)  # the next
-        time.sleep(0.01)
-        seen.append((number, max(read)))
+        (one,) = group
+        assert all(event.wait(5) for event in read[: one.number + 2])
+        time.sleep(0.01)  # for more to be read, if they would
+        seen.append((one.number, sum(event.is_set() for event in read)))
 
-    assert idle.release() is None  # for the first
-    list(overlapped(given, note, work, lambda one: None, together=1, alone=no))
-    assert seen == [(number, min(number + 1, 5)) for number in range(6)]
+    list(overlapped(given, lambda one: read[one.number].set(), work, lambda one: None, together=1, alone=no))
+    assert seen == [(0, 2), (1, 3), (2, 4), (3, 5), (4, 6), (5, 6)]
 
 
 def test_failures_and_skips_keep_their_place_and_groups_stay_full():
@@ -182,18 +176,18 @@ def test_a_large_one_that_fails_does_not_keep_the_others_waiting(failing, togeth
 
 
 def test_nothing_is_read_or_written_beside_a_large_one():
-    given, busy, met = works(8, large=(2, 5)), [0], []
+    given, busy, met = works(8, large=(2, 5)), [], []
 
     def beside(one):
-        busy[0] += 1
+        busy.append(one)
         time.sleep(0.002)
-        busy[0] -= 1
+        busy.remove(one)
 
     def work(group):
         if group[0].large:
-            begin = busy[0]
+            begin = len(busy)
             time.sleep(0.01)  # for others to begin, if they would
-            met.append((begin, busy[0], len(group)))
+            met.append((begin, len(busy), len(group)))
 
     for together in (1, 3):
         list(overlapped(given, beside, work, beside, together=together, alone=lambda one: one.large))

@@ -1,12 +1,20 @@
 """The pipeline takes every kind of picture and gives the same kind back, keeps greys grey and never hides a failure."""
 
+import gc
+import subprocess
+import sys
+import weakref
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 import bringback
-from bringback.compute import pick_device
+from bringback import pipeline as pipeline_module
+from bringback.compute import Compute, has_bfloat16, pick_device
+from bringback.metrics import psnr
 from bringback.photo import Photo, PhotoError
 from bringback.pipeline import Pipeline, mask_array
 from bringback.pipeline_config import DEFAULT
@@ -227,3 +235,202 @@ def test_settings_reach_their_stage_and_the_record(tmp_path):
         Pipeline.from_pretrained(stages=["faces"], settings={"faces": {"fidelty": 0.5}})
     with pytest.raises(ValueError, match="fidelity -1: wants 0"):
         Pipeline.from_pretrained(stages=["faces"], settings={"faces": {"fidelity": -1}})
+
+
+TORCHS = "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to"
+
+
+class Hungry:
+    """A stage that has no memory for tiles of more than `most` pixels, and lightens what it has memory for."""
+
+    name = "translate"
+
+    def __init__(self, most: int, tile: int = 1024) -> None:
+        self.most, self.tile, self.compute = most, tile, Compute(batch=4)
+        self.tried: list[tuple[int, int]] = []
+
+    def __call__(self, restoration):
+        self.tried.append((self.tile, self.compute.batch))
+        if self.tile > self.most:
+            raise RuntimeError(f"{TORCHS} allocate 4000000000 bytes.\nException raised from alloc_cpu")
+        restoration.pixels = 0.5 * restoration.pixels + 0.5
+        return restoration
+
+
+def test_all_tiled_stages_get_the_smaller_tiles_and_their_own_back(pixels, lighten):
+    before, after = Hungry(2000, tile=400), Hungry(256)
+    before.name = "scratches"
+    kept = [(stage.tile, stage.compute) for stage in (before, after)]
+    pipeline = Pipeline([before, lighten, after], compute=Compute(batch=4))
+    told = []
+    restoration = pipeline.restore(Photo.from_array(pixels), on_stage=lambda name, one: told.append((name, one.tile)))
+    assert restoration.tile == 256 and list(restoration.notes) == ["scratches", "tone", "translate"]
+    assert before.tried == [(400, 4), (400, 4), (256, 1)]  # 512 is no less than its own
+    assert after.tried == [(1024, 4), (512, 1), (256, 1)]
+    assert [(stage.tile, stage.compute) for stage in (before, after)] == kept
+    assert told[-3:] == [("scratches", 256), ("tone", 256), ("translate", 256)]
+    plain = Pipeline([Hungry(2000), lighten, Hungry(2000)]).restore(Photo.from_array(pixels))
+    assert torch.equal(restoration.pixels, plain.pixels) and plain.tile is None  # each stage once, for all the tries
+    assert pipeline.restore(Photo.from_array(pixels)).tile == 256 and after.tried[3] == (1024, 4)  # begins anew
+
+
+def test_where_memory_never_suffices_the_photo_fails_and_does_not_come_back(pixels, lighten):
+    hungry = Hungry(0)
+    for stages in ([lighten, hungry], [hungry, lighten]):
+        with pytest.raises(PhotoError, match=r"^[^\n]*$") as caught:
+            Pipeline(stages)(pixels)
+        message = str(caught.value)
+        assert message.startswith("memory ran out in the stage 'translate', about 0.") and "wanted: close" in message
+        assert caught.value.__cause__ is None and caught.value.__context__ is None
+    assert [tile for tile, _ in hungry.tried] == [1024, 512, 256, 128] * 2
+    assert (hungry.tile, hungry.compute) == (1024, Compute(batch=4))
+
+
+def test_a_stage_without_tiles_that_runs_out_of_memory_is_named(pixels):
+    class Plain:
+        name = "fill"
+
+        def __call__(self, restoration):
+            raise MemoryError
+
+    with pytest.raises(PhotoError, match=r"^memory ran out in the stage 'fill', about [^\n]*$"):
+        Pipeline([Plain()])(pixels)
+
+
+def test_other_errors_come_through_as_they_are_and_at_the_first_try(pixels):
+    class Wrong(Hungry):
+        def __call__(self, restoration):
+            self.tried.append(self.tile)
+            raise self.error
+
+    stage = Wrong(0)
+    for error in (RuntimeError("shapes cannot be multiplied"), PhotoError("no"), KeyboardInterrupt(), ValueError()):
+        stage.error = error
+        with pytest.raises(type(error)) as caught:
+            Pipeline([stage])(pixels)
+        assert caught.value is error and stage.tile == 1024
+    assert stage.tried == [1024] * 4
+
+
+def test_what_a_failed_try_held_is_let_go_of_before_the_next(pixels):
+    held, alive = [], []
+
+    class Holds(Hungry):
+        def __call__(self, restoration):
+            alive.extend(one() is not None for one in held)
+            held.append(weakref.ref(restoration.pixels))
+            return super().__call__(restoration)
+
+    gc.disable()  # at once, and not when Python comes to it
+    try:
+        Pipeline([Holds(256)]).restore(Photo.from_array(pixels))
+    finally:
+        gc.enable()
+    assert alive == [False] * 3 and len(held) == 3
+
+
+def test_too_large_a_photo_fails_before_it_is_begun_and_a_plan_holds_tiles_down(pixels):
+    class Needs(Hungry):
+        def needs(self, height, width, tile):
+            return 10**6 * min(tile or self.tile, self.tile)
+
+    hungry = Needs(2000)
+    peak = Pipeline([hungry]).plan(48, 64).peak
+    tight = Pipeline([hungry], compute=Compute(memory=peak - 1))
+    assert tight.plan(48, 64).tile == 512
+    assert tight.restore(Photo.from_array(pixels)).tile == 512 and hungry.tried == [(512, 1)]
+    with pytest.raises(PhotoError, match=r"64x48 pixels takes about 0\.5 GB of memory, 0\.0 are there"):
+        Pipeline([hungry], compute=Compute(memory=1000))(pixels)
+    assert len(hungry.tried) == 1
+
+
+def test_several_photos_are_what_each_would_be_alone(pixels, mark, lighten, redden):
+    grey = np.repeat(pixels[::2, :, :1], 3, axis=2)
+    sepia = (grey[:, ::2] * np.array([1.0, 0.9, 0.75])).astype(np.uint8)
+    photos = [Photo.from_array(array) for array in (pixels, grey, sepia, pixels[::3, ::3])]
+    mask = np.zeros((48, 64), np.float32)
+    mask[:, -3:] = 1
+    masks = [mask, None, None, None]
+    pipeline = Pipeline([mark, lighten, redden], strength=0.7)
+    together = pipeline.restore_many(photos, masks)
+    for one, photo, its in zip(together, photos, masks, strict=True):
+        alone = pipeline.restore(photo, its)
+        assert one.photo is photo and torch.equal(one.pixels, alone.pixels) and torch.equal(one.mask, alone.mask)
+        assert list(one.notes) == list(alone.notes)
+    assert together[0].mask[..., -1].min() == 1 and together[1].mask[..., -1].max() == 0
+    assert pipeline.restore_many([], []) == []
+    with pytest.raises(PhotoError, match="64x48 pixels, the photo 64x24"):
+        pipeline.restore_many(photos, [None, mask, None, None])
+
+
+def test_of_several_photos_those_for_which_memory_runs_out_go_alone(pixels):
+    class Crowded(Hungry):
+        """Has room for one photo in large tiles, for small ones in any."""
+
+        def many(self, restorations):
+            self.tried.append((self.tile, len(restorations)))
+            if len(restorations) > 1 or (restorations[0].pixels.numel() > 5000 and self.tile > 512):
+                raise RuntimeError(TORCHS)
+            return restorations
+
+    crowded = Crowded(0)
+    together = Pipeline([crowded]).restore_many([Photo.from_array(pixels), Photo.from_array(pixels[:9])], [None, None])
+    assert [one.tile for one in together] == [512, None]  # what becomes of the second does not hang on the first
+    assert crowded.tried == [(1024, 2), (1024, 1), (512, 1), (1024, 1)]
+
+
+EXAMPLES = Path(__file__).parents[1] / "examples" / "photos"
+
+
+def test_the_shipped_pipeline_gives_the_same_bits_again_and_in_company():
+    photos = [Photo.read(EXAMPLES / "portrait.jpg"), Photo.read(EXAMPLES / "cat.jpg")]
+    pipeline = Pipeline.from_pretrained(device="cpu")
+    once = pipeline.restore(photos[0])
+    assert once.faces and (once.pixels - torch.from_numpy(photos[0].pixels.transpose(2, 0, 1))).abs().mean() > 0.001
+    for again in (pipeline.restore(photos[0]), *pipeline.restore_many(photos, [None, None])[:1]):
+        assert torch.equal(again.pixels, once.pixels) and torch.equal(again.mask, once.mask)
+        assert [face.identity for face in again.faces] == [face.identity for face in once.faces]
+
+
+@pytest.mark.skipif(not has_bfloat16(torch.device("cpu")), reason="no instructions for bfloat16")
+def test_bfloat16_does_not_show():
+    photo = Photo.read(EXAMPLES / "cat.jpg")
+    exact, near = (
+        Pipeline.from_pretrained(device="cpu", dtype=dtype).restore(photo).pixels for dtype in ("float32", "auto")
+    )
+    assert psnr(near, exact).min() > 45 and not torch.equal(near, exact)
+
+
+# 50 MB more or less than these 215 MB would do: tiles of 1024 pixels want 260, those of 512 want 160.
+LITTLE_MEMORY = """
+import resource
+import numpy as np, torch
+torch.set_num_threads(1)
+from bringback.photo import Photo
+from bringback.pipeline import Pipeline
+
+photo = Photo.from_array(np.random.default_rng(0).random((1000, 1500, 3), dtype=np.float32))
+pipeline = Pipeline.from_pretrained(stages=["translate"], device="cpu", dtype="float32")
+pipeline.restore(Photo.from_array(np.ones((64, 64, 3), np.float32)))  # what torch takes at the first use
+begin = int(open("/proc/self/status").read().partition("VmSize:")[2].split()[0]) * 1024
+resource.setrlimit(resource.RLIMIT_AS, (begin + 215_000_000, -1))
+restored = pipeline.restore(photo)
+resource.setrlimit(resource.RLIMIT_AS, (-1, -1))
+print(restored.tile, pipeline.stages[0].tile, restored.notes["translate"]["mean_change"] > 0.01)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the limit is one of Linux")
+def test_a_photo_is_restored_when_memory_really_runs_out():
+    command = [sys.executable, "-c", LITTLE_MEMORY]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=EXAMPLES.parents[1], timeout=120)
+    assert done.returncode == 0, done.stderr[-2000:]
+    tile, own, changed = done.stdout.split()
+    assert tile in ("512", "256", "128") and own == "1024" and changed == "True"
+
+
+def test_a_gpu_is_told_to_let_go_too(monkeypatch, pixels):
+    told = []
+    monkeypatch.setattr(pipeline_module.torch.cuda, "empty_cache", lambda: told.append(True))
+    assert Pipeline([Hungry(512)], compute="cuda").restore(Photo.from_array(pixels)).tile == 512
+    assert told == [True]
