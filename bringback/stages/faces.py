@@ -107,6 +107,8 @@ class FaceRefiner:
 
     def many(self, restorations: Sequence[Restoration]) -> list[Restoration]:
         """`__call__` for several photos, whose faces are searched for side by side and refined together."""
+        if not restorations:
+            return []
         if len(restorations) == 1:  # torch would give a thread cores of its own
             groups = [self._crops(restorations[0])]
         else:
