@@ -1,6 +1,7 @@
 """A folder comes back as the same tree; a run that stopped goes on; nothing is overwritten that is not ours."""
 
 import json
+import weakref
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from PIL import Image
 
 from bringback import folder as folder_module
 from bringback.batch import age_folder, mask_folder
+from bringback.compute import Compute
 from bringback.folder import restore_folder
 from bringback.photo import Photo
 from bringback.pipeline import Pipeline
@@ -419,3 +421,152 @@ def test_ageing_a_folder_is_seeded(tree, tmp_path):
     (tree / "a_mask.png").write_bytes((tree / "a.png").read_bytes())
     with pytest.raises(UsageError, match="a_mask"):
         age_folder([tree], tmp_path / "four", "mixed", 1)
+
+
+class Large:
+    """A tiled stage that takes a thousand bytes a pixel of a photo or tile, and notes which photos came together."""
+
+    name = "translate"
+
+    def __init__(self, compute: Compute) -> None:
+        self.tile, self.compute, self.groups = 512, compute, []
+
+    def needs(self, height, width, tile):
+        return 1000 * min(height * width, min(tile or self.tile, self.tile) ** 2)
+
+    def many(self, restorations):
+        self.groups.append([one.photo.pixels.shape[:2] for one in restorations])
+        for one in restorations:
+            one.pixels = 0.5 * one.pixels + 0.5
+        return restorations
+
+
+def test_the_manifest_tells_of_memory_and_of_how_it_was_computed(tree, tmp_path, lighten):
+    compute = Compute(dtype=torch.bfloat16, tile=512, batch=3)
+    entries = restore_folder([tree], tmp_path / "out", Pipeline([lighten], compute=compute))
+    assert manifest(tmp_path / "out") == entries and len(entries) == 4
+    for entry in entries:
+        assert entry["batch_size"] == 3 and entry["device"] == "cpu" and entry["threads"] == torch.get_num_threads()
+        assert (entry["settings"]["dtype"], entry["settings"]["tile"]) == ("bfloat16", 512)
+        told = entry["memory"]
+        assert told.keys() == {"planned", "peak", "tile", "fallback"}
+        assert told["planned"] > 10**8 and told["peak"] > 10**8 and told["tile"] is None and told["fallback"] is False
+    (tree / "1931" / "b.JPG").write_text("no picture")
+    failed = next(e for e in restore_folder([tree], tmp_path / "out", Pipeline([lighten])) if e["status"] == "failed")
+    assert "memory" not in failed
+
+
+def test_a_plan_and_a_fallback_are_told_apart(tree, tmp_path):
+    stage = Large(Compute())
+    peak = Pipeline([stage]).plan(600, 700).peak
+    Image.new("RGB", (700, 600)).save(tree / "large.png")
+    tight = Pipeline([stage], compute=Compute(memory=peak - 1))
+    plans = {}
+    entries = restore_folder([tree], tmp_path / "out", tight, on_plan=lambda name, plan: plans.update({name: plan}))
+    told = {entry["photo"]: entry["memory"] for entry in entries}
+    assert (told["large.png"]["tile"], told["large.png"]["fallback"]) == (256, False)
+    assert (told["a.png"]["tile"], told["a.png"]["fallback"]) == (None, False)
+    assert {name: plan.peak for name, plan in plans.items()} == {name: it["planned"] for name, it in told.items()}
+    assert plans["large.png"].peak < peak
+
+    class RunsOut(Large):
+        def many(self, restorations):
+            if self.tile > 256:
+                raise MemoryError
+            return super().many(restorations)
+
+    (entry,) = restore_folder([tree / "large.png"], tmp_path / "two", Pipeline([RunsOut(Compute())]))
+    assert (entry["status"], entry["memory"]["tile"], entry["memory"]["fallback"]) == ("done", 256, True)
+
+
+def test_another_dtype_or_tile_is_another_restoration_and_a_batch_is_not(tree, lighten, tmp_path):
+    out, photo = tmp_path / "out", tree / "a.png"
+
+    def again(**given) -> str:
+        return restore_folder([photo], out, Pipeline([lighten], compute=Compute(**given)))[0]["status"]
+
+    for given in ({}, {"dtype": torch.bfloat16}, {"tile": 256}):
+        assert [again(**given), again(**given)] == ["done", "skipped"]
+    assert again(tile=256, batch=4, memory=10**10) == "skipped"  # which change nothing
+
+
+def test_entries_of_a_version_that_knew_no_dtype_are_of_float32(tree, light, tmp_path, lighten):
+    out, photo = tmp_path / "out", tree / "a.png"
+    restore_folder([photo], out, light)
+    (entry,) = manifest(out)
+    for name in ("dtype", "tile"):
+        del entry["settings"][name]
+    (out / "manifest.jsonl").write_text(json.dumps(entry) + "\n", "utf-8")
+    assert restore_folder([photo], out, light)[0]["status"] == "skipped"
+    other = Pipeline([lighten], light.weights, Compute(dtype=torch.bfloat16))
+    assert restore_folder([photo], out, other)[0]["status"] == "done"
+
+
+@pytest.mark.parametrize("batch", [1, 4])
+def test_a_photo_too_large_for_the_memory_fails_and_the_others_are_done(tree, tmp_path, batch):
+    stage = Large(Compute(batch=batch))
+    small, smallest_tiles = (Pipeline([stage]).plan(*size).peak for size in ((48, 64), (128, 128)))
+    Image.new("RGB", (4000, 3000)).save(tree / "1931" / "a large one.png")
+    pipeline = Pipeline([stage], compute=Compute(batch=batch, memory=max(small, smallest_tiles) + 10**8))
+    entries = restore_folder([tree], tmp_path / "out", pipeline)
+    failed = [entry for entry in entries if entry["status"] != "done"]
+    assert len(entries) == 5 and [entry["photo"] for entry in failed] == ["1931/a large one.png"]
+    message = failed[0]["message"]
+    assert message.startswith(f"{tree / '1931/a large one.png'}: a photo of 4000x3000 pixels takes about ")
+    assert f"{pipeline.compute.memory / 1e9:.1f} are there" in message and "\n" not in message
+    assert not (tmp_path / "out/1931/a large one.png").exists()
+    assert manifest(tmp_path / "out") == entries
+    assert sum(map(len, stage.groups)) == 4 and (3000, 4000) not in [size for group in stage.groups for size in group]
+
+
+def test_memory_that_never_suffices_is_a_failure_of_that_photo_alone(tree, tmp_path):
+    class Never(Large):
+        def many(self, restorations):
+            if any(one.photo.format == "TIFF" for one in restorations):
+                raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 5 bytes.\nMore")
+            return super().many(restorations)
+
+    for batch in (1, 4):
+        stage = Never(Compute(batch=batch))
+        entries = restore_folder([tree], tmp_path / f"out{batch}", Pipeline([stage], compute=stage.compute))
+        failed = [entry for entry in entries if entry["status"] == "failed"]
+        assert len(entries) == 4 and [entry["photo"] for entry in failed] == ["1931/deep/c.tif"]
+        begin = f"{tree / '1931/deep/c.tif'}: memory ran out in the stage 'translate', about "
+        assert failed[0]["message"].startswith(begin) and "\n" not in failed[0]["message"]
+
+
+@pytest.mark.parametrize("options", [{}, {"save_stages": True, "compare": True}])
+def test_a_batch_of_photos_gives_the_files_that_they_give_one_by_one(tree, tmp_path, options, mark, lighten):
+    (tree / "bad.jpg").touch()
+    outs = tmp_path / "one", tmp_path / "four"
+    told = []
+    for out, batch in zip(outs, (1, 4), strict=True):
+        stage = Large(Compute(batch=batch))
+        pipeline = Pipeline([mark, lighten, stage], {"tone": "1234"}, stage.compute)
+        told.append(restore_folder([tree], out, pipeline, **options))
+        assert max(map(len, stage.groups)) == (1 if options else batch)  # stages are kept of one at a time
+    assert files(outs[0]) == files(outs[1]) and len(files(outs[0])) > 4
+    for name in files(outs[0]):
+        if name != "manifest.jsonl":
+            assert (outs[0] / name).read_bytes() == (outs[1] / name).read_bytes(), name
+    same = ("photo", "sha256", "status", "message", "settings", "faces", "extras", "written")
+    assert [{key: entry.get(key) for key in same} for entry in told[0]] == [
+        {key: entry.get(key) for key in same} for entry in told[1]
+    ]
+    assert restore_folder([tree], outs[1], pipeline, **options)[0]["status"] == "skipped"
+
+
+def test_photos_are_let_go_of_when_they_are_told_of(tree, tmp_path, lighten, monkeypatch):
+    for number in range(12):
+        (tree / f"{number}.png").write_bytes((tree / "a.png").read_bytes())
+    alive, most = weakref.WeakSet(), []
+    real = Photo.decode
+
+    def decode(data, name):
+        photo = real(data, name)
+        alive.add(photo)
+        return photo
+
+    monkeypatch.setattr(Photo, "decode", decode)
+    restore_folder([tree], tmp_path / "out", Pipeline([lighten]), on_photo=lambda entry: most.append(len(alive)))
+    assert len(most) == 16 and max(most) <= 4 and most[-1] <= 1

@@ -11,6 +11,10 @@ from skimage import data
 from torch import nn
 
 from bringback import cli
+from bringback.compute import Compute
+from bringback.metrics import psnr
+from bringback.nets.paper.mapping import PaperMapping
+from bringback.nets.paper.vae import PaperVAE
 from bringback.photo import Photo, PhotoError
 from bringback.pipeline import Pipeline
 from bringback.pipeline_config import DEFAULT, PipelineConfig, shipped
@@ -236,3 +240,33 @@ def test_faces_are_refined_in_crops_of_the_generators_size(size):
         PaperFaceRefiner.from_checkpoints(Has(), CPU, size=300)
     with pytest.raises(ValueError, match="'faces'"):
         Pipeline.from_pretrained(stages=["faces"], settings={"faces": {"size": 512}})
+
+
+def small(kind: str, seed: int) -> nn.Module:
+    """One of the original's networks at small widths, with the weights that it is begun with."""
+    torch.manual_seed(seed)
+    made = PaperVAE(8) if kind == "vae" else PaperMapping((8, 12, 16, 16, 16), attention=kind)
+    return made.eval()
+
+
+@pytest.mark.parametrize("attention", ["nonlocal", "patches", ""])
+def test_the_translation_in_bfloat16_is_near_that_in_float32(pixels, attention):
+    mask = np.zeros((48, 64), np.float32)
+    mask[10:16, 8:50] = 1
+    networks = small("vae", 0), small(attention, 1), small("vae", 2)
+    exact, near, nothing = (
+        PaperTranslator(*networks, Compute(dtype=dtype))(start(pixels, given)).pixels
+        for dtype, given in ((torch.float32, mask), (torch.bfloat16, mask), (torch.float32, None))
+    )
+    assert near.dtype == exact.dtype == torch.float32 and near.isfinite().all() and near.shape == (1, 3, 48, 64)
+    assert psnr(near, exact).min() > 25 and not torch.equal(near, exact)
+    assert psnr(nothing, exact).min() < psnr(near, exact).min() - 5  # the mask counts for more than the rounding
+    assert len(near[0, 1].unique()) > 1000  # decoded in float32, and not in the 256 tones of bfloat16
+
+
+def test_a_whole_photo_is_planned_for_at_once():
+    stage = PaperTranslator(Plain(), Same(), Plain(), CPU)
+    assert stage.needs(2000, 3000, None) == stage.needs(2000, 3000, 128) == 4 * stage.needs(1000, 1500, None)
+    assert stage.needs(1000, 1000, None) > 1000**2 * 12
+    detector = PaperScratchDetector(Bright(), CPU)
+    assert detector.needs(100, 3000, None) > detector.needs(100, 100, None)
