@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
@@ -17,7 +18,7 @@ from bringback.inpaint import firm, push, push_pull, solid
 from bringback.photo import Photo
 from bringback.restoration import Restoration
 from bringback.shards import read_shards
-from bringback.stages.fill import HoleFiller, calmed, filled, replaced
+from bringback.stages.fill import HoleFiller, calmed, fill_into, filled, replaced
 
 
 def scene(height: int = 96, width: int = 128, batch: int = 1) -> Tensor:
@@ -203,39 +204,88 @@ HOLES = {
 }
 
 
-@pytest.mark.parametrize("where", HOLES)
-@pytest.mark.parametrize("whole", [20_000, 5_000, 1_200])
-def test_a_large_photo_is_filled_as_a_whole(monkeypatch: pytest.MonkeyPatch, where: str, whole: int) -> None:
-    pixels, target = scene(208, 304), torch.zeros(1, 1, 208, 304)
+def holed(where: str, height: int, width: int) -> Tensor:
+    target = torch.zeros(1, 1, height, width)
     target[(..., *HOLES[where])] = 1
     target[..., 190:200, 100:110] = 0.6
-    expected = push_pull(pixels, target)
+    target[..., 195:, 40:60] = 1
+    return target
+
+
+@pytest.fixture
+def small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bringback.stages.fill.WHOLE", 5_000)
+    monkeypatch.setattr("bringback.stages.fill.TILE", 64)
+
+
+@pytest.mark.usefixtures("small_tiles")
+@pytest.mark.parametrize("where", HOLES)
+@pytest.mark.parametrize(("whole", "error"), [(20_000, 2e-4), (5_000, 5e-4), (1_200, 5e-4)])
+def test_a_large_photo_is_filled_as_a_whole(
+    monkeypatch: pytest.MonkeyPatch, where: str, whole: int, error: float
+) -> None:
     monkeypatch.setattr("bringback.stages.fill.WHOLE", whole)
-    monkeypatch.setattr("bringback.stages.fill.TILE", 160)
+    pixels, target = scene(208, 304), holed(where, 208, 304)
+    pixels = torch.where(target == 1, torch.ones(()), pixels)
+    expected = push_pull(pixels, target)
     for layout in (torch.contiguous_format, torch.channels_last):
         given = pixels.clone(memory_format=layout)
         result = filled(given, target)
-        assert (result - expected).abs().max() < 1e-3
-        assert torch.equal(result[..., 60:180, 280:], pixels[..., 60:180, 280:]) and torch.equal(given, pixels)
+        assert (result - expected).abs().max() < error
+        assert torch.equal(given, pixels) and torch.equal(torch.where(target > 0, given, result), given)
+        fill_into(given, target)
+        assert torch.equal(given, result)
 
 
-def test_sides_that_do_not_divide_are_filled_nearly_as_a_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    pixels, target = scene(203, 301), torch.zeros(1, 1, 203, 301)
-    target[..., 30:170, 50:230] = target[..., 195:, 280:] = 1
-    monkeypatch.setattr("bringback.stages.fill.WHOLE", 5_000)
-    change = filled(pixels, target) - push_pull(pixels, target)
-    assert change.abs().max() < 0.1 and change[target.expand_as(change) > 0].abs().mean() < 0.01
+@pytest.mark.usefixtures("small_tiles")
+@pytest.mark.parametrize("where", HOLES)
+@pytest.mark.parametrize("size", [(203, 301), (205, 304), (208, 303)])
+def test_sides_that_do_not_divide_are_rounded_up(where: str, size: tuple[int, int]) -> None:
+    pixels, target = scene(*size), holed(where, *size)
+    height, width = size
+    beyond = (0, -width % 4, 0, -height % 4)
+    padded = [F.pad(part, beyond, mode="replicate") for part in (pixels, target)]
+    result = filled(pixels, target)
+    assert (result - push_pull(*padded)[..., :height, :width]).abs().max() < 5e-4
+    change = (result - push_pull(pixels, target)).abs()
+    assert change.max() < 0.1 and change[target.expand_as(change) > 0].mean() < 0.01
 
 
-def test_only_tiles_with_damage_are_filled(monkeypatch: pytest.MonkeyPatch) -> None:
-    pixels, target = scene(208, 304), torch.zeros(1, 1, 208, 304)
-    target[..., 5:9, 5:9] = 1
-    monkeypatch.setattr("bringback.stages.fill.WHOLE", 5_000)
-    monkeypatch.setattr("bringback.stages.fill.TILE", 160)
-    calls = []
-    monkeypatch.setattr("bringback.stages.fill.push", lambda *args: calls.append(args) or push(*args))
-    filled(pixels, target)
-    assert len(calls) == 1
+@pytest.mark.usefixtures("small_tiles")
+def test_only_what_is_damaged_is_filled(monkeypatch: pytest.MonkeyPatch) -> None:
+    pixels, target = scene(208, 304, batch=2), torch.zeros(2, 1, 208, 304)
+    target[0, :, 5:9, 5:9] = target[0, :, 100:104, 200:204] = 1
+    sizes = []
+
+    def watched(surface: Tensor, values: list[Tensor], weights: list[Tensor]) -> Tensor:
+        sizes.append(tuple(values[0].shape))
+        return push(surface, values, weights)
+
+    monkeypatch.setattr("bringback.stages.fill.push", watched)
+    result = filled(pixels, target)
+    assert sizes == [(1, 3, 44, 44), (1, 3, 68, 68)]  # with 32 pixels around, as far as there are
+    assert torch.equal(result[1], pixels[1]) and not torch.equal(result[0], pixels[0])
+
+
+@pytest.mark.usefixtures("small_tiles")
+def test_photos_of_a_batch_are_filled_as_alone() -> None:
+    pixels = torch.cat((scene(208, 304), 1 - scene(208, 304)))
+    target = torch.cat([holed(where, 208, 304) for where in list(HOLES)[:2]])
+    alone = [filled(pixels[k : k + 1], target[k : k + 1]) for k in range(2)]
+    assert torch.equal(filled(pixels, target), torch.cat(alone))
+
+
+@pytest.mark.usefixtures("small_tiles")
+@pytest.mark.parametrize("size", [(40, 50), (208, 304)])
+def test_stage_writes_into_the_pixels_that_another_has_made(size: tuple[int, int]) -> None:
+    mask = np.zeros(size, np.float32)
+    mask[10:20, 10:20] = 1
+    restoration = Restoration.start(Photo.from_array(scene(*size)[0].numpy().transpose(1, 2, 0)), mask)
+    with torch.inference_mode():
+        restoration.pixels = restoration.pixels.clone()
+    before, place = restoration.pixels.clone(), restoration.pixels.data_ptr()
+    HoleFiller()(restoration)
+    assert restoration.pixels.data_ptr() == place and not torch.equal(restoration.pixels, before)
 
 
 def test_what_is_replaced_does_not_hang_on_strips(monkeypatch: pytest.MonkeyPatch) -> None:
