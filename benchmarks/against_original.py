@@ -499,7 +499,7 @@ def compare(bench: Bench, ways: Iterable[str], repeats: int, results: Path) -> d
                 runs[way].append(bench.run(way, results / way / str(repeat)))
                 print(f", {runs[way][-1].seconds:.1f} s", file=sys.stderr)
             except (WentWrong, OSError) as error:
-                print(f"{LABELS[way]}: left out: {error}", file=sys.stderr)
+                print(f": left out: {error}", file=sys.stderr)
                 del runs[way]
     paths = [*bench.photos.iterdir()]
     found = {way: summary(done, len(paths)) for way, done in runs.items()}

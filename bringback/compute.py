@@ -10,7 +10,6 @@ from bringback.memory import SMALLEST_TILE, machine_memory
 from bringback.nets.blocks import lower
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-
 _GPU_BATCH = 8  # tiles or faces at a time that keep a GPU busy; a CPU gains nothing from more than one
 
 

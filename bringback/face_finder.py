@@ -1,7 +1,6 @@
 """Finding faces with dlib (King 2009, "Dlib-ml: A Machine Learning Toolkit"), upright, small, dark or turned."""
 
 from dataclasses import dataclass
-from threading import local
 from typing import Any
 
 import cv2
@@ -55,7 +54,7 @@ class FaceFinder:
         dlib = _dlib()
         self._rectangle = dlib.rectangle
         self._make_detector = dlib.get_frontal_face_detector
-        self._own = local()  # a detector keeps the picture that it searches, so each thread has one
+        self._idle: list[Any] = []  # detectors: one keeps the picture that it searches, so each search has its own
         self._landmarks = dlib.shape_predictor(str(model_file("shape_predictor_5_face_landmarks.dat")))
 
     def find(self, pixels: np.ndarray) -> list[Found]:
@@ -97,9 +96,12 @@ class FaceFinder:
         def home(points: np.ndarray) -> np.ndarray:
             return (np.c_[points, np.ones(len(points))] @ back.T + 0.5) / zoom - 0.5
 
-        if not hasattr(self._own, "detector"):
-            self._own.detector = self._make_detector()
-        boxes, scores, _ = self._own.detector.run(image, 0, SURE)
+        try:
+            detector = self._idle.pop()
+        except IndexError:
+            detector = self._make_detector()
+        boxes, scores, _ = detector.run(image, 0, SURE)
+        self._idle.append(detector)
         faces = []
         for box, score in zip(boxes, scores, strict=True):
             left, top, side = box.left(), box.top(), box.right() + 1 - box.left()

@@ -23,6 +23,9 @@ PROGRAM = 300_000_000  # bytes of Python, torch, OpenCV and dlib, before any wei
 HELD, WRITTEN = 12 + 12 + 4, 12 + 3 + 4
 LEFT, LEFT_A_PIXEL, LEFT_AT_MOST = 30_000_000, 10, 110_000_000  # what the allocator keeps of what was given back
 
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
+_MMAP_FROM, _TRIM_FROM = 32 << 20, 256 << 20  # bytes
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -136,7 +139,3 @@ def keep_tiles_in_heap() -> None:
     with suppress(AttributeError, OSError, TypeError):  # another allocator, another system
         for option, value in ((_M_MMAP_THRESHOLD, _MMAP_FROM), (_M_TRIM_THRESHOLD, _TRIM_FROM)):
             ctypes.CDLL(None).mallopt(option, value)
-
-
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
-_MMAP_FROM, _TRIM_FROM = 32 << 20, 256 << 20

@@ -69,7 +69,11 @@ class Restoration:
 
 
 class Stage(Protocol):
-    """Everything the product does to a picture: takes a restoration, returns it changed."""
+    """Everything the product does to a picture: takes a restoration, returns it changed.
+
+    A stage may have `needs(height, width, tile)`, the bytes it takes beside photo, pixels and mask; with `compute` also
+    `tile`, pixels a side, which is lowered when memory is short; and `many`, `__call__` for several restorations.
+    """
 
     name: str
 

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bringback.nets.tone import strips
+from bringback.nets.tone import STRIP, strips
 
 # Chroma, in [0, 1] units, that a quadratic in luminance may leave over in a block of a single-tint photo. Of 40 aged
 # validation photos it takes one of 22 coloured ones for a tint and three of 18 grey ones for coloured, the lesser harm.
@@ -18,7 +18,6 @@ SPREAD = 0.03
 DOUBTFUL = 0.37  # the damage mask from which a pixel is no witness
 SOUND = 0.995  # the share of blocks that must stay below: a red jacket in the snow is a percent of the picture
 BLOCK, BLOCKS = 8, 64  # pixels a side, in which noise averages out; at most so many blocks a side
-STRIP = 1 << 18  # pixels whose blocks are averaged at a time
 
 
 def luminance(pixels: Tensor) -> Tensor:

@@ -3,7 +3,6 @@
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import SimpleNamespace
 
 import cv2
 import dlib
@@ -507,7 +506,7 @@ def test_a_long_strip_is_searched_as_fast_as_a_square(finder, monkeypatch):
             sizes.append(image.size)
             return real.run(image[:100, :100], *rest)
 
-    monkeypatch.setattr(finder, "_own", SimpleNamespace(detector=Detector()))
+    monkeypatch.setattr(finder, "_idle", [Detector()])
     finder.find(np.full((20, 20000, 3), 0.5, np.float32))
     assert len(sizes) == 8 and max(sizes) < 1.7e6
 

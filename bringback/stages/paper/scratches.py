@@ -60,8 +60,12 @@ class PaperScratchDetector:
         scale = self.short_side / min(grey.shape[-2:])
         small = rounded(grey.shape[-2] * scale, 16), rounded(grey.shape[-1] * scale, 16)
         looked_at = F.interpolate(grey, small, mode="bilinear", align_corners=False)
-        with self.compute.autocast():
-            logits = run_tiled(self.network, [looked_at], tile=_TILE, overlap=_OVERLAP, multiple=16).float()
+
+        def look(tile: Tensor) -> Tensor:
+            with self.compute.autocast():
+                return self.network(tile).float()
+
+        logits = run_tiled(look, [looked_at], tile=_TILE, overlap=_OVERLAP, multiple=16)
         found = F.interpolate(torch.sigmoid(logits), (height, width), mode="nearest")
         return (found >= self.threshold).to(pixels)
 
