@@ -1,11 +1,12 @@
 # make restore   install into .venv and restore the photos in examples/
 # make test      install the test tools too and run the tests
+# make test-all  the same with the heavy ones: 10,000 photos, 2,000 spoilt files
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt
 
-.PHONY: restore test lint format examples clean
+.PHONY: restore test test-all lint format examples clean
 
 restore: $(VENV)/.installed
 	$(BIN)/bringback restore examples/photos -o restored --compare
@@ -13,6 +14,9 @@ restore: $(VENV)/.installed
 
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest
+
+test-all: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest -m "heavy or not heavy"
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

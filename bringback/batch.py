@@ -7,7 +7,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from bringback.manifest import Entry, OnPhoto, OnStart, each, refuse_existing, seconds_since, write_all
+from bringback.files import write_all
+from bringback.manifest import Entry, OnPhoto, OnStart, each, refuse_existing, seconds_since
 from bringback.photo import Photo
 from bringback.restoration import Restoration
 from bringback.tree import Job, UsageError, mask_path, plan
@@ -40,7 +41,7 @@ def mask_folder(
         write_all({path: mask_png(found)})
         entry["seconds"] = seconds_since(begin)
 
-    return each(plan(inputs, out), work, lambda job: mask_path(job, out), on_start, on_photo)
+    return each(plan(inputs, out), work, lambda job: mask_path(job, out), out, on_start, on_photo)
 
 
 def age_folder(
@@ -82,7 +83,7 @@ def age_folder(
         write_all({mask_path(job, out): mask_png(sample.mask), job.output: aged.encode()})
         entry["seconds"] = seconds_since(begin)
 
-    return each(jobs, work, lambda job: job.output, on_start, on_photo)
+    return each(jobs, work, lambda job: job.output, out, on_start, on_photo)
 
 
 def _skipped(entry: Entry, path: Path) -> bool:

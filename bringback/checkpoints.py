@@ -1,6 +1,5 @@
 """Checkpoint folders (`config.json`, `model.safetensors`, `README.md`): find, load, save, name by hash."""
 
-import hashlib
 import json
 from pathlib import Path
 from typing import TypeVar
@@ -9,6 +8,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from bringback.files import file_hash
 from bringback.nets.blocks import Network
 from bringback.nets.mapping import Mapping
 
@@ -20,12 +20,6 @@ _SHIPPED = (Path(__file__).parent / "weights", Path(__file__).parent.parent / "c
 
 class MissingWeights(FileNotFoundError):
     """A checkpoint is not where it should be, or cannot be read; one line, naming it."""
-
-
-def file_hash(path: Path) -> str:
-    """SHA-256 of a file, hexadecimal."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def first_line(error: BaseException) -> str:

@@ -1,6 +1,7 @@
 """The `bringback` command: arguments to library calls, entries to lines. torch is imported only when there is work."""
 
 import json
+import signal
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -56,6 +57,16 @@ Seed = Annotated[int, typer.Option(help="The same seed ages the same photos alik
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object a line and nothing else.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Overwrite files that are there already.")]
 SkipExisting = Annotated[bool, typer.Option("--skip-existing", help="Pass over photos whose result exists.")]
+StripMetadata = Annotated[
+    bool,
+    typer.Option("--strip-metadata", help="Leave out EXIF, XMP, IPTC and texts; profile and resolution stay."),
+]
+MaxPixels = Annotated[
+    int | None, typer.Option(help="Refuse photos of more pixels, which may be made to fill the memory.", min=1)
+]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Read all photos, tell what would become of each, and write nothing.")
+]
 Mask = Annotated[
     Path | None,
     typer.Option(help="Damage mask of the photo (white: damaged), or a folder of masks named like the photos."),
@@ -105,6 +116,9 @@ def restore(
     weights: Weights = None,
     overwrite: Overwrite = False,
     skip_existing: SkipExisting = False,
+    strip_metadata: StripMetadata = False,
+    max_pixels: MaxPixels = None,
+    dry_run: DryRun = False,
     json_lines: Json = False,
 ) -> None:
     """Restore photos. The same command again goes on where it stopped; OUT/manifest.jsonl tells what was done."""
@@ -122,7 +136,9 @@ def restore(
             settings=_of_faces(faces_min_size, only_center_face, fidelity),
         )
 
-    choices = {"save_stages": save_stages, "compare": compare, "overwrite": overwrite, "skip_existing": skip_existing}
+    choices: dict[str, Any] = {"save_stages": save_stages, "compare": compare, "overwrite": overwrite}
+    choices |= {"skip_existing": skip_existing, "strip_metadata": strip_metadata, "dry_run": dry_run}
+    choices |= {} if max_pixels is None else {"max_pixels": max_pixels}
     run_restore(inputs, out, load, mask=mask, json_lines=json_lines, **choices)
 
 
@@ -133,9 +149,9 @@ def run_restore(
     *,
     mask: Path | None = None,
     json_lines: bool = False,
-    **choices: bool,
+    **choices: Any,
 ) -> None:
-    """`restore` with the pipeline that `load` makes; `choices` are those of `folder.restore_folder`."""
+    """`restore` with the pipeline that `load` makes; `choices` are those of `folder.FolderRestorer`."""
     with _in_one_line("the same command goes on where it stopped"):
         _one_of(choices.get("overwrite", False), choices.get("skip_existing", False))
         from bringback.folder import restore_folder
@@ -143,6 +159,7 @@ def run_restore(
         from bringback.tree import pair_masks, plan
 
         pair_masks(plan(inputs, out), mask)  # a slip of the pen is answered before the weights are loaded
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # as schedulers end what they end: like Ctrl-C
         keep_tiles_in_heap()
         pipeline = load()
         with _progress(json_lines) as (on_start, on_photo):
@@ -456,7 +473,11 @@ def _line(entry: "Entry") -> str:
 def _finish(entries: list["Entry"], json_lines: bool) -> None:
     counts = Counter(entry["status"] for entry in entries)
     if not json_lines:
-        typer.echo(", ".join(f"{counts[status]} {status}" for status in ("done", "skipped", "failed")))
+        shown = [status for status in ("planned", "done", "skipped", "failed") if status != "planned" or counts[status]]
+        typer.echo(", ".join(f"{counts[status]} {status}" for status in shown))
+        for entry in entries:
+            if entry["status"] == "failed":  # once more: they are far up by now
+                typer.echo(_line(entry), err=True)
     if counts["failed"]:
         raise typer.Exit(1)
 

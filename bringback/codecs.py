@@ -1,72 +1,100 @@
 """Picture files to arrays and back: the one place that knows what each file format can hold.
 
 An array is uint8 or uint16 of shape (H, W) grey, (H, W, 2) grey and alpha, (H, W, 3) RGB or (H, W, 4) RGBA. Pillow
-reads and writes 8 bits a channel; it cannot hold 16-bit colour, which OpenCV reads and `png` and `tiff` write.
+reads and writes 8 bits a channel; it cannot hold 16-bit colour, which OpenCV reads and `png` and `tiff` write. HEIF
+and the RAW files of cameras have modules of their own.
 """
 
-import re
 import struct
 import warnings
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import replace
 from io import BytesIO
-from typing import Any
+from pathlib import PurePath
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
 from PIL import Image, JpegImagePlugin, PngImagePlugin, UnidentifiedImageError
 
-from bringback import png, tiff
+from bringback import heif, png, provenance, raw, tiff
+from bringback.container import MAX_PIXELS, CodecError, Container, check_size
 from bringback.modes import FORMATS, from_cmyk
+from bringback.shards import RAW
+
+__all__ = ["MAX_PIXELS", "CodecError", "Container", "decode", "encode", "from_image"]
 
 MIN_QUALITY = 95
+NOTED = ("JPEG", "PNG", "TIFF", "WEBP", "HEIF")  # the formats that have a place for XMP
+TELLING = ("xmp", "comment", "extra", "pnginfo")  # what a writer is given that tells of people and places, beside EXIF
+LONGEST_XMP = 65_000  # bytes, in a JPEG
+EXTENDED_XMP = b"http://ns.adobe.com/xmp/extension/\0"
+
+Image.MAX_IMAGE_PIXELS = None  # it is one limit for the whole process; here each photo is asked for its size
+
+T = TypeVar("T")
 
 
-class CodecError(ValueError):
-    """A file that is not a picture we can read; one line without the file's name."""
-
-
-@dataclass(frozen=True)
-class Container:
-    """What a picture file holds besides its pixels; the fields are those of `Photo`."""
-
-    format: str = "PNG"
-    exif: bytes | None = None
-    icc: bytes | None = None
-    dpi: tuple[float, float] | None = None
-    extra: Mapping[str, Any] = field(default_factory=dict)
-
-
-def decode(data: bytes) -> tuple[np.ndarray, Container]:
+def decode(data: bytes, name: str = "", max_pixels: int = MAX_PIXELS) -> tuple[np.ndarray, Container]:
     """The upright pixels of a file and the rest of it; raises `CodecError`."""
     if not data:
         raise CodecError("the file is empty")
-    Image.init()  # all plugins; without it Pillow knows only the commonest formats by name
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            image = Image.open(BytesIO(data), formats=FORMATS)
-            orientation = image.tag_v2.get(tiff.ORIENTATION, 1) if image.format == "TIFF" else None  # type: ignore[attr-defined]
-            image.load()
-            array, container = from_image(image)
-            deep = _is_deep(data, image)
-            if deep:
-                array = _decode_deep(data, image)
-            if orientation is None:
-                orientation = _exif_orientation(image)
-            container = replace(container, exif=_exif(data, image), extra=_extra(data, image))
+        if PurePath(name).suffix.lower() in RAW:
+            return raw.decode(data, max_pixels)
+        return heif.decode(data, max_pixels) if heif.is_heif(data) else _decode(data, max_pixels)
     except CodecError:
         raise
     except UnidentifiedImageError:
-        raise CodecError("not a picture (JPEG, PNG, TIFF, WebP, BMP, GIF and JPEG 2000 are read)") from None
-    except Image.DecompressionBombError as error:
-        raise CodecError(f"too large: {error}") from None
+        raise CodecError("not a picture (JPEG, PNG, TIFF, WebP, BMP, GIF, JPEG 2000 and HEIF are read)") from None
+    except MemoryError:
+        raise CodecError("there is not enough memory to decode it") from None
     except Exception as error:  # whatever a decoder trips over is a broken file
-        raise CodecError(f"broken or cut short: {str(error).splitlines()[0] if str(error) else error!r}") from None
+        reason = next(iter(str(error).splitlines()), repr(error))
+        raise CodecError(f"broken or cut short: {reason}") from None
+
+
+def _decode(data: bytes, max_pixels: int) -> tuple[np.ndarray, Container]:
+    Image.init()  # all plugins; without it Pillow knows only the commonest formats by name
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        image = Image.open(BytesIO(data), formats=FORMATS)
+        check_size(*image.size, max_pixels)
+        orientation = None
+        if image.format == "TIFF":
+            _check_pages(data)
+            orientation = image.tag_v2.get(tiff.ORIENTATION, 1)  # type: ignore[attr-defined]
+        image.load()
+        array, container = from_image(image)
+        deep = _is_deep(data, image)
+        if deep:
+            array = _decode_deep(data, image, max_pixels)
+        if orientation is None:
+            orientation = _or(1, lambda: image.getexif().get(tiff.ORIENTATION, 1))
+        plain = {"quality": MIN_QUALITY} if container.format in ("JPEG", "WEBP") else {}
+        exif, extra = _or(None, lambda: _exif(data, image)), _or(plain, lambda: _extra(data, image))
+        container = replace(container, exif=exif, extra=extra)
     if orientation in (5, 6, 7, 8) and container.dpi:
         container = replace(container, dpi=container.dpi[::-1])
     turned = container.format == "TIFF" and not deep  # by Pillow
     return array if turned else _upright(array, orientation), container
+
+
+def _or(otherwise: T, read: Callable[[], T]) -> T:
+    """What `read` returns; metadata that make no sense say nothing, and take nothing from the picture."""
+    try:
+        return read()
+    except Exception:
+        return otherwise
+
+
+def _check_pages(data: bytes) -> None:
+    pages = tiff.pages(data)
+    if sum(pages) > 1:
+        raise CodecError(f"{sum(pages)} pages: split it first (for example with tiffsplit), one photo has one")
+    if pages and not pages[0] and (any(pages) or tiff.has_subfiles(data)):
+        raise CodecError("a thumbnail comes first: a RAW file is known by its suffix, save others as a plain TIFF")
 
 
 def from_image(image: Image.Image) -> tuple[np.ndarray, Container]:
@@ -85,17 +113,28 @@ def from_image(image: Image.Image) -> tuple[np.ndarray, Container]:
     array = np.asarray(image)
     if image.mode.startswith("I;16"):
         array = array.astype(np.uint16)  # in the machine's byte order
-    dpi = (float(info["dpi"][0]), float(info["dpi"][1])) if info.get("dpi") else None
+    dpi = _or(None, lambda: (float(info["dpi"][0]), float(info["dpi"][1])))
     if dpi and not all(0 < value < 65535 for value in dpi):  # 0/0 is "not a number", and a JPEG holds 16 bits
         dpi = None
     known = "JPEG" if format == "MPO" else format if format in FORMATS else "PNG"
     return array, Container(known, info.get("exif"), icc, dpi)
 
 
-def encode(array: np.ndarray, container: Container) -> bytes:
-    """The bytes of a file of the container's format."""
+def encode(
+    array: np.ndarray, container: Container, note: Mapping[str, str] | None = None, strip: bool = False
+) -> bytes:
+    """The bytes of a file of the container's format, as `Photo.encode` has it."""
+    if strip:
+        kept = {name: value for name, value in container.extra.items() if name not in TELLING}
+        container = replace(container, exif=None, extra=kept)
+    elif note and container.format in NOTED:
+        xmp = provenance.noted(container.extra.get("xmp"), note)
+        if container.format != "JPEG" or len(xmp) <= LONGEST_XMP:
+            container = replace(container, extra={**container.extra, "xmp": xmp})
     if container.format == "TIFF":
         return tiff.encode(array, container.exif, container.icc, container.dpi, **container.extra)
+    if container.format == "HEIF":
+        return _written(lambda known: heif.encode(array, **known), lambda known: heif.encode(_TINY, **known), container)
     if array.dtype == np.uint16:
         return _encode_deep(array, container)
     image = Image.fromarray(array)
@@ -106,18 +145,52 @@ def encode(array: np.ndarray, container: Container) -> bytes:
     return _save(image, container)
 
 
+_TINY = np.zeros((64, 64, 3), np.uint8)
+
+
 def _save(image: Image.Image, container: Container) -> bytes:
+    def save(image: Image.Image, known: Mapping[str, Any]) -> bytes:
+        file = BytesIO()
+        image.save(file, container.format, **known)
+        return file.getvalue()
+
+    if container.format == "PNG":
+        container = _with_texts(container)
+    return _written(lambda known: save(image, known), lambda known: save(Image.fromarray(_TINY), known), container)
+
+
+def _written(
+    write: Callable[[Mapping[str, Any]], bytes], probe: Callable[[Mapping[str, Any]], bytes], container: Container
+) -> bytes:
+    """What `write` makes of all that is known; without the blocks that it refuses, as `probe` tells one by one."""
     known = {"exif": container.exif, "icc_profile": container.icc, "dpi": container.dpi, **container.extra}
-    file = BytesIO()
-    image.save(file, container.format, **{name: value for name, value in known.items() if value is not None})
-    return file.getvalue()
-
-
-def _exif_orientation(image: Image.Image) -> int:
+    known = {name: value for name, value in known.items() if value is not None}
     try:
-        return image.getexif().get(tiff.ORIENTATION, 1)
-    except Exception:  # an EXIF block that makes no sense says nothing, and takes nothing from the picture
-        return 1
+        return write(known)
+    except CodecError:
+        raise
+    except Exception:
+        good = {}
+        for name, value in known.items():
+            if name not in (*TELLING, "exif", "icc_profile"):
+                good[name] = value
+                continue
+            with suppress(Exception):
+                probe({name: value})
+                good[name] = value
+        if good.keys() == known.keys():
+            raise
+        return write(good)
+
+
+def _with_texts(container: Container) -> Container:
+    """A PNG has its XMP among its texts."""
+    extra = dict(container.extra)
+    xmp, texts = extra.pop("xmp", None), PngImagePlugin.PngInfo()
+    texts.chunks = list(extra["pnginfo"].chunks) if "pnginfo" in extra else []
+    if xmp:
+        texts.add_itxt("XML:com.adobe.xmp", xmp.decode("utf-8", "replace"))
+    return replace(container, extra=extra | {"pnginfo": texts})
 
 
 def _upright(array: np.ndarray, orientation: int) -> np.ndarray:
@@ -143,12 +216,17 @@ def _is_deep(data: bytes, image: Image.Image) -> bool:
     return False
 
 
-def _decode_deep(data: bytes, image: Image.Image) -> np.ndarray:
+def _decode_deep(data: bytes, image: Image.Image, max_pixels: int) -> np.ndarray:
     if image.format == "TIFF":
         data = tiff.reset_orientation(data)  # OpenCV would turn a TIFF, and no other file
+    if image.format == "JPEG2000":  # the pixels are announced a second time, and OpenCV goes by that
+        right, bottom, left, top = struct.unpack_from(">4I", data, data.find(b"\xff\x4f\xff\x51") + 8)
+        check_size(max(right - left, 0), max(bottom - top, 0), max_pixels)
     array = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if array is None or array.dtype != np.uint16:
         raise CodecError(f"a 16-bit {image.format} of a kind that is not supported; save it as a plain 16-bit TIFF")
+    if array.shape[1::-1] != image.size and image.format != "TIFF":
+        raise CodecError("broken: it gives its size in two ways")
     if image.format == "TIFF" and image.tag_v2.get(tiff.PHOTOMETRIC) == 0:  # type: ignore[attr-defined]
         return np.uint16(65535) - array  # white is zero, which OpenCV leaves so
     if array.ndim == 2:
@@ -171,18 +249,22 @@ def _exif(data: bytes, image: Image.Image) -> bytes | None:
 def _extra(data: bytes, image: Image.Image) -> dict[str, Any]:
     """What it takes to write this very file again: the keyword arguments of its writer."""
     if image.format == "TIFF":
-        return {"compress": image.info.get("compression", "raw") != "raw"}
+        xmp = tiff.xmp(data)
+        compress = image.info.get("compression", "raw") != "raw"
+        return {"compress": compress, "xmp": provenance.upright(xmp) if xmp else None}
     if image.format == "PNG":
         texts = PngImagePlugin.PngInfo()
         for key, value in image.text.items():  # type: ignore[attr-defined]
-            if not key.startswith("Raw profile type"):
-                texts.add_itxt(key, _xmp_upright(value)) if key.startswith("XML:") else texts.add_text(key, value)
-        return {"pnginfo": texts}
+            if key not in ("Raw profile type exif", "XML:com.adobe.xmp"):
+                texts.add_text(key, value)
+        return {"pnginfo": texts, "xmp": _xmp(image)}
     if image.format == "WEBP":
         lossless = b"VP8L" in data
         return {"xmp": _xmp(image), "lossless": lossless, "quality": 75 if lossless else MIN_QUALITY, "exact": True}
     if image.format == "JPEG2000":
-        return {"no_jp2": data.startswith(b"\xff\x4f\xff\x51")}
+        return {"no_jp2": data.startswith(b"\xff\x4f\xff\x51"), "comment": image.info.get("comment")}
+    if image.format == "GIF":
+        return {"comment": image.info.get("comment")}
     if image.format in ("JPEG", "MPO"):
         return _jpeg_extra(image)
     return {}
@@ -194,8 +276,12 @@ def _jpeg_extra(image: Image.Image) -> dict[str, Any]:
     Never progressive: Pillow's buffer is too small for a fine and grainy picture of that kind.
     """
     extra: dict[str, Any] = {"quality": MIN_QUALITY, "xmp": _xmp(image), "comment": image.info.get("comment")}
-    captions = [block for name, block in image.applist if name == "APP13"]  # type: ignore[attr-defined]
-    extra["extra"] = b"".join(b"\xff\xed" + struct.pack(">H", len(block) + 2) + block for block in captions)
+    segments = [
+        struct.pack(">HH", 0xFFED if name == "APP13" else 0xFFE1, len(block) + 2) + block
+        for name, block in image.applist  # type: ignore[attr-defined]
+        if name == "APP13" or (name == "APP1" and block.startswith(EXTENDED_XMP))
+    ]
+    extra["extra"] = b"".join(segments)
     if image.mode in ("RGB", "L"):
         probe = BytesIO()
         Image.new(image.mode, (8, 8)).save(probe, "JPEG", quality=MIN_QUALITY)
@@ -208,12 +294,8 @@ def _jpeg_extra(image: Image.Image) -> dict[str, Any]:
 
 
 def _xmp(image: Image.Image) -> bytes | None:
-    xmp = image.info.get("xmp")
-    return _xmp_upright(xmp.decode("utf-8", "surrogateescape")).encode("utf-8", "surrogateescape") if xmp else None
-
-
-def _xmp_upright(xmp: str) -> str:
-    return re.sub(r"(tiff:Orientation(?:=\"|='|>))\d", r"\g<1>1", xmp)
+    xmp = image.info.get("xmp") or image.info.get("XML:com.adobe.xmp")
+    return provenance.upright(xmp.encode() if isinstance(xmp, str) else xmp) if xmp else None
 
 
 def _encode_deep(array: np.ndarray, container: Container) -> bytes:

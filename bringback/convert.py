@@ -10,7 +10,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from bringback.checkpoints import file_hash, save_network
+from bringback.checkpoints import save_network
+from bringback.files import file_hash
 from bringback.foreign import ConversionError, File, files, read
 from bringback.nets.blocks import Network
 from bringback.originals import ORIGINALS, Original

@@ -1,29 +1,35 @@
 """Whole folders: each photo once, bad ones do not stop the rest, the same command again goes on where it stopped."""
 
 import hashlib
+import os
 import time
-from collections.abc import Callable, Sequence
-from contextlib import closing, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from bringback import __version__
 from bringback.batch import mask_png
-from bringback.checkpoints import file_hash
+from bringback.claims import Claims
+from bringback.codecs import MAX_PIXELS
+from bringback.files import WriteError, file_hash, leads_out, passing, write_all
 from bringback.manifest import (
+    CLAIMED,
     Entry,
     Manifest,
     OnPhoto,
     OnStart,
     attempt,
+    claims_in,
     new_entry,
     refuse_existing,
     seconds_since,
-    write_all,
+    stay_inside,
 )
 from bringback.memory import Plan, forget_peak, peak_memory
 from bringback.overlap import overlapped
@@ -43,53 +49,107 @@ def restore_folder(
     pipeline: Pipeline,
     *,
     mask: Path | None = None,
-    save_stages: bool = False,
-    compare: bool = False,
-    overwrite: bool = False,
-    skip_existing: bool = False,
     on_start: OnStart | None = None,
     on_photo: OnPhoto | None = None,
-    on_plan: Callable[[str, Plan], None] | None = None,
+    **choices: Any,
 ) -> list[Entry]:
     """Restore files and folders into `out`, trees mirrored and names kept; returns this run's lines of the manifest.
 
-    A photo that `out/manifest.jsonl` has as done from the same bytes with the same mask, stages and weights is skipped.
-    A file that is there is overwritten if it still is what the manifest says was written for the very same input, or
-    with `overwrite`; else its photo is skipped with `skip_existing` and failed without. `mask` is as in
-    `tree.pair_masks`. `save_stages` writes `stages/<stem>/1-scratches.png` and so on, `compare` strips of before and
-    after below `compare/`.
-
-    Raises `UsageError` before anything is written. A bad photo is an entry with status "failed" and a message of one
-    line.
+    `mask` is as in `tree.pair_masks`, `choices` are those of `FolderRestorer`, which tells what becomes of each photo.
+    Raises `UsageError` before anything is written.
     """
     jobs = plan(inputs, out)
     masks = pair_masks(jobs, mask)
     used = {path.resolve() for path in masks.values()}
     jobs = [job for job in jobs if job.source.resolve() not in used]  # masks that lie among the photos
-    extras = {"stages": save_stages, "compare": compare}
-    for name, wanted in extras.items():
-        if wanted and any(job.relative.parts[0] == name for job in jobs):
-            raise UsageError(f"the photos have a folder {name!r} of their own, where other pictures would go")
-    manifest = Manifest(out / "manifest.jsonl")
-    restorer = _Restorer(pipeline, out, masks, manifest, extras, overwrite, skip_existing, on_plan)
+    return FolderRestorer(out, pipeline, masks=masks, **choices).run(jobs, on_start, on_photo)
 
-    def finish(work: _Work) -> Entry:
+
+class FolderRestorer:
+    """Restores photos into one folder, each an idempotent unit; several processes may, at once, into the same.
+
+    A photo is claimed while it is worked on; one that another process has is skipped. One that `out/manifest.jsonl` has
+    as done from the same bytes with the same mask, stages and weights is skipped. A file that is there is overwritten
+    if it still is what the manifest says was written for the very same input, or with `overwrite`; else its photo is
+    skipped with `skip_existing` and failed without. `save_stages` writes `stages/<stem>/1-scratches.png` and so on,
+    `compare` strips of before and after below `compare/`. `strip_metadata` leaves out what the file told beside its
+    picture. With `dry_run` photos are read, and what would become of them is told; nothing is written. A photo of more
+    than `max_pixels` is refused. A bad photo is an entry with status "failed" and a message of one line.
+    """
+
+    def __init__(
+        self,
+        out: Path,
+        pipeline: Pipeline,
+        *,
+        masks: Mapping[Path, Path] | None = None,
+        save_stages: bool = False,
+        compare: bool = False,
+        overwrite: bool = False,
+        skip_existing: bool = False,
+        strip_metadata: bool = False,
+        dry_run: bool = False,
+        max_pixels: int = MAX_PIXELS,
+        on_plan: Callable[[str, Plan], None] | None = None,
+    ) -> None:
+        """Nothing is written yet. `masks` are damage masks by the photos' places in the tree."""
+        self.out, self.pipeline, self.masks = out, pipeline, masks or {}
+        self.extras = {"stages": save_stages, "compare": compare}
+        self.overwrite, self.skip_existing, self.dry_run = overwrite, skip_existing, dry_run
+        self.strip_metadata, self.max_pixels, self.on_plan = strip_metadata, max_pixels, on_plan
+        compute = pipeline.compute.settings
+        stages = [stage.name for stage in pipeline.stages]
+        self.settings = {
+            "stages": stages,
+            "strength": pipeline.strength,
+            "dtype": compute["dtype"],
+            "tile": compute["tile"],
+            **pipeline.settings,
+            **({"metadata": "stripped"} if strip_metadata else {}),
+        }
+        self.note = {
+            "tool": f"bringback {__version__}",
+            "stages": ",".join(stages),
+            "weights": ",".join(f"{name}={digest[:16]}" for name, digest in pipeline.weights.items()),
+        }
+        self.claims = Claims.of(out)
+        self.manifest = Manifest(self.claims)
+
+    def run(self, jobs: Sequence[Job], on_start: OnStart | None = None, on_photo: OnPhoto | None = None) -> list[Entry]:
+        """Restore the photos of these jobs; their entries. Raises `UsageError` before anything is written."""
+        for name, wanted in self.extras.items():
+            if wanted and any(job.relative.parts[0] == name for job in jobs):
+                raise UsageError(f"the photos have a folder {name!r} of their own, where other pictures would go")
+        if on_start:
+            on_start(len(jobs))
+        works = [_Work(job, new_entry(job, job.output)) for job in jobs]
+        together = 1 if self.extras["stages"] else self.pipeline.compute.batch
+        steps = _Steps(self)
+        with nullcontext() if self.dry_run else claims_in(self.out):
+            going = overlapped(works, steps.read, steps.restore, steps.write, together=together, alone=_large)
+            try:
+                with closing(going):  # interrupted, it lets what is being written come to its end and begins no more
+                    return [self._finish(work, steps, on_photo) for work in going]
+            finally:
+                for work in works:
+                    self._let_go(work)
+
+    def _finish(self, work: "_Work", steps: "_Steps", on_photo: OnPhoto | None) -> Entry:
         work.photo = work.mask = work.restoration = None
         work.files.clear()
         entry = work.entry
-        if entry["status"] != "done":  # done ones are in it already, together with their files
-            manifest.add(entry)
+        if entry["status"] != "done" and not self.dry_run:  # done ones are in it already, together with their files
+            with suppress(OSError):  # on a full disk; it is told all the same
+                self.manifest.add(entry)
+        self._let_go(work)
         if on_photo:
             on_photo(entry)
         return entry
 
-    if on_start:
-        on_start(len(jobs))
-    works = [_Work(job, new_entry(job, job.output)) for job in jobs]
-    together = 1 if save_stages else pipeline.compute.batch
-    steps = overlapped(works, restorer.read, restorer.restore, restorer.write, together=together, alone=_large)
-    with closing(steps):  # interrupted, it lets what is being written come to its end and begins nothing more
-        return [finish(work) for work in steps]
+    def _let_go(self, work: "_Work") -> None:
+        if work.claimed:
+            self.claims.give_back(work.entry["photo"])
+            work.claimed = False
 
 
 @dataclass(slots=True)
@@ -103,6 +163,7 @@ class _Work:
     mask: np.ndarray | None = None
     restoration: Restoration | None = None
     files: dict[Path, bytes] = field(default_factory=dict)
+    claimed: bool = False
 
 
 def _large(work: _Work) -> bool:
@@ -110,18 +171,12 @@ def _large(work: _Work) -> bool:
     return work.photo is not None and work.photo.pixels[..., 0].size > ALONE
 
 
-@dataclass(frozen=True)
-class _Restorer:
+@dataclass
+class _Steps:
     """The steps of each photo: they fill in its `_Work`, and its entry is no longer "done" once it is not to go on."""
 
-    pipeline: Pipeline
-    out: Path
-    masks: dict[Path, Path]
-    manifest: Manifest
-    extras: dict[str, bool]
-    overwrite: bool
-    skip_existing: bool
-    on_plan: Callable[[str, Plan], None] | None
+    run: FolderRestorer
+    full: str = ""  # why nothing more can be written, once that is so
 
     def read(self, work: _Work) -> None:
         """Take in the file and its mask, if the photo is to be restored at all."""
@@ -129,31 +184,39 @@ class _Restorer:
 
     def _read(self, work: _Work, entry: Entry) -> None:
         begin = time.perf_counter()
-        job, mask = work.job, self.masks.get(work.job.relative)
+        run, job = self.run, work.job
+        if self.full:
+            raise PhotoError(f"{job.source}: not begun: {self.full}")
+        stay_inside(run.out, [job.output])
+        if not run.dry_run:
+            work.claimed = run.claims.take(entry["photo"])
+            if not work.claimed:
+                entry |= {"status": "skipped", "message": f"{job.source}: {CLAIMED}"}
+                return
+            run.manifest.refresh()
+        mask = run.masks.get(job.relative)
         data = _bytes(job.source)
-        compute = self.pipeline.compute.settings
         entry |= {
             "sha256": hashlib.sha256(data).hexdigest(),
             "mask": hashlib.sha256(_bytes(mask)).hexdigest() if mask else None,
-            "settings": {
-                "stages": [stage.name for stage in self.pipeline.stages],
-                "strength": self.pipeline.strength,
-                "dtype": compute["dtype"],
-                "tile": compute["tile"],
-                **self.pipeline.settings,
-            },
-            "weights": self.pipeline.weights,
+            "settings": run.settings,
+            "weights": run.pipeline.weights,
         }
-        before = self.manifest.done.get(entry["photo"])
+        before = run.manifest.done.get(entry["photo"])
         if reason := self._reason_to_skip(job, entry, before):
             entry |= {"status": "skipped", "message": reason}
             return
         work.ours = self._ours(job, before)
-        if not self.overwrite:
+        if not run.overwrite:
             refuse_existing({job.output} - work.ours.keys(), ADVICE)
-        work.photo = Photo.decode(data, str(job.source))
+        work.photo = Photo.decode(data, str(job.source), run.max_pixels)
         work.mask = mask_array(mask) if mask else None
         entry["seconds"] = seconds_since(begin)
+        if run.dry_run:
+            entry |= {
+                "status": "planned",
+                "message": f"{job.output} ({run.pipeline.plan(*work.photo.pixels.shape[:2])})",
+            }
 
     def restore(self, works: Sequence[_Work]) -> None:
         """Take photos through the pipeline, together; one by one where that fails, to know which of them it is."""
@@ -169,15 +232,15 @@ class _Restorer:
         photos = [work.photo for work in works if work.photo is not None]
         forget_peak()
         try:
-            plans = [self.pipeline.plan(*photo.pixels.shape[:2]) for photo in photos]
-            if self.on_plan:
+            plans = [self.run.pipeline.plan(*photo.pixels.shape[:2]) for photo in photos]
+            if self.run.on_plan:
                 for work, plan_ in zip(works, plans, strict=True):
-                    self.on_plan(work.entry["photo"], plan_)
+                    self.run.on_plan(work.entry["photo"], plan_)
             if len(works) > 1:
-                restorations = self.pipeline.restore_many(photos, [work.mask for work in works])
+                restorations = self.run.pipeline.restore_many(photos, [work.mask for work in works])
             else:
-                keep = partial(self._keep, works[0]) if self.extras["stages"] else None
-                restorations = [self.pipeline.restore(photos[0], works[0].mask, keep)]
+                keep = partial(self._keep, works[0]) if self.run.extras["stages"] else None
+                restorations = [self.run.pipeline.restore(photos[0], works[0].mask, keep)]
         except PhotoError as error:
             raise PhotoError(f"{works[0].job.source}: {error}") from None
         seconds = seconds_since(begin) / len(works)
@@ -192,7 +255,7 @@ class _Restorer:
             }
 
     def _keep(self, work: _Work, stage: str, restoration: Restoration) -> None:
-        folder, number = self.out / "stages" / work.job.stem, len(restoration.notes)
+        folder, number = self.run.out / "stages" / work.job.stem, len(restoration.notes)
         picture = replace(restoration.result(), format="PNG", extra={})
         work.files[folder / f"{number}-{stage}.png"] = picture.encode()
         if stage == "scratches":
@@ -204,14 +267,15 @@ class _Restorer:
 
     def _write(self, work: _Work, entry: Entry) -> None:
         begin = time.perf_counter()
-        restoration, files, job = work.restoration, work.files, work.job
+        run, restoration, files, job = self.run, work.restoration, work.files, work.job
         assert restoration is not None
         result = restoration.result()
-        if self.extras["compare"]:
-            path = self.out / "compare" / job.relative.with_name(f"{job.relative.name}.png")
+        if run.extras["compare"]:
+            path = run.out / "compare" / job.relative.with_name(f"{job.relative.name}.png")
             files[path] = _strip(restoration.photo.pixels, result.pixels)
-        files[job.output] = result.encode()  # last: where it is, all is
-        if not self.overwrite:
+        files[job.output] = result.encode(run.note, run.strip_metadata)  # last: where it is, all is
+        stay_inside(run.out, files)
+        if not run.overwrite:
             refuse_existing(files.keys() - work.ours.keys(), ADVICE)
         written = work.ours | {path: hashlib.sha256(data).hexdigest() for path, data in files.items()}
         faces = [
@@ -223,33 +287,61 @@ class _Restorer:
             "seconds": round(entry["seconds"] + seconds_since(begin), 3),
             "stages": restoration.notes,
             "faces": {"count": len(faces), "each": faces},
-            "extras": self.extras,
-            "written": {path.relative_to(self.out).as_posix(): digest for path, digest in written.items()},
-            "device": self.pipeline.compute.device.type,
-            "batch_size": self.pipeline.compute.batch,
+            "extras": run.extras,
+            "written": {path.relative_to(run.out).as_posix(): digest for path, digest in written.items()},
+            "device": run.pipeline.compute.device.type,
+            "batch_size": run.pipeline.compute.batch,
             "threads": torch.get_num_threads(),
             "version": __version__,
         }
-        write_all(files, after=lambda: self.manifest.add(entry))
+        try:  # told before it is there: a run that is killed in between is known by that, and completed by the next
+            write_all(files, ready=lambda: run.manifest.add(entry))
+        except WriteError as error:
+            self.full = str(error) if error.full else ""
+            raise
 
     def _reason_to_skip(self, job: Job, entry: Entry, before: Entry | None) -> str | None:
-        if not job.output.exists():
-            return None
+        run = self.run
         if before:  # entries of earlier versions know less
             since = {"strength": 1.0, "dtype": "float32", "tile": None}
-            before = before | {"settings": since | before.get("settings", {})}
-        if before and all(before.get(key) == entry[key] for key in ("sha256", "mask", "settings", "weights")):
+            settings = since | before.get("settings", {})
             made = before.get("extras", {})
-            if all(made.get(name) or not wanted for name, wanted in self.extras.items()):
-                return "already done with the same settings"
-        return f"{job.output} exists already" if self.skip_existing else None
+            same = all(before.get(key) == entry[key] for key in ("sha256", "mask", "weights"))
+            extras = all(made.get(name) or not wanted for name, wanted in run.extras.items())
+            if same and extras and settings == entry["settings"]:
+                if not run.dry_run:
+                    self._complete(before)
+                if job.output.exists():
+                    name = job.output.relative_to(run.out).as_posix()
+                    earlier = before.get("earlier", {}).get(name, [])
+                    if not earlier or file_hash(job.output) not in earlier:  # else a killed run left the old one there
+                        return "already done with the same settings"
+        return f"{job.output} exists already" if run.skip_existing and job.output.exists() else None
+
+    def _complete(self, before: Entry) -> None:
+        """Give their names to files that a run had written whole, and entered, when it was killed."""
+        for name, digest in before.get("written", {}).items():
+            path = self.run.out / name
+            part = passing(path)
+            if leads_out(self.run.out, [path]) or part.is_symlink() or not part.is_file():
+                continue
+            known = before.get("earlier", {}).get(name, [])
+            if file_hash(part) == digest and (not os.path.lexists(path) or file_hash(path) in known):
+                os.replace(part, path)
 
     def _ours(self, job: Job, before: Entry | None) -> dict[Path, str]:
-        """The files that an earlier run wrote for this input and nobody has touched since, with their hashes."""
+        """The files that earlier runs wrote for this input and nobody has touched since, with their hashes."""
         if not before or Path(before["input"]).resolve() != job.source.resolve():
             return {}
-        written = {self.out / name: digest for name, digest in before.get("written", {}).items()}
-        return {path: digest for path, digest in written.items() if path.is_file() and file_hash(path) == digest}
+        known = {name: [digest] for name, digest in before.get("written", {}).items()}
+        for name, digests in before.get("earlier", {}).items():
+            known.setdefault(name, []).extend(digests)
+        found = {}
+        for name, digests in known.items():
+            path = self.run.out / name
+            if path.is_file() and (digest := file_hash(path)) in digests:
+                found[path] = digest
+        return found
 
 
 def _bytes(path: Path) -> bytes:

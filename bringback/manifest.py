@@ -1,20 +1,26 @@
 """What became of each photo of a run, one JSON line each, and the rule that nothing is left half done."""
 
+import errno
 import json
 import os
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from bringback.photo import PhotoError, write_beside
-from bringback.tree import Job
+from bringback.claims import Claims
+from bringback.files import WriteError, leads_out
+from bringback.photo import PhotoError
+from bringback.tree import Job, UsageError
 
 Entry = dict[str, Any]
 OnStart = Callable[[int], None]  # is told the number of photos
 OnPhoto = Callable[[Entry], None]  # is told what became of each
+CLAIMED = "another run is working on it"
+KEPT = ("input", "sha256", "mask", "settings", "weights", "extras", "written")  # what a later run asks for
 
 
 def new_entry(job: Job, output: Path) -> Entry:
@@ -37,51 +43,122 @@ def as_line(entry: Entry) -> str:
 
 
 class Manifest:
-    """`manifest.jsonl`: a line a photo is added the moment the photo is finished; earlier runs are read back.
+    """`manifest.jsonl` in an output folder: a line a photo is added the moment the photo is finished.
 
-    `done` is the last finished entry of each photo, by its place in the tree. A line cut short is passed over.
+    `done` is what the last finished entry of each photo, by its place in the tree, has to say to a later run, with
+    `earlier`, the hashes of what was written for the same input before. A line cut short is passed over. Several
+    processes may add lines; `refresh` takes in theirs.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path, self._lock = path, Lock()
+    def __init__(self, claims: Claims) -> None:
+        """Raises `UsageError` when the manifest there is a link, which could lead anywhere."""
+        self.path, self._claims, self._lock = claims.folder / "manifest.jsonl", claims, Lock()
+        if self.path.is_symlink():
+            raise UsageError(f"{self.path} is a link: put the file itself there, or choose another output folder")
         self.done: dict[str, Entry] = {}
-        lines = path.read_text(encoding="utf-8", errors="replace").split("\n") if path.exists() else [""]
-        self._torn = bool(lines[-1])
-        for line in lines:
-            try:
-                entry = json.loads(line)
-            except ValueError:
-                continue
-            if isinstance(entry, dict) and entry.get("status") == "done" and "photo" in entry:
-                self.done[entry["photo"]] = entry
+        self._read, self._same = 0, dict[str, Any]()
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Read what was added since the last time."""
+        with self._lock, suppress(FileNotFoundError), self.path.open("rb") as stream:
+            if os.fstat(stream.fileno()).st_size < self._read:
+                self._read = 0  # somebody has begun it anew
+            stream.seek(self._read)
+            for line in stream:
+                if not line.endswith(b"\n"):
+                    break
+                self._read += len(line)
+                self._take_in(line)
+
+    def _take_in(self, line: bytes) -> None:
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            return
+        if not isinstance(entry, dict) or entry.get("status") != "done" or "photo" not in entry:
+            return
+        kept = {key: entry[key] for key in KEPT if key in entry}
+        for key in ("settings", "weights", "extras"):  # the same for thousands of photos
+            if key in kept:
+                kept[key] = self._same.setdefault(json.dumps(kept[key], sort_keys=True), kept[key])
+        before = self.done.get(entry["photo"])
+        if before and before["input"] == kept.get("input"):
+            earlier = {name: list(hashes) for name, hashes in before.get("earlier", {}).items()}
+            for name, digest in before.get("written", {}).items():
+                if kept.get("written", {}).get(name) != digest:
+                    earlier.setdefault(name, []).append(digest)
+            if earlier:
+                kept["earlier"] = earlier
+        self.done[entry["photo"]] = kept
 
     def add(self, entry: Entry) -> None:
-        """Append an entry; several threads may."""
-        with self._lock:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with self.path.open("a", encoding="utf-8") as stream:
-                stream.write("\n" * self._torn + as_line(entry) + "\n")
-            self._torn = False
-            if entry["status"] == "done":
-                self.done[entry["photo"]] = entry
+        """Append an entry, whole or not at all; several threads may. Raises OSError."""
+        line = as_line(entry).encode() + b"\n"
+        with self._claims.manifest(), self.path.open("ab+", buffering=0) as stream:
+            end = stream.seek(0, os.SEEK_END)
+            if end and (stream.seek(end - 1), stream.read(1))[1] != b"\n":
+                line = b"\n" + line  # after one that a killed process cut short
+            try:
+                if stream.write(line) != len(line):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                if entry["status"] == "done":
+                    os.fsync(stream.fileno())
+            except BaseException:
+                stream.truncate(end)
+                raise
 
 
 def each(
     jobs: Sequence[Job],
     work: Callable[[Job, Entry], None],
     output: Callable[[Job], Path],
+    out: Path,
     on_start: OnStart | None,
     on_photo: OnPhoto | None,
 ) -> list[Entry]:
-    """Do the work on each photo in turn, whose result goes to `output(job)`; an entry for each, failed ones too."""
+    """Do the work on each photo, whose result goes to `output(job)` in `out`; an entry for each, failed ones too.
+
+    Photos that another process is working on are skipped. Raises `UsageError` when nothing can be written in `out`.
+    """
     if on_start:
         on_start(len(jobs))
     entries = []
-    for job in jobs:
-        entries.append(attempt(new_entry(job, output(job)), partial(work, job)))
-        if on_photo:
-            on_photo(entries[-1])
+    with claims_in(out) as claims:
+        for job in jobs:
+            entry = new_entry(job, output(job))
+            if claims.take(entry["photo"]):
+                attempt(entry, partial(_inside, out, work, job))
+                claims.give_back(entry["photo"])
+            else:
+                entry |= {"status": "skipped", "message": f"{job.source}: {CLAIMED}"}
+            entries.append(entry)
+            if on_photo:
+                on_photo(entry)
     return entries
+
+
+def _inside(out: Path, work: Callable[[Job, Entry], None], job: Job, entry: Entry) -> None:
+    stay_inside(out, [Path(entry["output"])])
+    work(job, entry)
+
+
+@contextmanager
+def claims_in(out: Path) -> Iterator[Claims]:
+    """The claims in an output folder, ready to be taken; raises `UsageError` when nothing can be written there."""
+    with ExitStack() as stack:
+        try:
+            claims = stack.enter_context(Claims.of(out))
+        except OSError as error:
+            reason = f"{out}: cannot be written: {error.strerror or error}"
+            raise UsageError(f"{reason}: choose another output folder, or allow writing") from None
+        yield claims
+
+
+def stay_inside(out: Path, paths: Iterable[Path]) -> None:
+    """Raise `PhotoError` when links lead one of the paths out of the output folder."""
+    if led := leads_out(out, paths):
+        raise PhotoError(f"{led}: a link leads out of the output folder: nothing is written there")
 
 
 def attempt(entry: Entry, work: Callable[[Entry], None]) -> Entry:
@@ -89,7 +166,7 @@ def attempt(entry: Entry, work: Callable[[Entry], None]) -> Entry:
     begin = time.perf_counter()
     try:
         work(entry)
-    except PhotoError as error:
+    except (PhotoError, WriteError) as error:
         entry |= {"status": "failed", "message": str(error)}
     except Exception as error:  # one bad photo must not end the run
         first = (str(error).splitlines() or [""])[0]
@@ -102,23 +179,6 @@ def attempt(entry: Entry, work: Callable[[Entry], None]) -> Entry:
 def seconds_since(begin: float) -> float:
     """Seconds from a `time.perf_counter()` until now, in milliseconds' steps."""
     return round(time.perf_counter() - begin, 3)
-
-
-def write_all(files: dict[Path, bytes], after: Callable[[], None] = lambda: None) -> None:
-    """Write files and call `after`; if anything breaks off, take back the files that were not there before."""
-    fresh = [path for path in files if not path.exists()]
-    try:
-        for path, data in files.items():
-            try:
-                write_beside(path, data)
-            except OSError as error:
-                raise PhotoError(f"{path}: cannot be written: {error.strerror or error}") from None
-        after()
-    except BaseException:  # Ctrl-C too
-        for path in fresh:
-            if path.is_file():
-                path.unlink()
-        raise
 
 
 def refuse_existing(paths: Iterable[Path], advice: str) -> None:

@@ -1,6 +1,5 @@
 """One picture with everything its file knew, read from any supported file and written back alike."""
 
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -10,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from bringback import codecs
+from bringback.files import write_beside
 
 # Rec. 601 luma, as in JPEG and in Pillow's "L".
 LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
@@ -55,17 +55,6 @@ def strips(pixels: np.ndarray) -> Iterator[slice]:
     return (slice(top, top + rows) for top in range(0, pixels.shape[0], rows))
 
 
-def write_beside(path: Path, data: bytes) -> None:
-    """Write a file so that nobody ever sees half of it: under a passing name in the same folder, then renamed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    passing = path.with_name(f".bringback-{os.getpid()}.part")
-    try:
-        passing.write_bytes(data)
-        os.replace(passing, path)
-    finally:
-        passing.unlink(missing_ok=True)
-
-
 @dataclass(frozen=True, eq=False)
 class Photo:
     """A picture and what its file knew.
@@ -88,9 +77,9 @@ class Photo:
 
     @classmethod
     def read(cls, path: Path | str) -> Self:
-        """Read a file (its content decides the format, not its name); the first frame of several.
+        """Read a file (its content decides the format, not its name, but for RAW); the first frame of an animation.
 
-        Raises `PhotoError` when it is missing, empty, broken, too large or no picture.
+        A RAW file becomes a 16-bit TIFF. Raises `PhotoError` when it is missing, empty, broken, too large, no picture or several pages.
         """
         try:
             data = Path(path).read_bytes()
@@ -99,10 +88,13 @@ class Photo:
         return cls.decode(data, str(path))
 
     @classmethod
-    def decode(cls, data: bytes, name: str) -> Self:
-        """Take the bytes of a file called `name`; raises `PhotoError` as `read` does."""
+    def decode(cls, data: bytes, name: str, max_pixels: int = codecs.MAX_PIXELS) -> Self:
+        """Take the bytes of a file called `name`; raises `PhotoError` as `read` does.
+
+        The name tells only RAW files of cameras, most of which look like TIFFs, from others.
+        """
         try:
-            return cls._from(*codecs.decode(data))
+            return cls._from(*codecs.decode(data, name, max_pixels))
         except codecs.CodecError as error:
             raise PhotoError(f"{name}: {error}") from None
 
@@ -170,9 +162,14 @@ class Photo:
             whole[rows] = np.rint(levels, out=levels)
         return whole[..., 0] if channels == 1 else whole
 
-    def encode(self) -> bytes:
-        """The bytes of the file, in the photo's own format."""
-        return codecs.encode(self.array(), codecs.Container(self.format, self.exif, self.icc, self.dpi, self.extra))
+    def encode(self, note: Mapping[str, str] | None = None, strip: bool = False) -> bytes:
+        """The bytes of the file, in the photo's own format.
+
+        The `note` goes into the XMP packet, where the format has one (JPEG, PNG, TIFF, WebP, HEIF). `strip` leaves out
+        all that tells of people and places, note included; profile and resolution, which are how it looks, stay.
+        """
+        container = codecs.Container(self.format, self.exif, self.icc, self.dpi, self.extra)
+        return codecs.encode(self.array(), container, note, strip)
 
     def write(self, path: Path | str) -> None:
         """Write the photo in its own format, whole or not at all; raises `PhotoError`."""

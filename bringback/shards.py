@@ -6,9 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
-SUFFIXES = frozenset(
+PLAIN = frozenset(  # what training reads too
     [".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".tif", ".tiff", ".webp", ".bmp", ".gif", ".jp2", ".j2k", ".jpx"]
 )
+HEIF = frozenset([".heic", ".heif", ".hif"])
+RAW = frozenset([".dng", ".cr2", ".nef", ".arw", ".raf", ".orf", ".rw2"])  # of cameras
+SUFFIXES = PLAIN | HEIF | RAW
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +37,11 @@ def is_picture(path: PurePath) -> bool:
     """Whether a file's name is that of a picture."""
     # macOS leaves "._name.jpg" beside "name.jpg" on foreign disks; it holds no picture.
     return path.suffix.lower() in SUFFIXES and not path.name.startswith("._")
+
+
+def output_name(relative: Path) -> Path:
+    """The name that the result of a photo gets: its own, and a TIFF's for a RAW file, which nobody can write."""
+    return relative.with_name(f"{relative.name}.tif") if relative.suffix.lower() in RAW else relative
 
 
 def held_out(name: str) -> bool:

@@ -15,21 +15,63 @@ EXIF, GPS, INTEROPERABILITY = 0x8769, 0x8825, 0xA005
 POINTERS = (EXIF, GPS, INTEROPERABILITY)
 SHORT, LONG, RATIONAL, UNDEFINED = 3, 4, 5, 7
 SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
-ICC, LAYERS = 34675, 37724
+XMP, ICC, LAYERS = 700, 34675, 37724
+STORAGE = frozenset([ICC, LAYERS, XMP, 32995, 32996, 32997, 32998])  # above 600, and written anew or out of date
+BYTE = 1
+SUBFILES, REDUCED, MASK = 330, 1, 4  # the tag of directories below one; bits of what NewSubfileType says
 # Document, description, make, model, page, software, date, artist, computer: the ones of the old tags that tell
 # something. The others below 600 say how the pixels are stored, or their resolution, which `dpi` carries.
 TELLING = frozenset([269, 270, 271, 272, 285, 305, 306, 315, 316])
+# Of a camera's RAW file: copyright and captions too; its other tags say how to develop it.
+CAMERA = TELLING | {33432, 33723, EXIF, GPS}
 
 Directory = dict[int, "tuple[int, int, bytes] | Directory"]  # tag: (type, count, value), or a directory of its own
 
 
-def describing(data: bytes) -> bytes | None:
-    """The tags of a TIFF that do not say how its pixels are stored (EXIF and GPS among them), as an EXIF block."""
+def pages(data: bytes) -> list[bool]:
+    """Of each page of a TIFF, whether it is a picture in its own right: no thumbnail of another and no mask."""
+    order, big = {b"II": "<", b"MM": ">"}[data[:2]], data[2:4] in (b"+\0", b"\0+")
+    # A BigTIFF has longer numbers, and a few more words before the first of them.
+    start, head, entry, next_page = (8, "Q", 20, "Q") if big else (4, "H", 12, "I")
+    found, seen = [], set()
+    (place,) = struct.unpack_from(order + next_page, data, start)
+    while 0 < place <= len(data) - 2 and place not in seen:
+        seen.add(place)
+        first = place + struct.calcsize(head)
+        after = first + entry * struct.unpack_from(order + head, data, place)[0]
+        if after + struct.calcsize(next_page) > len(data):
+            break
+        # The value stands in the last 4 or 8 bytes of an entry, at their beginning: a LONG, or a SHORT before zeros.
+        kind = 0
+        for at in range(first, min(after, first + 3 * entry), entry):
+            tag, form = struct.unpack_from(order + "HH", data, at)
+            (value,) = struct.unpack_from(order + ("H" if form == SHORT else "I"), data, at + (12 if big else 8))
+            kind = value if tag == 254 else REDUCED if tag == 255 and value == 2 else kind
+        found.append(not kind & (REDUCED | MASK))
+        (place,) = struct.unpack_from(order + next_page, data, after)
+    return found
+
+
+def has_subfiles(data: bytes) -> bool:
+    """Whether the first page leads to others, as that of a RAW file to the picture."""
+    return SUBFILES in _first(data)
+
+
+def xmp(data: bytes) -> bytes | None:
+    """The XMP packet of a TIFF."""
+    entry = _first(data).get(XMP)
+    return entry[2] if isinstance(entry, tuple) else None
+
+
+def describing(data: bytes, camera: bool = False) -> bytes | None:
+    """The tags of a TIFF that do not say how its pixels are stored (EXIF and GPS among them), as an EXIF block.
+
+    The XMP packet is left out; of the RAW file of a `camera` comes only what says something of any picture.
+    """
     order = _order(data)
     if order is None:
         return None
-    directory = _read(data, struct.unpack_from(order + "I", data, 4)[0], order)
-    kept = {tag: entry for tag, entry in directory.items() if _tells(tag)}
+    kept = {tag: entry for tag, entry in _first(data).items() if (tag in CAMERA if camera else _tells(tag))}
     return b"Exif\0\0" + _write(kept, order) if kept else None
 
 
@@ -53,13 +95,17 @@ def reset_orientation(exif: bytes) -> bytes:
 
 
 def encode(
-    array: np.ndarray, exif: bytes | None, icc: bytes | None, dpi: tuple[float, float] | None, compress: bool = True
+    array: np.ndarray,
+    exif: bytes | None,
+    icc: bytes | None,
+    dpi: tuple[float, float] | None,
+    compress: bool = True,
+    xmp: bytes | None = None,
 ) -> bytes:
     """A TIFF of (H, W), (H, W, 2), (H, W, 3) or (H, W, 4) uint8 or uint16 pixels, deflated if `compress`."""
     block = exif.removeprefix(b"Exif\0\0") if exif else b"II*\0\x08\0\0\0\0\0\0\0\0\0"
     order = _order(block) or "<"
-    told = _read(block, struct.unpack_from(order + "I", block, 4)[0], order) if _order(block) else {}
-    tags: Directory = {tag: entry for tag, entry in told.items() if _tells(tag)}
+    tags: Directory = {tag: entry for tag, entry in _first(block).items() if _tells(tag)}
     channels = 1 if array.ndim == 2 else array.shape[2]
     pixels = array.astype(f"{order}u{array.dtype.itemsize}").tobytes()
     if compress:
@@ -89,30 +135,45 @@ def encode(
         put(296, SHORT, 2)
     if icc:
         tags[ICC] = (UNDEFINED, len(icc), icc)
+    if xmp:
+        tags[XMP] = (BYTE, len(xmp), xmp)
     put(273, LONG, 0)
     put(273, LONG, len(_write(tags, order)))
     return _write(tags, order) + pixels
 
 
 def _tells(tag: int) -> bool:
-    return tag in TELLING or (tag > 600 and tag not in (ICC, LAYERS))
+    return tag in TELLING or (tag > 600 and tag not in STORAGE)
 
 
 def _order(data: bytes) -> str | None:
-    return {b"II*\0": "<", b"MM\0*": ">"}.get(data[:4])
+    return {b"II*\0": "<", b"MM\0*": ">"}.get(data[:4]) if len(data) >= 8 else None
 
 
-def _read(data: bytes, offset: int, order: str) -> Directory:
-    """The directory at an offset; what lies outside of the data is passed over."""
+def _first(data: bytes) -> Directory:
+    order = _order(data)
+    return _read(data, struct.unpack_from(order + "I", data, 4)[0], order) if order else {}
+
+
+def _read(data: bytes, offset: int, order: str, depth: int = 0) -> Directory:
+    """The directory at an offset; what lies outside of the data is passed over.
+
+    A broken one may lead back to itself, or have values that are all the file again: neither is followed.
+    """
     directory: Directory = {}
+    room = len(data)
     count = struct.unpack_from(order + "H", data, offset)[0] if offset + 2 <= len(data) else 0
     for place in range(offset + 2, min(offset + 2 + 12 * count, len(data) - 11), 12):
         tag, kind, count = struct.unpack_from(order + "HHI", data, place)
         size = SIZES.get(kind, 0) * count
         target = struct.unpack_from(order + "I", data, place + 8)[0]
+        if tag in directory:
+            continue
         if tag in POINTERS:
-            directory[tag] = _read(data, target, order)
-        elif size:
+            if depth < 2:  # as deep as the directories of EXIF lie
+                directory[tag] = _read(data, target, order, depth + 1)
+        elif 0 < size <= room:
+            room -= size
             value = data[place + 8 : place + 8 + size] if size <= 4 else data[target : target + size]
             if len(value) == size:
                 directory[tag] = (kind, count, value)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bringback.shards import find_pictures
+from bringback.shards import find_pictures, output_name
 
 
 class UsageError(ValueError):
@@ -52,12 +52,18 @@ def plan(inputs: Sequence[Path], out: Path) -> list[Job]:
                 raise UsageError(f"{other} and {path} would both be written to {out / relative}")
     originals = {path.resolve() for path in sources.values()}
     stems = Counter(relative.with_suffix("") for relative in sources)
+    outputs: dict[Path, Path] = {}
     jobs = []
     for relative, path in sources.items():
-        if (out / relative).resolve() in originals:
-            raise UsageError(f"{out / relative} is an input itself: choose another output folder")
+        output = out / output_name(relative)
+        if output.resolve() in originals:
+            raise UsageError(f"{output} is an input itself: choose another output folder")
+        if output == out / "manifest.jsonl":
+            raise UsageError(f"{path} would be written over the manifest: rename it")
+        if (other := outputs.setdefault(output, path)) != path:
+            raise UsageError(f"{other} and {path} would both be written to {output}")
         stem = relative.with_suffix("")
-        jobs.append(Job(path, relative, out / relative, relative if stems[stem] > 1 else stem))
+        jobs.append(Job(path, relative, output, relative if stems[stem] > 1 else stem))
     return jobs
 
 

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from bringback.checkpoints import Checkpoints, MissingWeights, file_hash, save_network
+from bringback.checkpoints import Checkpoints, MissingWeights, save_network
+from bringback.files import file_hash
 from bringback.nets.tone import ToneCurves
 from bringback.nets.unet import ScratchUNet
 

@@ -74,6 +74,14 @@ def test_json_is_the_manifest_and_nothing_else(run, photos, tmp_path):
     assert all(json.loads(line).keys() >= keys for line in result.stdout.splitlines())
 
 
+def test_a_dry_run(run, photos, tmp_path):
+    (photos / "broken.jpg").write_bytes(b"no")
+    result = run("restore", photos, "-o", tmp_path / "out", "--dry-run")
+    assert result.exit_code == 1 and not (tmp_path / "out").exists()
+    assert result.stdout.splitlines()[-1] == "2 planned, 0 done, 0 skipped, 1 failed"
+    assert result.stderr.startswith(f"failed: {photos / 'broken.jpg'}: ")  # the summary names it once more
+
+
 def test_options_reach_the_library(run, photos, tmp_path):
     options = ["--stages", "tone, fill", "--device", "cpu", "--weights", tmp_path, "--compare", "--save-stages"]
     options += ["--config", "lean", "--dtype", "float32", "--tile", 256, "--batch-size", 3, "--memory", 2.5]

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 import yaml
 
-from bringback.checkpoints import file_hash
+from bringback.files import file_hash
 from bringback.nets.blocks import Network
 from bringback.training.config import TrainConfig
 

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import count
 from multiprocessing.pool import AsyncResult, ThreadPool
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TypeVar
 
 import numpy as np
@@ -18,7 +18,7 @@ from PIL import Image
 from torch import Tensor
 
 from bringback.aging import OverlayBank
-from bringback.shards import find_entries, held_out
+from bringback.shards import PLAIN, find_entries, held_out
 from bringback.training.config import ConfigError, Source
 from bringback.training.pictures import Pictures, local_processes, memory_budget
 
@@ -93,6 +93,7 @@ def read_source(source: Source, root: Path, side: int | None, pool: ThreadPool) 
         entries = [entry for place in find_sources(root, source.path) for entry in find_entries(place)]
     except ValueError as error:
         raise ConfigError(str(error)) from error
+    entries = [entry for entry in entries if PurePath(entry.name).suffix.lower() in PLAIN]  # what Pillow alone reads
     if source.domain == "old":
         entries = [entry for entry in entries if not held_out(entry.name)]
     return Pictures(entries, side, pool)

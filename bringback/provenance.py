@@ -1,0 +1,41 @@
+"""The XMP packet of a file, as text: reset its orientation, and say in it what was done to the photo."""
+
+import re
+from collections.abc import Mapping
+from xml.sax.saxutils import escape
+
+NAMESPACE = "urn:bringback:provenance:1"
+
+_END = b"</rdf:RDF>"
+_NEW = (
+    '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>\n<x:xmpmeta xmlns:x="adobe:ns:meta/">'
+    '<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"></rdf:RDF></x:xmpmeta>\n<?xpacket end="w"?>'
+).encode()
+# A description of ours, however another program has laid it out; one with foreign properties in it is not ours alone.
+_OURS = re.compile(
+    rb"<rdf:Description(?=[^>]*\sxmlns:bringback=[\"']" + NAMESPACE.encode() + rb"[\"'])[^>]*>"
+    rb"(?:\s*<bringback:(\w+)>[^<]*</bringback:\1>)*\s*</rdf:Description>\s?"
+)
+_ORIENTATION = re.compile(rb"(tiff:Orientation(?:=\"|='|>))\d")
+
+
+def upright(xmp: bytes) -> bytes:
+    """The same packet saying that the picture is upright."""
+    return _ORIENTATION.sub(rb"\g<1>1", xmp)
+
+
+def noted(xmp: bytes | None, note: Mapping[str, str]) -> bytes:
+    """The packet with a property for each key of the note, in place of those of an earlier note; a new one for None.
+
+    All else stays byte for byte; a packet that is not laid out as RDF stays altogether.
+    """
+    head, end, tail = _OURS.sub(b"", xmp or _NEW).rpartition(_END)
+    if not end:
+        return xmp or _NEW
+    properties = "".join(f"<bringback:{key}>{_text(value)}</bringback:{key}>" for key, value in note.items())
+    ours = f'<rdf:Description rdf:about="" xmlns:bringback="{NAMESPACE}">{properties}</rdf:Description>\n'
+    return head + ours.encode() + end + tail
+
+
+def _text(value: str) -> str:
+    return escape("".join(letter for letter in value if letter.isprintable()))  # XML has no place for the others
