@@ -28,6 +28,13 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 Inputs = Annotated[
     list[Path], typer.Argument(help="Photos, or folders with photos anywhere below them.", metavar="INPUT...")
 ]
+Places = Annotated[
+    list[str],
+    typer.Argument(help="Photos, folders with photos anywhere below them, or URLs (s3://, gs://).", metavar="INPUT..."),
+]
+OutPlace = Annotated[
+    str, typer.Option("--out", "-o", help="Folder or URL for the results; the tree of each input is mirrored.")
+]
 Out = Annotated[Path, typer.Option("--out", "-o", help="Folder for the results; the tree of each input is mirrored.")]
 Device = Annotated[str, typer.Option(help="auto (CUDA, else MPS, else CPU), cuda, cuda:1, mps or cpu.")]
 Dtype = Annotated[
@@ -93,8 +100,8 @@ def main(version: Annotated[bool, typer.Option("--version", help="Print the vers
 
 @app.command()
 def restore(
-    inputs: Inputs,
-    out: Out,
+    inputs: Places,
+    out: OutPlace,
     device: Device = "auto",
     config: Config = None,
     stages: Stages = None,
@@ -143,8 +150,8 @@ def restore(
 
 
 def run_restore(
-    inputs: list[Path],
-    out: Path,
+    inputs: list[str],
+    out: str,
     load: Callable[[], "Pipeline"],
     *,
     mask: Path | None = None,
@@ -156,15 +163,24 @@ def run_restore(
         _one_of(choices.get("overwrite", False), choices.get("skip_existing", False))
         from bringback.folder import restore_folder
         from bringback.memory import keep_tiles_in_heap
+        from bringback.storage import is_remote, restore_remote
         from bringback.tree import pair_masks, plan
 
-        pair_masks(plan(inputs, out), mask)  # a slip of the pen is answered before the weights are loaded
+        remote = any(is_remote(place) for place in (*inputs, out))
+        if remote and mask is not None:
+            raise ValueError("--mask goes with folders of this machine, not with URLs")
+        folders, folder = [Path(place) for place in inputs], Path(out)
+        if not remote:
+            pair_masks(plan(folders, folder), mask)  # a slip of the pen is answered before the weights are loaded
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # as schedulers end what they end: like Ctrl-C
         keep_tiles_in_heap()
         pipeline = load()
         with _progress(json_lines) as (on_start, on_photo):
             telling = {"on_start": on_start, "on_photo": on_photo, "on_plan": None if json_lines else _Planned()}
-            entries = restore_folder(inputs, out, pipeline, mask=mask, **telling, **choices)  # type: ignore[arg-type]
+            if remote:
+                entries = restore_remote(inputs, out, pipeline, **telling, **choices)  # type: ignore[arg-type]
+            else:
+                entries = restore_folder(folders, folder, pipeline, mask=mask, **telling, **choices)  # type: ignore[arg-type]
     _finish(entries, json_lines)
 
 
@@ -207,8 +223,8 @@ def scratches(
 
 @app.command()
 def faces(
-    inputs: Inputs,
-    out: Out,
+    inputs: Places,
+    out: OutPlace,
     aligned: Annotated[
         bool,
         typer.Option(

@@ -1,5 +1,6 @@
 """Where and how the networks of a pipeline run: device, precision, tiles, batches, and how much memory they get."""
 
+import os
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Self
@@ -79,9 +80,15 @@ class Compute:
 
 
 def pick_device(name: str) -> torch.device:
-    """The device of that name; "auto" is CUDA, else MPS, else the CPU. Raises ValueError for one that is not there."""
+    """The device of that name; "auto" is CUDA, else MPS, else the CPU. Raises ValueError for one that is not there.
+
+    Of several GPUs "auto" takes the one of the environment's `LOCAL_RANK`, by which launchers number processes.
+    """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+        rank, count = os.environ.get("LOCAL_RANK", ""), torch.cuda.device_count()
+        if name == "cuda" and rank.isdecimal() and count > 1:
+            name = f"cuda:{int(rank) % count}"  # more processes than GPUs share them; one GPU may be all that it sees
     try:
         device = torch.device(name)
         torch.empty(1, device=device)

@@ -79,7 +79,8 @@ class Photo:
     def read(cls, path: Path | str) -> Self:
         """Read a file (its content decides the format, not its name, but for RAW); the first frame of an animation.
 
-        A RAW file becomes a 16-bit TIFF. Raises `PhotoError` when it is missing, empty, broken, too large, no picture or several pages.
+        A RAW file becomes a 16-bit TIFF. Raises `PhotoError` when it is missing, empty, broken, too large, no picture
+        or several pages.
         """
         try:
             data = Path(path).read_bytes()

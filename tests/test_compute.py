@@ -42,6 +42,21 @@ def test_what_is_asked_for_is_what_there_is():
     assert Compute.pick("auto").device == pick_device("auto")
 
 
+@pytest.mark.parametrize(
+    ("rank", "gpus", "expected"),
+    [("3", 4, "cuda:3"), ("5", 4, "cuda:1"), ("3", 1, "cuda"), ("x", 4, "cuda"), (None, 4, "cuda"), ("1", 0, "cpu")],
+)
+def test_processes_of_a_launcher_have_a_gpu_each(monkeypatch, rank, gpus, expected):
+    monkeypatch.delenv("LOCAL_RANK", raising=False)
+    if rank:
+        monkeypatch.setenv("LOCAL_RANK", rank)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    monkeypatch.setattr(torch, "empty", lambda *_, device: None)
+    assert pick_device("auto") == torch.device(expected)
+
+
 def test_a_cpu_takes_tiles_one_by_one_and_all_the_memory():
     picked = Compute.pick("cpu")
     assert (picked.tile, picked.batch, picked.memory) == (None, 1, machine_memory())
