@@ -1,6 +1,8 @@
 """The command: exit codes, one line for what went wrong, JSON that is nothing but JSON."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
 
@@ -138,6 +140,40 @@ def test_ctrl_c_is_130_and_the_same_command_goes_on(run, photos, tmp_path, light
     assert len((tmp_path / "out/manifest.jsonl").read_text().splitlines()) == 1
     result = run("restore", photos, "-o", tmp_path / "out")
     assert result.exit_code == 0 and result.stdout.splitlines()[-1] == "1 done, 1 skipped, 0 failed"
+
+
+def test_what_schedulers_send_is_like_ctrl_c(run, photos, tmp_path, lighten, monkeypatch):
+    def terminated(_, restoration):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return restoration
+
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        with monkeypatch.context() as patched:
+            patched.setattr(type(lighten), "__call__", terminated)
+            result = run("restore", photos, "-o", tmp_path / "out")
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert result.exit_code == 130 and "goes on where it stopped" in result.stderr
+    assert not list((tmp_path / "out").rglob(".bringback*"))
+    assert run("restore", photos, "-o", tmp_path / "out").exit_code == 0
+
+
+def test_urls(run, photos, tmp_path):
+    fsspec = pytest.importorskip("fsspec")
+    store = fsspec.filesystem("memory")
+    store.put(str(photos), "/archive", recursive=True)
+    try:
+        result = run("restore", "memory://archive", "-o", "memory://restored")
+        assert result.exit_code == 0 and result.stdout.splitlines()[-1] == "2 done, 0 skipped, 0 failed", result.output
+        assert sorted(store.find("/restored")) == [
+            f"/restored/{name}" for name in ("Käthe [1].jpg", "a.png", "manifest.jsonl")
+        ]
+        assert "not with URLs" in one_line(run("restore", "memory://archive", "-o", tmp_path, "--mask", photos))
+    finally:
+        for place in ("/archive", "/restored"):
+            if store.exists(place):
+                store.rm(place, recursive=True)
 
 
 def test_ctrl_c_promises_no_more_than_there_is(run, photos, tmp_path, monkeypatch):
