@@ -3,12 +3,12 @@
 python inference/fill.py PHOTOS -o OUT --mask MASKS [--weights DIR] [--device auto] [--overwrite]
 """
 
-from bringback.cli import Device, Inputs, Mask, Out, Overwrite, Weights, restore, script
+from bringback.cli import Device, Mask, OutPlace, Overwrite, Places, Weights, restore, script
 
 
 def main(
-    inputs: Inputs,
-    out: Out,
+    inputs: Places,
+    out: OutPlace,
     mask: Mask,
     weights: Weights = None,
     device: Device = "auto",

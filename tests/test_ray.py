@@ -1,6 +1,7 @@
 """Workers of a real Ray restore a folder as one process does."""
 
 import json
+import os
 import sys
 
 import pytest
@@ -13,14 +14,20 @@ from bringback.pipeline import Pipeline
 from bringback.tree import UsageError, plan
 
 
-def maker():
-    """A function that makes a pipeline; nested, so that workers need not find this file."""
+def maker(deadly=None):
+    """A function that makes a pipeline; nested, so that workers need not find this file.
+
+    The first process that comes to a photo when there is no file `deadly` makes it and dies.
+    """
 
     def load():
         class Lighten:
             name = "tone"
 
             def __call__(self, restoration):
+                if deadly and not deadly.exists():
+                    deadly.touch()
+                    os._exit(1)
                 restoration.pixels = 0.75 * restoration.pixels + 0.25
                 return restoration
 
@@ -75,6 +82,12 @@ def test_two_workers_make_what_one_process_makes(cluster, photos, tmp_path):
 
     again = integration.restore_folder([photos], out, batch_size=4, pipeline=maker())
     assert [entry["status"] for entry in again].count("skipped") == 6
+
+
+def test_what_a_worker_had_that_died_is_done_by_another(cluster, photos, tmp_path):
+    deadly, out = tmp_path / "deadly", tmp_path / "out"
+    entries = integration.restore_folder([photos], out, workers=1, batch_size=3, pipeline=maker(deadly))
+    assert deadly.exists() and len(content(out)) == 6 and [entry["status"] for entry in entries] == ["done"] * 6
 
 
 def test_what_cannot_be_had_is_told_at_once(cluster, photos, tmp_path):

@@ -70,6 +70,8 @@ def restore_folder(
         compute=ray.data.ActorPoolStrategy(size=workers),
         num_cpus=threads,
         num_gpus=gpus,
+        max_restarts=3,
+        max_task_retries=3,  # not for ever, as for a photo of which each worker dies
     )
     entries: dict[int, Entry] = {}
     with nullcontext() if choices.get("dry_run") else claims_in(out):  # the last to leave tidies up, and that is here
