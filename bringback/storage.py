@@ -83,17 +83,20 @@ class _Desk:
     """
 
     def __init__(self, folder: Path, inputs: Sequence[str], out: str) -> None:
-        self.folder, self.store, self.there, self.size = folder, None, set[str](), 0
+        self.folder, self.there, self.size = folder, set[str](), 0
+        self.store: Any = None  # where the results go, `root` in it, what is `there`, and the manifest's `size` there
+        self.root = ""
         self.out = folder / "out" if is_remote(out) else _local(out)
         self.names: dict[str, str] = {}  # places on the desk and what they are called outside
         self.keys: dict[Path, tuple[Any, str]] = {}  # where photos are to be fetched from
         self.problems: dict[str, str] = {}
-        places = [
-            self._lay(number, given, out) if is_remote(given) else _local(given) for number, given in enumerate(inputs)
-        ]
         if is_remote(out):
             self.names[str(self.out)] = out.rstrip("/")
             self.store, self.root = _reach(out)
+        places = [
+            self._lay(number, given, out) if is_remote(given) else _local(given) for number, given in enumerate(inputs)
+        ]
+        if self.store:
             self.there = {key.removeprefix(self.root).lstrip("/") for key in _ask(out, self.store.find, self.root)}
             self.out.mkdir()
             if MANIFEST in self.there:
@@ -112,7 +115,7 @@ class _Desk:
         keys = [root] if single else sorted(_ask(given, store.find, root))
         if single:
             top, _, _ = top.rpartition("/")
-        elif f"{out.rstrip('/')}/".startswith(f"{top}/"):
+        elif type(store) is type(self.store) and f"{self.root}/".startswith(f"{root}/"):
             raise UsageError(f"the output {out} is inside the input {given}: choose one outside")
         self.names[str(place)] = top
         place.mkdir()
@@ -122,7 +125,8 @@ class _Desk:
                 continue
             if {"", ".", ".."} & set(relative.split("/")) or Path(relative).drive or "\0" in relative:
                 raise UsageError(f"{top}/{relative}: a name that leads out of its folder: rename it, or leave it out")
-            if f"{top}/{relative}" == f"{out.rstrip('/')}/{output_name(Path(relative)).as_posix()}":
+            output = output_name(Path(relative)).as_posix()
+            if type(store) is type(self.store) and key == f"{self.root}/{output}":
                 raise UsageError(f"{top}/{relative} is an input itself: choose another output folder")
             path = place / relative
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -96,6 +96,8 @@ def test_what_cannot_be_had_is_told_at_once(cluster, photos, tmp_path):
     with pytest.raises(UsageError, match="no such file or folder"):
         integration.restore_folder([tmp_path / "absent"], tmp_path / "out", pipeline=maker())
     assert not (tmp_path / "out").exists()
+    with pytest.raises(RuntimeError, match=r"^workers died.*unknown stage 'nonsense'[^\n]*$"):
+        integration.restore_folder([photos], tmp_path / "out", workers=1, pipeline={"stages": ["nonsense"]})
 
 
 def test_without_ray_one_line_says_what_to_install(photos, tmp_path, monkeypatch):

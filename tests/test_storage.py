@@ -182,6 +182,7 @@ def test_a_dry_run_writes_nothing(remote, store, light):
         ("/in/../a.png", "memory://in", "memory://out", r"memory://in/\.\./a.png: a name that leads out"),
         ("/in//etc/a.png", "memory://in", "memory://out", "memory://in//etc/a.png: a name that leads out"),
         ("/in/a.png", "memory://in", "memory://in/out", "memory://in/out is inside the input memory://in"),
+        ("/in/a.png", "memory://in", "memory:///in/out/", "is inside the input memory://in"),
         ("/in/a.png", "memory://in", "memory://in", "memory://in is inside the input memory://in"),
         ("/in/a.png", "memory://in/a.png", "memory://in", "memory://in/a.png is an input itself"),
         ("/in/a.txt", "memory://in", "memory://out", "no photos in memory://in"),

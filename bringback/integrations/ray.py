@@ -15,6 +15,7 @@ from bringback.pipeline import Pipeline
 from bringback.tree import Job, pair_masks, plan
 
 MISSING = 'Ray is not installed: pip install "bringback[ray]"'
+DEATHS = 3  # of as many times the workers there are a run makes nothing
 
 
 def restore_folder(
@@ -39,7 +40,8 @@ def restore_folder(
     worker dies, another takes its photos over. The entries come back in the order of the photos.
 
     Ray is started where it is not running yet. Raises `UsageError` before anything is written, ValueError when no
-    machine has what a worker reserves, ModuleNotFoundError without Ray.
+    machine has what a worker reserves, RuntimeError when workers die again and again, as for want of memory or of
+    weights; ModuleNotFoundError without Ray.
     """
     try:
         import ray
@@ -63,22 +65,25 @@ def restore_folder(
     numbers = ray.data.from_items(  # not of `range`, whose reading would want a CPU when the workers have them all
         [{"number": number} for number in range(len(jobs))], override_num_blocks=-(-len(jobs) // batch_size)
     )
+    starts = ray.remote(num_cpus=0)(_Starts).remote(workers * (1 + DEATHS))
     told = numbers.map_batches(
         _Worker,
-        fn_constructor_args=(jobs, out, load, threads, {"masks": masks, **choices}),
+        fn_constructor_args=(starts, jobs, out, load, threads, {"masks": masks, **choices}),
         batch_size=batch_size,
         compute=ray.data.ActorPoolStrategy(size=workers),
         num_cpus=threads,
         num_gpus=gpus,
-        max_restarts=3,
-        max_task_retries=3,  # not for ever, as for a photo of which each worker dies
     )
     entries: dict[int, Entry] = {}
     with nullcontext() if choices.get("dry_run") else claims_in(out):  # the last to leave tidies up, and that is here
-        for row in told.iter_rows():
-            entry = entries[int(row["number"])] = json.loads(row["entry"])
-            if on_photo:
-                on_photo(entry)
+        try:
+            for row in told.iter_rows():
+                entry = entries[int(row["number"])] = json.loads(row["entry"])
+                if on_photo:
+                    on_photo(entry)
+        except ray.exceptions.RayActorError as error:
+            last = str(error).strip().splitlines()[-1]
+            raise RuntimeError(f"workers died, also when begun anew; the same call goes on: {last}") from error
     return [entries[number] for number in sorted(entries)]
 
 
@@ -91,12 +96,33 @@ def _can_be_had(cpus: int, gpus: float) -> None:
         raise ValueError(f"no machine of the Ray cluster has {cpus} CPUs and {gpus:g} GPUs for a worker: ask for less")
 
 
+class _Starts:
+    """An actor that counts the starts of workers: Ray begins dead ones anew for ever, also when a photo kills each."""
+
+    def __init__(self, most: int) -> None:
+        self.left = most
+
+    def one_more(self) -> bool:
+        self.left -= 1
+        return self.left >= 0
+
+
 class _Worker:
     """An actor: makes the pipeline once and restores batches of photos, given by their numbers."""
 
     def __init__(
-        self, jobs: list[Job], out: Path, load: Callable[[], Pipeline], threads: int, choices: dict[str, Any]
+        self,
+        starts: Any,
+        jobs: list[Job],
+        out: Path,
+        load: Callable[[], Pipeline],
+        threads: int,
+        choices: dict[str, Any],
     ) -> None:
+        import ray
+
+        if not ray.get(starts.one_more.remote()):
+            raise RuntimeError("too many workers died")
         torch.set_num_threads(threads)  # Ray leaves it one
         self.jobs, self.restorer = jobs, FolderRestorer(out, load(), **choices)
         if not choices.get("dry_run"):
