@@ -5,13 +5,14 @@ import hashlib
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from threading import Lock
 from typing import Self
 
 from bringback.files import PASSING
+from bringback.tree import UsageError
 
 _NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EINVAL, errno.ENOSYS)  # file systems that have none
 _MANIFEST, _DOOR = 1 << 61, 1 << 60  # bytes that no name has: those lie below
@@ -101,6 +102,18 @@ class Claims:
 
 
 _claims = cache(Claims)
+
+
+@contextmanager
+def claims_in(out: Path) -> Iterator[Claims]:
+    """The claims in an output folder, ready to be taken; raises `UsageError` when nothing can be written there."""
+    with ExitStack() as stack:
+        try:
+            claims = stack.enter_context(Claims.of(out))
+        except OSError as error:
+            reason = f"{out}: cannot be written: {error.strerror or error}"
+            raise UsageError(f"{reason}: choose another output folder, or allow writing") from None
+        yield claims
 
 
 def _byte(name: str) -> int:

@@ -164,14 +164,14 @@ def run_restore(
         from bringback.folder import restore_folder
         from bringback.memory import keep_tiles_in_heap
         from bringback.storage import is_remote, restore_remote
-        from bringback.tree import pair_masks, plan
+        from bringback.tree import plan_with_masks
 
         remote = any(is_remote(place) for place in (*inputs, out))
         if remote and mask is not None:
             raise ValueError("--mask goes with folders of this machine, not with URLs")
         folders, folder = [Path(place) for place in inputs], Path(out)
         if not remote:
-            pair_masks(plan(folders, folder), mask)  # a slip of the pen is answered before the weights are loaded
+            plan_with_masks(folders, folder, mask)  # a slip of the pen is answered before the weights are loaded
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # as schedulers end what they end: like Ctrl-C
         keep_tiles_in_heap()
         pipeline = load()

@@ -15,7 +15,7 @@ import torch
 
 from bringback import __version__
 from bringback.batch import mask_png
-from bringback.claims import Claims
+from bringback.claims import Claims, claims_in
 from bringback.codecs import MAX_PIXELS
 from bringback.files import WriteError, file_hash, leads_out, passing, write_all
 from bringback.manifest import (
@@ -25,7 +25,6 @@ from bringback.manifest import (
     OnPhoto,
     OnStart,
     attempt,
-    claims_in,
     new_entry,
     refuse_existing,
     seconds_since,
@@ -33,10 +32,10 @@ from bringback.manifest import (
 )
 from bringback.memory import Plan, forget_peak, peak_memory
 from bringback.overlap import overlapped
-from bringback.photo import Photo, PhotoError
-from bringback.pipeline import Pipeline, mask_array
+from bringback.photo import Photo, PhotoError, luminance
+from bringback.pipeline import Pipeline
 from bringback.restoration import Restoration
-from bringback.tree import Job, UsageError, pair_masks, plan
+from bringback.tree import Job, UsageError, plan_with_masks
 
 GAP = 8  # white pixels between before and after
 ALONE = 8_000_000  # pixels of a photo above which no other is read or written while it is restored
@@ -55,13 +54,10 @@ def restore_folder(
 ) -> list[Entry]:
     """Restore files and folders into `out`, trees mirrored and names kept; returns this run's lines of the manifest.
 
-    `mask` is as in `tree.pair_masks`, `choices` are those of `FolderRestorer`, which tells what becomes of each photo.
+    `mask` is as in `tree.pair_masks`; `choices` are those of `FolderRestorer`, which tells what becomes of each photo.
     Raises `UsageError` before anything is written.
     """
-    jobs = plan(inputs, out)
-    masks = pair_masks(jobs, mask)
-    used = {path.resolve() for path in masks.values()}
-    jobs = [job for job in jobs if job.source.resolve() not in used]  # masks that lie among the photos
+    jobs, masks = plan_with_masks(inputs, out, mask)
     return FolderRestorer(out, pipeline, masks=masks, **choices).run(jobs, on_start, on_photo)
 
 
@@ -195,10 +191,10 @@ class _Steps:
                 return
             run.manifest.refresh()
         mask = run.masks.get(job.relative)
-        data = _bytes(job.source)
+        data, mask_data = _bytes(job.source), _bytes(mask) if mask else None
         entry |= {
             "sha256": hashlib.sha256(data).hexdigest(),
-            "mask": hashlib.sha256(_bytes(mask)).hexdigest() if mask else None,
+            "mask": hashlib.sha256(mask_data).hexdigest() if mask_data is not None else None,
             "settings": run.settings,
             "weights": run.pipeline.weights,
         }
@@ -210,7 +206,8 @@ class _Steps:
         if not run.overwrite:
             refuse_existing({job.output} - work.ours.keys(), ADVICE)
         work.photo = Photo.decode(data, str(job.source), run.max_pixels)
-        work.mask = mask_array(mask) if mask else None
+        if mask_data is not None:
+            work.mask = luminance(Photo.decode(mask_data, str(mask), run.max_pixels).pixels)
         entry["seconds"] = seconds_since(begin)
         if run.dry_run:
             entry |= {

@@ -4,17 +4,17 @@ import errno
 import json
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from bringback.claims import Claims
+from bringback.claims import Claims, claims_in
 from bringback.files import WriteError, leads_out
 from bringback.photo import PhotoError
-from bringback.tree import Job, UsageError
+from bringback.tree import MANIFEST, Job, UsageError
 
 Entry = dict[str, Any]
 OnStart = Callable[[int], None]  # is told the number of photos
@@ -52,7 +52,7 @@ class Manifest:
 
     def __init__(self, claims: Claims) -> None:
         """Raises `UsageError` when the manifest there is a link, which could lead anywhere."""
-        self.path, self._claims, self._lock = claims.folder / "manifest.jsonl", claims, Lock()
+        self.path, self._claims, self._lock = claims.folder / MANIFEST, claims, Lock()
         if self.path.is_symlink():
             raise UsageError(f"{self.path} is a link: put the file itself there, or choose another output folder")
         self.done: dict[str, Entry] = {}
@@ -141,18 +141,6 @@ def each(
 def _inside(out: Path, work: Callable[[Job, Entry], None], job: Job, entry: Entry) -> None:
     stay_inside(out, [Path(entry["output"])])
     work(job, entry)
-
-
-@contextmanager
-def claims_in(out: Path) -> Iterator[Claims]:
-    """The claims in an output folder, ready to be taken; raises `UsageError` when nothing can be written there."""
-    with ExitStack() as stack:
-        try:
-            claims = stack.enter_context(Claims.of(out))
-        except OSError as error:
-            reason = f"{out}: cannot be written: {error.strerror or error}"
-            raise UsageError(f"{reason}: choose another output folder, or allow writing") from None
-        yield claims
 
 
 def stay_inside(out: Path, paths: Iterable[Path]) -> None:

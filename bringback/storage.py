@@ -8,15 +8,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from bringback.claims import Claims
+from bringback.claims import Claims, claims_in
 from bringback.files import file_hash
 from bringback.folder import FolderRestorer
-from bringback.manifest import Entry, Manifest, OnPhoto, OnStart, claims_in
+from bringback.manifest import Entry, Manifest, OnPhoto, OnStart
 from bringback.pipeline import Pipeline
 from bringback.shards import is_picture, output_name
-from bringback.tree import Job, UsageError, plan
+from bringback.tree import MANIFEST, Job, UsageError, plan
 
-MANIFEST = "manifest.jsonl"
 GROUP = 16  # photos on the desk at a time; as many are fetched meanwhile
 
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from bringback.shards import find_pictures, output_name
 
+MANIFEST = "manifest.jsonl"  # in an output folder
+
 
 class UsageError(ValueError):
     """A command that cannot be carried out as it was given; one line."""
@@ -58,13 +60,21 @@ def plan(inputs: Sequence[Path], out: Path) -> list[Job]:
         output = out / output_name(relative)
         if output.resolve() in originals:
             raise UsageError(f"{output} is an input itself: choose another output folder")
-        if output == out / "manifest.jsonl":
+        if output == out / MANIFEST:
             raise UsageError(f"{path} would be written over the manifest: rename it")
         if (other := outputs.setdefault(output, path)) != path:
             raise UsageError(f"{other} and {path} would both be written to {output}")
         stem = relative.with_suffix("")
         jobs.append(Job(path, relative, output, relative if stems[stem] > 1 else stem))
     return jobs
+
+
+def plan_with_masks(inputs: Sequence[Path], out: Path, mask: Path | None) -> tuple[list[Job], dict[Path, Path]]:
+    """`plan` and `pair_masks`; masks that lie among the photos are no photos. Raises `UsageError`."""
+    jobs = plan(inputs, out)
+    masks = pair_masks(jobs, mask)
+    used = {path.resolve() for path in masks.values()}
+    return [job for job in jobs if job.source.resolve() not in used], masks
 
 
 def pair_masks(jobs: Sequence[Job], mask: Path | None) -> dict[Path, Path]:

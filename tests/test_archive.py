@@ -334,6 +334,14 @@ def test_large_photos_are_refused_by_their_header(thirty, tmp_path):
     assert {entry["status"] for entry in entries} == {"done"}
 
 
+def test_the_limit_that_a_photo_is_given_is_its_masks_too(thirty, tmp_path, monkeypatch):
+    mask = tmp_path / "mask.png"
+    Image.new("L", (64, 48)).save(mask)
+    monkeypatch.setattr(Photo.decode.__func__, "__defaults__", (100,))  # what is read without a limit of its own
+    entry = restore_folder([thirty / "0" / "0.png"], tmp_path / "out", pipeline(), mask=mask, max_pixels=48 * 64)[0]
+    assert entry["status"] == "done", entry["message"]
+
+
 # ---- the heavy ones: make test-all
 
 

@@ -9,10 +9,11 @@ from typing import Any
 
 import torch
 
+from bringback.claims import claims_in
 from bringback.folder import FolderRestorer
-from bringback.manifest import Entry, OnPhoto, OnStart, as_line, claims_in
+from bringback.manifest import Entry, OnPhoto, OnStart, as_line
 from bringback.pipeline import Pipeline
-from bringback.tree import Job, pair_masks, plan
+from bringback.tree import Job, plan_with_masks
 
 MISSING = 'Ray is not installed: pip install "bringback[ray]"'
 DEATHS = 3  # of as many times the workers there are a run makes nothing
@@ -49,10 +50,7 @@ def restore_folder(
     except ModuleNotFoundError:
         raise ModuleNotFoundError(MISSING) from None
     out = out.absolute()  # workers have other working folders
-    jobs = plan([path.absolute() for path in inputs], out)
-    masks = pair_masks(jobs, mask and mask.absolute())
-    used = {path.resolve() for path in masks.values()}
-    jobs = [job for job in jobs if job.source.resolve() not in used]
+    jobs, masks = plan_with_masks([path.absolute() for path in inputs], out, mask and mask.absolute())
     if on_start:
         on_start(len(jobs))
     if not jobs:
