@@ -11,11 +11,13 @@ from PIL import Image
 from bringback.aging import RECIPES, OverlayBank, age
 from bringback.aging.draws import Draws
 from bringback.aging.jpeg import jpeg
+from bringback.aging.lowlight import lamps, salt_and_pepper, sensor_noise, underexposed
+from bringback.aging.pinned import worn_film
 from bringback.aging.structured import lay
 from bringback.aging.unstructured import relief, screen
 from bringback.tint import luminance
 
-FADED_TRUTH = {"faces", "portraits"}  # tones are no business of the face stage
+OWN_TRUTH = {"faces", "portraits", "dim"}  # fading is no business of the face stage; what is blown out is gone
 
 
 def grey_of(pictures: torch.Tensor) -> torch.Tensor:
@@ -43,7 +45,7 @@ def test_a_sample_does_not_depend_on_its_batch(recipe: str, pictures: torch.Tens
         alone = age(pictures[2:3], recipe, [seed], bank)
         for field in ("aged", "mask", "truth", "grey"):
             assert torch.allclose(getattr(together, field)[2:3].float(), getattr(alone, field).float(), atol=1e-5)
-        if recipe not in FADED_TRUTH:
+        if recipe not in OWN_TRUTH:
             assert any(torch.equal(alone.truth, truth) for truth in (pictures[2:3], grey_of(pictures[2:3])))
     assert together.aged.min() >= 0 and together.aged.max() <= 1 and together.aged.isfinite().all()
 
@@ -155,10 +157,79 @@ def test_seeds_must_match_the_batch() -> None:
         age(torch.zeros(2, 3, 8, 8), "clean", [1])
 
 
-@pytest.mark.parametrize("recipe", ["battered", "marked"])
+@pytest.mark.parametrize("recipe", ["battered", "marked", "grainy-bw", "dim"])
 @pytest.mark.parametrize("size", [(1, 1), (1, 7), (13, 6), (2, 1000)])
 def test_tiny_and_narrow_pictures_are_aged(recipe: str, size: tuple[int, int], bank: OverlayBank) -> None:
     aged = age(torch.full((8, 3, *size), 0.5), recipe, range(8), bank)
     assert aged.aged.shape == (8, 3, *size) and aged.mask.shape == (8, 1, *size)
     for pixels in (aged.aged, aged.mask):
         assert pixels.isfinite().all() and pixels.min() >= 0 and pixels.max() <= 1
+
+
+def test_dirt_on_grainy_film_has_an_exact_mask_and_no_colour(pictures: torch.Tensor, bank: OverlayBank) -> None:
+    result = age(pictures, "grainy-bw", range(4), bank)
+    assert result.grey.all()
+    assert all(torch.equal(x, x[:, :1].expand_as(x)) for x in (result.aged, result.truth))
+    film = worn_film(result.truth, Draws(range(4)))
+    untouched = result.mask == 0
+    assert untouched.float().mean() > 0.2 and (result.mask > 0.5).any()
+    assert (result.aged - film)[untouched.expand_as(film)].abs().max() < 1e-6
+    assert (film - result.truth).std((1, 2, 3)).min() > 0.02
+    bare = age(pictures, "grainy-bw", range(4))
+    assert (bare.mask > 0.5).any()
+
+
+def test_the_dark_is_dark_in_linear_light() -> None:
+    flat = torch.full((200, 3, 24, 24), 0.6)
+    dark = underexposed(flat, Draws(range(200)))
+    shares = (dark**2.2).mean((1, 2, 3)) / 0.6**2.2
+    assert shares.max() < 0.42 and shares.min() > 0.04 and 0.1 < shares.median() < 0.2
+    aged = age(flat, "dark-noisy", range(200))
+    assert not aged.mask.any() and torch.equal(aged.truth, flat) and not aged.grey.any()
+    assert (aged.aged.mean((1, 2, 3)) < 0.5).all()
+    assert torch.allclose(aged.aged * 255, (aged.aged * 255).round(), atol=1e-4)
+    assert torch.allclose(underexposed(flat, Draws(range(200)), 0.0), flat, atol=1e-5)
+
+
+def test_shot_noise_grows_with_the_square_root_of_the_light() -> None:
+    light = torch.tensor([0.1, 0.4]).view(2, 1, 1, 1).expand(2, 3, 200, 200)
+    seen = sensor_noise(light ** (1 / 2.2), Draws([5, 5])) ** 2.2
+    dim, bright = (seen - light).std((1, 2, 3)).tolist()
+    assert bright / dim == pytest.approx(2, rel=0.03)
+
+
+def test_salt_and_pepper_are_as_many_as_named() -> None:
+    flat = torch.full((60, 3, 80, 80), 0.5)
+    spoilt = salt_and_pepper(flat, Draws(range(60)))
+    changed = spoilt != flat
+    shares = changed.float().mean((1, 2, 3))
+    assert shares.min() > 0.002 and 0.03 < shares.max() < 0.045
+    assert set(spoilt.unique().tolist()) == {0.0, 0.5, 1.0}
+    assert (spoilt[changed] == 1).float().mean() == pytest.approx(0.5, abs=0.02)
+    alike = (changed == changed[:, :1]).all(1).all(-1).all(-1)
+    assert 0.25 < alike.float().mean() < 0.75
+
+
+def test_lamps_stay_in_some_of_the_dark_photos() -> None:
+    ramp = torch.linspace(0, 1, 4000).view(1, 1, 40, 100).expand(200, 3, -1, -1)
+    dark = underexposed(ramp, Draws(range(200)))
+    lit = dark.amax((1, 2, 3)) > 0.95
+    assert 0.2 < lit.float().mean() < 0.4
+    assert (dark[~lit] < 0.75).all()
+    assert (dark[lit][:, :, :20] < 0.4).all()  # the rest is dark there too
+    tones = lamps(ramp[:, :1], Draws(range(200))).flatten(1)
+    assert (tones.diff() >= 0).all() and tones.diff().max() < 0.05  # no step
+    assert (tones[:, 0] == 0).all() and (tones[:, -1] > 0.9).all()
+
+
+def test_dim_lessons_leave_well_lit_photos_alone(pictures: torch.Tensor) -> None:
+    result = age(pictures[:1].expand(300, -1, -1, -1), "dim", range(300))
+    assert 0.2 < result.grey.float().mean() < 0.4
+    whole = ((result.aged - result.truth).abs() < 0.6 / 255).all(3).all(2).all(1)
+    assert 0.06 < whole.float().mean() < 0.25
+    clean = torch.where(result.grey.view(-1, 1, 1, 1), grey_of(pictures[:1]), pictures[:1])
+    blown = ((result.truth - clean).abs() > 1e-3).any(3).any(2).any(1)
+    assert 0.05 < blown.float().mean() < 0.16
+    assert ((result.aged - result.truth)[blown].mean((1, 2, 3)).abs() < 0.02).all()
+    fall = (result.truth - result.aged).mean((1, 2, 3))
+    assert (fall > 0.1).float().mean() > 0.5

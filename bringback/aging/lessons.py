@@ -6,8 +6,8 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from bringback.aging import lowlight, tone
 from bringback.aging import structured as damage
-from bringback.aging import tone
 from bringback.aging import unstructured as wear
 from bringback.aging.draws import Draws
 from bringback.aging.pinned import (
@@ -170,6 +170,26 @@ def faded(pixels: Tensor, draws: Draws, overlays: Overlays) -> Aged:
     aged = torch.where(draws.chance(0.35), soft, dull)
     aged = _some(aged, draws, 0.5, wear.grain, 0.7)
     return completed(aged.clamp(0, 1), truth, None, grey.flatten())
+
+
+def dim(pixels: Tensor, draws: Draws, overlays: Overlays) -> Aged:
+    """What the relighting learns from: too dark and noisy by anything up to 1.2 times the pinned, or well lit.
+
+    A quarter is well lit, with little noise or none, and is to come back as it is; some of these are overexposed, and
+    so is their truth: what is blown out must not be taken for a fault that could be mended. How dark, how noisy and how
+    speckled a photo is are drawn apart, so that none of them tells of the others.
+    """
+    grey = draws.chance(0.3)
+    well_lit = draws.chance(0.25)
+    blown = torch.where(well_lit & draws.chance(0.4), draws.uniform(1.2, 1.8), 1.0)
+    truth = (greyed(pixels, grey) * blown).clamp(0, 1)
+    severity = draws.uniform(0, 1.2, 3) * SEVERITY["dark-noisy"]
+    dark, noisy, speckled = severity.split(1, 1)
+    aged = lowlight.underexposed(truth, draws, torch.where(well_lit, 0.0, dark))
+    aged = lowlight.sensor_noise(aged, draws, torch.where(well_lit, noisy * 0.3 * draws.chance(0.5), noisy))
+    aged = lowlight.salt_and_pepper(aged, draws, speckled * (~well_lit & draws.chance(0.7)))
+    aged = torch.where(grey, aged[:, :1], aged)  # a grey file has noise of one channel, not the mean of three
+    return completed(lowlight.eight_bit(aged), truth, None, grey.flatten())
 
 
 def mixture(about: str, *shares: tuple[Recipe, float]) -> Recipe:

@@ -6,16 +6,17 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from bringback.aging import lowlight, tone
 from bringback.aging import structured as damage
-from bringback.aging import tone
 from bringback.aging import unstructured as wear
 from bringback.aging.draws import Draws
 from bringback.tint import greyed, luminance
 
 SPOILED = 0.2  # the coverage from which a pixel is to be replaced
 
-# pinned by the mean PSNR of the aged validation photos: unstructured 26.6, structured 19.1, mixed 16.3 dB
-SEVERITY = {"unstructured": 0.78, "structured": 2.45, "mixed": 1.35}
+# pinned by the mean PSNR of the aged validation photos: unstructured 26.6, structured 19.1, mixed 16.3 dB,
+# grainy-bw 17.6, dark-noisy 10.1
+SEVERITY = {"unstructured": 0.78, "structured": 2.45, "mixed": 1.35, "grainy-bw": 0.85, "dark-noisy": 1.0}
 
 Overlays = damage.OverlayBank | None
 
@@ -124,3 +125,38 @@ def holes(pixels: Tensor, draws: Draws, overlays: Overlays) -> Aged:
     alpha = damage.missing(draws, h, w, 0.05, 0.15)
     aged, mask = damage.lay(pixels, torch.zeros_like(alpha), alpha, damage.paper(draws, h, w))
     return completed(aged, pixels, mask)
+
+
+def grainy_bw(pixels: Tensor, draws: Draws, overlays: Overlays) -> Aged:
+    """A grainy black-and-white print under dirt: always grey, three equal channels."""
+    truth = luminance(pixels).expand_as(pixels)
+    aged, mask = lay_dirt(worn_film(truth, draws), draws, overlays)
+    grey = torch.ones(len(pixels), dtype=torch.bool, device=pixels.device)
+    return completed(luminance(aged).expand_as(pixels), truth, mask, grey)
+
+
+def worn_film(grey: Tensor, draws: Draws) -> Tensor:
+    """Soft, faded, unevenly lit, with strong grain; (B, 3, H, W), grey in and out."""
+    severity = SEVERITY["grainy-bw"]
+    soft = tone.uneven_light(wear.blur(grey, draws, 0.4), draws)
+    dull = luminance(tone.fade(soft, draws, severity)).expand_as(grey)
+    return wear.grain(dull, draws, 2.0 * severity)
+
+
+def lay_dirt(pixels: Tensor, draws: Draws, overlays: Overlays) -> tuple[Tensor, Tensor]:
+    """The marks of S, fewer of them, and what dirt leaves: dust, specks, spots and faint stains, mostly dark."""
+    h, w = pixels.shape[-2:]
+    pixels, mask = lay_marks(pixels, draws, overlays, 0.8)
+    for kind, thickest in ((damage.dust, 1.0), (damage.specks, 1.0), (damage.foxing, 0.8), (damage.stain, 0.4)):
+        strength = draws.uniform(0.4, 1.0) * thickest * draws.chance(0.6)
+        light = torch.where(draws.chance(0.7), draws.uniform(0.0, 0.3), draws.uniform(0.8, 1.0))
+        pixels, mask = damage.lay(pixels, mask, kind(draws, h, w) * strength, light)
+    return pixels.clamp(0, 1), mask
+
+
+def dark_noisy(pixels: Tensor, draws: Draws, overlays: Overlays) -> Aged:
+    """Low light: a third to a fourteenth of it, sensor noise, salt and pepper, 8 bits; some photos keep their lamps."""
+    severity = SEVERITY["dark-noisy"]
+    dark = lowlight.underexposed(pixels, draws, severity)
+    noisy = lowlight.sensor_noise(dark, draws, severity)
+    return completed(lowlight.eight_bit(lowlight.salt_and_pepper(noisy, draws, severity)), pixels)
