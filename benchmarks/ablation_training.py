@@ -122,7 +122,7 @@ def filled_by(variant: Variant) -> Iterator[None]:
         return
     with (
         patch("bringback.training.tasks.mapping.fill", _paint_white),
-        patch("bringback.stages.fill.push_pull", _paint_white),
+        patch("bringback.filling.push_pull", _paint_white),
     ):
         yield
 

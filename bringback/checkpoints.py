@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from bringback.files import file_hash
 from bringback.nets.blocks import Network
+from bringback.nets.compact import compacted, expanded
 from bringback.nets.mapping import Mapping
 
 N = TypeVar("N", bound=Network)
@@ -27,17 +28,21 @@ def first_line(error: BaseException) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
-def save_network(network: Network, folder: Path, *, half: bool = True) -> str:
+def save_network(network: Network, folder: Path, *, half: bool = True, compact: bool = False) -> str:
     """Write a network as a checkpoint folder, in half precision or as it is; returns the SHA-256 of its weights.
 
-    Buffers keep their type: the variances of a batch norm can be larger than half precision holds. The weights appear
-    under their name only when they are complete.
+    Buffers keep their type: the variances of a batch norm can be larger than half precision holds. `compact` keeps
+    kernels in eight bits (`nets.compact`): half the size again, for networks that bear it. The weights appear under
+    their name only when they are complete.
     """
     folder.mkdir(parents=True, exist_ok=True)
     learned = {key for key, _ in network.named_parameters()}
     state = {key: value.contiguous().cpu() for key, value in network.state_dict().items()}
+    state = compacted(state) if compact else state
     if half:
-        state = {key: value.half() if key in learned else value for key, value in state.items()}
+        state = {
+            key: value.half() if key in learned and value.dtype != torch.int8 else value for key, value in state.items()
+        }
     partial = folder / "model.safetensors.part"
     try:
         try:
@@ -87,7 +92,7 @@ class Checkpoints:
             if config.pop("network") != kind.__name__:
                 raise MissingWeights(f"{folder}: config.json is not of a {kind.__name__}")
             network = kind(**config)
-            network.load_state_dict(load_file(folder / "model.safetensors"))
+            network.load_state_dict(expanded(load_file(folder / "model.safetensors")))
         except (OSError, ValueError, KeyError, TypeError, SafetensorError, RuntimeError) as error:
             if isinstance(error, MissingWeights):
                 raise

@@ -19,8 +19,10 @@ if TYPE_CHECKING:
     from bringback.manifest import Entry
     from bringback.memory import Plan
     from bringback.pipeline import Pipeline
+    from bringback.prior import Progress as Fitted
 
 STAGES = "scratches,tone,fill,translate,faces"
+MORE_STAGES = "relight, prior, denoise, colorize"
 GO_ON = "the same command with --skip-existing goes on where it stopped"
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -52,14 +54,32 @@ Memory = Annotated[
 ]
 Stages = Annotated[
     str | None,
-    typer.Option(help=f"The stages to run, separated by commas; lean has {STAGES}."),
+    typer.Option(help=f"The stages to run, separated by commas; lean has {STAGES} and, for the asking, {MORE_STAGES}."),
 ]
 Config = Annotated[
-    str | None, typer.Option(help="Pipeline to run: a YAML file, or lean, paper, paper-quality, paper-hr.")
+    str | None,
+    typer.Option(
+        "--config",
+        "--preset",
+        help="Pipeline to run: a YAML file, or lean, colour, classical, paper, paper-quality, paper-hr.",
+    ),
 ]
+Scratches = Annotated[
+    str | None, typer.Option("--scratches", help="How damage is found: unet (default), or gradient, without a network.")
+]
+Saturation = Annotated[
+    float | None,
+    typer.Option(help="Colours of the stage colorize: 0 none, 1 as believed (default), 2 twice that."),
+]
+Fill = Annotated[str | None, typer.Option("--fill", help="How it is filled: pushpull (default), telea, ns or prior.")]
+PriorForm = Annotated[str | None, typer.Option(help="The network of the deep image prior: unet (default) or segnet.")]
+PriorSeconds = Annotated[
+    float | None, typer.Option(help="The time that the deep image prior may take for a photo (no limit).")
+]
+PriorSeed = Annotated[int | None, typer.Option("--seed", help="Of the deep image prior (default 0).")]
 Weights = Annotated[Path | None, typer.Option(help="Folder of checkpoints that go before the shipped ones.")]
 Overlays = Annotated[list[Path] | None, typer.Option(help="Tar shard of damage overlays; may be given several times.")]
-Recipe = Annotated[str, typer.Option(help="unstructured, structured, mixed, holes, clean, ...")]
+Recipe = Annotated[str, typer.Option(help="unstructured, structured, mixed, holes, clean, grainy-bw, dark-noisy, ...")]
 Seed = Annotated[int, typer.Option(help="The same seed ages the same photos alike.", min=0)]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object a line and nothing else.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Overwrite files that are there already.")]
@@ -109,9 +129,15 @@ def restore(
         float, typer.Option(help="0 gives the photo as it came, 1 all that was restored; between, a mixture.")
     ] = 1.0,
     mask: Mask = None,
+    scratches: Scratches = None,
+    fill: Fill = None,
+    prior_form: PriorForm = None,
+    prior_seconds: PriorSeconds = None,
+    seed: PriorSeed = None,
     faces_min_size: FacesMinSize = None,
     only_center_face: OnlyCenterFace = False,
     fidelity: Fidelity = None,
+    saturation: Saturation = None,
     dtype: Dtype = "auto",
     tile: Tile = None,
     batch_size: BatchSize = None,
@@ -140,7 +166,12 @@ def restore(
             device=device,
             **_computing(dtype, tile, batch_size, memory),
             strength=strength,
-            settings=_of_faces(faces_min_size, only_center_face, fidelity),
+            settings=_merged(
+                _of_faces(faces_min_size, only_center_face, fidelity),
+                {} if saturation is None else {"colorize": {"saturation": saturation}},
+                _methods(scratches=scratches, fill=fill),
+                _of_prior(fill, stages, form=prior_form, seconds=prior_seconds, seed=seed),
+            ),
         )
 
     choices: dict[str, Any] = {"save_stages": save_stages, "compare": compare, "overwrite": overwrite}
@@ -175,7 +206,10 @@ def run_restore(
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # as schedulers end what they end: like Ctrl-C
         keep_tiles_in_heap()
         pipeline = load()
-        with _progress(json_lines) as (on_start, on_photo):
+        with _progress(json_lines) as (on_start, on_photo, on_step):
+            for stage in pipeline.stages:
+                if hasattr(stage, "on_step"):
+                    stage.on_step = on_step
             telling = {"on_start": on_start, "on_photo": on_photo, "on_plan": None if json_lines else _Planned()}
             if remote:
                 entries = restore_remote(inputs, out, pipeline, **telling, **choices)  # type: ignore[arg-type]
@@ -192,6 +226,7 @@ def scratches(
     dtype: Dtype = "auto",
     tile: Tile = None,
     config: Config = None,
+    method: Scratches = None,
     weights: Weights = None,
     overwrite: Overwrite = False,
     skip_existing: SkipExisting = False,
@@ -206,9 +241,10 @@ def scratches(
 
         plan(inputs, out)
         computing = {"device": device, **_computing(dtype, tile, None, None)}
+        computing["settings"] = _methods(scratches=method)
         pipeline = Pipeline.from_pretrained(weights, config=config, stages=["scratches"], **computing)
         detector: Any = pipeline.stages[0]
-        with _progress(json_lines) as (on_start, on_photo):
+        with _progress(json_lines) as (on_start, on_photo, _):
             entries = mask_folder(
                 inputs,
                 out,
@@ -272,7 +308,7 @@ def age(
         _one_of(overwrite, skip_existing)
         from bringback.batch import age_folder
 
-        with _progress(json_lines) as (on_start, on_photo):
+        with _progress(json_lines) as (on_start, on_photo, _):
             entries = age_folder(
                 inputs,
                 out,
@@ -316,8 +352,18 @@ def evaluate(
     recipe: Recipe = "",
     seed: Seed = 0,
     protocol: Annotated[
-        str, typer.Option(help="default: five recipes one after the other, in one table, in place of --recipe.")
+        str,
+        typer.Option(
+            help="In place of --recipe. default: five recipes one after the other, in one table; restorers: six "
+            "recipes, each by several methods."
+        ),
     ] = "",
+    methods: Annotated[
+        str | None, typer.Option(help="Methods of --protocol restorers to run, separated by commas (all of them).")
+    ] = None,
+    subset: Annotated[
+        int | None, typer.Option(help="Photos that the slow methods of --protocol restorers get (2).", min=1)
+    ] = None,
     overlays: Overlays = None,
     old_photos: Annotated[
         list[Path] | None,
@@ -343,31 +389,38 @@ def evaluate(
     """Age clean photos, restore them, and tell PSNR and SSIM before and after, and how well damage is found."""
     with _in_one_line("nothing was kept"):
         if bool(protocol) == bool(recipe):
-            raise ValueError("evaluate wants --recipe or --protocol default, and not both")
+            raise ValueError("evaluate wants --recipe or --protocol, and not both")
         if protocol and seed:
             raise ValueError("--protocol has its own seed")
-        if old_photos and not protocol:
-            raise ValueError("--old-photos belongs to --protocol")
+        if old_photos and protocol in ("", "restorers"):
+            raise ValueError("--old-photos belongs to --protocol default")
+        if protocol == "restorers" and (config or stages):
+            raise ValueError("--protocol restorers chooses the stages itself: no --config, no --stages")
+        if protocol != "restorers" and (methods is not None or subset):
+            raise ValueError("--methods and --subset belong to --protocol restorers")
         from bringback.evaluate import evaluate as run
         from bringback.old_photos import choose_old_photos, evaluate_old_photos
         from bringback.protocol import protocol_table, run_protocol
+        from bringback.restorers import SUBSET, restorers_table, run_restorers
 
-        restoring: dict[str, Any] = {
-            "config": config,
-            "stages": _names(stages),
-            "weights": weights,
-            "device": device,
-            "dtype": dtype,
-        }
-        settings = restoring | {"overlays": overlays or [], "backbone": backbone, "limit": limit}
+        computing: dict[str, Any] = {"weights": weights, "device": device, "dtype": dtype}
+        restoring = computing | {"config": config, "stages": _names(stages)}
+        measuring: dict[str, Any] = {"overlays": overlays or [], "backbone": backbone, "limit": limit}
         old = choose_old_photos(old_photos, limit) if old_photos else []  # told at once if there are none
         console = Console(stderr=True)
-        with console.status("evaluating") if console.is_terminal else _nothing():
+        with console.status("evaluating") if console.is_terminal else _nothing() as status:
             if recipe:
-                report = run(photos, recipe, seed, sheet=sheet, **settings)
+                report = run(photos, recipe, seed, sheet=sheet, **restoring, **measuring)
                 shown, known = report.table(), report.as_dict()
+            elif protocol == "restorers":
+                names = None if methods is None else [name.strip() for name in methods.split(",")]
+                tell = None if status is None else lambda case: status.update(f"evaluating {case}")
+                asked: dict[str, Any] = {"subset": subset or SUBSET, "sheets": sheet, "on_case": tell}
+                by_method = run_restorers(photos, names, **asked, **computing, **measuring)
+                shown = restorers_table(by_method)
+                known = {name: {case: one.as_dict() for case, one in of.items()} for name, of in by_method.items()}
             else:
-                reports = run_protocol(photos, protocol, sheets=sheet, **settings)
+                reports = run_protocol(photos, protocol, sheets=sheet, **restoring, **measuring)
                 shown, known = protocol_table(reports), {case: one.as_dict() for case, one in reports.items()}
                 if old:
                     found = evaluate_old_photos(old, sheet=None if sheet is None else sheet / "old.png", **restoring)
@@ -381,6 +434,29 @@ def _of_faces(
     """The settings of the stage `faces`, those that were given."""
     given = {"min_size": min_size, "only_center_face": only_center_face, "fidelity": fidelity, "aligned": aligned}
     return {"faces": {name: value for name, value in given.items() if value is not None and value is not False}}
+
+
+def _methods(**methods: str | None) -> dict[str, dict[str, Any]]:
+    """The settings of stages that do their work in one of several ways, those that were given."""
+    return {stage: {"method": method} for stage, method in methods.items() if method is not None}
+
+
+def _of_prior(fill: str | None, stages: str | None, **given: Any) -> dict[str, dict[str, Any]]:
+    """The settings of the deep image prior, those that were given, for the stages that are to use it."""
+    given = {name: value for name, value in given.items() if value is not None}
+    users = {"fill": fill == "prior", "prior": "prior" in (_names(stages) or [])}
+    if given and not any(users.values()):
+        raise ValueError("--prior-form, --prior-seconds and --seed go with --fill prior or with prior in --stages")
+    return {stage: given for stage, uses in users.items() if uses}
+
+
+def _merged(*settings: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Settings of stages from several sources."""
+    result: dict[str, dict[str, Any]] = {}
+    for source in settings:
+        for stage, given in source.items():
+            result[stage] = result.get(stage, {}) | given
+    return result
 
 
 def _computing(dtype: str, tile: int | None, batch_size: int | None, memory: float | None) -> dict[str, Any]:
@@ -435,12 +511,14 @@ def _nothing() -> Iterator[None]:
 
 
 @contextmanager
-def _progress(json_lines: bool) -> Iterator[tuple[Callable[[int], None], Callable[["Entry"], None]]]:
+def _progress(
+    json_lines: bool,
+) -> Iterator[tuple[Callable[[int], None], Callable[["Entry"], None], Callable[["Fitted"], None]]]:
     """What is told while photos are worked on: JSON lines, a bar on a terminal, plain lines elsewhere."""
     if json_lines:
         from bringback.manifest import as_line
 
-        yield lambda total: None, lambda entry: typer.echo(as_line(entry))
+        yield lambda total: None, lambda entry: typer.echo(as_line(entry)), lambda fitted: None
         return
     console = Console()
     columns = (
@@ -452,6 +530,7 @@ def _progress(json_lines: bool) -> Iterator[tuple[Callable[[int], None], Callabl
     )
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
         task = bar.add_task("photos")
+        fitting = bar.add_task("prior, %", total=100, visible=False)
 
         def on_start(total: int) -> None:
             bar.update(task, total=total)
@@ -461,7 +540,14 @@ def _progress(json_lines: bool) -> Iterator[tuple[Callable[[int], None], Callabl
                 console.print(_line(entry), markup=False, highlight=False, soft_wrap=True)
             bar.advance(task)
 
-        yield on_start, on_photo
+        def on_step(fitted: "Fitted") -> None:
+            if fitted.iteration == 1:
+                bar.reset(fitting)
+            bar.update(fitting, completed=round(100 * fitted.done), visible=not fitted.finished)
+            if fitted.finished:
+                console.print(f"prior: {fitted}", markup=False, highlight=False, soft_wrap=True)
+
+        yield on_start, on_photo, on_step
 
 
 class _Planned:

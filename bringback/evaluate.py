@@ -1,7 +1,7 @@
 """Age clean photos, restore them, compare with the truth."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from itertools import islice
 from pathlib import Path
@@ -106,6 +106,7 @@ def evaluate(
     *,
     overlays: Sequence[Path] = (),
     stages: Sequence[str] | None = None,
+    settings: Mapping[str, Mapping[str, Any]] | None = None,
     config: Path | str | None = None,
     weights: Path | None = None,
     backbone: Path | str | None = None,
@@ -117,6 +118,7 @@ def evaluate(
 ) -> Report:
     """Age the clean `photos`, restore them with `stages` (None: the pipeline's) and measure both against the truth.
 
+    `settings` of single stages, `config`, `weights`, `device` and `dtype` are as in `Pipeline.from_pretrained`.
     `photos` is a folder (with its subfolders), a tar shard or a folder of shards; at most `limit` of them, by name,
     are used. Photo number k is aged at its own size by `recipe` with a seed drawn from (`seed`, k) and the damage
     shards `overlays`, and rounded to 8 bit before and after. Of the recipe `holes` the pipeline is told the mask. A
@@ -125,7 +127,8 @@ def evaluate(
     broken photo is left out. Raises FileNotFoundError when there are no photos, ValueError when all are broken, a shard
     is none, the backbone cannot be had or there is no such recipe.
     """
-    pipeline = Pipeline.from_pretrained(weights, config=config, stages=stages, device=device, dtype=dtype)
+    building: dict[str, Any] = {"config": config, "stages": stages, "settings": settings}
+    pipeline = Pipeline.from_pretrained(weights, **building, device=device, dtype=dtype)
     names = tuple(stage.name for stage in pipeline.stages)
     bank = OverlayBank.from_shards(overlays) if overlays else None
     distance = load_distance(backbone) if backbone else None

@@ -4,10 +4,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from bringback.lab import rgb_to_lab
 from bringback.nets.tone import strips
 from bringback.tint import luminance
 
-__all__ = ["auc", "luminance", "mean_change", "psnr", "ssim"]
+__all__ = ["auc", "colour_error", "colourfulness", "luminance", "mean_change", "psnr", "ssim"]
 
 PSNR_CAP = 100.0  # dB, what equal pictures get, so that means stay finite
 SSIM_TAPS, SSIM_SIGMA = 11, 1.5
@@ -83,3 +84,18 @@ def _blur(x: Tensor) -> Tensor:
     window = torch.exp(-0.5 * (torch.arange(-reach, reach + 1, dtype=x.dtype, device=x.device) / SSIM_SIGMA).square())
     window = (window / window.sum())[None, None, None]
     return F.conv2d(F.conv2d(x, window), window.mT)
+
+
+def colour_error(a: Tensor, b: Tensor) -> Tensor:
+    """Root mean square distance (B,) of the colours of RGB (B, 3, H, W) in [0, 1], in units of CIELAB's a* and b*."""
+    return (rgb_to_lab(a)[:, 1:] - rgb_to_lab(b)[:, 1:]).square().sum(1).mean((1, 2)).sqrt()
+
+
+def colourfulness(pixels: Tensor) -> Tensor:
+    """How colourful (B,) RGB (B, 3, H, W) in [0, 1] look: 0 for grey, 0.4 and more for very.
+
+    Hasler and Süsstrunk, "Measuring colourfulness in natural images" (2003), for a white of 1 in place of 255.
+    """
+    red, green, blue = pixels.unbind(1)
+    opponents = torch.stack([red - green, (red + green) / 2 - blue], 1).flatten(2)
+    return opponents.std(-1).norm(dim=1) + 0.3 * opponents.mean(-1).norm(dim=1)

@@ -149,6 +149,10 @@ class Photo:
         """The same photo with other (H, W, 3) pixels."""
         return replace(self, pixels=pixels)
 
+    def in_colour(self) -> Self:
+        """The same photo, to be written with three channels; a profile of grey files says nothing about those."""
+        return replace(self, grey=False, icc=None if self.icc is not None and self.icc[16:20] == b"GRAY" else self.icc)
+
     def array(self) -> np.ndarray:
         """The pixels as the file holds them: uint8 or uint16, (H, W), (H, W, 2), (H, W, 3) or (H, W, 4)."""
         channels = (1 if self.grey else 3) + (self.alpha is not None)

@@ -99,7 +99,7 @@ class Pipeline:
         return cls(built, checkpoints.hashes(checkpoints.names), compute, strength, given)
 
     def __call__(self, image: Any, mask: Any = None) -> Any:
-        """Restore one picture; the result is of the kind that was given.
+        """Restore one picture; the result is of the kind that was given (three channels for grey that was coloured).
 
         `image` is a path or `Photo` (a `Photo` comes back), a Pillow image, an array (H, W) or (H, W, 3) of uint8,
         uint16 or floats in [0, 1], or a tensor (3, H, W) or (1, 3, H, W) of floats in [0, 1]. `mask` is of any of these
@@ -111,10 +111,12 @@ class Pipeline:
             return result.to_image()
         if isinstance(image, np.ndarray):
             if image.dtype.kind != "f":
-                return result.array().reshape(image.shape)
-            plain = luminance(result.pixels)[..., None] if photo.grey else result.pixels
-            planes = plain if photo.alpha is None else np.dstack([plain, photo.alpha])
-            return planes.reshape(image.shape).astype(image.dtype)
+                planes = result.array()
+            else:
+                planes = luminance(result.pixels)[..., None] if result.grey else result.pixels
+                planes = planes if photo.alpha is None else np.dstack([planes, photo.alpha])
+            # grey in, colour out: it has another shape
+            return (planes if result.grey != photo.grey else planes.reshape(image.shape)).astype(image.dtype)
         if isinstance(image, Tensor):
             return torch.from_numpy(result.pixels.transpose(2, 0, 1).copy()).to(image).reshape(image.shape)
         return result
@@ -129,8 +131,8 @@ class Pipeline:
 
         `on_stage` is called after each with its name. A grey photo stays grey and one of a single tint keeps it: every
         stage after the detector, whose mask tells damage from colour, sees three equal channels, what it makes of them
-        is reduced to its luminance, and the tint comes back at the end. Raises `PhotoError` for a mask of another size
-        and for a photo that wants more memory than there is.
+        is reduced to its luminance, and the tint comes back at the end, unless a stage has given it colours. Raises
+        `PhotoError` for a mask of another size and for a photo that wants more memory than there is.
 
         Where memory runs out, it is begun again with tiles of half the side, down to `SMALLEST_TILE`;
         `restoration.tile` tells.
@@ -184,15 +186,16 @@ class Pipeline:
     ) -> list[Restoration]:
         with torch.inference_mode():
             restorations = [_start(photo, mask, tile) for photo, mask in zip(photos, masks, strict=True)]
-            tints: list[Tint | None] = [None] * len(photos)
             judged, large = False, any(photo.pixels[..., 0].size > LARGE for photo in photos)
             for stage in self.stages:
                 begin = time.perf_counter()
                 if large:
                     give_back_heap()
                 if not judged and stage.name != "scratches":
-                    tints, judged = [_tint(one) for one in restorations], True
-                    _grey(restorations, tints)
+                    for one in restorations:
+                        one.tint = _tint(one)
+                    judged = True
+                    _grey(restorations)
                 try:
                     many: Any = getattr(stage, "many", None)
                     restorations = many(restorations) if many else [stage(one) for one in restorations]
@@ -202,15 +205,15 @@ class Pipeline:
                 for one in restorations:
                     if not one.pixels.sum().isfinite():  # one number that any other spoils
                         raise ArithmeticError(f"the stage {stage.name!r} made pixels that are not finite")
-                _grey(restorations, tints)
+                _grey(restorations)
                 seconds = round((time.perf_counter() - begin) / len(photos), 3)
                 for one in restorations:
                     one.notes.setdefault(stage.name, {})["seconds"] = seconds
                     if on_stage:
                         on_stage(stage.name, one)
-            for one, tint in zip(restorations, tints, strict=True):
-                if tint:
-                    tint.apply(one.pixels, out=one.pixels)
+            for one in restorations:
+                if one.tint and not one.coloured:
+                    one.tint.apply(one.pixels, out=one.pixels)
                 if self.strength < 1:
                     one.pixels = one.pixels.cpu()
                     torch.lerp(own_pixels(one.photo), one.pixels, self.strength, out=one.pixels)
@@ -281,9 +284,9 @@ def _tint(restoration: Restoration) -> Tint | None:
     return find_tint(restoration.pixels, restoration.mask)
 
 
-def _grey(restorations: list[Restoration], tints: list[Tint | None]) -> None:
-    for one, tint in zip(restorations, tints, strict=True):
-        if tint:
+def _grey(restorations: list[Restoration]) -> None:
+    for one in restorations:
+        if one.tint and not one.coloured:
             make_grey_(one.pixels)
 
 

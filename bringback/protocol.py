@@ -1,4 +1,4 @@
-"""The frozen protocol: the same five cases for every release, so that its numbers compare with those before it."""
+"""The frozen protocol: the same cases for every release, so that its numbers compare with those before it."""
 
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,14 @@ from bringback.evaluate import Report, evaluate
 # the caller's, and have to be the same as well.
 PROTOCOLS = {
     "default": {"U": "unstructured", "S": "structured", "M": "mixed", "C": "clean", "H": "holes"},
+    "restorers": {  # what ways of restoring are compared on, see `restorers.py`
+        "U": "unstructured",
+        "S": "structured",
+        "M": "mixed",
+        "H": "holes",
+        "G": "grainy-bw",
+        "D": "dark-noisy",
+    },
 }
 SEED = 0
 

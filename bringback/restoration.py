@@ -11,6 +11,7 @@ from bringback.checkpoints import Checkpoints
 from bringback.compute import Compute
 from bringback.inpaint import firm
 from bringback.photo import Photo
+from bringback.tint import Tint
 
 
 def own_pixels(photo: Photo) -> Tensor:
@@ -41,7 +42,8 @@ class Restoration:
     `pixels` is (1, 3, H, W) float32 RGB in [0, 1] with its channels last in memory, the restoration's own, which a
     stage may write into; `mask` the damage mask (1, 1, H, W) with 1 = damaged or None while nobody has looked; `notes`
     what each stage has to say, by stage name (plain numbers and strings); `tile` the pixels a side that tiles were held
-    to because of the memory there is, None where stages could have their own way.
+    to because of the memory there is, None where stages could have their own way; `tint` the single tint of a photo
+    without colours, None of one that has them; `coloured` says that a stage has given such a photo colours.
     """
 
     photo: Photo
@@ -50,6 +52,8 @@ class Restoration:
     faces: list[Face] = field(default_factory=list)
     notes: dict[str, dict[str, Any]] = field(default_factory=dict)
     tile: int | None = None
+    tint: Tint | None = None
+    coloured: bool = False
 
     @classmethod
     def start(cls, photo: Photo, mask: np.ndarray | None = None) -> Self:
@@ -65,7 +69,8 @@ class Restoration:
 
     def result(self) -> Photo:
         """The photo as it came, with the pixels as they are now."""
-        return self.photo.with_pixels(self.pixels[0].clamp(0, 1).cpu().numpy().transpose(1, 2, 0))
+        photo = self.photo.in_colour() if self.coloured else self.photo
+        return photo.with_pixels(self.pixels[0].clamp(0, 1).cpu().numpy().transpose(1, 2, 0))
 
 
 class Stage(Protocol):

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from bringback.nets.blocks import luminance
 from bringback.nets.tone import STRIP, strips
 
 # Chroma, in [0, 1] units, that a quadratic in luminance may leave over in a block of a single-tint photo. Of 40 aged
@@ -18,12 +19,6 @@ SPREAD = 0.03
 DOUBTFUL = 0.37  # the damage mask from which a pixel is no witness
 SOUND = 0.995  # the share of blocks that must stay below: a red jacket in the snow is a percent of the picture
 BLOCK, BLOCKS = 8, 64  # pixels a side, in which noise averages out; at most so many blocks a side
-
-
-def luminance(pixels: Tensor) -> Tensor:
-    """Rec. 601 luma, (B, 3, H, W) -> (B, 1, H, W)."""
-    red, green, blue = pixels.split(1, 1)
-    return red * 0.299 + green * 0.587 + blue * 0.114
 
 
 def greyed(pixels: Tensor, grey: Tensor) -> Tensor:

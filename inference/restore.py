@@ -1,6 +1,6 @@
 """Restore photos end to end; the same as `bringback restore`.
 
-python inference/restore.py PHOTOS -o OUT [--device auto] [--stages scratches,tone,fill,translate,faces] ...
+python inference/restore.py PHOTOS -o OUT [--device auto] [--preset classical] [--scratches gradient] [--fill telea] ...
 """
 
 from bringback.cli import restore, script

@@ -1,6 +1,6 @@
 """Find the damage of photos; the same as `bringback scratches`.
 
-python inference/scratches.py PHOTOS -o MASKS [--device auto] ...
+python inference/scratches.py PHOTOS -o MASKS [--scratches gradient] [--device auto] ...
 """
 
 from bringback.cli import scratches, script

@@ -94,6 +94,8 @@ TINY: dict[str, dict] = {
     "old_vae": {"channels": 48, "blocks": 1},
     "mapping": {"widths": [16, 16, 16], "blocks": [1, 1, 1], "inner": 8},
     "faces": {"widths": [24, 16, 16], "blocks": [1, 1, 1], "hidden": 4},
+    "colorize": {"widths": [16, 16, 16]},
+    "relight": {"side": 16, "look": 4, "width": 8, "blocks": 1},
 }
 
 

@@ -21,6 +21,21 @@ def test_round_trip_in_half_precision(tmp_path: Path) -> None:
     assert not list(tmp_path.rglob("*.part"))
 
 
+def test_a_compact_checkpoint_is_a_quarter_of_full_precision_and_within_a_step_of_it(tmp_path: Path) -> None:
+    net = ScratchUNet(widths=(32, 48)).eval()
+    for half, compact in ((False, False), (True, True)):
+        save_network(net, tmp_path / f"{compact}" / "scratches", half=half, compact=compact)
+    full, small = ((tmp_path / f"{compact}" / "scratches" / "model.safetensors").stat().st_size for compact in (False, True))
+    assert small < 0.3 * full
+    loaded = Checkpoints(tmp_path / "True").load("scratches", ScratchUNet)
+    for key, value in net.named_parameters():
+        step = value.detach().flatten(1).abs().amax(1).max() / 127 if value.ndim > 1 else 1e-2
+        assert (loaded.state_dict()[key] - value).abs().max() <= 0.51 * step
+    pulled = ScratchUNet.from_pretrained(tmp_path / "True" / "scratches").eval()  # as the hub's users load it
+    picture = torch.rand(1, 3, 32, 32)
+    assert torch.allclose(pulled(picture), loaded(picture), atol=1e-4)
+
+
 def test_variances_beyond_half_precision_survive(tmp_path: Path) -> None:
     net = ScratchUNet(widths=(4, 6))
     net.down[0][1].running_var.fill_(1e6)

@@ -243,6 +243,26 @@ def test_how_faces_are_refined(run, photos, tmp_path):
     assert run.asked["settings"] == {"faces": {}}
 
 
+def test_how_damage_is_found_and_filled(run, photos, tmp_path):
+    arguments = ["restore", photos, "-o", tmp_path / "out", "--preset", "classical"]
+    assert run(*arguments, "--scratches", "unet", "--fill", "ns").exit_code == 0
+    assert run.asked["config"] == "classical"
+    assert run.asked["settings"] == {"faces": {}, "scratches": {"method": "unet"}, "fill": {"method": "ns"}}
+
+
+def test_wrong_ways_are_one_line(photos, tmp_path):
+    def run(*arguments):
+        return CliRunner().invoke(cli.app, [str(argument) for argument in (*arguments, "-o", tmp_path / "out")])
+
+    assert "one of unet, gradient" in one_line(run("restore", photos, "--scratches", "net"))
+    assert "one of unet, gradient" in one_line(run("scratches", photos, "--scratches", "net"))
+    assert "one of pushpull, telea, ns, prior" in one_line(run("restore", photos, "--fill", "paint"))
+    assert "not among those to run" in one_line(run("restore", photos, "--stages", "tone", "--fill", "ns"))
+    assert "those that ship: " in one_line(run("restore", photos, "--preset", "classic"))
+    assert run("scratches", photos, "--scratches", "gradient").exit_code == 0
+    assert Image.open(tmp_path / "out" / "a_mask.png").size == (64, 48)
+
+
 def test_evaluate(run, photos, tmp_path):
     arguments = ["evaluate", photos, "--recipe", "unstructured", "--seed", 1, "--stages", "tone"]
     result = run(*arguments)

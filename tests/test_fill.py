@@ -14,11 +14,12 @@ from PIL import Image
 from torch import Tensor
 
 from bringback import inpaint
+from bringback.filling import fill_into, filled
 from bringback.inpaint import firm, push, push_pull, solid
 from bringback.photo import Photo
 from bringback.restoration import Restoration
 from bringback.shards import read_shards
-from bringback.stages.fill import HoleFiller, calmed, fill_into, filled, replaced
+from bringback.stages.fill import HoleFiller, calmed, replaced
 
 
 def scene(height: int = 96, width: int = 128, batch: int = 1) -> Tensor:
@@ -214,8 +215,8 @@ def holed(where: str, height: int, width: int) -> Tensor:
 
 @pytest.fixture
 def small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bringback.stages.fill.WHOLE", 5_000)
-    monkeypatch.setattr("bringback.stages.fill.TILE", 64)
+    monkeypatch.setattr("bringback.filling.WHOLE", 5_000)
+    monkeypatch.setattr("bringback.filling.TILE", 64)
 
 
 @pytest.mark.usefixtures("small_tiles")
@@ -224,7 +225,7 @@ def small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_large_photo_is_filled_as_a_whole(
     monkeypatch: pytest.MonkeyPatch, where: str, whole: int, error: float
 ) -> None:
-    monkeypatch.setattr("bringback.stages.fill.WHOLE", whole)
+    monkeypatch.setattr("bringback.filling.WHOLE", whole)
     pixels, target = scene(208, 304), holed(where, 208, 304)
     pixels = torch.where(target == 1, torch.ones(()), pixels)
     expected = push_pull(pixels, target)
@@ -261,7 +262,7 @@ def test_only_what_is_damaged_is_filled(monkeypatch: pytest.MonkeyPatch) -> None
         sizes.append(tuple(values[0].shape))
         return push(surface, values, weights)
 
-    monkeypatch.setattr("bringback.stages.fill.push", watched)
+    monkeypatch.setattr("bringback.filling.push", watched)
     result = filled(pixels, target)
     assert sizes == [(1, 3, 44, 44), (1, 3, 68, 68)]  # with 32 pixels around, as far as there are
     assert torch.equal(result[1], pixels[1]) and not torch.equal(result[0], pixels[0])

@@ -19,7 +19,17 @@ from bringback.training.losses import entropy_dice
 from bringback.training.task import TrainingTask
 from bringback.training.tasks import build_task
 
-RATES = {"scratches": 1e-2, "tone": 3e-3, "clean_vae": 3e-3, "old_vae": 3e-3, "mapping": 3e-3, "faces": 3e-3}
+RATES = {
+    "scratches": 1e-2,
+    "tone": 3e-3,
+    "clean_vae": 3e-3,
+    "old_vae": 3e-3,
+    "mapping": 3e-3,
+    "faces": 3e-3,
+    "colorize": 1e-2,
+    "relight": 1e-2,
+}
+RECIPES = {"tone": {"recipe": "mixed"}, "relight": {"recipe": "dark-noisy"}}
 
 
 def first_batch(settings: TrainConfig) -> object:
@@ -44,7 +54,7 @@ def losses_by_heart(task: TrainingTask, settings: TrainConfig, rate: float) -> t
 @pytest.mark.parametrize("task", RATES)
 def test_each_task_learns_one_batch_by_heart(task: str, tiny, tmp_path: Path) -> None:
     torch.manual_seed(0)
-    settings = tiny(task, tmp_path, **({"recipe": "mixed"} if task == "tone" else {}))
+    settings = tiny(task, tmp_path, **RECIPES.get(task, {}))
     built = build_task(settings)
     if task in ("clean_vae", "old_vae", "mapping", "faces"):  # they begin as the identity: give them something to learn
         torch.nn.init.normal_(built.net.head.weight, std=1.0 if task == "faces" else 0.1)

@@ -1,15 +1,27 @@
 """Building blocks shared by the networks. None normalises over space, so a tile is computed like the whole."""
 
 from contextlib import AbstractContextManager, nullcontext
+from typing import Self
 
 import torch
 import torch.nn.functional as F
 from huggingface_hub import PyTorchModelHubMixin
+from safetensors.torch import load_file
 from torch import Tensor, nn
+
+from bringback.nets.compact import expanded
 
 
 class Network(nn.Module, PyTorchModelHubMixin):
     """A module whose constructor arguments are its config: `save_pretrained`, `from_pretrained`, `push_to_hub`."""
+
+    @classmethod
+    def _load_as_safetensor(  # type: ignore[override] # the mixin has a type variable of its own
+        cls, model: Self, model_file: str, map_location: str, strict: bool
+    ) -> Self:
+        """As the mixin does, of compact files too."""
+        model.load_state_dict(expanded(load_file(model_file)), strict=strict)
+        return model.to(map_location)
 
 
 def silence(layer: nn.Conv2d | nn.Linear) -> None:
@@ -39,6 +51,12 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.second(F.silu(self.first(x)))
+
+
+def luminance(pixels: Tensor) -> Tensor:
+    """Rec. 601 luma, (B, 3, H, W) -> (B, 1, H, W)."""
+    red, green, blue = pixels.split(1, 1)
+    return red * 0.299 + green * 0.587 + blue * 0.114
 
 
 def pad_to(x: Tensor, multiple: int) -> Tensor:

@@ -21,7 +21,9 @@ def damage(logits: Tensor) -> Tensor:
     return torch.sigmoid(logits + EAGER)
 
 
-class _Level(nn.Sequential):
+class Level(nn.Sequential):
+    """Two 3x3 convolutions, each with batch norm and leaky ReLU. (B, channels_in, H, W) -> (B, channels, H, W)."""
+
     def __init__(self, channels_in: int, channels: int) -> None:
         super().__init__(
             nn.Conv2d(channels_in, channels, 3, padding=1, bias=False),
@@ -38,14 +40,46 @@ class _Residual(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.level = _Level(channels, channels)
+        self.level = Level(channels, channels)
         nn.init.zeros_(self.level[4].weight)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.level(x)
 
 
-class ScratchUNet(Network, license="apache-2.0", tags=["image-segmentation", "scratch-detection"]):
+class UShape(nn.Module):
+    """The trunk of a U-Net: (B, inputs, H, W) -> (B, widths[0], H, W), sides that divide by `2 ** (levels - 1)`.
+
+    Args: inputs: channels; widths: channels of each level, each at half of the resolution of the one before; core:
+    residual blocks at the bottom, where things are seen as a whole, among what surrounds them.
+    """
+
+    def __init__(self, inputs: int, widths: tuple[int, ...], core: int) -> None:
+        super().__init__()
+        self.core = nn.Sequential(*(_Residual(widths[-1]) for _ in range(core)))
+        self.down = nn.ModuleList(Level(a, b) for a, b in zip((inputs, *widths), widths, strict=False))
+        pairs = list(pairwise(widths))
+        self.lift = nn.ModuleList(nn.Conv2d(deep, shallow, 1) for shallow, deep in pairs)
+        self.up = nn.ModuleList(Level(shallow, shallow) for shallow, _ in pairs)
+
+    def descend(self, x: Tensor) -> list[Tensor]:
+        """What each level sees on the way down, the core's last: the finest first."""
+        seen: list[Tensor] = []
+        for level in self.down:
+            x = level(F.avg_pool2d(x, 2) if seen else x)
+            seen.append(x)
+        seen[-1] = self.core(x)
+        return seen
+
+    def ascend(self, seen: list[Tensor]) -> Tensor:
+        """Back up to the finest level."""
+        x = seen[-1]
+        for lift, level, skip in zip(reversed(self.lift), reversed(self.up), reversed(seen[:-1]), strict=True):
+            x = level(skip + F.interpolate(lift(x), scale_factor=2.0, mode="bilinear", align_corners=False))
+        return x
+
+
+class ScratchUNet(UShape, Network, license="apache-2.0", tags=["image-segmentation", "scratch-detection"]):
     """(B, 3, H, W) RGB in [0, 1] -> damage logits (B, 1, H, W), any size.
 
     Reads and answers in blocks of 2x2 pixels: every pixel counts, but the widest maps are a quarter of the photo.
@@ -54,13 +88,8 @@ class ScratchUNet(Network, license="apache-2.0", tags=["image-segmentation", "sc
     """
 
     def __init__(self, widths: tuple[int, ...] = (48, 80, 128, 160, 192), core: int = 3) -> None:
-        super().__init__()
+        super().__init__(12, widths, core)
         self.widths = tuple(widths)
-        self.core = nn.Sequential(*(_Residual(widths[-1]) for _ in range(core)))
-        self.down = nn.ModuleList(_Level(a, b) for a, b in zip((12, *widths), widths, strict=False))
-        pairs = list(pairwise(widths))
-        self.lift = nn.ModuleList(nn.Conv2d(deep, shallow, 1) for shallow, deep in pairs)
-        self.up = nn.ModuleList(_Level(shallow, shallow) for shallow, _ in pairs)
         self.head = nn.Conv2d(widths[0], 4, 1)
         # damage is rare: start from its base rate
         self.head.bias.data.fill_(-3.5)  # type: ignore[union-attr]
@@ -68,11 +97,4 @@ class ScratchUNet(Network, license="apache-2.0", tags=["image-segmentation", "sc
     def forward(self, pixels: Tensor) -> Tensor:
         height, width = pixels.shape[-2:]
         x = F.pixel_unshuffle(pad_to(pixels, 2 ** len(self.widths)) * 2 - 1, 2)
-        skips: list[Tensor] = []
-        for level in self.down:
-            x = level(F.avg_pool2d(x, 2) if skips else x)
-            skips.append(x)
-        x = self.core(x)
-        for lift, level, skip in zip(reversed(self.lift), reversed(self.up), reversed(skips[:-1]), strict=True):
-            x = level(skip + F.interpolate(lift(x), scale_factor=2.0, mode="bilinear", align_corners=False))
-        return F.pixel_shuffle(self.head(x), 2)[..., :height, :width]
+        return F.pixel_shuffle(self.head(self.ascend(self.descend(x))), 2)[..., :height, :width]

@@ -29,10 +29,14 @@ class _Stages(Mapping[str, type[Stage]]):
 STAGES: Mapping[str, type[Stage]] = _Stages(
     __name__,
     scratches="ScratchDetector",
+    relight="Relighter",
     tone="ToneCorrector",
     fill="HoleFiller",
+    prior="PriorDenoiser",
+    denoise="Denoiser",
     translate="LatentTranslator",
     faces="FaceRefiner",
+    colorize="Colorizer",
 )
 
 FAMILIES: dict[str, Mapping[str, type[Stage]]] = {

@@ -1,42 +1,60 @@
 """Stage `scratches`: where is the photo damaged?"""
 
 import math
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor
 
 from bringback.checkpoints import Checkpoints
+from bringback.classical import GradientSettings, gradient_mask
 from bringback.compute import Compute
+from bringback.filling import filled
 from bringback.inpaint import solid
 from bringback.nets.unet import EAGER, ScratchUNet
 from bringback.restoration import Restoration
-from bringback.stages.fill import filled
 from bringback.tiling import run_tiled
 
 TILE, OVERLAP = 640, 64
 _A_PIXEL = 490  # bytes of a tile on its way, measured in float32
+_GRADIENT = 14  # bytes a pixel by gradients, measured
 
 # More than this share of a photo is seldom damaged; a network that says so has taken its sky for a stain.
 _MOST = 0.35
 
 
+METHODS = ("unet", "gradient")
+
+
 class ScratchDetector:
-    """Finds scratches, dust, stains and cracks with the scratch U-Net, at the photo's own resolution."""
+    """Finds scratches, dust, stains and cracks: by the scratch U-Net at the photo's own resolution, or by gradients."""
 
     name = "scratches"
 
-    def __init__(self, network: ScratchUNet, compute: Compute | torch.device | str = "cpu") -> None:
-        self.network, self.compute = network, Compute.of(compute)
-        self.tile = self.compute.tile or TILE
+    def __init__(self, means: ScratchUNet | GradientSettings, compute: Compute | torch.device | str = "cpu") -> None:
+        """Args: means: the network, or what counts as damage for `classical.gradient_mask`."""
+        self.means, self.compute = means, Compute.of(compute)
+        if not isinstance(means, GradientSettings):
+            self.tile = self.compute.tile or TILE
 
     @classmethod
-    def from_checkpoints(cls, checkpoints: Checkpoints, compute: Compute | torch.device) -> Self:
-        """With the checkpoint `scratches`."""
-        return cls(checkpoints.load("scratches", ScratchUNet, Compute.of(compute).device), compute)
+    def from_checkpoints(
+        cls, checkpoints: Checkpoints, compute: Compute | torch.device, method: str = "unet", **settings: Any
+    ) -> Self:
+        """With the checkpoint `scratches`, or by "gradient" without any, `settings` those of `GradientSettings`.
+
+        Raises ValueError for another method or values out of range.
+        """
+        if method not in METHODS:
+            raise ValueError(f"unknown detector {method!r}: one of {', '.join(METHODS)}")
+        if method == "gradient":
+            return cls(GradientSettings(**settings), compute)
+        return cls(checkpoints.load("scratches", ScratchUNet, Compute.of(compute).device), compute, **settings)
 
     def needs(self, height: int, width: int, tile: int | None) -> int:
         """Bytes beside photo, pixels and mask; `tile` holds the stage's own tiles down."""
+        if isinstance(self.means, GradientSettings):
+            return _GRADIENT * height * width
         return height * width + self.compute.tiles_need(height * width, self.tile, tile, _A_PIXEL)
 
     @torch.inference_mode()
@@ -45,15 +63,18 @@ class ScratchDetector:
 
         What the network says of a photo and of its mirror image is averaged (the self-ensemble of Lim et al. 2017),
         because it errs in different places. The odds are lowered all over a photo until no more than a third of it
-        is above a half.
+        is above a half. Masks by gradients are of zeros and ones.
         """
+        if isinstance(self.means, GradientSettings):
+            return gradient_mask(pixels, self.means)
+        network = self.means
 
         def both(tile: Tensor) -> Tensor:
             tile = tile.to(self.compute.device)
             with self.compute.autocast():
-                return (self.network(tile).float() + self.network(tile.flip(-1)).flip(-1).float()) / 2
+                return (network(tile).float() + network(tile.flip(-1)).flip(-1).float()) / 2
 
-        multiple = 2 ** len(self.network.widths)  # the grid of the deepest level
+        multiple = 2 ** len(network.widths)  # the grid of the deepest level
         tiling = {"tile": self.tile, "overlap": min(OVERLAP, self.tile // 2), "multiple": multiple}
         odds = run_tiled(both, [pixels], **tiling, batch=self.compute.batch).add_(EAGER)
         for photo in odds:

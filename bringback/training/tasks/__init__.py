@@ -13,6 +13,8 @@ _TASKS = {
     "old_vae": "vae:OldVAETask",
     "mapping": "mapping:MappingTask",
     "faces": "faces:FaceTask",
+    "colorize": "colorize:ColourTask",
+    "relight": "relight:RelightTask",
 }
 
 

@@ -1,0 +1,138 @@
+"""Stage `colorize`: colours for a grey photo, guessed; its luminance stays exactly as it is. Only when asked for."""
+
+import re
+from collections.abc import Sequence
+from typing import NamedTuple, Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from bringback.checkpoints import Checkpoints
+from bringback.compute import Compute
+from bringback.guided import Guided
+from bringback.lab import chroma, rgb_to_lab, tinged
+from bringback.metrics import colourfulness
+from bringback.nets.colour import PATCH, ColourUNet, expected
+from bringback.nets.tone import STRIP, strips
+from bringback.restoration import Restoration
+from bringback.tint import luminance
+
+SHORT_SIDE = 192  # pixels, at which the network sees a photo: colours are a matter of the whole
+TEMPERATURE = 0.5  # of the mean of the likely colours: 1 is pale, near 0 patchy
+HINT_REACH = 2  # blocks of `PATCH` pixels around a hint that are told its colour
+
+
+class Hint(NamedTuple):
+    """A colour that is known, at pixel (`x`, `y`) of the photo: "#rrggbb", of which how light it is does not count."""
+
+    x: float
+    y: float
+    colour: str
+
+
+class Colorizer:
+    """Gives grey photos, and those of a single tint, colours; photos with colours of their own stay as they are.
+
+    The U-Net sees the whole photo small; what it says is brought to full size along the photo's own edges (`Guided`).
+    """
+
+    name = "colorize"
+
+    def __init__(
+        self,
+        network: ColourUNet,
+        compute: Compute | torch.device | str = "cpu",
+        saturation: float = 1.0,
+        hints: Sequence[Hint | Sequence] = (),
+    ) -> None:
+        """Args: saturation: 0 leaves the photo grey, 1 is what the network believes, more is more colourful; hints: for
+        every photo that comes by, `Hint` or [x, y, "#rrggbb"].
+
+        Raises ValueError for a saturation below 0 and for a hint without a colour.
+        """
+        if not saturation >= 0:
+            raise ValueError(f"saturation {saturation:g}: wants 0 (grey), 1 (as believed) or more")
+        self.network, self.compute, self.saturation = network, Compute.of(compute), saturation
+        self.hints = [Hint(*hint) for hint in hints]
+        for hint in self.hints:
+            _ab(hint.colour)
+
+    @classmethod
+    def from_checkpoints(
+        cls,
+        checkpoints: Checkpoints,
+        compute: Compute | torch.device,
+        saturation: float = 1.0,
+        hints: Sequence[Hint | Sequence] = (),
+    ) -> Self:
+        """With the checkpoint `colorize`."""
+        return cls(checkpoints.load("colorize", ColourUNet, Compute.of(compute).device), compute, saturation, hints)
+
+    def needs(self, height: int, width: int, tile: int | None) -> int:
+        """Bytes beside photo, pixels and mask: luminance, the result, the network's logits and a strip."""
+        seen = SHORT_SIDE**2 * max(height, width) / min(height, width)
+        return int(16 * height * width + 700 * seen + 120 * min(height * width, STRIP) + 24 * SHORT_SIDE * width)
+
+    @torch.inference_mode()
+    def colorize(self, pixels: Tensor, hints: Sequence[Hint] = ()) -> Tensor:
+        """Photos (B, 3, H, W) in [0, 1], of which only luminance counts -> in colour, of the same luminance.
+
+        `hints` hold for all of them. Raises ValueError for one outside the photo.
+        """
+        height, width = pixels.shape[-2:]
+        light = luminance(pixels)
+        scale = min(1.0, SHORT_SIDE / min(height, width))
+        size = max(1, round(height * scale)), max(1, round(width * scale))
+        small = F.interpolate(light, size, mode="bilinear", antialias=True, align_corners=False)
+        ab = self._believed(small.to(self.compute.device), _told(hints, (height, width), size).to(self.compute.device))
+        guide = Guided.of(small, chroma(small, ab.to(small.device)))
+        result = torch.empty_like(pixels)
+        for rows in strips(pixels):
+            part = light[..., rows, :]
+            result[..., rows, :] = tinged(part, self.saturation * guide.upsampled(part, rows, height))
+        return result
+
+    def _believed(self, small: Tensor, told: Tensor) -> Tensor:
+        """a* and b* (B, 2, H, W) of luminance (B, 1, H, W); that of the photo and of its mirror image, averaged."""
+        told = told.expand(len(small), -1, -1, -1)
+        with self.compute.autocast():
+            logits = self.network(small, told).float()
+            # padding grows on the right: only sides that need none mirror onto the same grid
+            if small.shape[-1] % PATCH == 0:
+                logits = (logits + self.network(small.flip(-1), told.flip(-1)).float().flip(-1)) / 2
+        ab = expected(logits, TEMPERATURE)
+        ab = F.interpolate(ab, scale_factor=PATCH, mode="bilinear", align_corners=False)
+        return ab[..., : small.shape[-2], : small.shape[-1]]
+
+    def __call__(self, restoration: Restoration) -> Restoration:
+        """Colour the photo. Notes how colourful it became (`metrics.colourfulness`), or that it was so before."""
+        if restoration.tint is None:
+            restoration.notes[self.name] = {"kept": "the photo has colours of its own"}
+            return restoration
+        restoration.pixels, restoration.coloured = self.colorize(restoration.pixels, self.hints), True
+        small = F.adaptive_avg_pool2d(restoration.pixels, SHORT_SIDE)
+        restoration.notes[self.name] = {"colourfulness": round(float(colourfulness(small)), 4)}
+        return restoration
+
+
+def _told(hints: Sequence[Hint], size: tuple[int, int], small: tuple[int, int]) -> Tensor:
+    """Hints on the grid that the network sees: (1, 3, h, w) of a photo of `size`, seen at the size `small`."""
+    told = torch.zeros(1, 3, *small)
+    for hint in hints:
+        if not (0 <= hint.x < size[1] and 0 <= hint.y < size[0]):
+            raise ValueError(f"a hint at ({hint.x:g}, {hint.y:g}) is outside a photo of {size[1]}x{size[0]} pixels")
+        colour = torch.cat([torch.ones(1), _ab(hint.colour) / 110])
+        row, column = int(hint.y * small[0] / size[0]), int(hint.x * small[1] / size[1])
+        reach = HINT_REACH * PATCH // 2
+        place = told[0, :, max(row - reach, 0) : row + reach, max(column - reach, 0) : column + reach]
+        place.copy_(colour[:, None, None].expand_as(place))
+    return told
+
+
+def _ab(colour: str) -> Tensor:
+    """a* and b* of "#rrggbb"."""
+    if not re.fullmatch("#[0-9a-fA-F]{6}", str(colour)):
+        raise ValueError(f"a hint's colour is written #rrggbb, not {colour!r}")
+    levels = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+    return rgb_to_lab(torch.tensor(levels).view(1, 3, 1, 1))[0, 1:, 0, 0]

@@ -1,0 +1,52 @@
+"""Stage `denoise`: noise and grain taken away without a network."""
+
+from typing import Self
+
+import torch
+
+from bringback.checkpoints import Checkpoints
+from bringback.classical import DENOISING, STRENGTH, denoise
+from bringback.compute import Compute
+from bringback.metrics import mean_change
+from bringback.nets.tone import STRIP
+from bringback.restoration import Restoration
+
+
+class Denoiser:
+    """A bilateral filter or non-local means, see `classical.denoise`; for those who want no network: not a default."""
+
+    name = "denoise"
+
+    def __init__(self, *, method: str = "bilateral", strength: float = STRENGTH) -> None:
+        """Args: method: "bilateral" or "nlm", 25 times as slow; strength: the noise's deviation in levels of 255, 0 for none.
+
+        Raises ValueError for another method and a negative strength.
+        """
+        if method not in DENOISING:
+            raise ValueError(f"unknown denoising {method!r}: one of {', '.join(DENOISING)}")
+        if not strength >= 0:
+            raise ValueError(f"denoising strength {strength:g}: wants levels of 255, 0 or more")
+        self.method, self.strength = method, strength
+
+    @classmethod
+    def from_checkpoints(
+        cls,
+        checkpoints: Checkpoints,
+        compute: Compute | torch.device,
+        *,
+        method: str = "bilateral",
+        strength: float = STRENGTH,
+    ) -> Self:
+        """Build the stage, which runs on the CPU; there is nothing to load."""
+        return cls(method=method, strength=strength)
+
+    def needs(self, height: int, width: int, tile: int | None) -> int:
+        """Bytes beside photo, pixels and mask: the result, and a strip on its way."""
+        return 12 * height * width + 60 * min(height * width, STRIP)
+
+    def __call__(self, restoration: Restoration) -> Restoration:
+        """Denoise the photo. Notes the mean absolute change, in [0, 1] units."""
+        before = restoration.pixels
+        restoration.pixels = denoise(before, self.method, self.strength)
+        restoration.notes[self.name] = {"mean_change": round(mean_change(restoration.pixels, before), 4)}
+        return restoration

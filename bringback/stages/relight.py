@@ -1,0 +1,60 @@
+"""Stage `relight`: light for photos taken in too little of it, without their noise. Only when asked for."""
+
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from bringback.checkpoints import Checkpoints
+from bringback.compute import Compute
+from bringback.metrics import mean_change
+from bringback.nets.relight import RelightNet, places
+from bringback.restoration import Restoration
+from bringback.tiling import run_tiled
+
+TILE, OVERLAP = 640, 48
+_A_PIXEL = 900  # bytes of a tile on its way, measured in float32
+
+
+class Relighter:
+    """Brightens dark places and takes noise, salt and pepper away; what is bright stays as it is (`RelightNet`).
+
+    The curves are read off a thumbnail of the whole photo, so tiles agree on them.
+    """
+
+    name = "relight"
+
+    def __init__(self, network: RelightNet, compute: Compute | torch.device | str = "cpu") -> None:
+        self.network, self.compute = network, Compute.of(compute)
+        self.tile = self.compute.tile or TILE
+
+    @classmethod
+    def from_checkpoints(cls, checkpoints: Checkpoints, compute: Compute | torch.device) -> Self:
+        """With the checkpoint `relight`."""
+        return cls(checkpoints.load("relight", RelightNet, Compute.of(compute).device), compute)
+
+    def needs(self, height: int, width: int, tile: int | None) -> int:
+        """Bytes beside photo, pixels and mask: the result, and a tile on its way."""
+        return 12 * height * width + self.compute.tiles_need(height * width, self.tile, tile, _A_PIXEL)
+
+    @torch.inference_mode()
+    def relight(self, pixels: Tensor) -> Tensor:
+        """Photos (B, 3, H, W) -> the same with light, both in [0, 1]."""
+        curves = self.network.curves(self.network.thumbnail(pixels).to(self.compute.device))
+        x, y = places(pixels).expand(len(pixels), -1, -1, -1).split(1, 1)  # views: they take no memory
+
+        def one(tile: Tensor, x: Tensor, y: Tensor) -> Tensor:
+            tile, x, y = (part.to(self.compute.device) for part in (tile, x, y))
+            own = curves.repeat(len(tile) // len(curves), 1, 1, 1, 1)  # several tiles of each photo at once
+            with self.compute.autocast():
+                return self.network.relit(tile, own, torch.cat([x, y], 1)).float().clamp_(0, 1)
+
+        tiling = {"tile": self.tile, "overlap": min(OVERLAP, self.tile // 2), "multiple": 2}
+        return run_tiled(one, [pixels, x, y], **tiling, batch=self.compute.batch)
+
+    def __call__(self, restoration: Restoration) -> Restoration:
+        """Relight the photo. Notes the mean absolute change, in [0, 1] units."""
+        before = restoration.pixels
+        restoration.pixels = self.relight(before)
+        restoration.notes[self.name] = {"mean_change": round(mean_change(restoration.pixels, before), 4)}
+        return restoration

@@ -1,0 +1,66 @@
+"""Relighting: from dark and noisy photos to what they would have been with light enough."""
+
+from dataclasses import replace
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from bringback.aging import Aged, OverlayBank, age
+from bringback.metrics import psnr
+from bringback.nets.blocks import Network
+from bringback.nets.relight import RelightNet, median, places
+from bringback.tint import greyed, luminance
+from bringback.training.config import TrainConfig
+from bringback.training.data import Batch
+from bringback.training.losses import charbonnier, perceptual_distance
+from bringback.training.task import Losses, TrainingTask
+
+
+def _greyed(aged: Aged) -> Aged:
+    return replace(aged, aged=greyed(aged.aged, aged.grey))
+
+
+class RelightTask(TrainingTask):
+    """Trains `relight`: its curves and its residual network together, the curves also by themselves.
+
+    Options: `curves`, weight of the distance before the residual network, of medians, which noise does not move;
+    `perceptual`, weight of the backbone's distance (a content loss, Johnson et al. 2016), if the config names one.
+    """
+
+    OPTIONS: ClassVar = {"curves": 0.5, "perceptual": 0.0}
+
+    def __init__(self, config: TrainConfig) -> None:
+        super().__init__(config)
+        self.net = self.begin("relight", RelightNet)
+        self.distance = perceptual_distance(config.backbone) if self.options["perceptual"] else None
+
+    def networks(self) -> dict[str, Network]:
+        return {"relight": self.net}
+
+    def ready(self, aged: Aged, seeds: list[int]) -> Aged:
+        return _greyed(aged)
+
+    def forward(self, phase: str, aged: Aged) -> Losses:
+        pixels, truth = aged.aged, aged.truth
+        light = median(luminance(pixels))
+        lit = self.net.lit(pixels, light, self.net.curves(self.net.thumbnail(pixels)), places(pixels))
+        made = self.net.cleaned(lit, pixels, light).float()
+        parts = {
+            "l1": charbonnier(made, truth),
+            "curves": charbonnier(median(luminance(lit)), median(luminance(truth))),
+        }
+        total = parts["l1"] + self.options["curves"] * parts["curves"]
+        if self.distance is not None:
+            parts["perceptual"] = self.distance(made.clamp(0, 1), truth).mean()
+            total = total + self.options["perceptual"] * parts["perceptual"]
+        return Losses(total, parts)
+
+    def validate(self, batch: Batch, overlays: OverlayBank | None) -> tuple[dict[str, float], Tensor]:
+        dark = age(batch.pixels, "dark-noisy", batch.seeds, overlays)
+        made, kept = (self.net(x).clamp(0, 1) for x in (dark.aged, batch.pixels))
+        before, after = (float(psnr(x, dark.truth).mean()) for x in (dark.aged, made))
+        clean = float(psnr(kept, batch.pixels).mean())
+        # what was well lit wants to be within 34 dB of what it was, and no nearer
+        metrics = {"score": after + min(clean, 34.0), "dark_before": before, "dark_after": after, "clean": clean}
+        return metrics, torch.cat([dark.aged[:8], made[:8], dark.truth[:8]])

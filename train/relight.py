@@ -1,0 +1,9 @@
+"""Train `relight`, light for dark and noisy photos.
+
+accelerate launch train/relight.py --set data_dir=data --set output_dir=runs/relight
+"""
+
+from bringback.training.run import main
+
+if __name__ == "__main__":
+    main("configs/relight.yaml")
