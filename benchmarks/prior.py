@@ -4,8 +4,9 @@ python benchmarks/prior.py photos-val-000.tar --threads 2 --sheet prior.png
 
 Of the six photos named below (every seventh of the validation photos by name) the middle 256x256 pixels, 30 % of whose
 8x8 blocks are missing, drawn with seed 0. Telea (2004) and Navier-Stokes (Bertalmio et al. 2001) are OpenCV's, with a
-radius of 5; push-pull is our stage `fill`. Prints PSNR in dB of the whole crop / of its holes alone, then what the
-prior did: one Markdown table each.
+radius of 5; push-pull is our stage `fill`. `alone` is what the network says in the holes, `prior` what `--fill prior`
+makes of it: the network as far as it serves blocks that were held back, push-pull for the rest. Prints PSNR in dB of
+the whole crop / of its holes alone, then what the prior did: one Markdown table each.
 """
 
 import argparse
@@ -22,7 +23,7 @@ from torch import Tensor
 from bringback.evaluate import as_array, contact_sheet, read_photos
 from bringback.inpaint import push_pull
 from bringback.metrics import psnr
-from bringback.prior import FORMS, PriorSettings, Progress, inpaint
+from bringback.prior import FORMS, PriorSettings, Progress, blended, expected
 
 PHOTOS = (
     "codec_corpus_CID22__1025469-cb15b8",
@@ -87,13 +88,16 @@ def measure(options: argparse.Namespace) -> tuple[str, str]:
             steps: list[Progress] = []
             settings = PriorSettings(form, options.iterations, options.seconds, options.seed)
             begin = time.perf_counter()
-            made[f"prior, {form}"] = inpaint(truth * (1 - mask), mask, settings=settings, on_step=steps.append)
+            seen = truth * (1 - mask)
+            surface, share = expected(seen, mask, settings=settings, on_step=steps.append)
+            made[f"{form} alone"] = torch.where(mask > 0, surface, seen)
+            made[f"prior, {form}"] = blended(seen, surface, mask, share)
             seconds = time.perf_counter() - begin
             last = steps[-1]
             early = "yes" if last.stopped_early else "no"
             cells = [last.iteration, last.best, early, f"{last.held_back:.2f}", f"{last.share:.2f}", f"{seconds:.0f}"]
             told.append(f"| {name} | {form} | " + " | ".join(map(str, cells)) + " |")
-            print(told[-1], *compare(made[f"prior, {form}"], truth, mask), file=sys.stderr, flush=True)
+            print(told[-1], file=sys.stderr, flush=True)
         for way, result in made.items():
             scores.setdefault(way, []).append(compare(result, truth, mask))
         sheet.append([as_array(x) for x in (truth * (1 - mask), *made.values(), truth)])

@@ -4,6 +4,7 @@ import errno
 import hashlib
 import os
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
@@ -16,6 +17,7 @@ from bringback.tree import UsageError
 
 _NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EINVAL, errno.ENOSYS)  # file systems that have none
 _MANIFEST, _DOOR = 1 << 61, 1 << 60  # bytes that no name has: those lie below
+_ONE = Lock()
 
 
 class Claims:
@@ -36,7 +38,8 @@ class Claims:
     @staticmethod
     def of(folder: Path) -> "Claims":
         """The claims of this process in a folder."""
-        return _claims(folder.resolve())
+        with _ONE:  # threads that come at once would be given two
+            return _claims(folder.resolve())
 
     def __enter__(self) -> Self:
         """Make the folder, if need be, and open the file; raises OSError."""
@@ -52,8 +55,9 @@ class Claims:
             self._users -= 1
             if self._users:
                 return
-            if _lock(self._file, 0, whole=True):  # nobody else holds anything (Windows cannot tell)
-                with suppress(OSError):
+            with suppress(OSError):
+                # Nobody else holds anything (Windows cannot tell), nor has another run cleared away and begun anew.
+                if _lock(self._file, 0, whole=True) and self._is_there():
                     for left in self.folder.rglob(f"{PASSING}*.part"):
                         left.unlink()
                     self.path.unlink()
@@ -70,9 +74,8 @@ class Claims:
                 _unlock(self._file, _DOOR)
                 if not taken:
                     return False
-                with suppress(FileNotFoundError):
-                    if os.path.samestat(os.fstat(self._file), self.path.stat()):
-                        break
+                if self._is_there():
+                    break
                 if self._held:  # somebody took the file away by hand: those that are held are held no longer
                     break
                 os.close(self._file)  # the last one of another run cleared it away
@@ -96,6 +99,12 @@ class Claims:
                 yield
             finally:
                 _unlock(self._file, _MANIFEST)
+
+    def _is_there(self) -> bool:
+        """Whether the open file is the one that others find in the folder."""
+        with suppress(FileNotFoundError):
+            return os.path.samestat(os.fstat(self._file), self.path.stat())
+        return False
 
     def _open(self) -> None:
         self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
@@ -123,30 +132,43 @@ def _byte(name: str) -> int:
 if sys.platform == "win32":
     import msvcrt
 
+    _place = Lock()  # a file has one position, from which it is locked, for all threads
+
     def _lock(file: int, byte: int, *, wait: bool = False, whole: bool = False) -> bool:
-        if whole:
-            return False
-        os.lseek(file, byte, os.SEEK_SET)
-        try:
-            msvcrt.locking(file, msvcrt.LK_LOCK if wait else msvcrt.LK_NBLCK, 1)
-        except OSError:
-            return False
-        return True
+        while not whole:
+            with _place:
+                os.lseek(file, byte, os.SEEK_SET)
+                try:
+                    msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
+                except OSError as error:
+                    if not wait or error.errno != errno.EACCES:
+                        return False
+                else:
+                    return True
+            time.sleep(0.01)  # LK_LOCK would wait by seconds, and for ten of them at most
+        return False
 
     def _unlock(file: int, byte: int) -> None:
-        os.lseek(file, byte, os.SEEK_SET)
-        with suppress(OSError):
-            msvcrt.locking(file, msvcrt.LK_UNLCK, 1)
+        with _place:
+            os.lseek(file, byte, os.SEEK_SET)
+            with suppress(OSError):
+                msvcrt.locking(file, msvcrt.LK_UNLCK, 1)
 
 else:
     import fcntl
 
     def _lock(file: int, byte: int, *, wait: bool = False, whole: bool = False) -> bool:
-        try:
-            fcntl.lockf(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB, 0 if whole else 1, byte)
-        except OSError as error:
-            return error.errno in _NO_LOCKS
-        return True
+        while True:
+            try:
+                fcntl.lockf(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB, 0 if whole else 1, byte)
+            except OSError as error:
+                # The system knows processes, not threads: two, each with one thread at the door and one at the
+                # manifest, look to it as if they waited for each other for ever.
+                if error.errno != errno.EDEADLK:
+                    return error.errno in _NO_LOCKS and not whole  # without locks nobody knows to be the last
+            else:
+                return True
+            time.sleep(0.001)
 
     def _unlock(file: int, byte: int) -> None:
         with suppress(OSError):

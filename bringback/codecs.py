@@ -30,6 +30,8 @@ NOTED = ("JPEG", "PNG", "TIFF", "WEBP", "HEIF")  # the formats that have a place
 TELLING = ("xmp", "comment", "extra", "pnginfo")  # what a writer is given that tells of people and places, beside EXIF
 LONGEST_XMP = 65_000  # bytes, in a JPEG
 EXTENDED_XMP = b"http://ns.adobe.com/xmp/extension/\0"
+BIG = (b"+\0", b"\0+")  # the third and fourth byte of a BigTIFF
+PLANES, MORE = 284, 338  # tags of a TIFF: whether each channel lies apart (2), what channels beside the colours are
 
 Image.MAX_IMAGE_PIXELS = None  # it is one limit for the whole process; here each photo is asked for its size
 
@@ -70,6 +72,8 @@ def _decode(data: bytes, max_pixels: int) -> tuple[np.ndarray, Container]:
         deep = _is_deep(data, image)
         if deep:
             array = _decode_deep(data, image, max_pixels)
+        elif image.format == "TIFF" and image.tag_v2.get(tiff.BITS) == (12,):  # type: ignore[attr-defined]
+            array = ((array.astype(np.uint32) * 65535 + 2047) // 4095).astype(np.uint16)  # Pillow scales all but these
         if orientation is None:
             orientation = _or(1, lambda: image.getexif().get(tiff.ORIENTATION, 1))
         plain = {"quality": MIN_QUALITY} if container.format in ("JPEG", "WEBP") else {}
@@ -77,7 +81,7 @@ def _decode(data: bytes, max_pixels: int) -> tuple[np.ndarray, Container]:
         container = replace(container, exif=exif, extra=extra)
     if orientation in (5, 6, 7, 8) and container.dpi:
         container = replace(container, dpi=container.dpi[::-1])
-    turned = container.format == "TIFF" and not deep  # by Pillow
+    turned = container.format == "TIFF" and (not deep or data[2:4] in BIG)  # by Pillow, or by OpenCV
     return array if turned else _upright(array, orientation), container
 
 
@@ -218,22 +222,30 @@ def _is_deep(data: bytes, image: Image.Image) -> bool:
 
 def _decode_deep(data: bytes, image: Image.Image, max_pixels: int) -> np.ndarray:
     if image.format == "TIFF":
-        data = tiff.reset_orientation(data)  # OpenCV would turn a TIFF, and no other file
+        data = tiff.reset_orientation(data)  # OpenCV would turn a TIFF, and no other file; it does turn a BigTIFF
     if image.format == "JPEG2000":  # the pixels are announced a second time, and OpenCV goes by that
         right, bottom, left, top = struct.unpack_from(">4I", data, data.find(b"\xff\x4f\xff\x51") + 8)
         check_size(max(right - left, 0), max(bottom - top, 0), max_pixels)
     array = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    if array is None or array.dtype != np.uint16:
+    told = image.tag_v2 if image.format == "TIFF" else {}  # type: ignore[attr-defined]
+    apart = told.get(PLANES) == 2 and array is not None and array.ndim == 3  # of which OpenCV makes nonsense
+    if array is None or array.dtype != np.uint16 or apart:
         raise CodecError(f"a 16-bit {image.format} of a kind that is not supported; save it as a plain 16-bit TIFF")
     if array.shape[1::-1] != image.size and image.format != "TIFF":
         raise CodecError("broken: it gives its size in two ways")
-    if image.format == "TIFF" and image.tag_v2.get(tiff.PHOTOMETRIC) == 0:  # type: ignore[attr-defined]
+    if told.get(tiff.PHOTOMETRIC) == 0:
         return np.uint16(65535) - array  # white is zero, which OpenCV leaves so
     if array.ndim == 2:
-        return array
+        clear = image.info.get("transparency") if image.format == "PNG" else None  # a level, not heeded by OpenCV
+        return array if clear is None else np.dstack([array, np.where(array == clear, 0, 65535).astype(np.uint16)])
     if image.format == "PNG" and data[25] == png.COLOUR_TYPES[2]:
         return array[..., [0, 3]]
-    return cv2.cvtColor(array, cv2.COLOR_BGRA2RGBA if array.shape[2] == 4 else cv2.COLOR_BGR2RGB)
+    array = cv2.cvtColor(array, cv2.COLOR_BGRA2RGBA if array.shape[2] == 4 else cv2.COLOR_BGR2RGB)
+    if told.get(MORE) == (1,) and array.shape[2] == 4:  # the colours are multiplied by alpha, and will not be
+        alpha = array[..., 3:].astype(np.uint32)
+        colours = (array[..., :3] * np.uint32(65535) + alpha // 2) // np.maximum(alpha, 1)
+        array[..., :3] = np.minimum(colours, 65535)
+    return array
 
 
 def _exif(data: bytes, image: Image.Image) -> bytes | None:

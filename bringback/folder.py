@@ -113,9 +113,7 @@ class FolderRestorer:
 
     def run(self, jobs: Sequence[Job], on_start: OnStart | None = None, on_photo: OnPhoto | None = None) -> list[Entry]:
         """Restore the photos of these jobs; their entries. Raises `UsageError` before anything is written."""
-        for name, wanted in self.extras.items():
-            if wanted and any(job.relative.parts[0] == name for job in jobs):
-                raise UsageError(f"the photos have a folder {name!r} of their own, where other pictures would go")
+        self.check(jobs)
         if on_start:
             on_start(len(jobs))
         works = [_Work(job, new_entry(job, job.output)) for job in jobs]
@@ -130,11 +128,18 @@ class FolderRestorer:
                 for work in works:
                     self._let_go(work)
 
+    def check(self, jobs: Sequence[Job]) -> None:
+        """Raise `UsageError` if the photos of these jobs cannot be restored with these choices."""
+        for name, wanted in self.extras.items():
+            if wanted and any(job.relative.parts[0] == name for job in jobs):
+                raise UsageError(f"the photos have a folder {name!r} of their own, where other pictures would go")
+
     def _finish(self, work: "_Work", steps: "_Steps", on_photo: OnPhoto | None) -> Entry:
         work.photo = work.mask = work.restoration = None
         work.files.clear()
         entry = work.entry
-        if entry["status"] != "done" and not self.dry_run:  # done ones are in it already, together with their files
+        others = entry["status"] == "skipped" and not work.claimed  # what becomes of it is for that run to tell
+        if entry["status"] != "done" and not others and not self.dry_run:  # done ones are in it, with their files
             with suppress(OSError):  # on a full disk; it is told all the same
                 self.manifest.add(entry)
         self._let_go(work)

@@ -46,8 +46,8 @@ class Manifest:
     """`manifest.jsonl` in an output folder: a line a photo is added the moment the photo is finished.
 
     `done` is what the last finished entry of each photo, by its place in the tree, has to say to a later run, with
-    `earlier`, the hashes of what was written for the same input before. A line cut short is passed over. Several
-    processes may add lines; `refresh` takes in theirs.
+    `earlier`, the hashes of what else was written in the places of its files before. A line cut short is passed over.
+    Several processes may add lines; `refresh` takes in theirs.
     """
 
     def __init__(self, claims: Claims) -> None:
@@ -82,13 +82,13 @@ class Manifest:
         for key in ("settings", "weights", "extras"):  # the same for thousands of photos
             if key in kept:
                 kept[key] = self._same.setdefault(json.dumps(kept[key], sort_keys=True), kept[key])
-        before = self.done.get(entry["photo"])
-        if before and before["input"] == kept.get("input"):
+        if before := self.done.get(entry["photo"]):
             earlier = {name: list(hashes) for name, hashes in before.get("earlier", {}).items()}
             for name, digest in before.get("written", {}).items():
-                if kept.get("written", {}).get(name) != digest:
-                    earlier.setdefault(name, []).append(digest)
-            if earlier:
+                earlier.setdefault(name, []).append(digest)
+            now = kept.get("written", {})  # which may be once more what was there before the last
+            earlier = {name: [one for one in hashes if one != now.get(name)] for name, hashes in earlier.items()}
+            if any(earlier.values()):
                 kept["earlier"] = earlier
         self.done[entry["photo"]] = kept
 
@@ -128,8 +128,10 @@ def each(
         for job in jobs:
             entry = new_entry(job, output(job))
             if claims.take(entry["photo"]):
-                attempt(entry, partial(_inside, out, work, job))
-                claims.give_back(entry["photo"])
+                try:
+                    attempt(entry, partial(_inside, out, work, job))
+                finally:
+                    claims.give_back(entry["photo"])
             else:
                 entry |= {"status": "skipped", "message": f"{job.source}: {CLAIMED}"}
             entries.append(entry)

@@ -54,7 +54,7 @@ class PriorSettings:
     noise: float = 0.3
     averaging: float = 0.99
     held_back: float = 0.05
-    patience: float = 0.3
+    patience: float = 0.5
     rate: float = 0.01
     size: int = 384
 
@@ -145,14 +145,32 @@ def inpaint(
     """
     if not mask.any():
         return pixels.clone()
+    surface, share = expected(pixels, mask, settings=settings, device=device, on_step=on_step)
+    return blended(pixels, surface, mask, share)
+
+
+def expected(
+    pixels: Tensor,
+    mask: Tensor,
+    *,
+    settings: PriorSettings | None = None,
+    device: Compute | torch.device | str = "cpu",
+    on_step: OnStep | None = None,
+) -> tuple[Tensor, float]:
+    """What the network by itself takes a damaged photo for, (1, 3, H, W), and the share that `inpaint` gives it."""
     settings = settings or PriorSettings()
     shown, trust = _shrunk(pixels, mask, settings.size)
     solved, held, last = _fit(shown, trust, BLOCK, settings, device, on_step)
     share = _share(shown, solved, trust, held)
     if on_step:
         on_step(replace(last, share=share))
-    with torch.no_grad():
-        return torch.where(mask > 0, _seamless(pixels, _enlarged(solved, pixels), mask, share), pixels)
+    return _enlarged(solved, pixels), share
+
+
+@torch.no_grad()
+def blended(pixels: Tensor, surface: Tensor, mask: Tensor, share: float) -> Tensor:
+    """A photo whose holes are filled by a share of the surface and, from the rims, by all that is missing of it."""
+    return torch.where(mask > 0, _seamless(pixels, surface, mask, share), pixels)
 
 
 def denoise(
@@ -218,7 +236,6 @@ def _enlarged(solved: Tensor, photo: Tensor) -> Tensor:
 
 
 def _seamless(pixels: Tensor, surface: Tensor, mask: Tensor, share: float) -> Tensor:
-    """A photo whose holes are filled by a share of the surface and, from the rims, by all that is missing of it."""
     surface = share * surface
     # the fill wants colours in [0, 1]; it is linear but for them and for the edges that it follows
     missed = ((pixels - surface).clamp_(-1, 1) + 1) / 2

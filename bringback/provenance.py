@@ -11,10 +11,11 @@ _NEW = (
     '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>\n<x:xmpmeta xmlns:x="adobe:ns:meta/">'
     '<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"></rdf:RDF></x:xmpmeta>\n<?xpacket end="w"?>'
 ).encode()
-# A description of ours, however another program has laid it out; one with foreign properties in it is not ours alone.
-_OURS = re.compile(
-    rb"<rdf:Description(?=[^>]*\sxmlns:bringback=[\"']" + NAMESPACE.encode() + rb"[\"'])[^>]*>"
-    rb"(?:\s*<bringback:(\w+)>[^<]*</bringback:\1>)*\s*</rdf:Description>\s?"
+# A property of ours, however another program has laid it out, and a description in which there was nothing else.
+_PROPERTY = re.compile(rb"<bringback:(\w+)>[^<]*</bringback:\1>|\sbringback:\w+=(?:\"[^\"]*\"|'[^']*')")
+_EMPTY = re.compile(
+    rb"<rdf:Description(?=[^>]*\sxmlns:bringback=)(?:\s+(?:rdf:about|xmlns:\w+)=(?:\"[^\"]*\"|'[^']*'))*"
+    rb"\s*(?:/>|>\s*</rdf:Description>)\s?"
 )
 _ORIENTATION = re.compile(rb"(tiff:Orientation(?:=\"|='|>))\d")
 
@@ -29,7 +30,10 @@ def noted(xmp: bytes | None, note: Mapping[str, str]) -> bytes:
 
     All else stays byte for byte; a packet that is not laid out as RDF stays altogether.
     """
-    head, end, tail = _OURS.sub(b"", xmp or _NEW).rpartition(_END)
+    rest = xmp or _NEW
+    if NAMESPACE.encode() in rest:
+        rest = _EMPTY.sub(b"", _PROPERTY.sub(b"", rest))
+    head, end, tail = rest.rpartition(_END)
     if not end:
         return xmp or _NEW
     properties = "".join(f"<bringback:{key}>{_text(value)}</bringback:{key}>" for key, value in note.items())

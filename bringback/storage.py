@@ -1,6 +1,7 @@
 """Photos and results in object stores (s3://, gs:// and others), through fsspec and a desk of a few photos."""
 
 import json
+import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext, suppress
@@ -13,7 +14,7 @@ from bringback.files import file_hash
 from bringback.folder import FolderRestorer
 from bringback.manifest import Entry, Manifest, OnPhoto, OnStart
 from bringback.pipeline import Pipeline
-from bringback.shards import is_picture, output_name
+from bringback.shards import is_picture
 from bringback.tree import MANIFEST, Job, UsageError, plan
 
 GROUP = 16  # photos on the desk at a time; as many are fetched meanwhile
@@ -105,6 +106,10 @@ class _Desk:
             self.jobs = plan(places, self.out)
         except UsageError as error:
             raise UsageError(self.shown(str(error))) from None
+        originals = {key for store, key in self.keys.values() if type(store) is type(self.store)}
+        for job in self.jobs:
+            if self.store and f"{self.root}/{job.output.relative_to(self.out).as_posix()}" in originals:
+                raise UsageError(f"{self.shown(str(job.output))} is an input itself: choose another output folder")
         self.sources = {job.relative.as_posix(): str(job.source) for job in self.jobs}
 
     def _lay(self, number: int, given: str, out: str) -> Path:
@@ -120,18 +125,19 @@ class _Desk:
         place.mkdir()
         for key in keys:
             relative = root.rpartition("/")[2] if single else key.removeprefix(root).removeprefix("/")
-            if not is_picture(Path(relative)):
+            if not single and not is_picture(Path(relative)):
                 continue
-            if {"", ".", ".."} & set(relative.split("/")) or Path(relative).drive or "\0" in relative:
+            if {"", ".", ".."} & set(re.split(r"[/\\]", relative)) or Path(relative).drive or "\0" in relative:
                 raise UsageError(f"{top}/{relative}: a name that leads out of its folder: rename it, or leave it out")
-            output = output_name(Path(relative)).as_posix()
-            if type(store) is type(self.store) and key == f"{self.root}/{output}":
-                raise UsageError(f"{top}/{relative} is an input itself: choose another output folder")
             path = place / relative
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.touch()
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.touch(exist_ok=False)
+            except OSError as error:  # too long, or that of a folder, or, but for capitals, that of another photo
+                reason = f"no name for a file on this machine: {error.strerror}"
+                raise UsageError(f"{top}/{relative}: {reason}: rename it, or leave it out") from None
             self.keys[path] = store, key
-        return place / root.rpartition("/")[2] if single and self.keys else place
+        return place / root.rpartition("/")[2] if single else place
 
     def shown(self, text: str) -> str:
         """With the names of places as they are outside."""
@@ -190,7 +196,10 @@ class _Desk:
         path = self.out / MANIFEST
         if self.store and path.exists() and path.stat().st_size != self.size:
             data = path.read_bytes()
-            self.store.pipe_file(f"{self.root}/{MANIFEST}", data)
+            try:
+                self.store.pipe_file(f"{self.root}/{MANIFEST}", data)
+            except Exception as error:  # which kind depends on the store
+                raise OSError(f"{self.shown(str(path))}: cannot be put: {_why(error)}") from None
             self.size = len(data)
 
     def clear(self, jobs: Sequence[Job]) -> None:

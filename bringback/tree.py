@@ -18,7 +18,7 @@ class UsageError(ValueError):
 class Job:
     """One photo to work on: where it lies, its place in the mirrored tree, where its result goes.
 
-    `stem` is `relative` without its extension, or with it where two photos share the stem.
+    `stem` is `relative` without its extension, or with it where two photos share the stem or it is a photo's name.
     """
 
     source: Path
@@ -65,7 +65,7 @@ def plan(inputs: Sequence[Path], out: Path) -> list[Job]:
         if (other := outputs.setdefault(output, path)) != path:
             raise UsageError(f"{other} and {path} would both be written to {output}")
         stem = relative.with_suffix("")
-        jobs.append(Job(path, relative, output, relative if stems[stem] > 1 else stem))
+        jobs.append(Job(path, relative, output, relative if stems[stem] > 1 or stem in sources else stem))
     return jobs
 
 

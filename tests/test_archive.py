@@ -1,6 +1,7 @@
 """Ten thousand photos, nothing lost: killed runs, several runs at once, full disks, malice, and how it grows."""
 
 import errno
+import fcntl
 import hashlib
 import json
 import multiprocessing
@@ -11,7 +12,9 @@ import socket
 import subprocess
 import sys
 import time
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import psutil
@@ -19,8 +22,10 @@ import pytest
 from conftest import Lighten
 from PIL import Image
 
+from bringback import claims as claims_module
 from bringback import files as files_module
-from bringback.files import passing
+from bringback.claims import Claims
+from bringback.files import passing, write_passing
 from bringback.folder import FolderRestorer, restore_folder
 from bringback.photo import Photo
 from bringback.pipeline import Pipeline
@@ -140,6 +145,26 @@ def test_killed_while_a_new_version_takes_the_place_of_an_old_one(thirty, tmp_pa
     assert restore_folder([photo], out, other)[0]["status"] == "skipped"
 
 
+@pytest.mark.parametrize("how", ["its path is spelled otherwise", "it is another of the same name"])
+def test_killed_while_another_input_takes_the_place_of_the_old_one(thirty, tmp_path, monkeypatch, how):
+    photo, out, other = thirty / "0" / "0.png", tmp_path / "out", Pipeline([Slow()], strength=0.5)
+    restore_folder([photo], out, pipeline())
+    second = photo.parent / ".." / "0" / "0.png"
+    if how != "its path is spelled otherwise":
+        second = tmp_path / "0.png"
+        second.write_bytes((thirty / "0" / "3.png").read_bytes())
+    monkeypatch.setattr(os, "replace", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+    run = multiprocessing.get_context("fork").Process(
+        target=restore_folder, args=([second], out, other), kwargs={"overwrite": True}
+    )
+    run.start()
+    run.join()
+    monkeypatch.undo()
+    entry = restore_folder([second], out, other, overwrite=True)[0]
+    assert entry["status"] == "skipped"  # it was whole, and has its name now
+    assert np.array_equal(Image.open(out / "0.png"), other(np.asarray(Image.open(second))))
+
+
 def test_runs_side_by_side_share_the_photos(thirty, tmp_path):
     whole, out = tmp_path / "whole", tmp_path / "out"
     restore_folder([thirty], whole, pipeline())
@@ -168,10 +193,133 @@ def test_a_claim_keeps_others_off_and_dies_with_its_owner(thirty, tmp_path):
     assert ready.wait(20)
     entry = restore_folder([photo], out, pipeline())[0]
     assert entry["status"] == "skipped" and entry["message"] == f"{photo}: another run is working on it"
+    assert not (out / "manifest.jsonl").exists()  # where it could come after what the other has to say
     os.kill(owner.pid, signal.SIGKILL)
     owner.join()
     assert restore_folder([photo], out, pipeline())[0]["status"] == "done"
     assert sorted(path.name for path in out.iterdir()) == ["0.png", "manifest.jsonl"]
+
+
+def in_another_process(work) -> multiprocessing.Process:
+    process = multiprocessing.get_context("fork").Process(target=work)
+    process.start()
+    return process
+
+
+def test_who_leaves_late_clears_nothing_away_that_is_anothers(tmp_path):
+    context, out = multiprocessing.get_context("fork"), tmp_path / "out"
+    there, go = context.Event(), context.Event()
+
+    def look_on():
+        with Claims(out):
+            there.set()
+            go.wait(20)
+
+    late = in_another_process(look_on)
+    assert there.wait(20)
+    with Claims(out) as short:  # comes and goes meanwhile, and takes the file along, as nobody has a claim
+        assert short.take("a.png")
+        short.give_back("a.png")
+    with Claims(out) as ours:
+        assert ours.take("b.png")
+        write_passing(out / "b.png", b"half")
+        go.set()
+        late.join()
+        assert passing(out / "b.png").exists() and ours.path.exists()
+
+        def take():
+            with Claims(out) as others:
+                os._exit(others.take("b.png"))
+
+        third = in_another_process(take)
+        third.join()
+        assert third.exitcode == 0
+
+
+def test_without_locks_nobody_clears_away_what_others_write(tmp_path, monkeypatch):
+    def none(*_):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr("fcntl.lockf", none)
+    with Claims(tmp_path) as first, Claims(tmp_path) as second:
+        assert first.take("a.png") and second.take("b.png")
+        write_passing(tmp_path / "a.png", b"half")
+        second.__exit__()
+        assert passing(tmp_path / "a.png").exists()
+        second.__enter__()
+
+
+def test_waiting_for_each_other_is_no_deadlock(tmp_path, monkeypatch):
+    """Two processes, each with a thread that reads and one that writes: the system knows no threads, and is wrong."""
+    real, refused = fcntl.lockf, [True, True]
+
+    def lockf(file, how, *rest):
+        if not how & fcntl.LOCK_NB and refused:
+            refused.pop()
+            raise OSError(errno.EDEADLK, os.strerror(errno.EDEADLK))
+        real(file, how, *rest)
+
+    with Claims(tmp_path) as claims:
+        monkeypatch.setattr("fcntl.lockf", lockf)
+        with claims.manifest():
+            monkeypatch.undo()
+
+            def look():
+                with (tmp_path / ".bringback.lock").open("r+b") as file:
+                    try:
+                        real(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, 1 << 61)
+                    except OSError:
+                        os._exit(7)
+
+            other = in_another_process(look)
+            other.join()
+            assert other.exitcode == 7  # it is locked after all
+
+
+def test_threads_that_come_at_once_get_the_same_claims(tmp_path, monkeypatch):
+    def slow(self, folder, begin=Claims.__init__):
+        time.sleep(0.05)
+        begin(self, folder)
+
+    monkeypatch.setattr(Claims, "__init__", slow)
+    with ThreadPool(4) as threads:
+        assert len(set(threads.map(Claims.of, [tmp_path] * 4))) == 1
+
+
+def test_on_windows_each_thread_locks_its_own_byte(tmp_path, monkeypatch):
+    """There a file is locked from its position on, and that is the same for all threads."""
+    held, clashes, position = set(), [], [0]
+
+    def locking(file, mode, _):
+        byte = position[0]
+        if mode == 0:
+            held.remove(byte)
+        elif byte in held:
+            clashes.append(byte)
+            raise OSError(errno.EACCES, "locked")
+        else:
+            held.add(byte)
+
+    def seek(file, byte, how):
+        position[0] = byte
+        time.sleep(0.002)
+
+    monkeypatch.setitem(sys.modules, "msvcrt", SimpleNamespace(locking=locking, LK_UNLCK=0, LK_LOCK=1, LK_NBLCK=2))
+    monkeypatch.setattr(sys, "platform", "win32")
+    monkeypatch.setattr(os, "lseek", seek)
+    there: dict = {"__name__": "bringback.claims"}
+    exec(compile(Path(claims_module.__file__).read_text("utf-8"), "claims", "exec"), there)
+
+    def add_lines(claims):
+        for _ in range(20):
+            with claims.manifest():
+                time.sleep(0.001)
+
+    with there["Claims"](tmp_path) as claims, ThreadPool(1) as threads:
+        lines = threads.apply_async(add_lines, [claims])
+        assert all(claims.take(f"{number}.png") for number in range(20))
+        lines.get(20)
+        assert held == {there["_byte"](f"{number}.png") for number in range(20)} and not clashes
 
 
 def test_a_full_disk_is_told_and_nothing_more_is_begun(thirty, tmp_path, monkeypatch):

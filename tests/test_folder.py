@@ -399,6 +399,26 @@ def test_soft_masks(tree, tmp_path):
     assert statuses(mask_folder([tree], tmp_path / "out", detect, overwrite=True))["a.png"] == "done"
 
 
+def test_masks_of_names_within_names(tree, tmp_path):
+    for name in ("b.jpg", "b.png", "b.jpg.tif"):
+        Image.new("RGB", (9, 9)).save(tree / name)
+    mask_folder([tree], tmp_path / "out", lambda pixels: pixels[:, :1])
+    assert [name for name in files(tmp_path / "out") if name.startswith("b.")] == [
+        "b.jpg.tif_mask.png",
+        "b.jpg_mask.png",
+        "b.png_mask.png",
+    ]
+
+
+def test_an_interrupted_search_for_damage_leaves_nothing_claimed(tree, tmp_path):
+    def stop(pixels):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        mask_folder([tree / "a.png"], tmp_path / "out", stop)
+    assert mask_folder([tree / "a.png"], tmp_path / "out", lambda pixels: pixels[:, :1])[0]["status"] == "done"
+
+
 def test_ageing_a_folder_is_seeded(tree, tmp_path):
     (tree / "bad.jpg").touch()
     for out, seed in (("one", 5), ("two", 5), ("three", 6)):
@@ -490,6 +510,13 @@ def test_another_dtype_or_tile_is_another_restoration_and_a_batch_is_not(tree, l
     assert again(tile=256, batch=4, memory=10**10) == "skipped"  # which change nothing
 
 
+def test_settings_that_come_back_are_done_once(tree, light, lighten, tmp_path):
+    """The result is then what an earlier one was, and that is not what a killed run left there."""
+    out, photo, other = tmp_path / "out", tree / "a.png", Pipeline([lighten], {"tone": "5678"})
+    told = [restore_folder([photo], out, one)[0]["status"] for one in (light, other, light, light, other, other)]
+    assert told == ["done", "done", "done", "skipped", "done", "skipped"]
+
+
 def test_entries_of_a_version_that_knew_no_dtype_are_of_float32(tree, light, tmp_path, lighten):
     out, photo = tmp_path / "out", tree / "a.png"
     restore_folder([photo], out, light)
@@ -562,11 +589,11 @@ def test_photos_are_let_go_of_when_they_are_told_of(tree, tmp_path, lighten, mon
     alive, most = weakref.WeakSet(), []
     real = Photo.decode
 
-    def decode(data, name):
-        photo = real(data, name)
+    def decode(*given):
+        photo = real(*given)
         alive.add(photo)
         return photo
 
     monkeypatch.setattr(Photo, "decode", decode)
     restore_folder([tree], tmp_path / "out", Pipeline([lighten]), on_photo=lambda entry: most.append(len(alive)))
-    assert len(most) == 16 and max(most) <= 4 and most[-1] <= 1
+    assert len(most) == 16 and 0 < max(most) <= 4 and most[-1] <= 1

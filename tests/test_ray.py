@@ -96,6 +96,14 @@ def test_what_cannot_be_had_is_told_at_once(cluster, photos, tmp_path):
     with pytest.raises(UsageError, match="no such file or folder"):
         integration.restore_folder([tmp_path / "absent"], tmp_path / "out", pipeline=maker())
     assert not (tmp_path / "out").exists()
+    (photos / "0").rename(photos / "stages")
+    with pytest.raises(UsageError, match="a folder 'stages' of their own"):
+        integration.restore_folder([photos], tmp_path / "out", save_stages=True, pipeline=maker())
+    assert not (tmp_path / "out").exists()
+    (tmp_path / "linked").mkdir()
+    (tmp_path / "linked" / "manifest.jsonl").symlink_to(tmp_path / "absent")
+    with pytest.raises(UsageError, match="is a link"):
+        integration.restore_folder([photos], tmp_path / "linked", pipeline=maker())
     with pytest.raises(RuntimeError, match=r"^workers died.*unknown stage 'nonsense'[^\n]*$"):
         integration.restore_folder([photos], tmp_path / "out", workers=1, pipeline={"stages": ["nonsense"]})
 

@@ -159,6 +159,23 @@ def test_a_bad_photo_is_named_and_the_rest_go_on(remote, store, light, monkeypat
     assert statuses(again) == expected
 
 
+def test_a_manifest_that_cannot_be_put_is_told_in_one_line(remote, store, light, monkeypatch):
+    class Denied(Exception):
+        """No kind of OSError, as with some stores."""
+
+    def put(self, key, data):
+        raise Denied("403\nForbidden")
+
+    monkeypatch.setattr(type(store), "pipe_file", put)
+    with pytest.raises(OSError, match=r"^memory://out/manifest\.jsonl: cannot be put: 403$"):
+        restore_remote([remote], "memory://out", light)
+
+
+def test_a_file_that_is_named_is_taken_whatever_its_name(remote, store, light):
+    store.pipe_file("/in/scan", store.cat_file("/in/a.png"))
+    assert statuses(restore_remote(["memory://in/scan"], "memory://out", light)) == {"scan": "done"}
+
+
 def test_an_interrupted_run_has_put_what_was_finished(remote, store, light, lighten, monkeypatch):
     def interrupt(entry):
         raise KeyboardInterrupt
@@ -185,12 +202,17 @@ def test_a_dry_run_writes_nothing(remote, store, light):
         ("/in/a.png", "memory://in", "memory:///in/out/", "is inside the input memory://in"),
         ("/in/a.png", "memory://in", "memory://in", "memory://in is inside the input memory://in"),
         ("/in/a.png", "memory://in/a.png", "memory://in", "memory://in/a.png is an input itself"),
+        ("/in/deep/deep/a.png", "memory://in/deep", "memory://in", "memory://in/deep/a.png is an input itself"),
+        ("/in/..\\a.png", "memory://in", "memory://out", "a name that leads out"),
+        ("/in/b.png/a.png", "memory://in", "memory://out", "in/b.png/a.png: no name for a file on this machine"),
+        (f"/in/{'n' * 300}.png", "memory://in", "memory://out", "no name for a file on this machine: File name"),
         ("/in/a.txt", "memory://in", "memory://out", "no photos in memory://in"),
         ("/in/a.png", "nowhere://in", "memory://out", "nowhere://in: cannot be reached: "),
     ],
 )
 def test_what_would_go_wrong_is_refused_in_one_line(store, light, tmp_path, key, inputs, out, reason):
-    store.store[key] = type(store.open("/x", "wb"))(store, key, b"data")  # as a store may hold it
+    for name in {key, "/in/a.png", "/in/b.png", "/in/deep/a.png"} if key.endswith(".png") else {key}:
+        store.store[name] = type(store.open("/x", "wb"))(store, name, b"data")  # as a store may hold it
     with pytest.raises(UsageError, match=rf"^[^\n]*{reason}[^\n]*$"):
         restore_remote([inputs], out, light)
     with pytest.raises(UsageError, match="into local folders alone"):

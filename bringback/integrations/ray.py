@@ -51,6 +51,7 @@ def restore_folder(
         raise ModuleNotFoundError(MISSING) from None
     out = out.absolute()  # workers have other working folders
     jobs, masks = plan_with_masks([path.absolute() for path in inputs], out, mask and mask.absolute())
+    FolderRestorer(out, Pipeline([]), masks=masks, **choices).check(jobs)  # or workers would die of what is wrong
     if on_start:
         on_start(len(jobs))
     if not jobs:

@@ -18,7 +18,7 @@ class Denoiser:
     name = "denoise"
 
     def __init__(self, *, method: str = "bilateral", strength: float = STRENGTH) -> None:
-        """Args: method: "bilateral" or "nlm", 25 times as slow; strength: the noise's deviation in levels of 255, 0 for none.
+        """Args: method: "bilateral", or "nlm", 25 times as slow; strength: the noise's deviation in levels of 255.
 
         Raises ValueError for another method and a negative strength.
         """

@@ -1,6 +1,7 @@
 """Stage `fill`: damaged places are filled from their surroundings before the translation sees them."""
 
-from typing import Any, Self
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from torch import Tensor
@@ -12,6 +13,9 @@ from bringback.filling import WHOLE, fill_into
 from bringback.inpaint import solid
 from bringback.nets.tone import strips
 from bringback.restoration import Restoration
+
+if TYPE_CHECKING:
+    from bringback.prior import Progress
 
 METHODS = ("pushpull", *classical.INPAINTING, "prior")
 
@@ -51,6 +55,7 @@ class HoleFiller:
             from bringback.prior import PriorSettings  # for those who ask for it
 
             self.prior = PriorSettings(**settings)
+            self.on_step: Callable[[Progress], None] | None = None  # told how far a photo's network is
 
     @classmethod
     def from_checkpoints(cls, checkpoints: Checkpoints, compute: Compute | torch.device, **settings: Any) -> Self:
@@ -81,22 +86,31 @@ class HoleFiller:
     def __call__(self, restoration: Restoration) -> Restoration:
         """Fill the photo's damage; a photo without any passes untouched. Notes the share that was filled."""
         target = replaced(restoration.damage())
-        self._fill(restoration.pixels, target)
+        steps = self._fill(restoration.pixels, target)
         restoration.notes[self.name] = {"filled": round(target.mean().item(), 5)}
+        if steps:
+            restoration.notes[self.name] |= steps[-1].notes
         return restoration
 
     @torch.inference_mode()
-    def _fill(self, pixels: Tensor, target: Tensor) -> None:
-        """Fill photos in place, by the stage's method."""
+    def _fill(self, pixels: Tensor, target: Tensor) -> "list[Progress]":
+        """Fill photos in place, by the stage's method; of a prior, how it went in the end."""
+        steps: list[Progress] = []
         if self.method == "pushpull":
             fill_into(pixels, target, self.compute.device)
         elif self.method == "prior":
             from bringback.prior import inpaint
 
+            def told(progress: "Progress") -> None:
+                steps[:] = [progress]
+                if self.on_step:
+                    self.on_step(progress)
+
             for photo, holes in zip(pixels.split(1), target.split(1), strict=True):
-                photo.copy_(inpaint(photo, holes, settings=self.prior, device=self.compute))
+                photo.copy_(inpaint(photo, holes, settings=self.prior, device=self.compute, on_step=told))
         else:
             pixels.copy_(classical.inpaint(pixels, target, self.method))
+        return steps
 
 
 def replaced(mask: Tensor) -> Tensor:
