@@ -12,18 +12,22 @@ from bringback.protocol import PROTOCOLS, SEED
 
 PROTOCOL = "restorers"
 SUBSET = 2  # photos that the slow ways are measured on, unless it is said otherwise
-BUDGET = 60.0  # seconds to fit a deep prior to a photo: the better the machine, the further it gets
+FITTED = {"iterations": 250, "size": 256}  # of a deep prior, about a minute a photo on one core; more is better
 
 Settings = Mapping[str, Mapping[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """The stages to run (None: all of the pipeline) and their settings; `slow` ones are measured on a few photos."""
+    """The stages to run (None: all of the pipeline) and their settings; `slow` ones are measured on a few photos.
+
+    `cases` are the letters of those that it has something to do with.
+    """
 
     stages: tuple[str, ...] | None = None
     settings: Settings = field(default_factory=dict)
     slow: bool = False
+    cases: str = "".join(PROTOCOLS["restorers"])
 
 
 def _filling(method: str, **settings: Any) -> dict[str, dict[str, Any]]:
@@ -39,10 +43,10 @@ METHODS = {
     "ns": Method(_FOUND, _GRADIENT | _filling("ns")),
     # the damage as our network finds it: tells whether the detector or the fill is what telea lacks
     "telea-unet": Method(_FOUND, _filling("telea")),
-    "prior": Method(_FOUND, _filling("prior", form="unet", seconds=BUDGET), slow=True),
-    "prior-segnet": Method(_FOUND, _filling("prior", form="segnet", seconds=BUDGET), slow=True),
+    "prior": Method(_FOUND, _filling("prior", form="unet", **FITTED), slow=True, cases="SMHG"),
+    "prior-segnet": Method(_FOUND, _filling("prior", form="segnet", **FITTED), slow=True, cases="SMHG"),
     # the stage fits the whole photo, and fills what it was not shown
-    "prior-denoise": Method(("scratches", "prior"), {"prior": {"form": "unet", "seconds": BUDGET}}, slow=True),
+    "prior-denoise": Method(("scratches", "prior"), {"prior": {"form": "unet", **FITTED}}, slow=True, cases="UMGD"),
     "relight": Method(("relight",)),
     "main": Method(),
 }
@@ -81,7 +85,8 @@ def run_restorers(
         method = METHODS[name]
         most = min(subset, limit or subset) if method.slow else limit
         reports[name] = {}
-        for case, recipe in PROTOCOLS[PROTOCOL].items():
+        for case in method.cases:
+            recipe = PROTOCOLS[PROTOCOL][case]
             if on_case is not None:
                 on_case(f"{name}, {recipe}")
             stages, given = method.stages or usual, method.settings
@@ -116,13 +121,17 @@ def _of(photos: Sequence[str], by_case: dict[str, Report]) -> dict[str, Report]:
 
 
 def _table(reports: dict[str, dict[str, Report]]) -> list[str]:
-    first = next(iter(reports.values()))
-    means = {name: [report.summary() for report in by_case.values()] for name, by_case in reports.items()}
-    rows = {
-        "as aged": [f"{mean['psnr_before']:.2f} / {mean['ssim_before']:.3f}" for mean in next(iter(means.values()))]
-    }
-    for name, cases in means.items():
-        rows[name] = [f"{one['psnr_after']:.2f} / {one['ssim_after']:.3f} / {one['seconds']:.1f}" for one in cases]
-    head = ["", *(f"{case} {report.recipe}" for case, report in first.items())]
+    """Rows of cells; empty where a method has nothing to do with a case."""
+    means = {name: {case: one.summary() for case, one in by_case.items()} for name, by_case in reports.items()}
+    cases = [case for case in PROTOCOLS[PROTOCOL] if any(case in of for of in means.values())]
+    aged = {case: next(of[case] for of in means.values() if case in of) for case in cases}
+    rows = {"as aged": [f"{one['psnr_before']:.2f} / {one['ssim_before']:.3f}" for one in aged.values()]}
+    for name, of in means.items():
+        cells = {
+            case: f"{one['psnr_after']:.2f} / {one['ssim_after']:.3f} / {one['seconds']:.1f}"
+            for case, one in of.items()
+        }
+        rows[name] = [cells.get(case, "") for case in cases]
+    head = ["", *(f"{case} {PROTOCOLS[PROTOCOL][case]}" for case in cases)]
     lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     return lines + [f"| {name} | {' | '.join(cells)} |" for name, cells in rows.items()]

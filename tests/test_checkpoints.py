@@ -25,7 +25,9 @@ def test_a_compact_checkpoint_is_a_quarter_of_full_precision_and_within_a_step_o
     net = ScratchUNet(widths=(32, 48)).eval()
     for half, compact in ((False, False), (True, True)):
         save_network(net, tmp_path / f"{compact}" / "scratches", half=half, compact=compact)
-    full, small = ((tmp_path / f"{compact}" / "scratches" / "model.safetensors").stat().st_size for compact in (False, True))
+    full, small = (
+        (tmp_path / f"{compact}" / "scratches" / "model.safetensors").stat().st_size for compact in (False, True)
+    )
     assert small < 0.3 * full
     loaded = Checkpoints(tmp_path / "True").load("scratches", ScratchUNet)
     for key, value in net.named_parameters():

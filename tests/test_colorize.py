@@ -7,8 +7,10 @@ import pytest
 import torch
 from PIL import Image, ImageCms
 from skimage import color
+from typer.testing import CliRunner
 
 from bringback.checkpoints import save_network
+from bringback.cli import app
 from bringback.guided import Guided
 from bringback.lab import chroma, lab_to_rgb, rgb_to_lab, tinged
 from bringback.metrics import colour_error, colourfulness
@@ -20,7 +22,7 @@ from bringback.tint import Tint, luminance
 
 
 def of(pixels: np.ndarray) -> torch.Tensor:
-    return torch.from_numpy(pixels).permute(2, 0, 1)[None].float() / 255
+    return torch.tensor(pixels).permute(2, 0, 1)[None].float() / 255
 
 
 def believing(a: float, b: float) -> ColourUNet:
@@ -163,7 +165,8 @@ def test_a_grey_file_becomes_one_in_colour(coloured: Pipeline, pixels: np.ndarra
     Image.fromarray(np.full((20, 30), 30000, np.uint16)).save(tmp_path / "deep.png")
     deep = coloured(tmp_path / "deep.png")
     assert deep.array().dtype == np.uint16 and deep.array().shape == (20, 30, 3)
-    assert np.abs(luminance(torch.from_numpy(deep.pixels).permute(2, 0, 1)[None]) - 30000 / 65535).max() < 1e-5
+    light = luminance(torch.from_numpy(deep.pixels).permute(2, 0, 1)[None])
+    assert (light - 30000 / 65535).abs().max() < 1e-5
     assert coloured(np.full((20, 30), 128, np.uint8)).shape == (20, 30, 3)
     assert coloured(np.full((20, 30), 0.5, np.float32)).shape == (20, 30, 3)
 
@@ -171,3 +174,21 @@ def test_a_grey_file_becomes_one_in_colour(coloured: Pipeline, pixels: np.ndarra
 def test_without_the_stage_a_grey_photo_stays_grey(lighten, pixels: np.ndarray) -> None:
     result = Pipeline([lighten])(Image.fromarray(pixels).convert("L"))
     assert result.mode == "L"
+
+
+def test_the_command_line_colours_by_request_only(tmp_path: Path, pixels: np.ndarray) -> None:
+    save_network(believing(50, 30), tmp_path / "w" / "colorize")
+    Image.fromarray(pixels).convert("L").save(tmp_path / "a.png")
+
+    def run(*arguments: str) -> int:
+        command = ["restore", str(tmp_path / "a.png"), "-o", str(tmp_path / "out"), "--overwrite"]
+        return CliRunner().invoke(app, [*command, "--weights", str(tmp_path / "w"), *arguments]).exit_code
+
+    assert run("--stages", "colorize", "--saturation", "0.5") == 0
+    half = float(colourfulness(of(np.asarray(Image.open(tmp_path / "out" / "a.png")))))
+    assert run("--stages", "colorize") == 0
+    assert float(colourfulness(of(np.asarray(Image.open(tmp_path / "out" / "a.png"))))) > 1.5 * half
+    assert run("--stages", "fill") == 0
+    assert Image.open(tmp_path / "out" / "a.png").mode == "L"
+    assert run("--stages", "fill", "--saturation", "1") == 2
+    assert run("--stages", "colorize", "--saturation", "-1") == 2

@@ -16,6 +16,7 @@ from bringback.photo import Photo, PhotoError
 from bringback.pipeline import Pipeline
 from bringback.prior import PriorSettings, Progress, denoise, inpaint
 from bringback.restoration import Restoration
+from bringback.stages.fill import HoleFiller
 from bringback.stages.prior import PriorDenoiser
 
 SHORT = PriorSettings(iterations=6)
@@ -194,6 +195,18 @@ def test_the_stage_works_in_a_pipeline_and_tells_what_was_done() -> None:
     notes = restoration.notes["prior"]
     assert len(steps) == 5 and steps[-1].finished and notes["form"] == "segnet" and notes["working_size"] == "64x64"
     assert notes["iterations"] == 4 and not np.array_equal(restoration.result().pixels, photo.pixels)
+
+
+def test_the_stage_fill_tells_of_its_prior_too() -> None:
+    stage = HoleFiller(method="prior", iterations=6)
+    steps: list[Progress] = []
+    stage.on_step = steps.append
+    photo = Photo.from_array(smooth()[0].permute(1, 2, 0).numpy())
+    done = stage(Restoration.start(photo, hole()[0, 0].numpy()))
+    assert done.notes["fill"]["iterations"] == 6 and done.notes["fill"]["filled"] > 0
+    assert steps[-1].finished and len(steps) == 7
+    untouched = stage(Restoration.start(photo))
+    assert "iterations" not in untouched.notes["fill"]
 
 
 def test_the_stage_says_what_memory_it_takes() -> None:

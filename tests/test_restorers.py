@@ -1,6 +1,7 @@
 """Methods compared on the same photos: which see how many, what each is told, and the tables."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -122,3 +123,11 @@ def test_the_command(photos: Path, tiny: None) -> None:
     assert "no --stages" in run(*protocol, "--stages", "fill")
     assert "belong to --protocol restorers" in run("--recipe", "mixed", "--methods", "telea")
     assert "belongs to --protocol default" in run(*protocol, "--old-photos", photos)
+
+
+def test_a_case_that_is_none_of_a_methods_business_is_an_empty_cell(photos: Path, monkeypatch) -> None:
+    monkeypatch.setattr(restorers, "METHODS", TINY | {"prior": replace(TINY["prior"], cases="SH")})
+    reports = run_restorers(photos, ["prior", "telea"], device="cpu", limit=1)
+    assert list(reports["prior"]) == ["S", "H"]
+    row = next(line for line in restorers_table(reports).splitlines() if line.startswith("| prior"))
+    assert [bool(cell.strip()) for cell in row.split("|")[2:-1]] == [case in "SH" for case in CASES]
