@@ -16,7 +16,7 @@ from bringback.pipeline_config import shipped
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 CHECKPOINTS = ROOT / "checkpoints"
-NAMES = {"scratches", "tone", "clean_vae", "old_vae", "mapping", "faces"}
+NAMES = {"scratches", "tone", "clean_vae", "old_vae", "mapping", "faces", "colorize", "relight"}
 MIB = 2**20
 
 
