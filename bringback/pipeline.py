@@ -214,6 +214,7 @@ class Pipeline:
             for one in restorations:
                 if one.tint and not one.coloured:
                     one.tint.apply(one.pixels, out=one.pixels)
+                one.coloured &= self.strength > 0  # else it is the photo itself, of one channel if that has one
                 if self.strength < 1:
                     one.pixels = one.pixels.cpu()
                     torch.lerp(own_pixels(one.photo), one.pixels, self.strength, out=one.pixels)

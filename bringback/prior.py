@@ -63,7 +63,7 @@ class PriorSettings:
             "form": (self.form not in FORMS, f"one of {', '.join(FORMS)}"),
             "iterations": (self.iterations < 1, "1 or more"),
             "seconds": (self.seconds is not None and not self.seconds > 0, "more than 0"),
-            "seed": (self.seed < 0, "0 or more"),
+            "seed": (not 0 <= self.seed < 2**64, "0 or more, of 64 bits"),
             "noise": (not self.noise >= 0, "0 or more"),
             "averaging": (not 0 <= self.averaging < 1, "0 to below 1"),
             "held_back": (not 0 <= self.held_back < 1, "0 to below 1"),
@@ -238,7 +238,7 @@ def _enlarged(solved: Tensor, photo: Tensor) -> Tensor:
 def _seamless(pixels: Tensor, surface: Tensor, mask: Tensor, share: float) -> Tensor:
     surface = share * surface
     # the fill wants colours in [0, 1]; it is linear but for them and for the edges that it follows
-    missed = ((pixels - surface).clamp_(-1, 1) + 1) / 2
+    missed = (pixels - surface).clamp_(-1, 1).add_(1).div_(2)
     fill_into(missed, mask)
     return surface.add_(missed.mul_(2).sub_(1)).clamp_(0, 1)
 
@@ -260,7 +260,8 @@ def _standing_out(detail: Tensor, sound: Tensor) -> Tensor:
         F.avg_pool2d(x, WINDOW, stride=1, padding=WINDOW // 2) for x in (detail.square().mean(1, keepdim=True), sound)
     )
     power = power / share.clamp_min(1e-6)
-    noise = power.quantile(QUIET)
+    seen = power[share > 0]  # a hole is not quiet, it is not there
+    noise = seen.quantile(QUIET) if len(seen) else 0
     return detail * (1 - noise / power.clamp_min(1e-12)).clamp_min(0)
 
 

@@ -109,6 +109,12 @@ def test_any_size_is_coloured_and_keeps_its_luminance(size: tuple[int, int]) -> 
     assert (made[:, 0] > made[:, 2]).all()
 
 
+def test_a_narrow_photo_which_is_not_enlarged_takes_little_memory() -> None:
+    stage = Colorizer(believing(0, 0))
+    assert stage.needs(3, 2000, None) < stage.needs(30, 2000, None) < stage.needs(300, 2000, None) < 1e9
+    assert stage.needs(2000, 3, None) < 1e8
+
+
 def test_saturation_zero_is_grey_and_more_is_more() -> None:
     grey = torch.full((1, 3, 64, 64), 0.5)
     strengths = [float(colourfulness(Colorizer(believing(50, 30), saturation=s).colorize(grey))) for s in (0, 0.5, 1)]
@@ -169,6 +175,11 @@ def test_a_grey_file_becomes_one_in_colour(coloured: Pipeline, pixels: np.ndarra
     assert (light - 30000 / 65535).abs().max() < 1e-5
     assert coloured(np.full((20, 30), 128, np.uint8)).shape == (20, 30, 3)
     assert coloured(np.full((20, 30), 0.5, np.float32)).shape == (20, 30, 3)
+
+
+def test_at_strength_none_a_grey_file_stays_one(coloured: Pipeline) -> None:
+    grey = np.full((20, 30), 128, np.uint8)
+    assert np.array_equal(Pipeline(coloured.stages, strength=0.0)(grey), grey)
 
 
 def test_without_the_stage_a_grey_photo_stays_grey(lighten, pixels: np.ndarray) -> None:

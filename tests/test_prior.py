@@ -162,6 +162,17 @@ def test_a_large_photo_is_solved_small_and_keeps_its_size_and_its_detail() -> No
     assert psnr(calm, edge) > psnr(noisy, edge) + 2
 
 
+def test_a_hole_is_no_quiet_place_by_which_noise_would_be_measured() -> None:
+    noise, sound = (
+        0.05 * torch.randn(1, 3, 200, 200, generator=torch.Generator().manual_seed(0)),
+        torch.ones(1, 1, 200, 200),
+    )
+    kept = prior._standing_out(noise, sound)[..., 100:].std()
+    sound[..., :80] = 0
+    assert prior._standing_out(noise * sound, sound)[..., 100:].std() < 1.2 * kept
+    assert not prior._standing_out(noise * 0, sound * 0).any()
+
+
 @pytest.mark.parametrize("shape", [(1, 1), (3, 70), (65, 33)])
 def test_odd_sizes(shape) -> None:
     pixels, mask = torch.rand(1, 3, *shape), torch.zeros(1, 1, *shape)
@@ -175,7 +186,7 @@ def test_odd_sizes(shape) -> None:
     "wrong",
     [
         {"form": "vgg"}, {"iterations": 0}, {"seconds": 0.0}, {"seconds": float("nan")}, {"seed": -1}, {"noise": -1.0},
-        {"averaging": 1.0}, {"held_back": 1.0}, {"patience": 0.0}, {"rate": 0.0}, {"size": 8},
+        {"averaging": 1.0}, {"held_back": 1.0}, {"patience": 0.0}, {"rate": 0.0}, {"size": 8}, {"seed": 2**64},
     ],
 )  # fmt: skip
 def test_wrong_settings_are_one_line(wrong) -> None:
@@ -195,6 +206,15 @@ def test_the_stage_works_in_a_pipeline_and_tells_what_was_done() -> None:
     notes = restoration.notes["prior"]
     assert len(steps) == 5 and steps[-1].finished and notes["form"] == "segnet" and notes["working_size"] == "64x64"
     assert notes["iterations"] == 4 and not np.array_equal(restoration.result().pixels, photo.pixels)
+
+
+def test_doubts_of_the_detector_do_not_keep_pixels_from_being_held_back() -> None:
+    photo = Photo.from_array(smooth()[0].permute(1, 2, 0).numpy())
+    mask = hole().clamp(0.01, 1.0)  # a network is never sure that a pixel is sound
+    for size in (64, 128):
+        stage = PriorDenoiser(iterations=10, size=size)
+        done = stage(Restoration(photo, smooth(128), torch.nn.functional.interpolate(mask, (128, 128))))
+        assert done.notes["prior"]["held_back_psnr"] is not None
 
 
 def test_the_stage_fill_tells_of_its_prior_too() -> None:

@@ -12,6 +12,7 @@ from bringback.metrics import psnr
 from bringback.nets.relight import BRIGHT, RelightNet, median, places
 from bringback.pipeline import Pipeline
 from bringback.stages.relight import Relighter
+from bringback.tiling import run_tiled
 from bringback.tint import luminance
 
 
@@ -84,6 +85,28 @@ def test_the_median_is_scipys() -> None:
 def test_any_size(size: tuple[int, int]) -> None:
     photo = torch.rand(1, 3, *size)
     assert Relighter(restless()).relight(photo).shape == photo.shape
+
+
+def test_floats_a_rounding_below_black_are_black() -> None:
+    photo = torch.rand(1, 3, 64, 64)
+    photo[..., :20, :] = 0
+    stage = Relighter(restless())
+    below = torch.where(photo == 0, -1e-5, photo)
+    assert (stage.relight(below) - stage.relight(photo)).abs().max() < 1e-3
+
+
+def test_places_take_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    held: list[int] = []
+
+    def told(function, inputs, **tiling) -> torch.Tensor:
+        held.extend(part.untyped_storage().nbytes() for part in inputs)
+        return run_tiled(function, inputs, **tiling)
+
+    monkeypatch.setattr("bringback.stages.relight.run_tiled", told)
+    photo = torch.rand(2, 3, 50, 70)
+    made = Relighter(restless()).relight(photo)
+    assert len(held) == 3 and max(held[1:]) <= 4 * 2 * 70  # a line of x and y, not a plane
+    assert (made - restless()(photo).clamp(0, 1)).abs().max() < 1e-5
 
 
 def test_tiles_do_not_show() -> None:

@@ -51,7 +51,7 @@ class RelightNet(Network, license="apache-2.0", tags=["low-light-enhancement", "
 
         Knots lie at the squares of even steps up to `BRIGHT`, close to each other where it is dark.
         """
-        seen = self.look(thumbnail.sqrt() * 2 - 1)
+        seen = self.look(thumbnail.clamp_min(0).sqrt() * 2 - 1)
         whole = self.whole(seen.mean((-1, -2)))[:, :, None, None].expand_as(seen)
         raw = self.decide(torch.cat([seen, whole], 1)).float()
         knots = BRIGHT * torch.linspace(0, 1, self.knots + 1, device=raw.device).square()

@@ -1,5 +1,6 @@
 """Stage `colorize`: colours for a grey photo, guessed; its luminance stays exactly as it is. Only when asked for."""
 
+import math
 import re
 from collections.abc import Sequence
 from typing import NamedTuple, Self
@@ -52,7 +53,7 @@ class Colorizer:
 
         Raises ValueError for a saturation below 0 and for a hint without a colour.
         """
-        if not saturation >= 0:
+        if not 0 <= saturation < math.inf:
             raise ValueError(f"saturation {saturation:g}: wants 0 (grey), 1 (as believed) or more")
         self.network, self.compute, self.saturation = network, Compute.of(compute), saturation
         self.hints = [Hint(*hint) for hint in hints]
@@ -72,21 +73,24 @@ class Colorizer:
 
     def needs(self, height: int, width: int, tile: int | None) -> int:
         """Bytes beside photo, pixels and mask: luminance, the result, the network's logits and a strip."""
-        seen = SHORT_SIDE**2 * max(height, width) / min(height, width)
+        short, long = sorted((height, width))
+        seen = min(short, SHORT_SIDE) ** 2 * long / short
         return int(16 * height * width + 700 * seen + 120 * min(height * width, STRIP) + 24 * SHORT_SIDE * width)
 
     @torch.inference_mode()
     def colorize(self, pixels: Tensor, hints: Sequence[Hint] = ()) -> Tensor:
         """Photos (B, 3, H, W) in [0, 1], of which only luminance counts -> in colour, of the same luminance.
 
-        `hints` hold for all of them. Raises ValueError for one outside the photo.
+        `hints`, beside the stage's own, hold for all of them. Raises ValueError for one outside the photo.
         """
         height, width = pixels.shape[-2:]
         light = luminance(pixels)
         scale = min(1.0, SHORT_SIDE / min(height, width))
         size = max(1, round(height * scale)), max(1, round(width * scale))
         small = F.interpolate(light, size, mode="bilinear", antialias=True, align_corners=False)
-        ab = self._believed(small.to(self.compute.device), _told(hints, (height, width), size).to(self.compute.device))
+        ab = self._believed(
+            small.to(self.compute.device), _told([*self.hints, *hints], (height, width), size).to(self.compute.device)
+        )
         guide = Guided.of(small, chroma(small, ab.to(small.device)))
         result = torch.empty_like(pixels)
         for rows in strips(pixels):
@@ -111,7 +115,7 @@ class Colorizer:
         if restoration.tint is None:
             restoration.notes[self.name] = {"kept": "the photo has colours of its own"}
             return restoration
-        restoration.pixels, restoration.coloured = self.colorize(restoration.pixels, self.hints), True
+        restoration.pixels, restoration.coloured = self.colorize(restoration.pixels), True
         small = F.adaptive_avg_pool2d(restoration.pixels, SHORT_SIDE)
         restoration.notes[self.name] = {"colourfulness": round(float(colourfulness(small)), 4)}
         return restoration

@@ -21,7 +21,7 @@ METHODS = ("pushpull", *classical.INPAINTING, "prior")
 
 _A_PIXEL = 260  # bytes of what is solved at once, measured
 _CLASSICAL = 50  # bytes a pixel where a window is the whole photo, measured
-_PRIOR = 24  # bytes a pixel: what the network says, and what it misses
+_PRIOR = 36  # bytes a pixel: what the network says, its share, and what that misses
 
 # The texture of a sound photo raises doubts everywhere, damage certainties somewhere. Where fewer pixels than this
 # share are certainly damaged, doubts count for less, down to exp(-CALM) times the odds.

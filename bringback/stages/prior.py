@@ -8,6 +8,7 @@ from bringback.checkpoints import Checkpoints
 from bringback.compute import Compute
 from bringback.prior import OnStep, PriorSettings, Progress, denoise, working_memory
 from bringback.restoration import Restoration
+from bringback.stages.fill import replaced
 
 _A_PIXEL = 48  # bytes of a photo that is larger than what it is solved at: four pictures of its size
 
@@ -35,7 +36,7 @@ class PriorDenoiser:
         return max(working_memory(height, width, self.settings), _A_PIXEL * height * width)
 
     def __call__(self, restoration: Restoration) -> Restoration:
-        """Denoise the photo; what the mask calls damaged is not learned from. Notes what was done, see `Progress`.
+        """Denoise the photo; what `fill` would replace is not learned from. Notes what was done, see `Progress`.
 
         Raises `PhotoError` where everything is damaged and where the time was too short.
         """
@@ -46,8 +47,10 @@ class PriorDenoiser:
             if self.on_step:
                 self.on_step(progress)
 
+        # of a detector's doubts there would be some everywhere, and only what is wholly sound can be held back
+        mask = replaced(restoration.damage())
         restoration.pixels = denoise(
-            restoration.pixels, settings=self.settings, mask=restoration.mask, device=self.compute, on_step=told
+            restoration.pixels, settings=self.settings, mask=mask, device=self.compute, on_step=told
         )
         restoration.notes[self.name] = {"form": self.settings.form, **steps[-1].notes}
         return restoration

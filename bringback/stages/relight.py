@@ -41,7 +41,8 @@ class Relighter:
     def relight(self, pixels: Tensor) -> Tensor:
         """Photos (B, 3, H, W) -> the same with light, both in [0, 1]."""
         curves = self.network.curves(self.network.thumbnail(pixels).to(self.compute.device))
-        x, y = places(pixels).expand(len(pixels), -1, -1, -1).split(1, 1)  # views: they take no memory
+        x, y = places(pixels[..., :1, :])[:, :1], places(pixels[..., :1])[:, 1:]
+        x, y = (part.expand(len(pixels), -1, *pixels.shape[-2:]) for part in (x, y))  # views: they take no memory
 
         def one(tile: Tensor, x: Tensor, y: Tensor) -> Tensor:
             tile, x, y = (part.to(self.compute.device) for part in (tile, x, y))
