@@ -23,7 +23,7 @@ def restless(strength: float = 1.0) -> RelightNet:
     torch.nn.init.normal_(network.decide[-1].weight, std=2 * strength)
     torch.nn.init.normal_(network.head.weight, std=0.1 * strength)
     torch.nn.init.constant_(network.head.bias, -0.3)
-    return network
+    return network.requires_grad_(False)
 
 
 def test_a_fresh_network_is_the_identity() -> None:
@@ -65,6 +65,14 @@ def test_a_white_dot_in_the_dark_is_no_light() -> None:
     photo = torch.full((1, 3, 32, 32), 0.1)
     photo[..., 16, 16] = 1.0
     assert float((restless()(photo) - photo)[..., 16, 16].abs().max()) > 0.05
+
+
+def test_a_thin_bright_line_in_the_dark_stays() -> None:
+    photo = torch.full((1, 3, 32, 32), 0.1)
+    photo[..., 16, :] = 0.97
+    made = restless(5.0)(photo)
+    assert (made - photo)[..., 16, 1:-1].abs().max() < 1e-5
+    assert (made - photo)[..., 20:, :].abs().mean() > 0.01
 
 
 def test_nothing_goes_beyond_white_and_hues_stay() -> None:

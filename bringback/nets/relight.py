@@ -71,21 +71,22 @@ class RelightNet(Network, license="apache-2.0", tags=["low-light-enhancement", "
         gain = 1 + added / light.clamp_min(1e-3)
         return pixels * torch.minimum(gain, 1 / pixels.amax(1, keepdim=True).clamp_min(1e-3)).clamp_min(0)
 
-    def cleaned(self, lit: Tensor, pixels: Tensor, light: Tensor) -> Tensor:
+    def cleaned(self, lit: Tensor, pixels: Tensor) -> Tensor:
         """What the residual network makes of lit pixels, told the photo's own; bright places are not its business.
 
-        A white dot in the dark is: bright is where the pixel and its surroundings are.
+        A white dot in the dark is; see `brightness`.
         """
         height, width = pixels.shape[-2:]
         seen = F.pixel_unshuffle(pad_to(torch.cat([lit, pixels], 1), 2) * 2 - 1, 2)
         change = F.pixel_shuffle(self.head(self.body(self.stem(seen))), 2)[..., :height, :width]
-        bright = torch.minimum(light, luminance(pixels))
-        return lit + change * ((BRIGHT - bright) / _FADE).clamp(0, 1)
+        return lit + change * ((BRIGHT - brightness(pixels)) / _FADE).clamp(0, 1)
 
     def relit(self, pixels: Tensor, curves: Tensor, places: Tensor) -> Tensor:
         """A photo or a part of it, by the curves of the whole; see `lit`."""
-        light = median(luminance(pixels))
-        return self.cleaned(self.lit(pixels, light, curves, places), pixels, light)
+        light, bright = median(luminance(pixels)), brightness(pixels)
+        # a thin bright line has the gain of what is bright, not of the dark that it runs through
+        light = torch.where(bright > BRIGHT - _FADE, torch.maximum(light, bright), light)
+        return self.cleaned(self.lit(pixels, light, curves, places), pixels)
 
     def forward(self, pixels: Tensor) -> Tensor:
         return self.relit(pixels, self.curves(self.thumbnail(pixels)), places(pixels))
@@ -93,9 +94,24 @@ class RelightNet(Network, license="apache-2.0", tags=["low-light-enhancement", "
 
 def median(x: Tensor) -> Tensor:
     """The median of the 3x3 pixels around each, (B, 1, H, W) -> same: a dot does not count."""
+    return _around(x).median(1, True)[0]
+
+
+def brightness(pixels: Tensor) -> Tensor:
+    """Luminance (B, 1, H, W) of pixels (B, 3, H, W), but of a dot that of its surroundings.
+
+    No more than the third brightest of the 3x3 pixels around: a line of a pixel's width is as bright as it is, one
+    white grain of noise, or two, are not.
+    """
+    light = luminance(pixels)
+    return torch.minimum(light, _around(light).topk(3, 1)[0][:, 2:])
+
+
+def _around(x: Tensor) -> Tensor:
+    """The 3x3 pixels around each, (B, 1, H, W) -> (B, 9, H, W)."""
     height, width = x.shape[-2:]
     x = F.pad(x, (1, 1, 1, 1), mode="replicate")
-    return torch.cat([x[..., i : i + height, j : j + width] for i in range(3) for j in range(3)], 1).median(1, True)[0]
+    return torch.cat([x[..., i : i + height, j : j + width] for i in range(3) for j in range(3)], 1)
 
 
 def places(pixels: Tensor) -> Tensor:

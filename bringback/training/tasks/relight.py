@@ -45,7 +45,7 @@ class RelightTask(TrainingTask):
         pixels, truth = aged.aged, aged.truth
         light = median(luminance(pixels))
         lit = self.net.lit(pixels, light, self.net.curves(self.net.thumbnail(pixels)), places(pixels))
-        made = self.net.cleaned(lit, pixels, light).float()
+        made = self.net.cleaned(lit, pixels).float()
         parts = {
             "l1": charbonnier(made, truth),
             "curves": charbonnier(median(luminance(lit)), median(luminance(truth))),
