@@ -9,7 +9,7 @@ from scipy.ndimage import median_filter
 
 from bringback.checkpoints import Checkpoints, save_network
 from bringback.metrics import psnr
-from bringback.nets.relight import BRIGHT, RelightNet, median, places
+from bringback.nets.relight import BRIGHT, RelightNet, median, places, without_dots
 from bringback.pipeline import Pipeline
 from bringback.stages.relight import Relighter
 from bringback.tiling import run_tiled
@@ -27,7 +27,7 @@ def restless(strength: float = 1.0) -> RelightNet:
 
 
 def test_a_fresh_network_is_the_identity() -> None:
-    photo = torch.rand(2, 3, 37, 51)
+    photo = torch.rand(2, 3, 37, 51) * 0.9 + 0.05
     assert torch.allclose(RelightNet(side=16)(photo), photo, atol=1e-6)
 
 
@@ -82,6 +82,22 @@ def test_nothing_goes_beyond_white_and_hues_stay() -> None:
     lit = network.lit(photo, luminance(photo), curves, places(photo))
     assert lit.max() <= 1 + 1e-6
     assert torch.allclose(lit / lit[:, :1], photo / photo[:, :1], atol=1e-5)
+
+
+def test_salt_and_pepper_go_and_what_is_no_noise_stays() -> None:
+    generator = torch.Generator().manual_seed(0)
+    clean = torch.nn.functional.interpolate(torch.rand(1, 3, 8, 8, generator=generator), (600, 700), mode="bicubic")
+    clean = clean.clamp(0, 1) * 0.4 + 0.1
+    dice = torch.rand(clean.shape, generator=generator)
+    noisy = torch.where(dice < 0.01, 0.0, torch.where(dice > 0.99, 1.0, clean))
+    mended = without_dots(noisy)
+    assert (mended - clean).abs().mean() < 0.05 * (noisy - clean).abs().mean()
+    stage = Relighter(RelightNet(side=16))  # which changes nothing by itself
+    assert torch.allclose(stage.relight(noisy), mended, atol=1e-5)  # in strips as in one piece
+    few = clean.clone()
+    few[..., ::60, ::60] = 1.0  # stars
+    assert torch.equal(without_dots(few), few)
+    assert torch.allclose(stage.relight(few), few, atol=1e-5)
 
 
 def test_the_median_is_scipys() -> None:

@@ -8,17 +8,20 @@ from bringback.nets.blocks import Network, ResidualBlock, luminance, pad_to, sil
 
 BRIGHT = 0.95  # the luminance from which nothing is changed
 _FADE = 0.1  # below `BRIGHT`, over which the residual network's say fades away
+_EXTREME = 0.5 / 255  # how near to black or white a channel is that says nothing
+_FAR = 0.1  # from the median around it is white, half of that black, for photos that want light
+SPECKLED = 0.0035  # the share of dots from which they are noise, and not what a photo shows
 _STEEPEST = 3.0  # log of how much steeper than the identity a curve may be, before it is brought to its end
 
 
 class RelightNet(Network, license="apache-2.0", tags=["low-light-enhancement", "photo-restoration"]):
     """Photos (B, 3, H, W) in [0, 1], dark and noisy ones among them -> the same with light; not clamped.
 
-    A curve of luminance for each of 8x8 places, read off a thumbnail and interpolated between them as in the bilateral
-    grid of Gharbi et al. ("Deep Bilateral Learning for Real-Time Image Enhancement", 2017), gives the gain of each
-    pixel. Curves never fall and end where they began at `BRIGHT`: by construction a bright place keeps its light, and
-    no dark one can become brighter than it. Then a residual network takes away noise, salt and pepper. A fresh network
-    gives the identity.
+    Where salt and pepper are many, medians take their place. A curve of luminance for each of 8x8 places, read off a
+    thumbnail and interpolated between them as in the bilateral grid of Gharbi et al. ("Deep Bilateral Learning for
+    Real-Time Image Enhancement", 2017), gives the gain of each pixel. Curves never fall and end where they began at
+    `BRIGHT`: by construction a bright place keeps its light, and no dark one can become brighter than it. Then a
+    residual network takes away noise. A fresh network changes nothing but salt and pepper.
     Args: side: of the thumbnail; look: channels of its first convolution; knots: of a curve; width, blocks: of the
     residual network, which sees blocks of 2x2 pixels.
     """
@@ -89,6 +92,7 @@ class RelightNet(Network, license="apache-2.0", tags=["low-light-enhancement", "
         return self.cleaned(self.lit(pixels, light, curves, places), pixels)
 
     def forward(self, pixels: Tensor) -> Tensor:
+        pixels = without_dots(pixels)
         return self.relit(pixels, self.curves(self.thumbnail(pixels)), places(pixels))
 
 
@@ -112,6 +116,30 @@ def _around(x: Tensor) -> Tensor:
     height, width = x.shape[-2:]
     x = F.pad(x, (1, 1, 1, 1), mode="replicate")
     return torch.cat([x[..., i : i + height, j : j + width] for i in range(3) for j in range(3)], 1)
+
+
+def dots(pixels: Tensor) -> Tensor:
+    """Salt and pepper: channels (B, 3, H, W) that are white or black where at most one neighbour is. bool, same shape.
+
+    And far from the median around: at the border of a black area the next pixel is nearly black as well.
+    """
+    around = _around(pixels.flatten(0, 1)[:, None])
+    own, middle = around[:, 4:5], around.median(1, True)[0]
+    white, black = around >= 1 - _EXTREME, around <= _EXTREME
+    salt = (own >= 1 - _EXTREME) & (white.sum(1, True) <= 2) & (own - middle > _FAR)
+    pepper = (own <= _EXTREME) & (black.sum(1, True) <= 2) & (middle - own > _FAR / 2)
+    return (salt | pepper).view_as(pixels)
+
+
+def undotted(pixels: Tensor, found: Tensor) -> Tensor:
+    """Pixels with the median of their surroundings where dots were found, each channel by itself."""
+    return torch.where(found, median(pixels.flatten(0, 1)[:, None]).view_as(pixels), pixels)
+
+
+def without_dots(pixels: Tensor) -> Tensor:
+    """Photos (B, 3, H, W) without salt and pepper; those with few dots, which may be stars, come back as they are."""
+    found = dots(pixels)
+    return undotted(pixels, found & (found.float().mean((1, 2, 3), keepdim=True) > SPECKLED))
 
 
 def places(pixels: Tensor) -> Tensor:

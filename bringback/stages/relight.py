@@ -8,11 +8,13 @@ from torch import Tensor
 from bringback.checkpoints import Checkpoints
 from bringback.compute import Compute
 from bringback.metrics import mean_change
-from bringback.nets.relight import RelightNet, places
+from bringback.nets.relight import SPECKLED, RelightNet, dots, places, undotted
+from bringback.nets.tone import STRIP, strips
 from bringback.restoration import Restoration
 from bringback.tiling import run_tiled
 
 TILE, OVERLAP = 640, 48
+_A_STRIP = 500  # bytes a pixel of a strip in which dots are looked for
 _A_PIXEL = 900  # bytes of a tile on its way, measured in float32
 
 
@@ -34,12 +36,14 @@ class Relighter:
         return cls(checkpoints.load("relight", RelightNet, Compute.of(compute).device), compute)
 
     def needs(self, height: int, width: int, tile: int | None) -> int:
-        """Bytes beside photo, pixels and mask: the result, and a tile on its way."""
-        return 12 * height * width + self.compute.tiles_need(height * width, self.tile, tile, _A_PIXEL)
+        """Bytes beside photo, pixels and mask: the photo without dots, the result, and a tile or a strip on its way."""
+        strip = _A_STRIP * min(height * width, STRIP)
+        return 24 * height * width + strip + self.compute.tiles_need(height * width, self.tile, tile, _A_PIXEL)
 
     @torch.inference_mode()
     def relight(self, pixels: Tensor) -> Tensor:
         """Photos (B, 3, H, W) -> the same with light, both in [0, 1]."""
+        pixels = torch.cat([_without_dots(photo) for photo in pixels.split(1)])
         curves = self.network.curves(self.network.thumbnail(pixels).to(self.compute.device))
         x, y = places(pixels[..., :1, :])[:, :1], places(pixels[..., :1])[:, 1:]
         x, y = (part.expand(len(pixels), -1, *pixels.shape[-2:]) for part in (x, y))  # views: they take no memory
@@ -59,3 +63,19 @@ class Relighter:
         restoration.pixels = self.relight(before)
         restoration.notes[self.name] = {"mean_change": round(mean_change(restoration.pixels, before), 4)}
         return restoration
+
+
+def _without_dots(photo: Tensor) -> Tensor:
+    """`nets.relight.without_dots` of one photo, in strips."""
+
+    def inner(rows: slice) -> Tensor:
+        first, last = max(rows.start - 1, 0), min(rows.stop + 1, photo.shape[-2])
+        part = photo[..., first:last, :]
+        found = dots(part)
+        made = torch.cat([found.float(), undotted(part, found)], 1)
+        return made[..., rows.start - first : made.shape[-2] - (last - min(rows.stop, photo.shape[-2])), :]
+
+    count = sum(float(inner(rows)[:, :3].sum()) for rows in strips(photo))
+    if count / photo.numel() <= SPECKLED:
+        return photo
+    return torch.cat([inner(rows)[:, 3:] for rows in strips(photo)], 2)

@@ -9,16 +9,12 @@ from torch import Tensor
 from bringback.aging import Aged, OverlayBank, age
 from bringback.metrics import psnr
 from bringback.nets.blocks import Network
-from bringback.nets.relight import RelightNet, median, places
+from bringback.nets.relight import RelightNet, median, places, without_dots
 from bringback.tint import greyed, luminance
 from bringback.training.config import TrainConfig
 from bringback.training.data import Batch
 from bringback.training.losses import charbonnier, perceptual_distance
 from bringback.training.task import Losses, TrainingTask
-
-
-def _greyed(aged: Aged) -> Aged:
-    return replace(aged, aged=greyed(aged.aged, aged.grey))
 
 
 class RelightTask(TrainingTask):
@@ -39,7 +35,7 @@ class RelightTask(TrainingTask):
         return {"relight": self.net}
 
     def ready(self, aged: Aged, seeds: list[int]) -> Aged:
-        return _greyed(aged)
+        return replace(aged, aged=without_dots(greyed(aged.aged, aged.grey)))
 
     def forward(self, phase: str, aged: Aged) -> Losses:
         pixels, truth = aged.aged, aged.truth
