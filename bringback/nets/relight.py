@@ -10,7 +10,7 @@ BRIGHT = 0.95  # the luminance from which nothing is changed
 _FADE = 0.1  # below `BRIGHT`, over which the residual network's say fades away
 _EXTREME = 0.5 / 255  # how near to black or white a channel is that says nothing
 _FAR = 0.1  # from the median around it is white, half of that black, for photos that want light
-SPECKLED = 0.0035  # the share of dots from which they are noise, and not what a photo shows
+SPECKLED = 0.0022  # the share of white dots, and of black ones, from which they are noise, not what a photo shows
 _STEEPEST = 3.0  # log of how much steeper than the identity a curve may be, before it is brought to its end
 
 
@@ -118,8 +118,8 @@ def _around(x: Tensor) -> Tensor:
     return torch.cat([x[..., i : i + height, j : j + width] for i in range(3) for j in range(3)], 1)
 
 
-def dots(pixels: Tensor) -> Tensor:
-    """Salt and pepper: channels (B, 3, H, W) that are white or black where at most one neighbour is. bool, same shape.
+def dots(pixels: Tensor) -> tuple[Tensor, Tensor]:
+    """Salt and pepper: channels (B, 3, H, W) that are white, and that are black, where at most one neighbour is; bool.
 
     And far from the median around: at the border of a black area the next pixel is nearly black as well.
     """
@@ -128,7 +128,7 @@ def dots(pixels: Tensor) -> Tensor:
     white, black = around >= 1 - _EXTREME, around <= _EXTREME
     salt = (own >= 1 - _EXTREME) & (white.sum(1, True) <= 2) & (own - middle > _FAR)
     pepper = (own <= _EXTREME) & (black.sum(1, True) <= 2) & (middle - own > _FAR / 2)
-    return (salt | pepper).view_as(pixels)
+    return salt.view_as(pixels), pepper.view_as(pixels)
 
 
 def undotted(pixels: Tensor, found: Tensor) -> Tensor:
@@ -137,9 +137,10 @@ def undotted(pixels: Tensor, found: Tensor) -> Tensor:
 
 
 def without_dots(pixels: Tensor) -> Tensor:
-    """Photos (B, 3, H, W) without salt and pepper; those with few dots, which may be stars, come back as they are."""
-    found = dots(pixels)
-    return undotted(pixels, found & (found.float().mean((1, 2, 3), keepdim=True) > SPECKLED))
+    """Photos (B, 3, H, W) without salt and pepper; with little of either one comes back as it is: stars are white."""
+    salt, pepper = dots(pixels)
+    few = torch.minimum(*(found.float().mean((1, 2, 3), keepdim=True) for found in (salt, pepper))) <= SPECKLED
+    return undotted(pixels, (salt | pepper) & ~few)
 
 
 def places(pixels: Tensor) -> Tensor:

@@ -68,14 +68,14 @@ class Relighter:
 def _without_dots(photo: Tensor) -> Tensor:
     """`nets.relight.without_dots` of one photo, in strips."""
 
-    def inner(rows: slice) -> Tensor:
+    def inner(rows: slice) -> tuple[Tensor, ...]:
         first, last = max(rows.start - 1, 0), min(rows.stop + 1, photo.shape[-2])
         part = photo[..., first:last, :]
-        found = dots(part)
-        made = torch.cat([found.float(), undotted(part, found)], 1)
-        return made[..., rows.start - first : made.shape[-2] - (last - min(rows.stop, photo.shape[-2])), :]
+        salt, pepper = dots(part)
+        own = slice(rows.start - first, min(rows.stop, photo.shape[-2]) - first)
+        return tuple(x[..., own, :] for x in (salt, pepper, undotted(part, salt | pepper)))
 
-    count = sum(float(inner(rows)[:, :3].sum()) for rows in strips(photo))
-    if count / photo.numel() <= SPECKLED:
+    counts = torch.tensor([[float(found.sum()) for found in inner(rows)[:2]] for rows in strips(photo)])
+    if counts.sum(0).min() / photo.numel() <= SPECKLED:
         return photo
-    return torch.cat([inner(rows)[:, 3:] for rows in strips(photo)], 2)
+    return torch.cat([inner(rows)[2] for rows in strips(photo)], 2)
