@@ -1,6 +1,8 @@
 """Building blocks shared by the networks. None normalises over space, so a tile is computed like the whole."""
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from itertools import pairwise
 from typing import Self
 
 import torch
@@ -51,6 +53,12 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.second(F.silu(self.first(x)))
+
+
+def glance(channels: int, widths: Sequence[int]) -> nn.Sequential:
+    """What a look at a thumbnail sees: 3x3 convolutions of these widths, each with half the side of the one before."""
+    pairs = pairwise((channels, *widths))
+    return nn.Sequential(*(part for a, b in pairs for part in (nn.Conv2d(a, b, 3, stride=2, padding=1), nn.SiLU())))
 
 
 def luminance(pixels: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bringback.nets.blocks import Network, ResidualBlock, luminance, pad_to, silence
+from bringback.nets.blocks import Network, ResidualBlock, glance, luminance, pad_to, silence
 
 BRIGHT = 0.95  # the luminance from which nothing is changed
 _FADE = 0.1  # below `BRIGHT`, over which the residual network's say fades away
@@ -29,12 +29,8 @@ class RelightNet(Network, license="apache-2.0", tags=["low-light-enhancement", "
     def __init__(self, side: int = 64, look: int = 24, knots: int = 16, width: int = 48, blocks: int = 6) -> None:
         super().__init__()
         self.side, self.knots = side, knots
-        layers: list[nn.Module] = []
-        channels = 4
-        for out in (look, look * 2, look * 3):
-            layers += [nn.Conv2d(channels, out, 3, stride=2, padding=1), nn.SiLU()]
-            channels = out
-        self.look = nn.Sequential(*layers)
+        channels = 3 * look
+        self.look = glance(4, (look, 2 * look, channels))
         self.whole = nn.Sequential(nn.Linear(channels, channels), nn.SiLU())
         last = nn.Conv2d(2 * channels, knots, 1)
         silence(last)

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bringback.nets.blocks import Network, silence
+from bringback.nets.blocks import Network, glance, silence
 
 STRIP = 1 << 18  # pixels that are looked at or bent at a time
 _BINS = 256
@@ -29,13 +29,8 @@ class ToneCurves(Network, license="apache-2.0", tags=["photo-restoration", "tone
     def __init__(self, side: int = 48, width: int = 24, hidden: int = 192, knots: int = 9) -> None:
         super().__init__()
         self.side, self.knots = side, knots
-        layers: list[nn.Module] = []
-        channels = 4
-        for out in (width, width * 2, width * 4):
-            layers += [nn.Conv2d(channels, out, 3, stride=2, padding=1), nn.SiLU()]
-            channels = out
-        self.look = nn.Sequential(*layers)
-        seen = channels + 3 * len(_SHARES) + 3 * 32
+        self.look = glance(4, (width, 2 * width, 4 * width))
+        seen = 4 * width + 3 * len(_SHARES) + 3 * 32
         last = nn.Linear(hidden, 3 * (knots + 1))
         silence(last)
         self.decide = nn.Sequential(nn.Linear(seen, hidden), nn.SiLU(), nn.Linear(hidden, hidden), nn.SiLU(), last)
