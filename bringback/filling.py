@@ -22,7 +22,6 @@ def filled(pixels: Tensor, target: Tensor, device: torch.device | str = "cpu") -
     return result
 
 
-@torch.inference_mode()  # what it writes into may come from a stage
 def fill_into(pixels: Tensor, target: Tensor, device: torch.device | str = "cpu") -> None:
     """Fill photos (B, 3, H, W) in place, as `push_pull` would fill the whole; what is sound (target 0) stays exactly.
 
@@ -34,7 +33,8 @@ def fill_into(pixels: Tensor, target: Tensor, device: torch.device | str = "cpu"
     while pixels[0, 0].numel() / 4**levels > WHOLE:
         levels += 1
     with torch.autocast(torch.device(device).type, enabled=False):
-        for photo, holes in zip(pixels.split(1), target.split(1), strict=True):
+        for number in range(len(pixels)):
+            photo, holes = pixels[number : number + 1], target[number : number + 1]
             if not holes.any():
                 continue
             if levels:

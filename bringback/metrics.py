@@ -23,6 +23,7 @@ def psnr(a: Tensor, b: Tensor) -> Tensor:
     return (20 * torch.log10(torch.tensor(255.0)) - 10 * torch.log10(error)).clamp(max=PSNR_CAP).float()
 
 
+@torch.no_grad()
 def mean_change(after: Tensor, before: Tensor) -> float:
     """The mean absolute difference of two photos (B, C, H, W), in strips: their difference never exists as a whole."""
     parts = ((after[..., rows, :] - before[..., rows, :]).abs().sum(dtype=torch.float64) for rows in strips(after))

@@ -9,13 +9,12 @@ from typing import Any, Self
 
 import numpy as np
 import torch
-from PIL import Image
-from torch import Tensor
 
 from bringback.checkpoints import Checkpoints
 from bringback.compute import Compute
+from bringback.kinds import each, like, mask_array, to_photo
 from bringback.memory import Plan, give_back_heap, halved, out_of_memory
-from bringback.photo import Photo, PhotoError, is_grey, luminance
+from bringback.photo import Photo, PhotoError, is_grey
 from bringback.pipeline_config import PipelineConfig
 from bringback.restoration import Restoration, Stage, own_pixels
 from bringback.stages import FAMILIES
@@ -99,27 +98,19 @@ class Pipeline:
         return cls(built, checkpoints.hashes(checkpoints.names), compute, strength, given)
 
     def __call__(self, image: Any, mask: Any = None) -> Any:
-        """Restore one picture; the result is of the kind that was given (three channels for grey that was coloured).
+        """Restore a picture, or several; the result is of the kind that was given.
 
         `image` is a path or `Photo` (a `Photo` comes back), a Pillow image, an array (H, W) or (H, W, 3) of uint8,
-        uint16 or floats in [0, 1], or a tensor (3, H, W) or (1, 3, H, W) of floats in [0, 1]. `mask` is of any of these
-        kinds and of the same height and width; 1 or the largest integer = damaged. Raises `PhotoError`.
+        uint16 or floats in [0, 1], or a tensor (3, H, W) of floats in [0, 1]; or a list of those, an array
+        (B, H, W, 3) or a tensor (B, 3, H, W). Grey that was coloured has three channels. `mask` is of any of these
+        kinds and of the same height and width, one (H, W) for all or one for each; 1 or the largest integer = damaged.
+        Raises `PhotoError`.
         """
-        photo = _photo(image)
-        result = self.restore(photo, None if mask is None else mask_array(mask)).result()
-        if isinstance(image, Image.Image):
-            return result.to_image()
-        if isinstance(image, np.ndarray):
-            if image.dtype.kind != "f":
-                planes = result.array()
-            else:
-                planes = luminance(result.pixels)[..., None] if result.grey else result.pixels
-                planes = planes if photo.alpha is None else np.dstack([planes, photo.alpha])
-            # grey in, colour out: it has another shape
-            return (planes if result.grey != photo.grey else planes.reshape(image.shape)).astype(image.dtype)
-        if isinstance(image, Tensor):
-            return torch.from_numpy(result.pixels.transpose(2, 0, 1).copy()).to(image).reshape(image.shape)
-        return result
+
+        def one(image: Any, mask: Any) -> Any:
+            return like(image, self.restore(to_photo(image), None if mask is None else mask_array(mask)).result())
+
+        return each(one, image, mask)
 
     def restore(
         self,
@@ -184,7 +175,7 @@ class Pipeline:
         tile: int | None,
         on_stage: Callable[[str, Restoration], None] | None,
     ) -> list[Restoration]:
-        with torch.inference_mode():
+        with torch.no_grad():
             restorations = [_start(photo, mask, tile) for photo, mask in zip(photos, masks, strict=True)]
             judged, large = False, any(photo.pixels[..., 0].size > LARGE for photo in photos)
             for stage in self.stages:
@@ -246,36 +237,6 @@ class _Asked(Checkpoints):
         if name not in self.names:
             self.names.append(name)
         return super().folder(name)
-
-
-def mask_array(mask: Path | str | Image.Image | np.ndarray | Tensor) -> np.ndarray:
-    """A damage mask (H, W) float32 in [0, 1] from a file, Pillow image, array or tensor; colour counts by luminance."""
-    if isinstance(mask, str | Path):
-        return luminance(Photo.read(mask).pixels)
-    if isinstance(mask, Image.Image):
-        return luminance(Photo.from_image(mask).pixels)
-    plain = mask.detach().cpu() if isinstance(mask, Tensor) else mask
-    plain = np.asarray(plain.float() if isinstance(plain, Tensor) and plain.is_floating_point() else plain)
-    plane = plain.reshape([side for side in plain.shape[:-2] if side != 1] + list(plain.shape[-2:]))
-    if plane.ndim != 2:
-        raise PhotoError(f"an array of shape {plain.shape} is no damage mask: (H, W) is")
-    return luminance(Photo.from_array(plane.astype(np.float32) if plane.dtype == bool else plane).pixels)
-
-
-def _photo(image: Any) -> Photo:
-    if isinstance(image, Photo):
-        return image
-    if isinstance(image, str | Path):
-        return Photo.read(image)
-    if isinstance(image, Image.Image):
-        return Photo.from_image(image)
-    if isinstance(image, np.ndarray):
-        return Photo.from_array(image)
-    if isinstance(image, Tensor) and image.is_floating_point() and image.shape[:-2] in ((3,), (1, 3)):
-        return Photo.from_array(image.detach().float().cpu().reshape(image.shape[-3:]).numpy().transpose(1, 2, 0))
-    raise PhotoError(
-        "a photo is a path, a Pillow image, an array (H, W) or (H, W, 3), or a float tensor (3, H, W) or (1, 3, H, W)"
-    )
 
 
 def _tint(restoration: Restoration) -> Tint | None:

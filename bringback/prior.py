@@ -312,7 +312,7 @@ def _fit(
     on_step: OnStep | None,
 ) -> tuple[Tensor, Tensor, Progress]:
     """What a network makes of a picture (1, 3, H, W) of which it is shown what can be trusted; what was held back."""
-    begin, compute, random = time.perf_counter(), _computing(device), torch.Generator().manual_seed(settings.seed)
+    begin, compute, random = time.perf_counter(), computing(device), torch.Generator().manual_seed(settings.seed)
     trust, held = _held_back(trust, settings.held_back, block, random)
     if not trust.any():
         raise PhotoError("the damage mask covers all of the photo: a prior has nothing to go by")
@@ -350,7 +350,8 @@ def _falling(done: float) -> float:
     return LOWEST + (1 - LOWEST) * (0.5 + 0.5 * math.cos(math.pi * done))
 
 
-def _computing(device: Compute | torch.device | str) -> Compute:
+def computing(device: Compute | torch.device | str) -> Compute:
+    """Itself, or on a device bfloat16 where that is native: a prior is slow enough."""
     if isinstance(device, Compute):
         return device
     place = torch.device(device)

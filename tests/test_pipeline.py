@@ -14,9 +14,10 @@ from PIL import Image
 import bringback
 from bringback import pipeline as pipeline_module
 from bringback.compute import Compute, has_bfloat16, pick_device
+from bringback.kinds import mask_array
 from bringback.metrics import psnr
 from bringback.photo import Photo, PhotoError
-from bringback.pipeline import Pipeline, mask_array
+from bringback.pipeline import Pipeline
 from bringback.pipeline_config import DEFAULT
 
 
@@ -76,7 +77,7 @@ def test_the_given_picture_is_not_changed(light, pixels):
     assert torch.equal(tensor, before)
 
 
-@pytest.mark.parametrize("what", [3, "a list", torch.zeros(2, 3, 4, 4), torch.zeros(3, 4, 4, dtype=torch.uint8)])
+@pytest.mark.parametrize("what", [3, "a list", torch.zeros(2, 4, 4), torch.zeros(3, 4, 4, dtype=torch.uint8)])
 def test_what_is_no_photo_is_refused_in_one_line(light, what):
     with pytest.raises(PhotoError) as caught:
         light([what] if what == "a list" else what)

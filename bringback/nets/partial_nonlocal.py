@@ -75,7 +75,7 @@ class PartialNonLocal(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor, seen: Tensor | None = None) -> Tensor:
         holes = mask.flatten(1) > 0
-        if torch.is_grad_enabled():
+        if torch.is_grad_enabled() and self.query.weight.requires_grad:
             holes = torch.ones_like(holes)  # a gradient for every weight, whatever the mask
         elif not holes.any():
             return x

@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple, Self
 
 import torch
@@ -12,11 +13,13 @@ from torch import Tensor
 from bringback.checkpoints import Checkpoints
 from bringback.compute import Compute
 from bringback.guided import Guided
+from bringback.kinds import any_kind
 from bringback.lab import chroma, rgb_to_lab, tinged
 from bringback.metrics import colourfulness
 from bringback.nets.colour import PATCH, ColourUNet, expected
 from bringback.nets.tone import STRIP, strips
 from bringback.restoration import Restoration
+from bringback.stages.alone import Alone
 from bringback.tint import luminance
 
 SHORT_SIDE = 192  # pixels, at which the network sees a photo: colours are a matter of the whole
@@ -33,7 +36,7 @@ class Hint(NamedTuple):
     colour: str
 
 
-class Colorizer:
+class Colorizer(Alone):
     """Gives grey photos, and those of a single tint, colours; photos with colours of their own stay as they are.
 
     The U-Net sees the whole photo small; what it says is brought to full size along the photo's own edges (`Guided`).
@@ -77,7 +80,7 @@ class Colorizer:
         seen = min(short, SHORT_SIDE) ** 2 * long / short
         return int(16 * height * width + 700 * seen + 120 * min(height * width, STRIP) + 24 * SHORT_SIDE * width)
 
-    @torch.inference_mode()
+    @partial(any_kind, colours=True)
     def colorize(self, pixels: Tensor, hints: Sequence[Hint] = ()) -> Tensor:
         """Photos (B, 3, H, W) in [0, 1], of which only luminance counts -> in colour, of the same luminance.
 

@@ -3,16 +3,19 @@
 from typing import Self
 
 import torch
+from torch import Tensor
 
 from bringback.checkpoints import Checkpoints
 from bringback.classical import DENOISING, STRENGTH, denoise
 from bringback.compute import Compute
+from bringback.kinds import any_kind
 from bringback.metrics import mean_change
 from bringback.nets.tone import STRIP
 from bringback.restoration import Restoration
+from bringback.stages.alone import Alone
 
 
-class Denoiser:
+class Denoiser(Alone):
     """A bilateral filter or non-local means, see `classical.denoise`; for those who want no network: not a default."""
 
     name = "denoise"
@@ -26,7 +29,7 @@ class Denoiser:
             raise ValueError(f"unknown denoising {method!r}: one of {', '.join(DENOISING)}")
         if not strength >= 0:
             raise ValueError(f"denoising strength {strength:g}: wants levels of 255, 0 or more")
-        self.method, self.strength = method, strength
+        self.method, self.strength, self.compute = method, strength, Compute()
 
     @classmethod
     def from_checkpoints(
@@ -44,9 +47,14 @@ class Denoiser:
         """Bytes beside photo, pixels and mask: the result, and a strip on its way."""
         return 12 * height * width + 60 * min(height * width, STRIP)
 
+    @any_kind
+    def denoise(self, pixels: Tensor) -> Tensor:
+        """Photos (B, 3, H, W) in [0, 1] -> the same with less noise; without a gradient."""
+        return denoise(pixels.detach(), self.method, self.strength)
+
     def __call__(self, restoration: Restoration) -> Restoration:
         """Denoise the photo. Notes the mean absolute change, in [0, 1] units."""
         before = restoration.pixels
-        restoration.pixels = denoise(before, self.method, self.strength)
+        restoration.pixels = self.denoise(before)
         restoration.notes[self.name] = {"mean_change": round(mean_change(restoration.pixels, before), 4)}
         return restoration

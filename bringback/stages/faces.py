@@ -15,11 +15,13 @@ from bringback.checkpoints import Checkpoints
 from bringback.compute import Compute
 from bringback.face_finder import ENLARGED_PIXELS, FaceFinder
 from bringback.identity import guard, in_batches
+from bringback.kinds import any_kind
 from bringback.metrics import luminance
 from bringback.nets.face import FaceGenerator
 from bringback.pasting import paste
-from bringback.photo import PhotoError, is_grey
+from bringback.photo import Photo, PhotoError, is_grey
 from bringback.restoration import Face, Restoration
+from bringback.stages.alone import Alone
 from bringback.stages.fill import HoleFiller, replaced
 
 FINDING = 27  # bytes that dlib takes for a pixel of the picture it searches, measured
@@ -43,7 +45,7 @@ class _Crops:
     matrices: list[np.ndarray] = field(default_factory=list)
 
 
-class FaceRefiner:
+class FaceRefiner(Alone):
     """Refines the faces of a photo, or aligned crops, with a network from aligned crops to aligned crops.
 
     Only the difference between refined and unrefined crop goes back into the photo, so a face larger than its crop
@@ -89,13 +91,26 @@ class FaceRefiner:
         """Bytes beside photo, pixels and mask: a grey copy, what was filled, what dlib makes of an enlarged one."""
         return 8 * height * width + FINDING * min(4 * height * width, int(ENLARGED_PIXELS))
 
+    @any_kind
     def refine(self, crops: Tensor, mask: Tensor | None = None) -> Tensor:
         """Refine aligned crops (B, 3, S, S) in [0, 1], S the size; grey ones stay grey, identity is guarded.
 
-        `mask` (B, 1, S, S) tells what was filled in them, 1 = filled.
+        `mask` (B, 1, S, S) tells what was filled in them, 1 = filled. Whole photos are for `refine_faces`.
         """
-        grey = [is_grey(crop.permute(1, 2, 0).cpu().numpy()) for crop in crops]
+        grey = [is_grey(_planes(crop)) for crop in crops]
         return self._refine(crops, torch.zeros_like(crops[:, :1]) if mask is None else mask, grey, [])
+
+    @any_kind
+    def refine_faces(self, pixels: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Photos (B, 3, H, W) in [0, 1] -> the same with all their faces refined; without a gradient.
+
+        `mask` (B, 1, H, W) tells what was filled in them. What was done with each face is for `__call__` to tell.
+        """
+        photos = [Restoration.start(Photo.from_array(np.clip(_planes(photo), 0, 1))) for photo in pixels]
+        if mask is not None:
+            for photo, filled in zip(photos, mask.detach(), strict=True):
+                photo.mask, photo.notes[HoleFiller.name] = filled[None].cpu(), {}
+        return torch.cat([photo.pixels for photo in self.many(photos)]).to(pixels)
 
     def __call__(self, restoration: Restoration) -> Restoration:
         """Refine every face of the photo that has a size worth it; `restoration.faces` tells what was done with each.
@@ -105,6 +120,7 @@ class FaceRefiner:
         """
         return self.many([restoration])[0]
 
+    @torch.no_grad()  # dlib and OpenCV have no gradients
     def many(self, restorations: Sequence[Restoration]) -> list[Restoration]:
         """`__call__` for several photos, whose faces are searched for side by side and refined together."""
         if not restorations:
@@ -177,7 +193,6 @@ class FaceRefiner:
                 face.status = "left alone: not the face in the center"
         return [face for face in faces if face.status == "found"]
 
-    @torch.no_grad()
     def _refine(self, crops: Tensor, filled: Tensor, grey: list[bool], faces: list[Face]) -> Tensor:
         """The refined crops; tells the faces, one for each crop or none at all, what became of them."""
         tried = [share * (1 - self.fidelity) for share in STRENGTHS if self.fidelity < 1]
@@ -201,7 +216,12 @@ class FaceRefiner:
 
 def _picture(restoration: Restoration) -> np.ndarray:
     """The pixels as an array (H, W, 3): the restoration's own memory where they lie in it like that."""
-    return np.ascontiguousarray(restoration.pixels[0].permute(1, 2, 0).cpu().numpy())
+    return _planes(restoration.pixels[0])
+
+
+def _planes(pixels: Tensor) -> np.ndarray:
+    """(3, H, W) as an array (H, W, 3)."""
+    return np.ascontiguousarray(pixels.detach().permute(1, 2, 0).cpu().numpy())
 
 
 class Mirrored(nn.Module):

@@ -11,8 +11,10 @@ from bringback.checkpoints import Checkpoints
 from bringback.compute import Compute
 from bringback.filling import WHOLE, fill_into
 from bringback.inpaint import solid
+from bringback.kinds import any_kind
 from bringback.nets.tone import strips
 from bringback.restoration import Restoration
+from bringback.stages.alone import Alone
 
 if TYPE_CHECKING:
     from bringback.prior import Progress
@@ -28,7 +30,7 @@ _PRIOR = 36  # bytes a pixel: what the network says, its share, and what that mi
 CERTAIN, SHARE, CALM = 0.95, 0.001, 2.0
 
 
-class HoleFiller:
+class HoleFiller(Alone):
     """Fills what the damage mask marks: with the edge-following push-pull fill, or as `method` says. Has no weights.
 
     References: Gortler et al., "The Lumigraph" (1996) for push-pull; Perez et al., "Poisson Image Editing" (2003) for
@@ -73,11 +75,12 @@ class HoleFiller:
             return max(working_memory(height, width, self.prior), at_once + _PRIOR * height * width)
         return at_once
 
+    @any_kind
     def fill(self, pixels: Tensor, mask: Tensor) -> Tensor:
         """Fill `pixels` (B, 3, H, W) in [0, 1] where `mask` (B, 1, H, W), a soft damage mask, says so.
 
         Pixels more than one pixel away from any damage come back exactly. What is certain is filled, what is doubtful
-        only in a photo where something is certain.
+        only in a photo where something is certain. Only the push-pull fill has a gradient.
         """
         result = pixels.clone()
         self._fill(result, replaced(mask))
@@ -92,7 +95,6 @@ class HoleFiller:
             restoration.notes[self.name] |= steps[-1].notes
         return restoration
 
-    @torch.inference_mode()
     def _fill(self, pixels: Tensor, target: Tensor) -> "list[Progress]":
         """Fill photos in place, by the stage's method; of a prior, how it went in the end."""
         steps: list[Progress] = []
@@ -106,10 +108,10 @@ class HoleFiller:
                 if self.on_step:
                     self.on_step(progress)
 
-            for photo, holes in zip(pixels.split(1), target.split(1), strict=True):
+            for photo, holes in zip(pixels.detach().split(1), target.detach().split(1), strict=True):
                 photo.copy_(inpaint(photo, holes, settings=self.prior, device=self.compute, on_step=told))
         else:
-            pixels.copy_(classical.inpaint(pixels, target, self.method))
+            pixels.copy_(classical.inpaint(pixels.detach(), target.detach(), self.method))
         return steps
 
 

@@ -3,17 +3,20 @@
 from typing import Any, Self
 
 import torch
+from torch import Tensor
 
 from bringback.checkpoints import Checkpoints
 from bringback.compute import Compute
-from bringback.prior import OnStep, PriorSettings, Progress, denoise, working_memory
+from bringback.kinds import any_kind
+from bringback.prior import OnStep, PriorSettings, Progress, computing, denoise, working_memory
 from bringback.restoration import Restoration
+from bringback.stages.alone import Alone
 from bringback.stages.fill import replaced
 
 _A_PIXEL = 48  # bytes of a photo that is larger than what it is solved at: four pictures of its size
 
 
-class PriorDenoiser:
+class PriorDenoiser(Alone):
     """Denoises with the deep image prior, see `prior.denoise`: minutes a photo, no weights, not a default.
 
     `on_step` may be set to be told how each photo gets on.
@@ -23,7 +26,7 @@ class PriorDenoiser:
 
     def __init__(self, compute: Compute | torch.device | str = "cpu", **settings: Any) -> None:
         """Args: settings: those of `PriorSettings`. Raises ValueError for what they cannot be."""
-        self.compute, self.settings = compute, PriorSettings(**settings)
+        self.compute, self.settings = computing(compute), PriorSettings(**settings)
         self.on_step: OnStep | None = None
 
     @classmethod
@@ -35,11 +38,27 @@ class PriorDenoiser:
         """Bytes beside photo, pixels and mask: the network at work, or a large photo and its detail."""
         return max(working_memory(height, width, self.settings), _A_PIXEL * height * width)
 
+    @any_kind
+    def denoise(self, pixels: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Photos (B, 3, H, W) in [0, 1], one after the other, and damage masks (B, 1, H, W) or None -> without noise.
+
+        There is no gradient. Raises `PhotoError` as `__call__` does.
+        """
+        mask = torch.zeros_like(pixels[:, :1]) if mask is None else replaced(mask.detach())
+        photos = zip(pixels.detach().split(1), mask.split(1), strict=True)
+        return torch.cat([self._denoise(photo, damage)[0] for photo, damage in photos])
+
     def __call__(self, restoration: Restoration) -> Restoration:
         """Denoise the photo; what `fill` would replace is not learned from. Notes what was done, see `Progress`.
 
         Raises `PhotoError` where everything is damaged and where the time was too short.
         """
+        # of a detector's doubts there would be some everywhere, and only what is wholly sound can be held back
+        restoration.pixels, last = self._denoise(restoration.pixels, replaced(restoration.damage()))
+        restoration.notes[self.name] = {"form": self.settings.form, **last.notes}
+        return restoration
+
+    def _denoise(self, photo: Tensor, mask: Tensor) -> tuple[Tensor, Progress]:
         steps: list[Progress] = []
 
         def told(progress: Progress) -> None:
@@ -47,10 +66,5 @@ class PriorDenoiser:
             if self.on_step:
                 self.on_step(progress)
 
-        # of a detector's doubts there would be some everywhere, and only what is wholly sound can be held back
-        mask = replaced(restoration.damage())
-        restoration.pixels = denoise(
-            restoration.pixels, settings=self.settings, mask=mask, device=self.compute, on_step=told
-        )
-        restoration.notes[self.name] = {"form": self.settings.form, **steps[-1].notes}
-        return restoration
+        clean = denoise(photo, settings=self.settings, mask=mask, device=self.compute, on_step=told)
+        return clean, steps[-1]

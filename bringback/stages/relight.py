@@ -7,10 +7,12 @@ from torch import Tensor
 
 from bringback.checkpoints import Checkpoints
 from bringback.compute import Compute
+from bringback.kinds import any_kind
 from bringback.metrics import mean_change
 from bringback.nets.relight import SPECKLED, RelightNet, dots, places, undotted
 from bringback.nets.tone import STRIP, strips
 from bringback.restoration import Restoration
+from bringback.stages.alone import Alone
 from bringback.tiling import run_tiled
 
 TILE, OVERLAP = 640, 48
@@ -18,7 +20,7 @@ _A_STRIP = 500  # bytes a pixel of a strip in which dots are looked for
 _A_PIXEL = 900  # bytes of a tile on its way, measured in float32
 
 
-class Relighter:
+class Relighter(Alone):
     """Brightens dark places and takes noise, salt and pepper away; what is bright stays as it is (`RelightNet`).
 
     The curves are read off a thumbnail of the whole photo, so tiles agree on them.
@@ -40,7 +42,7 @@ class Relighter:
         strip = _A_STRIP * min(height * width, STRIP)
         return 24 * height * width + strip + self.compute.tiles_need(height * width, self.tile, tile, _A_PIXEL)
 
-    @torch.inference_mode()
+    @any_kind
     def relight(self, pixels: Tensor) -> Tensor:
         """Photos (B, 3, H, W) -> the same with light, both in [0, 1]."""
         pixels = torch.cat([_without_dots(photo) for photo in pixels.split(1)])

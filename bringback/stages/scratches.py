@@ -11,8 +11,10 @@ from bringback.classical import GradientSettings, gradient_mask
 from bringback.compute import Compute
 from bringback.filling import filled
 from bringback.inpaint import solid
+from bringback.kinds import any_kind
 from bringback.nets.unet import EAGER, ScratchUNet
 from bringback.restoration import Restoration
+from bringback.stages.alone import Alone
 from bringback.tiling import run_tiled
 
 TILE, OVERLAP = 640, 64
@@ -26,7 +28,7 @@ _MOST = 0.35
 METHODS = ("unet", "gradient")
 
 
-class ScratchDetector:
+class ScratchDetector(Alone):
     """Finds scratches, dust, stains and cracks: by the scratch U-Net at the photo's own resolution, or by gradients."""
 
     name = "scratches"
@@ -57,7 +59,7 @@ class ScratchDetector:
             return _GRADIENT * height * width
         return height * width + self.compute.tiles_need(height * width, self.tile, tile, _A_PIXEL)
 
-    @torch.inference_mode()
+    @any_kind
     def detect(self, pixels: Tensor) -> Tensor:
         """Photos (B, 3, H, W) in [0, 1] -> their damage masks (B, 1, H, W) in [0, 1], from a half to be filled.
 
@@ -77,7 +79,8 @@ class ScratchDetector:
         multiple = 2 ** len(network.widths)  # the grid of the deepest level
         tiling = {"tile": self.tile, "overlap": min(OVERLAP, self.tile // 2), "multiple": multiple}
         odds = run_tiled(both, [pixels], **tiling, batch=self.compute.batch).add_(EAGER)
-        for photo in odds:
+        for number in range(len(odds)):
+            photo = odds[number : number + 1]
             most = math.floor(_MOST * photo.numel())
             if (
                 int(torch.count_nonzero(photo > 0)) > most

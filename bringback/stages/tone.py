@@ -7,12 +7,14 @@ from torch import Tensor
 
 from bringback.checkpoints import Checkpoints
 from bringback.compute import Compute
+from bringback.kinds import any_kind
 from bringback.metrics import mean_change
 from bringback.nets.tone import STRIP, ToneCurves, bend, cumulated, doubted, one_for_grey, strips
 from bringback.restoration import Restoration
+from bringback.stages.alone import Alone
 
 
-class ToneCorrector:
+class ToneCorrector(Alone):
     """Undo fading. The damage mask's pixels are not looked at, but are bent like the rest.
 
     A photo is read once for its curves and bent in strips, so besides photo, mask and result memory does not grow.
@@ -23,7 +25,7 @@ class ToneCorrector:
     def __init__(
         self, network: ToneCurves, compute: Compute | torch.device | str = "cpu", strength: float = 1.0
     ) -> None:
-        self.network, self.device, self.strength = network, Compute.of(compute).device, strength
+        self.network, self.compute, self.strength = network, Compute.of(compute), strength
 
     @classmethod
     def from_checkpoints(cls, checkpoints: Checkpoints, compute: Compute | torch.device) -> Self:
@@ -34,15 +36,16 @@ class ToneCorrector:
         """Bytes beside photo, pixels and mask: the result, and a strip that is bent."""
         return 12 * height * width + 140 * min(height * width, STRIP)
 
-    @torch.inference_mode()
+    @any_kind
     def correct(self, pixels: Tensor, mask: Tensor | None = None) -> Tensor:
         """(B, 3, H, W) and mask (B, 1, H, W) or None -> (B, 3, H, W), all in [0, 1]."""
         mask = torch.zeros_like(pixels[:, :1]) if mask is None else mask
         looked_at = self.network.thumbnail(pixels, mask), cumulated(pixels, mask)
-        curves = one_for_grey(pixels, doubted(self.network.curves(*(part.to(self.device) for part in looked_at))))
+        curves = self.network.curves(*(part.to(self.compute.device) for part in looked_at))
+        curves = one_for_grey(pixels, doubted(curves))
         corrected = torch.empty_like(pixels)
         for rows in strips(pixels):
-            part = pixels[..., rows, :].to(self.device)
+            part = pixels[..., rows, :].to(self.compute.device)
             corrected[..., rows, :] = bend(part, curves, self.strength).clamp(0, 1)
         return corrected
 

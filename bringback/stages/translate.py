@@ -8,10 +8,12 @@ from torch import Tensor
 
 from bringback.checkpoints import Checkpoints
 from bringback.compute import Compute
+from bringback.kinds import any_kind
 from bringback.metrics import mean_change
 from bringback.nets.mapping import Mapping, translate
 from bringback.nets.vae import VAE
 from bringback.restoration import Restoration
+from bringback.stages.alone import Alone
 from bringback.stages.fill import replaced
 from bringback.tiling import run_tiled, tiles
 
@@ -19,7 +21,7 @@ TILE, OVERLAP = 1024, 96
 _A_PIXEL = 190  # bytes of a tile on its way, measured
 
 
-class LatentTranslator:
+class LatentTranslator(Alone):
     """Old VAE encoder, mapping, clean VAE decoder."""
 
     name = "translate"
@@ -43,7 +45,7 @@ class LatentTranslator:
         """Bytes beside photo, pixels and mask: the result, what was filled, and a tile on its way."""
         return 16 * height * width + self.compute.tiles_need(height * width, self.tile, tile, _A_PIXEL)
 
-    @torch.inference_mode()
+    @any_kind
     def translate(self, pixels: Tensor, filled: Tensor | None = None) -> Tensor:
         """Filled photos (B, 3, H, W) and how far they were filled, (B, 1, H, W) or None -> restored, all in [0, 1].
 

@@ -36,8 +36,8 @@ class ResidualNonLocal(nn.Module):
         # the original leaves out what either way of shrinking the mask calls damaged
         damaged = torch.maximum(holes(mask, size), F.interpolate(mask, size, mode="nearest"))
         found = torch.empty_like(x, memory_format=torch.contiguous_format)
-        for one, keep, result in zip(x.flatten(2), damaged.flatten(1) == 0, found.flatten(2), strict=True):
-            self._look(one, keep, result)
+        for number, keep in enumerate(damaged.flatten(1) == 0):
+            self._look(x[number].flatten(1), keep, found[number].flatten(1))
         return torch.where(damaged > 0, self.blocks(found), x)
 
     def _look(self, x: Tensor, keep: Tensor, result: Tensor) -> None:
@@ -45,9 +45,10 @@ class ResidualNonLocal(nn.Module):
         sound = x[:, keep].T
         key, value = (_each(layer, sound) for layer in (self.key, self.value))
         del sound  # as large as either
-        for rows, place in zip(x.split(_ROWS, 1), result.split(_ROWS, 1), strict=True):
-            found = attend(_each(self.query, rows.T), key, value, scale=1.0) if len(key) else torch.zeros_like(rows.T)
-            place.copy_(_each(self.out, found).T)
+        for first in range(0, x.shape[1], _ROWS):
+            rows = x[:, first : first + _ROWS].T
+            found = attend(_each(self.query, rows), key, value, scale=1.0) if len(key) else torch.zeros_like(rows)
+            result[:, first : first + _ROWS] = _each(self.out, found).T
 
 
 def _each(layer: nn.Conv2d, x: Tensor) -> Tensor:
@@ -79,8 +80,9 @@ class PatchAttention(nn.Module):
         whole = F.pad(torch.ones_like(damaged), (0, -width % self.size, 0, -height % self.size))
         inside = F.avg_pool2d(whole, self.size) == 1
         hole = share > _DAMAGED
-        for one, hollow, good in zip(patches.flatten(2), hole.flatten(1), (~hole & inside).flatten(1), strict=True):
+        for number, (hollow, good) in enumerate(zip(hole.flatten(1), (~hole & inside).flatten(1), strict=True)):
             if good.any() and hollow.any():
+                one = patches[number].flatten(1)
                 sound = one[:, good]
                 one[:, hollow] = sound[:, _most_similar(one[:, hollow].T, sound.T)]
         composed = F.pixel_shuffle(patches, self.size)[..., :height, :width]

@@ -8,8 +8,10 @@ from torch import Tensor
 
 from bringback.checkpoints import Checkpoints
 from bringback.compute import Compute
+from bringback.kinds import any_kind
 from bringback.nets.paper.unet import PaperUNet
 from bringback.restoration import Restoration
+from bringback.stages.alone import Alone
 from bringback.stages.paper.resizing import resize, rounded
 from bringback.tiling import run_tiled
 from bringback.tint import luminance
@@ -17,7 +19,7 @@ from bringback.tint import luminance
 _TILE, _OVERLAP = 2048, 256  # the copy of a panorama can be very long; others are one tile
 
 
-class PaperScratchDetector:
+class PaperScratchDetector(Alone):
     """Finds scratches in a small grey copy of the photo; the mask is one of zeros and ones."""
 
     name = "scratches"
@@ -52,7 +54,7 @@ class PaperScratchDetector:
         small = self.short_side**2 * max(height, width) // min(height, width)
         return 16 * height * width + 2_000 * min(small, _TILE**2)
 
-    @torch.inference_mode()
+    @any_kind
     def detect(self, pixels: Tensor) -> Tensor:
         """Photos (B, 3, H, W) in [0, 1] -> their damage masks (B, 1, H, W) of zeros and ones."""
         height, width = pixels.shape[-2:]

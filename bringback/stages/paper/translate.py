@@ -8,17 +8,19 @@ from torch import Tensor
 
 from bringback.checkpoints import Checkpoints
 from bringback.compute import Compute
+from bringback.kinds import any_kind
 from bringback.metrics import mean_change
 from bringback.nets.paper.mapping import PaperMapping
 from bringback.nets.paper.vae import PaperVAE
 from bringback.restoration import Restoration
+from bringback.stages.alone import Alone
 from bringback.stages.paper.resizing import resize, rounded
 
 _A_PIXEL = 640  # bytes on the way through VAEs and mapping, measured in float32
 CLEAN_VAES = {"quality": "quality", "scratch": "scratch", "hr": "scratch"}  # which of them a mapping goes with
 
 
-class PaperTranslator:
+class PaperTranslator(Alone):
     """Old VAE's encoder, mapping, clean VAE's decoder, at the original's rounded size.
 
     Its instance norms see the whole photo, which is therefore one piece: memory is linear in its pixels, but there is
@@ -67,7 +69,7 @@ class PaperTranslator:
         """Bytes beside photo, pixels and mask: its maps of the whole photo, which is one piece."""
         return 12 * height * width + self.compute.tiles_need(height * width, max(height, width), None, _A_PIXEL)
 
-    @torch.inference_mode()
+    @any_kind
     def translate(self, pixels: Tensor, mask: Tensor | None = None) -> Tensor:
         """Photos (B, 3, H, W) in [0, 1] and damage masks (B, 1, H, W), damaged above a half, or None -> restored."""
         home, size = pixels.device, (pixels.shape[-2], pixels.shape[-1])
