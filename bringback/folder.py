@@ -35,6 +35,7 @@ from bringback.overlap import overlapped
 from bringback.photo import Photo, PhotoError, luminance
 from bringback.pipeline import Pipeline
 from bringback.restoration import Restoration
+from bringback.stages import origins
 from bringback.tree import Job, UsageError, plan_with_masks
 
 GAP = 8  # white pixels between before and after
@@ -102,6 +103,7 @@ class FolderRestorer:
             "tile": compute["tile"],
             **pipeline.settings,
             **({"metadata": "stripped"} if strip_metadata else {}),
+            **({"plugins": foreign} if (foreign := origins(stages)) else {}),
         }
         self.note = {
             "tool": f"bringback {__version__}",

@@ -17,7 +17,7 @@ from bringback.memory import Plan, give_back_heap, halved, out_of_memory
 from bringback.photo import Photo, PhotoError, is_grey
 from bringback.pipeline_config import PipelineConfig
 from bringback.restoration import Restoration, Stage, own_pixels
-from bringback.stages import FAMILIES
+from bringback.stages import ordered
 from bringback.tint import Tint, find_tint, make_grey_
 
 LARGE = 4_000_000  # pixels of a photo from which it is worth while to tidy up before each stage
@@ -73,28 +73,22 @@ class Pipeline:
         stage that does not run and values out of range, `MissingWeights` when a checkpoint is absent.
         """
         chosen = PipelineConfig.of(weights, config)
-        kinds = FAMILIES[chosen.family]
-        stages = chosen.stages if stages is None else stages
-        unknown = [name for name in stages if name not in kinds]
-        if unknown:
-            family = f" of the family {chosen.family}" if chosen.family != "lean" else ""
-            raise ValueError(f"unknown stage {unknown[0]!r}; the stages{family} are {', '.join(kinds)}")
-        idle = [name for name, values in (settings or {}).items() if values and name not in stages]
+        kinds = ordered(chosen.family, chosen.stages if stages is None else stages)
+        idle = [name for name, values in (settings or {}).items() if values and name not in kinds]
         if idle:
-            raise ValueError(f"settings of the stage {idle[0]!r}, which is not among those to run: {', '.join(stages)}")
-        given = {name: {**chosen.settings.get(name, {}), **(settings or {}).get(name, {})} for name in stages}
+            raise ValueError(f"settings of the stage {idle[0]!r}, which is not among those to run: {', '.join(kinds)}")
+        given = {name: {**chosen.settings.get(name, {}), **(settings or {}).get(name, {})} for name in kinds}
         checkpoints = _Asked(weights)
         compute = Compute.pick(device, dtype, tile, batch_size, memory)
         built: list[Stage] = []
-        for name in kinds:
-            if name in stages:
-                build: Any = kinds[name].from_checkpoints  # which arguments there are is the stage's own business
-                try:
-                    built.append(build(checkpoints, compute, **given[name]))
-                except TypeError as error:
-                    if not given[name]:
-                        raise
-                    raise ValueError(f"settings of the stage {name!r}: {error}") from error
+        for name, kind in kinds.items():
+            build: Any = kind.from_checkpoints  # which arguments there are is the stage's own business
+            try:
+                built.append(build(checkpoints, compute, **given[name]))
+            except TypeError as error:
+                if not given[name]:
+                    raise
+                raise ValueError(f"settings of the stage {name!r}: {error}") from error
         return cls(built, checkpoints.hashes(checkpoints.names), compute, strength, given)
 
     def __call__(self, image: Any, mask: Any = None) -> Any:

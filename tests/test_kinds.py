@@ -45,9 +45,7 @@ def built(name: str) -> Any:
         "tone": lambda: ToneCorrector(net(ToneCurves, "tone")),
         "fill": HoleFiller,
         "telea": lambda: HoleFiller(method="telea"),
-        "translate": lambda: LatentTranslator(
-            net(VAE, "old_vae"), net(Mapping, "mapping"), net(VAE, "clean_vae")
-        ),
+        "translate": lambda: LatentTranslator(net(VAE, "old_vae"), net(Mapping, "mapping"), net(VAE, "clean_vae")),
         "relight": lambda: Relighter(net(RelightNet, "relight")),
         "colorize": lambda: Colorizer(net(ColourUNet, "colorize")),
         "denoise": Denoiser,
@@ -57,7 +55,13 @@ def built(name: str) -> Any:
 
 
 VERBS = {"scratches": "detect", "tone": "correct", "fill": "fill", "telea": "fill", "translate": "translate"}
-VERBS |= {"relight": "relight", "colorize": "colorize", "denoise": "denoise", "prior": "denoise", "faces": "refine_faces"}
+VERBS |= {
+    "relight": "relight",
+    "colorize": "colorize",
+    "denoise": "denoise",
+    "prior": "denoise",
+    "faces": "refine_faces",
+}
 WITH_MASK = ("tone", "fill", "telea", "translate")
 
 

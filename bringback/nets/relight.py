@@ -1,5 +1,7 @@
 """Relighting: more light where a photo is dark, none where it is bright, and a residual network against the noise."""
 
+from itertools import permutations
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -11,6 +13,7 @@ _FADE = 0.1  # below `BRIGHT`, over which the residual network's say fades away
 _EXTREME = 0.5 / 255  # how near to black or white a channel is that says nothing
 _FAR = 0.1  # from the median around it is white, half of that black, for photos that want light
 SPECKLED = 0.0022  # the share of white dots, and of black ones, from which they are noise, not what a photo shows
+_NIGHT = 1e-12  # in place of black: the square root of nothing has no gradient
 _STEEPEST = 3.0  # log of how much steeper than the identity a curve may be, before it is brought to its end
 
 
@@ -50,7 +53,7 @@ class RelightNet(Network, license="apache-2.0", tags=["low-light-enhancement", "
 
         Knots lie at the squares of even steps up to `BRIGHT`, close to each other where it is dark.
         """
-        seen = self.look(thumbnail.clamp_min(0).sqrt() * 2 - 1)
+        seen = self.look(thumbnail.clamp_min(_NIGHT).sqrt() * 2 - 1)
         whole = self.whole(seen.mean((-1, -2)))[:, :, None, None].expand_as(seen)
         raw = self.decide(torch.cat([seen, whole], 1)).float()
         knots = BRIGHT * torch.linspace(0, 1, self.knots + 1, device=raw.device).square()
@@ -64,8 +67,8 @@ class RelightNet(Network, license="apache-2.0", tags=["low-light-enhancement", "
         `places` (B, 2, H, W) are x and y in the photo, from -1 to 1.
         """
         # grid_sample counts from the middles of the outermost cells: so do places, but the ends of curves are knots
-        depth = (2 * self.knots * (light.clamp(0, BRIGHT) / BRIGHT).sqrt() + 1) / (self.knots + 1) - 1
-        at = torch.cat([places.expand(len(pixels), -1, -1, -1), depth], 1).movedim(1, -1)[:, None]
+        depth = (2 * self.knots * (light.clamp(_NIGHT, BRIGHT) / BRIGHT).sqrt() + 1) / (self.knots + 1) - 1
+        at = torch.cat([places.expand(pixels.shape[0], -1, -1, -1), depth], 1).movedim(1, -1)[:, None]
         added = F.grid_sample(curves, at, padding_mode="border", align_corners=False)[:, :, 0]
         gain = 1 + added / light.clamp_min(1e-3)
         return pixels * torch.minimum(gain, 1 / pixels.amax(1, keepdim=True).clamp_min(1e-3)).clamp_min(0)
@@ -94,7 +97,8 @@ class RelightNet(Network, license="apache-2.0", tags=["low-light-enhancement", "
 
 def median(x: Tensor) -> Tensor:
     """The median of the 3x3 pixels around each, (B, 1, H, W) -> same: a dot does not count."""
-    return _around(x).median(1, True)[0]
+    low, middle, high = _columns(x)
+    return _sorted(low.amax(1, True), _sorted(*middle.split(1, 1))[1], high.amin(1, True))[1]
 
 
 def brightness(pixels: Tensor) -> Tensor:
@@ -104,7 +108,11 @@ def brightness(pixels: Tensor) -> Tensor:
     white grain of noise, or two, are not.
     """
     light = luminance(pixels)
-    return torch.minimum(light, _around(light).topk(3, 1)[0][:, 2:])
+    low, middle, high = _columns(light)
+    third = torch.maximum(low.amax(1, True), high.amin(1, True))
+    for one, other in permutations(range(3), 2):
+        third = torch.maximum(third, torch.minimum(middle[:, one : one + 1], high[:, other : other + 1]))
+    return torch.minimum(light, third)
 
 
 def _around(x: Tensor) -> Tensor:
@@ -114,13 +122,28 @@ def _around(x: Tensor) -> Tensor:
     return torch.cat([x[..., i : i + height, j : j + width] for i in range(3) for j in range(3)], 1)
 
 
+def _columns(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The columns of the 3x3 pixels around each, sorted; three of (B, 3, H, W).
+
+    With them a rank is some minima and maxima: several times as fast as sorting nine numbers, and any runtime has them.
+    """
+    return _sorted(*_around(x).split(3, 1))
+
+
+def _sorted(a: Tensor, b: Tensor, c: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Three numbers in their order, place by place."""
+    low, high = torch.minimum(a, b), torch.maximum(a, b)
+    middle = torch.minimum(high, c)
+    return torch.minimum(low, middle), torch.maximum(low, middle), torch.maximum(high, c)
+
+
 def dots(pixels: Tensor) -> tuple[Tensor, Tensor]:
     """Salt and pepper: channels (B, 3, H, W) that are white, and that are black, where at most one neighbour is; bool.
 
     And far from the median around: at the border of a black area the next pixel is nearly black as well.
     """
-    around = _around(pixels.flatten(0, 1)[:, None])
-    own, middle = around[:, 4:5], around.median(1, True)[0]
+    planes = pixels.flatten(0, 1)[:, None]
+    around, own, middle = _around(planes), planes, median(planes)
     white, black = around >= 1 - _EXTREME, around <= _EXTREME
     salt = (own >= 1 - _EXTREME) & (white.sum(1, True) <= 2) & (own - middle > _FAR)
     pepper = (own <= _EXTREME) & (black.sum(1, True) <= 2) & (middle - own > _FAR / 2)

@@ -1,9 +1,17 @@
-"""One file a stage; `STAGES` names them in the order a photo passes through them, `FAMILIES` those of each family."""
+"""One file a stage; `STAGES` names them in the order a photo passes through them, `FAMILIES` those of each family.
+
+Other packages add stages by an entry point of the group `bringback.stages`, whose name is the stage's and whose object
+is its class, see `restoration.Stage`; `ordered` tells where they stand.
+"""
 
 import importlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
 
 from bringback.restoration import Stage
+
+GROUP = "bringback.stages"
 
 
 class _Stages(Mapping[str, type[Stage]]):
@@ -48,3 +56,53 @@ FAMILIES: dict[str, Mapping[str, type[Stage]]] = {
         faces="PaperFaceRefiner",
     ),
 }
+
+
+@cache
+def plugins() -> dict[str, EntryPoint]:
+    """The stages of other installed packages, by name; nothing is imported. A name of ours stays ours."""
+    found = sorted(entry_points(group=GROUP), key=lambda point: point.name)
+    return {point.name: point for point in found if point.name not in STAGES}
+
+
+def ordered(family: str, names: Iterable[str]) -> dict[str, type[Stage]]:
+    """The classes of the stages of these names, in the order in which a photo passes through them.
+
+    A stage of another package comes after the one of ours that its class names in `after`, or at the end. Raises
+    ValueError for names that nothing answers to, and for a package's stage that is none.
+    """
+    names, own = list(names), FAMILIES[family]
+    unknown = [name for name in names if name not in own and name not in plugins()]
+    if unknown:
+        of = f" of the family {family}" if family != "lean" else ""
+        raise ValueError(f"unknown stage {unknown[0]!r}; the stages{of} are {', '.join([*own, *plugins()])}")
+    kinds = {name: own[name] if name in own else _loaded(plugins()[name]) for name in names}
+    places = {name: number for number, name in enumerate(STAGES)}
+
+    def place(name: str) -> tuple[int, str]:
+        if name in own:
+            return places[name], ""
+        return places.get(getattr(kinds[name], "after", ""), len(places)), name
+
+    return {name: kinds[name] for name in sorted(kinds, key=place)}
+
+
+def _loaded(point: EntryPoint) -> type[Stage]:
+    try:
+        kind = point.load()
+    except Exception as error:  # whatever somebody else's module raises
+        raise ValueError(f"the stage {point.name!r} of {_package(point)} cannot be imported: {error}") from error
+    if not callable(getattr(kind, "from_checkpoints", None)):
+        raise ValueError(f"the stage {point.name!r} of {_package(point)} has no from_checkpoints(checkpoints, compute)")
+    if getattr(kind, "name", None) != point.name:
+        raise ValueError(f"the stage {point.name!r} of {_package(point)} has another name in its class: make them one")
+    return kind
+
+
+def _package(point: EntryPoint) -> str:
+    return f"{point.dist.name} {point.dist.version}" if point.dist else point.value
+
+
+def origins(names: Iterable[str]) -> dict[str, str]:
+    """The package and version of those of these stages that are not ours."""
+    return {name: _package(plugins()[name]) for name in names if name in plugins()}
