@@ -9,7 +9,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from bringback.checkpoints import first_line
+from bringback.hub import first_line
 from bringback.nets.features import (
     CAFFE,
     IMAGENET,

@@ -1,31 +1,24 @@
 """Checkpoint folders (`config.json`, `model.safetensors`, `README.md`): find, load, save, name by hash."""
 
-import json
 from pathlib import Path
 from typing import TypeVar
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 from bringback.files import file_hash
+from bringback.hub import MissingWeights, fetched
 from bringback.nets.blocks import Network
-from bringback.nets.compact import compacted, expanded
+from bringback.nets.compact import compacted
 from bringback.nets.mapping import Mapping
 
 N = TypeVar("N", bound=Network)
 
+ENGINES = ("torch", "onnx")
+
 # inside an installed wheel the weights lie beside the package's modules, in a clone at its top
 _SHIPPED = (Path(__file__).parent / "weights", Path(__file__).parent.parent / "checkpoints")
-
-
-class MissingWeights(FileNotFoundError):
-    """A checkpoint is not where it should be, or cannot be read; one line, naming it."""
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of what an error says, or its name when it says nothing."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def save_network(network: Network, folder: Path, *, half: bool = True, compact: bool = False) -> str:
@@ -52,24 +45,39 @@ def save_network(network: Network, folder: Path, *, half: bool = True, compact: 
         partial.replace(folder / "model.safetensors")
     finally:
         partial.unlink(missing_ok=True)
-    config = {"network": type(network).__name__, **network._hub_mixin_config}  # type: ignore[dict-item]
-    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    network.save_config(folder)
     return file_hash(folder / "model.safetensors")
 
 
 class Checkpoints:
     """The shipped checkpoints, with those of another folder laid over them name by name."""
 
-    def __init__(self, overlay: Path | str | None = None) -> None:
-        """Args: overlay: a folder of checkpoint folders (`scratches/`, `mapping/`, ...) that go before the shipped.
+    def __init__(
+        self,
+        overlay: Path | str | None = None,
+        *,
+        revision: str | None = None,
+        cache_dir: Path | str | None = None,
+        local_files_only: bool = False,
+        engine: str = "torch",
+    ) -> None:
+        """Args: overlay: a folder of checkpoint folders (`scratches/`, `mapping/`, ...) that go before the shipped, or
+        the id of one on the hub (`org/name`), for which the others are as in `hub.fetched`.
 
-        Raises MissingWeights when the overlay holds no checkpoint at all.
+        `engine` is what networks compute with: "torch", or "onnx", see `onnx_engine.attach`.
+
+        Raises MissingWeights when the overlay holds no checkpoint at all, and as `hub.fetched` does, ValueError for
+        another engine.
         """
+        if engine not in ENGINES:
+            raise ValueError(f"unknown engine {engine!r}: one of {', '.join(ENGINES)}")
+        self.engine = engine
         self.roots = list(_SHIPPED)
         if overlay is not None:
-            if not any(Path(overlay).glob("*/model.safetensors")):
+            root = fetched(overlay, revision=revision, cache_dir=cache_dir, local_files_only=local_files_only)
+            if not any(root.glob("*/model.safetensors")):
                 raise MissingWeights(f"{overlay}: no checkpoint folder in it (NAME/model.safetensors)")
-            self.roots.insert(0, Path(overlay))
+            self.roots.insert(0, root)
 
     def folder(self, name: str) -> Path:
         """The folder of a checkpoint; raises MissingWeights when no place has it."""
@@ -84,23 +92,20 @@ class Checkpoints:
     def load(self, name: str, kind: type[N], device: torch.device | str = "cpu") -> N:
         """A network of class `kind`, float32, in eval mode, on the device.
 
-        Raises MissingWeights when the checkpoint is absent, unreadable, or of another network.
+        Raises MissingWeights when the checkpoint is absent, unreadable, or of another network, and as
+        `onnx_engine.attach` does.
         """
         folder = self.folder(name)
-        try:
-            config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-            if config.pop("network") != kind.__name__:
-                raise MissingWeights(f"{folder}: config.json is not of a {kind.__name__}")
-            network = kind(**config)
-            network.load_state_dict(expanded(load_file(folder / "model.safetensors")))
-        except (OSError, ValueError, KeyError, TypeError, SafetensorError, RuntimeError) as error:
-            if isinstance(error, MissingWeights):
-                raise
-            raise MissingWeights(f"{folder}: cannot be read as {kind.__name__}: {first_line(error)}") from error
+        network = kind.from_pretrained(folder)
         # convolutions of most devices are faster on maps whose channels lie side by side
         layout = torch.contiguous_format if torch.device(device).type == "mps" else torch.channels_last
         network = network.to(memory_format=layout)  # type: ignore[call-overload] # which torch's own stubs lack
-        return network.eval().requires_grad_(False).to(device)
+        network.requires_grad_(False)
+        if self.engine == "onnx":
+            from bringback.onnx_engine import attach
+
+            attach(network, name, folder, torch.device(device))
+        return network.to(device)
 
     def hashes(self, names: list[str]) -> dict[str, str]:
         """SHA-256 of the weights of each name."""

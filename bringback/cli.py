@@ -3,9 +3,10 @@
 import json
 import signal
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,6 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from bringback import __version__
 
 if TYPE_CHECKING:
+    from bringback.checkpoints import Checkpoints
     from bringback.manifest import Entry
     from bringback.memory import Plan
     from bringback.pipeline import Pipeline
@@ -77,7 +79,17 @@ PriorSeconds = Annotated[
     float | None, typer.Option(help="The time that the deep image prior may take for a photo (no limit).")
 ]
 PriorSeed = Annotated[int | None, typer.Option("--seed", help="Of the deep image prior (default 0).")]
-Weights = Annotated[Path | None, typer.Option(help="Folder of checkpoints that go before the shipped ones.")]
+Weights = Annotated[
+    Path | None,
+    typer.Option(help="Folder of checkpoints, or an id on the hub (org/name), that go before the shipped ones."),
+]
+WeightsPlace = Annotated[
+    str | None,
+    typer.Option("--weights", help="Folder of checkpoints, or an id on the hub (org/name), before the shipped ones."),
+]
+Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit of weights on the hub (main).")]
+Offline = Annotated[bool, typer.Option("--offline", help="Download nothing; weights of the hub come from its cache.")]
+Engine = Annotated[str, typer.Option(help="What computes the networks: torch, or onnx (onnxruntime, in float32).")]
 Overlays = Annotated[list[Path] | None, typer.Option(help="Tar shard of damage overlays; may be given several times.")]
 Recipe = Annotated[str, typer.Option(help="unstructured, structured, mixed, holes, clean, grainy-bw, dark-noisy, ...")]
 Seed = Annotated[int, typer.Option(help="The same seed ages the same photos alike.", min=0)]
@@ -147,6 +159,9 @@ def restore(
     ] = False,
     compare: Annotated[bool, typer.Option("--compare", help="Write before and after strips to OUT/compare/.")] = False,
     weights: Weights = None,
+    revision: Revision = None,
+    offline: Offline = False,
+    engine: Engine = "torch",
     overwrite: Overwrite = False,
     skip_existing: SkipExisting = False,
     strip_metadata: StripMetadata = False,
@@ -161,8 +176,11 @@ def restore(
 
         return Pipeline.from_pretrained(
             weights,
+            revision=revision,
+            local_files_only=offline,
             config=config,
             stages=_names(stages),
+            engine=engine,
             device=device,
             **_computing(dtype, tile, batch_size, memory),
             strength=strength,
@@ -228,6 +246,7 @@ def scratches(
     config: Config = None,
     method: Scratches = None,
     weights: Weights = None,
+    offline: Offline = False,
     overwrite: Overwrite = False,
     skip_existing: SkipExisting = False,
     json_lines: Json = False,
@@ -240,7 +259,7 @@ def scratches(
         from bringback.tree import plan
 
         plan(inputs, out)
-        computing = {"device": device, **_computing(dtype, tile, None, None)}
+        computing = {"device": device, "local_files_only": offline, **_computing(dtype, tile, None, None)}
         computing["settings"] = _methods(scratches=method)
         pipeline = Pipeline.from_pretrained(weights, config=config, stages=["scratches"], **computing)
         detector: Any = pipeline.stages[0]
@@ -276,6 +295,7 @@ def faces(
     batch_size: BatchSize = None,
     config: Config = None,
     weights: Weights = None,
+    offline: Offline = False,
     overwrite: Overwrite = False,
     skip_existing: SkipExisting = False,
     json_lines: Json = False,
@@ -286,7 +306,7 @@ def faces(
         from bringback.pipeline import Pipeline
 
         settings = _of_faces(faces_min_size, only_center_face, fidelity, aligned=aligned)
-        computing = {"device": device, **_computing(dtype, None, batch_size, None)}
+        computing = {"device": device, "local_files_only": offline, **_computing(dtype, None, batch_size, None)}
         return Pipeline.from_pretrained(weights, config=config, stages=["faces"], settings=settings, **computing)
 
     run_restore(inputs, out, load, overwrite=overwrite, skip_existing=skip_existing, json_lines=json_lines)
@@ -344,6 +364,31 @@ def convert(
         for name in absent(out):
             typer.echo(f"not there: {name} ({ORIGINALS[name].what})")
         typer.echo(f"written to {out}; to use it: bringback restore PHOTOS -o RESTORED --weights {out}")
+
+
+@app.command()
+def export(
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="scratches, relight, tone, old_vae, mapping, clean_vae, faces or colorize.", metavar="NETWORK"
+        ),
+    ],
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out", "-o", help="A file *.onnx, beside which other graphs of the network go, or a folder for all."
+        ),
+    ],
+    weights: WeightsPlace = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Write a network as ONNX files, whose inputs and outputs say what they mean: for runtimes other than torch."""
+    with _in_one_line("nothing was written"):
+        from bringback.export import export as run
+
+        for path in run(name, out, weights, overwrite=overwrite):
+            typer.echo(path)
 
 
 @app.command()
@@ -428,6 +473,125 @@ def evaluate(
     typer.echo(json.dumps(known) if json_lines else shown)
 
 
+weights_app = typer.Typer(no_args_is_help=True)
+app.add_typer(weights_app, name="weights", help="What weights there are, where, and whether they are sound.")
+
+
+@weights_app.command("list")
+def weights_list(
+    weights: WeightsPlace = None, revision: Revision = None, offline: Offline = False, json_lines: Json = False
+) -> None:
+    """Name, network, parameters, size, licence and SHA-256 of all weights that a restoration can load."""
+    with _in_one_line("nothing was kept"):
+        from bringback.weights import Weight, files, table
+
+        found = [Weight.of(*one) for one in files(_checkpoints(weights, revision, offline)).items()]
+    for line in [json.dumps(weight.as_dict()) for weight in found] if json_lines else [table(found)]:
+        typer.echo(line)
+
+
+@weights_app.command("where")
+def weights_where(
+    name: Annotated[str | None, typer.Argument(help="As `list` gives it; prints its folder and nothing else.")] = None,
+    weights: WeightsPlace = None,
+    revision: Revision = None,
+    offline: Offline = False,
+) -> None:
+    """The folders that weights lie in, and the hub's cache."""
+    with _in_one_line("nothing was kept"):
+        from huggingface_hub.constants import HF_HUB_CACHE
+
+        from bringback.weights import files
+
+        folders = {key: file.parent for key, file in files(_checkpoints(weights, revision, offline)).items()}
+        folders["hub"] = Path(HF_HUB_CACHE)
+        if name is not None and name not in folders:
+            raise ValueError(f"no weights {name!r}; there are {', '.join(folders)}")
+    for key, folder in folders.items():
+        if name in (None, key):
+            typer.echo(f"{key:<16}{folder}" if name is None else folder)
+
+
+@weights_app.command("verify")
+def weights_verify(weights: WeightsPlace = None, revision: Revision = None, offline: Offline = False) -> None:
+    """Check that all weights are what their model cards state, load, and are finite; exit code 1 if one is not."""
+    with _in_one_line("nothing was kept"):
+        from bringback.weights import Weight, fault, files
+
+        checkpoints = _checkpoints(weights, revision, offline)
+        failed = 0
+        for name, file in files(checkpoints).items():
+            weight = Weight.of(name, file)
+            wrong = fault(weight, checkpoints)
+            failed += wrong is not None
+            unstated = "" if weight.stated else ", which its card does not state"
+            typer.echo(f"{name}: {wrong or f'sound, SHA-256 {weight.sha256[:16]}{unstated}'}", err=wrong is not None)
+    if failed:
+        raise typer.Exit(1)
+
+
+@weights_app.command("pull")
+def weights_pull(
+    hub_id: Annotated[str, typer.Argument(help="Of checkpoints on the hub: org/name.", metavar="ID")],
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Folder to copy them to, as well; for machines without the hub.")
+    ] = None,
+    revision: Revision = None,
+    offline: Offline = False,
+    overwrite: Overwrite = False,
+) -> None:
+    """Download checkpoints into the hub's cache and verify them. What broke off goes on at the next try."""
+    with _in_one_line("the same command goes on where it stopped"):
+        from bringback.weights import pull, table
+
+        folder, found = pull(hub_id, out, revision=revision, local_files_only=offline, overwrite=overwrite)
+    typer.echo(table(found))
+    place = hub_id if out is None else out
+    if (folder / "model.safetensors").is_file():
+        typer.echo(f"to use it, in Python: {found[-1].network}.from_pretrained({str(place)!r})")
+    else:
+        told = "" if revision is None or out else f" --revision {revision}"
+        typer.echo(f"to use them: bringback restore PHOTOS -o RESTORED --weights {place}{told}")
+
+
+def _checkpoints(weights: str | None, revision: str | None, offline: bool) -> "Checkpoints":
+    from bringback.checkpoints import Checkpoints
+
+    return Checkpoints(weights, revision=revision, local_files_only=offline)
+
+
+@app.command()
+def web(
+    host: Annotated[str, typer.Option(help="Address to serve at; all but loopback lets others in.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to serve at.", min=1, max=65535)] = 7860,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    config: Config = None,
+    weights: Weights = None,
+    max_pixels: MaxPixels = None,
+    max_file_size: Annotated[int, typer.Option(help="Refuse files of more MB.", min=1)] = 300,
+    open_browser: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
+) -> None:
+    """Restore photos on a page in the browser: drop, edit what is damage, compare, download; nothing goes online."""
+    with _in_one_line("the page is closed"):
+        from bringback.integrations.gradio import is_loopback, served
+        from bringback.memory import keep_tiles_in_heap
+
+        if not is_loopback(host):
+            typer.echo(f"bringback: {host}: whoever reaches it may use the page, which asks no password", err=True)
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that what visitors brought is gone then, too
+        keep_tiles_in_heap()
+        page: dict[str, Any] = {} if max_pixels is None else {"max_pixels": max_pixels}
+        page |= {"device": device, "dtype": dtype, "config": config, "weights": weights}
+        with (
+            suppress(KeyboardInterrupt),
+            served(host, port, max_file_size=max_file_size, open_browser=open_browser, **page) as url,
+        ):
+            typer.echo(f"serving at {url} until Ctrl-C")
+            while True:
+                time.sleep(3600)
+
+
 def _of_faces(
     min_size: int | None, only_center_face: bool, fidelity: float | None, *, aligned: bool = False
 ) -> dict[str, dict[str, Any]]:
@@ -487,7 +651,7 @@ def _in_one_line(after_ctrl_c: str) -> Iterator[None]:
     except KeyboardInterrupt:
         typer.echo(f"bringback: interrupted; {after_ctrl_c}", err=True)
         raise typer.Exit(130) from None
-    except (ValueError, OSError, ModuleNotFoundError) as error:
+    except (ValueError, OSError, ImportError) as error:
         typer.echo(f"bringback: {error}", err=True)
         raise typer.Exit(2) from None
 

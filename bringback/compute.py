@@ -2,7 +2,7 @@
 
 import os
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Self
 
 import torch
@@ -59,6 +59,21 @@ class Compute:
             dtype = "bfloat16" if has_bfloat16(place) else "float32"
         batch = batch or (_GPU_BATCH if place.type == "cuda" else 1)
         return cls(place, DTYPES[dtype], tile, batch, memory or machine_memory())
+
+    def to(self, *where: torch.device | torch.dtype | str | int) -> "Compute":
+        """The same on another device, in another dtype, or both, as in torch: `to("cuda", torch.bfloat16)`.
+
+        Raises ValueError for a dtype that is neither float32 nor bfloat16.
+        """
+        result = self
+        for one in where:
+            if not isinstance(one, torch.dtype):
+                result = replace(result, device=torch.device(one))
+            elif one in DTYPES.values():
+                result = replace(result, dtype=one)
+            else:
+                raise ValueError(f"stages compute in float32 or bfloat16, not in {one}")
+        return result
 
     @property
     def settings(self) -> dict[str, str | int | None]:

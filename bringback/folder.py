@@ -103,6 +103,7 @@ class FolderRestorer:
             "tile": compute["tile"],
             **pipeline.settings,
             **({"metadata": "stripped"} if strip_metadata else {}),
+            **({"engine": pipeline.engine} if pipeline.engine != "torch" else {}),
             **({"plugins": foreign} if (foreign := origins(stages)) else {}),
         }
         self.note = {

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bringback.checkpoints import first_line
+from bringback.hub import first_line
 from bringback.nets.blocks import Network
 from bringback.originals import ORIGINALS, Modules, Original
 

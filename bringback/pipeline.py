@@ -12,12 +12,14 @@ import torch
 
 from bringback.checkpoints import Checkpoints
 from bringback.compute import Compute
+from bringback.hub import fetched
 from bringback.kinds import each, like, mask_array, to_photo
 from bringback.memory import Plan, give_back_heap, halved, out_of_memory
 from bringback.photo import Photo, PhotoError, is_grey
 from bringback.pipeline_config import PipelineConfig
 from bringback.restoration import Restoration, Stage, own_pixels
 from bringback.stages import ordered
+from bringback.stages.alone import Alone
 from bringback.tint import Tint, find_tint, make_grey_
 
 LARGE = 4_000_000  # pixels of a photo from which it is worth while to tidy up before each stage
@@ -26,9 +28,9 @@ LARGE = 4_000_000  # pixels of a photo from which it is worth while to tidy up b
 class Pipeline:
     """Restores photos with its stages, in their order.
 
-    `weights` (the hashes of the checkpoints in use, by name), `compute` (where and how they run) and `settings` (of the
-    stages, by name) are for whoever keeps a record. `strength` mixes the result with the photo as it came: at 1 it is
-    the result, at 0 exactly the photo.
+    `weights` (the hashes of the checkpoints in use, by name), `compute` (where and how they run), `settings` (of the
+    stages, by name) and `engine` (what runs them) are for whoever keeps a record. `strength` mixes the result with the
+    photo as it came: at 1 it is the result, at 0 exactly the photo.
     """
 
     def __init__(
@@ -38,6 +40,7 @@ class Pipeline:
         compute: Compute | torch.device | str = "cpu",
         strength: float = 1.0,
         settings: Mapping[str, Mapping[str, Any]] | None = None,
+        engine: str = "torch",
     ) -> None:
         """Raises ValueError for a strength outside [0, 1]."""
         if not 0 <= strength <= 1:
@@ -47,14 +50,19 @@ class Pipeline:
         self.weights = dict(weights or {})
         self.compute = Compute.of(compute)
         self.settings = {name: dict(given) for name, given in (settings or {}).items() if given}
+        self.engine = engine
 
     @classmethod
     def from_pretrained(
         cls,
         weights: Path | str | None = None,
         *,
+        revision: str | None = None,
+        cache_dir: Path | str | None = None,
+        local_files_only: bool = False,
         config: Path | str | None = None,
         stages: Sequence[str] | None = None,
+        engine: str = "torch",
         device: str = "auto",
         dtype: str = "auto",
         tile: int | None = None,
@@ -63,8 +71,10 @@ class Pipeline:
         strength: float = 1.0,
         settings: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> Self:
-        """A pipeline with the shipped checkpoints, those in the folder `weights` laid over them.
+        """A pipeline with the shipped checkpoints, those in the folder or hub id `weights` laid over them.
 
+        `revision`, `cache_dir` and `local_files_only` are for a hub id, as in `hub.fetched`. `engine` is "torch", or
+        "onnx" for onnxruntime, which computes in float32; see `onnx_engine.attach`.
         `config` is a YAML file or the name of one that ships ("lean", "paper", ...) and tells which family of networks,
         which stages and which settings; without it `pipeline.yaml` in the folder of the weights does, and without that
         "lean". `stages` and `settings`, arguments of single stages as in {"faces": {"fidelity": 0.5}}, go before what
@@ -72,14 +82,16 @@ class Pipeline:
         `memory` are as in `Compute.pick`. Raises ValueError for an unknown config, stage or device, for settings of a
         stage that does not run and values out of range, `MissingWeights` when a checkpoint is absent.
         """
+        if weights is not None:
+            weights = fetched(weights, revision=revision, cache_dir=cache_dir, local_files_only=local_files_only)
         chosen = PipelineConfig.of(weights, config)
         kinds = ordered(chosen.family, chosen.stages if stages is None else stages)
         idle = [name for name, values in (settings or {}).items() if values and name not in kinds]
         if idle:
             raise ValueError(f"settings of the stage {idle[0]!r}, which is not among those to run: {', '.join(kinds)}")
         given = {name: {**chosen.settings.get(name, {}), **(settings or {}).get(name, {})} for name in kinds}
-        checkpoints = _Asked(weights)
-        compute = Compute.pick(device, dtype, tile, batch_size, memory)
+        checkpoints = _Asked(weights, engine=engine)
+        compute = Compute.pick(device, _precision(dtype, engine), tile, batch_size, memory)
         built: list[Stage] = []
         for name, kind in kinds.items():
             build: Any = kind.from_checkpoints  # which arguments there are is the stage's own business
@@ -89,7 +101,15 @@ class Pipeline:
                 if not given[name]:
                     raise
                 raise ValueError(f"settings of the stage {name!r}: {error}") from error
-        return cls(built, checkpoints.hashes(checkpoints.names), compute, strength, given)
+        return cls(built, checkpoints.hashes(checkpoints.names), compute, strength, given, engine)
+
+    def to(self, *where: torch.device | torch.dtype | str | int) -> Self:
+        """Compute on another device or in another dtype, see `Compute.to`; itself."""
+        self.compute = self.compute.to(*where)
+        for stage in self.stages:
+            if isinstance(stage, Alone):
+                stage.to(*where)
+        return self
 
     def __call__(self, image: Any, mask: Any = None) -> Any:
         """Restore a picture, or several; the result is of the kind that was given.
@@ -223,14 +243,23 @@ class Pipeline:
 class _Asked(Checkpoints):
     """Checkpoints that remember which of them were asked for."""
 
-    def __init__(self, overlay: Path | str | None) -> None:
-        super().__init__(overlay)
+    def __init__(self, overlay: Path | str | None, *, engine: str) -> None:
+        super().__init__(overlay, engine=engine)
         self.names: list[str] = []
 
     def folder(self, name: str) -> Path:
         if name not in self.names:
             self.names.append(name)
         return super().folder(name)
+
+
+def _precision(dtype: str, engine: str) -> str:
+    """The dtype to compute in: the exported graphs know float32 alone."""
+    if engine == "torch":
+        return dtype
+    if dtype not in ("auto", "float32"):
+        raise ValueError(f"the engine {engine} computes in float32, not in {dtype}: leave --dtype out")
+    return "float32"
 
 
 def _tint(restoration: Restoration) -> Tint | None:

@@ -1,8 +1,10 @@
 """What the tests share: a small photo, stages that need no weights, the folder of pictures where there is one."""
 
+import importlib.util
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -34,6 +36,25 @@ def data_folder() -> Path:
     if not folder.is_dir():
         pytest.skip("no real photos: set BRINGBACK_DATA")
     return folder
+
+
+@pytest.fixture(scope="session")
+def torchvision() -> Iterator[ModuleType]:
+    """torchvision, or a skipped test.
+
+    One that was built for another torch finds its compiled operators missing while it is imported. No network here
+    uses them: they are declared, and the rest of it is as good as ever.
+    """
+    if importlib.util.find_spec("torchvision") is None:
+        pytest.skip("torchvision is not installed")
+    library = torch.library.Library("torchvision", "FRAGMENT")
+    try:
+        import torchvision
+    except RuntimeError:
+        for name in ("nms", "qnms"):
+            library.define(f"{name}(Tensor boxes, Tensor scores, float threshold) -> Tensor")
+        import torchvision
+    yield torchvision
 
 
 class Lighten:

@@ -241,3 +241,10 @@ def test_a_pipeline_takes_batches(kind: str, photo: torch.Tensor, lighten: Any):
     assert type(made) is type(given[kind]) and len(made) == 2
     for own, before in zip(made, given[kind], strict=True):
         np.testing.assert_allclose(np.asarray(own), 0.75 * np.asarray(before) + 0.25, atol=1e-6)
+
+
+def test_a_pipeline_is_moved_with_its_stages():
+    pipeline = Pipeline([built("tone"), built("denoise")], compute=Compute(tile=256, batch=3, memory=10**9))
+    assert pipeline.to(torch.bfloat16).to("meta") is pipeline
+    assert pipeline.compute == Compute(torch.device("meta"), torch.bfloat16, 256, 3, 10**9)
+    assert pipeline.stages[0].compute.device.type == "meta"

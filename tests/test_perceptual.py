@@ -1,12 +1,10 @@
 """The perceptual distance and its backbones: what they see, where they come from, what learns from them."""
 
-import importlib.util
 import io
 import json
 import logging
 import sys
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -42,25 +40,6 @@ def networks() -> dict[str, Features]:
     """Both networks with random weights, by name."""
     torch.manual_seed(0)
     return {name: kind().eval() for name, kind in KINDS.items()}
-
-
-@pytest.fixture(scope="session")
-def torchvision() -> Iterator[ModuleType]:
-    """torchvision, or a skipped test.
-
-    One that was built for another torch finds its compiled operators missing while it is imported. No network here
-    uses them: they are declared, and the rest of it is as good as ever.
-    """
-    if importlib.util.find_spec("torchvision") is None:
-        pytest.skip("torchvision is not installed")
-    library = torch.library.Library("torchvision", "FRAGMENT")
-    try:
-        import torchvision
-    except RuntimeError:
-        for name in ("nms", "qnms"):
-            library.define(f"{name}(Tensor boxes, Tensor scores, float threshold) -> Tensor")
-        import torchvision
-    yield torchvision
 
 
 @pytest.fixture

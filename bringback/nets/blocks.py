@@ -1,29 +1,128 @@
 """Building blocks shared by the networks. None normalises over space, so a tile is computed like the whole."""
 
+import inspect
+import json
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from itertools import pairwise
-from typing import Self
+from pathlib import Path
+from typing import Any, Self
 
 import torch
 import torch.nn.functional as F
-from huggingface_hub import PyTorchModelHubMixin
+from huggingface_hub import ModelCard, PyTorchModelHubMixin
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from bringback.files import file_hash
+from bringback.hub import ONE, MissingWeights, fetched, first_line
 from bringback.nets.compact import expanded
 
+_CARD = """---
+{{ card_data }}
+---
+# {{ network }}
 
-class Network(nn.Module, PyTorchModelHubMixin):
+{{ about }}
+
+A network of bringback, which restores scanned old photographs:
+
+    from {{ module }} import {{ network }}
+
+    network = {{ network }}.from_pretrained("a folder, or an id on the hub")
+
+`bringback restore PHOTOS -o RESTORED --weights DIR` takes it from `DIR/NAME/`, NAME being that of a shipped checkpoint
+of the same network; `bringback weights list` has them.
+"""
+
+
+class Network(nn.Module, PyTorchModelHubMixin, library_name="bringback", model_card_template=_CARD):
     """A module whose constructor arguments are its config: `save_pretrained`, `from_pretrained`, `push_to_hub`."""
 
     @classmethod
-    def _load_as_safetensor(  # type: ignore[override] # the mixin has a type variable of its own
-        cls, model: Self, model_file: str, map_location: str, strict: bool
+    def from_pretrained(
+        cls,
+        pretrained_model_name_or_path: Path | str,
+        *,
+        force_download: bool = False,
+        token: str | bool | None = None,
+        cache_dir: Path | str | None = None,
+        local_files_only: bool = False,
+        revision: str | None = None,
+        **model_kwargs: Any,
     ) -> Self:
-        """As the mixin does, of compact files too."""
-        model.load_state_dict(expanded(load_file(model_file)), strict=strict)
-        return model.to(map_location)
+        """The network of a checkpoint folder or hub id (`org/name`), float32, on the CPU, in eval mode.
+
+        `model_kwargs`, arguments of the constructor, go before those of `config.json`; the others are as in
+        `hub.fetched`. Raises `MissingWeights`, one line, when it is absent, unreadable, or another network.
+        """
+        place, kind = pretrained_model_name_or_path, cls.__name__
+        folder = fetched(
+            place,
+            force_download=force_download,
+            token=token,
+            cache_dir=cache_dir,
+            local_files_only=local_files_only,
+            revision=revision,
+            files=ONE,
+        )
+        try:
+            config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+            found = config.pop("network", kind)  # who saves with the mixin alone does not name it
+            if found != kind:
+                raise MissingWeights(f"{place}: its config.json is that of a {found}, not of a {kind}")
+            network = cls(**config | model_kwargs)
+            state = expanded(load_file(folder / "model.safetensors"))
+            network._fit(state, place)
+            network.load_state_dict(state)
+        except MissingWeights:
+            raise
+        except FileNotFoundError as error:
+            raise MissingWeights(f"{place}: cannot be read as {kind}: no {Path(error.filename or '').name}") from None
+        except (OSError, ValueError, AttributeError, TypeError, SafetensorError, RuntimeError) as error:
+            raise MissingWeights(f"{place}: cannot be read as {kind}: {first_line(error)}") from error
+        return network.eval()
+
+    def _fit(self, state: dict[str, Tensor], place: Path | str) -> None:
+        """Raise `MissingWeights` when names or shapes of a state dict are not the network's own."""
+        ours, theirs = ({key: value.shape for key, value in of.items()} for of in (self.state_dict(), state))
+        odd = [key for key in ours | theirs if ours.get(key) != theirs.get(key)]
+        if odd:
+            more = f" and {len(odd) - 1} more" if len(odd) > 1 else ""
+            raise MissingWeights(
+                f"{place}: model.safetensors is not of the {type(self).__name__} that config.json describes: "
+                f"{odd[0]}{more} missing, surplus or of another shape"
+            )
+
+    def save_config(self, folder: Path) -> None:
+        """Write `config.json`: which network it is, and the arguments of its constructor."""
+        config = {"network": type(self).__name__, **self._hub_mixin_config}  # type: ignore[dict-item]
+        (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+
+    def save_pretrained(self, save_directory: Path | str, **kwargs: Any) -> str | None:
+        """Write a checkpoint folder: `config.json`, `model.safetensors` as it is, and a model card with its SHA-256.
+
+        A card that is there already keeps its text. The arguments are the mixin's.
+        """
+        pushed = super().save_pretrained(save_directory, **kwargs)
+        card = ModelCard.load(Path(save_directory, "README.md"))
+        card.data["sha256"] = file_hash(Path(save_directory, "model.safetensors"))
+        card.save(Path(save_directory, "README.md"))
+        return pushed
+
+    def generate_model_card(self, *args: Any, **kwargs: Any) -> ModelCard:
+        """The card of a network that has none, from its docstring; `kwargs` are for the template."""
+        about = (type(self).__doc__ or "").partition("\n    Args:")[0]
+        return super().generate_model_card(
+            *args,
+            **{"network": type(self).__name__, "module": type(self).__module__, "about": inspect.cleandoc(about)}
+            | kwargs,
+        )
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        super()._save_pretrained(save_directory)
+        self.save_config(save_directory)
 
 
 def silence(layer: nn.Conv2d | nn.Linear) -> None:

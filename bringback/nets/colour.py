@@ -35,7 +35,8 @@ class ColourUNet(UShape, Network, license="apache-2.0", tags=["colorization", "p
 
     def answer(self, seen: list[Tensor], size: tuple[int, int]) -> Tensor:
         """The logits of a photo of `size` after a `look` at it."""
-        return self.head(self.ascend(seen))[..., : -(-size[0] // PATCH), : -(-size[1] // PATCH)]
+        height, width = ((side + PATCH - 1) // PATCH for side in size)  # of negative numbers, ONNX divides otherwise
+        return self.head(self.ascend(seen))[..., :height, :width]
 
     def forward(self, light: Tensor, hints: Tensor | None = None) -> Tensor:
         return self.answer(self.look(light, hints), (light.shape[-2], light.shape[-1]))

@@ -1,6 +1,5 @@
 """What lets a stage be used without a pipeline: it is loaded, and moved, by itself."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -8,7 +7,7 @@ import torch
 from torch import nn
 
 from bringback.checkpoints import Checkpoints
-from bringback.compute import DTYPES, Compute
+from bringback.compute import Compute
 
 
 class Alone:
@@ -39,18 +38,11 @@ class Alone:
         return build(Checkpoints(weights), Compute.pick(device, dtype, tile, batch_size), **settings)
 
     def to(self, *where: torch.device | torch.dtype | str | int) -> Self:
-        """Compute on another device, or in another dtype, or both, as in torch: `to("cuda", torch.bfloat16)`; itself.
+        """Compute on another device, or in another dtype, or both, see `Compute.to`; itself.
 
-        The dtype is float32 or bfloat16, what convolutions and products run in; weights, and what comes in and out,
-        stay as they are. Raises ValueError for another one.
+        The dtype is what convolutions and products run in; weights, and what comes in and out, stay as they are.
         """
-        for one in where:
-            if isinstance(one, torch.dtype):
-                if one not in DTYPES.values():
-                    raise ValueError(f"stages compute in float32 or bfloat16, not in {one}")
-                self.compute = replace(self.compute, dtype=one)
-            else:
-                self.compute = replace(self.compute, device=torch.device(one))
+        self.compute = self.compute.to(*where)
         for part in vars(self).values():
             if isinstance(part, nn.Module):
                 part.to(self.compute.device)

@@ -16,6 +16,7 @@ from bringback.training.config import TrainConfig
 
 _CARD = """---
 license: apache-2.0
+sha256: {weights}
 library_name: bringback
 ---
 # {name}

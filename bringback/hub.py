@@ -1,0 +1,91 @@
+"""Weights on the Hugging Face hub: where a folder is asked for, an id (`org/name`) will do. Never a pickle."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+ONE = ("config.json", "model.safetensors", "README.md")
+"""The files of a checkpoint: of one network, as `push_to_hub` leaves them."""
+SET = (*(f"*/{file}" for file in ONE), "pipeline.yaml")
+"""The files of a folder of checkpoints."""
+
+
+class MissingWeights(FileNotFoundError):
+    """A checkpoint is not where it should be, or cannot be read; one line, naming it."""
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of what an error says, or its name when it says nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def is_hub_id(place: Path | str) -> bool:
+    """Whether a place that is no folder here can be one on the hub: `org/name`."""
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id
+
+    name = _as_id(place)
+    try:
+        validate_repo_id(name)
+    except HFValidationError:
+        return False
+    return "/" in name and not Path(place).exists()
+
+
+def fetched(
+    place: Path | str,
+    *,
+    revision: str | None = None,
+    cache_dir: Path | str | None = None,
+    local_files_only: bool = False,
+    token: str | bool | None = None,
+    force_download: bool = False,
+    files: Sequence[str] = SET,
+) -> Path:
+    """The folder that `place` is: itself, or for a hub id the one in the hub's cache, downloaded where it has to be.
+
+    The arguments are those of `huggingface_hub.snapshot_download`, `files` its `allow_patterns`. A download that broke
+    off goes on at the next call. `local_files_only`, as HF_HUB_OFFLINE=1 for the whole process, takes the cache's word.
+    Raises `MissingWeights` when the hub has no such id or revision, cannot be reached, or may not be asked.
+    """
+    if not is_hub_id(place):
+        return Path(place)
+    from huggingface_hub import constants, snapshot_download
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    name = _as_id(place)
+    offline = local_files_only or constants.HF_HUB_OFFLINE
+    try:
+        folder = snapshot_download(
+            name,
+            revision=revision,
+            cache_dir=cache_dir,
+            local_files_only=local_files_only,
+            token=token,
+            force_download=force_download,
+            allow_patterns=list(files),
+        )
+    except RevisionNotFoundError:
+        raise MissingWeights(f"{name}: the hub has no revision {revision!r} of it") from None
+    except GatedRepoError:
+        raise MissingWeights(f"{name}: its owner wants to be asked: do so on its page, then hf auth login") from None
+    except RepositoryNotFoundError:
+        raise MissingWeights(f"{name}: no folder here, and not on the hub (if private: hf auth login)") from None
+    except LocalEntryNotFoundError as error:
+        if offline:
+            wanted = name if revision is None else f"{name} --revision {revision}"
+            reason = f"not, or not all, in the hub's cache; run once while online: bringback weights pull {wanted}"
+        else:
+            reason = f"the hub cannot be reached: {first_line(error.__cause__ or error)}"
+        raise MissingWeights(f"{name}: no folder here, and {reason}") from None
+    except Exception as error:  # whose errors these are depends on what this version of the hub downloads with
+        raise MissingWeights(f"{name}: cannot be downloaded; the same again goes on: {first_line(error)}") from error
+    return Path(folder)
+
+
+def _as_id(place: Path | str) -> str:
+    return place.as_posix() if isinstance(place, Path) else place

@@ -1,0 +1,123 @@
+"""`bringback web`: the page on gradio, served to this machine and to none other unless that is asked for."""
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from ipaddress import ip_address
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+from bringback.codecs import MAX_PIXELS
+from bringback.extras import extra
+from bringback.integrations.web_desk import Choices, Pipelines
+from bringback.pipeline import Pipeline
+from bringback.pipeline_config import PipelineConfig
+
+if TYPE_CHECKING:
+    from gradio import Blocks
+
+MAX_FILE_SIZE = 300  # MB
+
+
+def build(
+    folder: Path,
+    *,
+    weights: Path | None = None,
+    config: str | None = None,
+    device: str = "auto",
+    dtype: str = "auto",
+    max_pixels: int = MAX_PIXELS,
+    pipelines: Pipelines | None = None,
+) -> "Blocks":
+    """The page, to be launched with `look`; what visitors bring and get lies in `folder`.
+
+    `weights`, `config`, `device` and `dtype` are as in `Pipeline.from_pretrained`; `pipelines`, if given, do the work
+    in place of those. Photos of more than `max_pixels` are refused. Raises ValueError for an unknown config or device,
+    `MissingWeights`, and `MissingExtra` without gradio.
+    """
+    with extra("web"):
+        from bringback.integrations.web_page import Page
+    chosen = PipelineConfig.of(weights, config)
+    if pipelines is None:
+        load = partial(Pipeline.from_pretrained, weights, config=config, device=device, dtype=dtype)
+
+        def one(name: str, settings: Mapping[str, Any]) -> Pipeline:
+            return load(stages=[name], settings={name: settings})
+
+        pipelines = Pipelines(one)
+        pipelines.of(Choices.of(chosen))  # what is wrong is told now, not to the first visitor
+    return Page(folder, pipelines, chosen, max_pixels).blocks
+
+
+def look(max_file_size: int = MAX_FILE_SIZE) -> dict[str, Any]:
+    """Arguments for `Blocks.launch`: how the page looks, files of how many MB it takes, and nothing of gradio's around.
+
+    No font, script or picture comes from elsewhere.
+    """
+    with extra("web"):
+        from gradio.themes import Default
+    css, script = (Path(__file__).with_name(name).read_text("utf-8") for name in ("web.css", "web.js"))
+    return {
+        "theme": Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]),
+        "css": css,
+        "js": script.replace("MEGABYTES", str(max_file_size)),
+        "max_file_size": max_file_size * 1_000_000,
+        "share": False,
+        "footer_links": [],
+        **dict.fromkeys(("run_history", "enable_monitoring", "mcp_server", "ssr_mode", "pwa"), False),
+    }
+
+
+@contextmanager
+def served(
+    host: str = "127.0.0.1",
+    port: int = 7860,
+    *,
+    max_file_size: int = MAX_FILE_SIZE,
+    open_browser: bool = False,
+    **page: Any,
+) -> Iterator[str]:
+    """The page is served within it, at the URL that it gives; `page` are arguments of `build`.
+
+    What visitors bring and get lies in a temporary folder, which is gone afterwards. Raises OSError when the port is
+    taken, and as `build`.
+    """
+    with TemporaryDirectory(prefix="bringback-web-", ignore_cleanup_errors=True) as folder, _environment(folder):
+        blocks = build(Path(folder), **page)
+        launching = look(max_file_size) | {"server_name": host, "server_port": port, "inbrowser": open_browser}
+        try:
+            url = blocks.launch(**launching, prevent_thread_lock=True, quiet=True)[1]
+        except OSError:
+            raise OSError(f"{host}, port {port}: cannot be had; choose another with --port") from None
+        try:
+            yield url
+        finally:
+            blocks.close(verbose=False)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether what is served there can be reached from this machine alone."""
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:  # a name
+        return False
+
+
+@contextmanager
+def _environment(folder: str) -> Iterator[None]:
+    """What gradio takes from the environment: where files go, and that it tells nobody.
+
+    It asks its own page whether it is there, which must not go through a proxy.
+    """
+    near = ",".join(filter(None, [os.environ.get("NO_PROXY"), "127.0.0.1", "localhost"]))
+    ours = {"GRADIO_ANALYTICS_ENABLED": "False", "GRADIO_TEMP_DIR": folder, "NO_PROXY": near}
+    before = {name: os.environ[name] for name in ours if name in os.environ}
+    os.environ |= ours
+    try:
+        yield
+    finally:
+        for name in ours:
+            del os.environ[name]
+        os.environ |= before

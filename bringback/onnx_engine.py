@@ -1,0 +1,145 @@
+"""onnxruntime in the place of torch: what stages call of a network is computed by its ONNX graphs."""
+
+import hashlib
+import os
+import sys
+import tempfile
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+import bringback
+from bringback.export import OPSET, Graph, facts_of, graphs
+from bringback.extras import extra
+from bringback.files import PASSING
+from bringback.nets.blocks import Network
+
+
+def attach(network: Network, name: str, folder: Path, device: torch.device) -> None:
+    """Let a network compute with onnxruntime in float32: that of the checkpoint `name`, which lies in `folder`.
+
+    Its graphs are made at the first use of these weights, which takes seconds each, and kept in `cache_dir()`. They use
+    as many threads as torch does now. Raises ValueError for a network without graphs and for a device that onnxruntime
+    does not have here, `MissingExtra` when it is not installed.
+    """
+    found = graphs(name, network)
+    providers = _providers(device)
+    facts = facts_of(name, folder)
+    _ATTACHED[name](network, {graph.name: Session(cached(graph, facts), providers) for graph in found})
+
+
+class Session:
+    """A graph that is called like a function of tensors: float32, on any device, as the result is on that of the first.
+
+    Raises ValueError when a gradient is asked for.
+    """
+
+    def __init__(self, model: bytes, providers: list[Any]) -> None:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = torch.get_num_threads()
+        options.log_severity_level = 3  # errors: what it warns of is where it computes a shape
+        self.session = onnxruntime.InferenceSession(model, options, providers=providers)
+        self.names = [port.name for port in self.session.get_inputs()]
+
+    def __call__(self, *inputs: Tensor) -> Tensor:
+        if torch.is_grad_enabled() and any(x.requires_grad for x in inputs):
+            raise ValueError("the engine onnx gives no gradients: use the engine torch")
+        arrays = (x.detach().to("cpu", torch.float32).contiguous().numpy() for x in inputs)
+        (made,) = self.session.run(None, dict(zip(self.names, arrays, strict=True)))
+        return torch.from_numpy(made).to(inputs[0].device)
+
+
+def cache_dir() -> Path:
+    """Where files are kept that can be made again: $BRINGBACK_CACHE, or a folder in the platform's own place."""
+    given = os.environ.get("BRINGBACK_CACHE")
+    if given:
+        return Path(given)
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local"), "bringback", "cache")
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "bringback"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "bringback")
+
+
+def cached(graph: Graph, facts: dict[str, str]) -> bytes:
+    """The graph's file, from the cache where it is in there; a cache that cannot be written costs time alone."""
+    key = hashlib.sha256(f"{facts} {OPSET} {torch.__version__} {_sources()}".encode()).hexdigest()[:16]
+    path = cache_dir() / "onnx" / f"{'-'.join(filter(None, (facts['checkpoint'], graph.name)))}-{key}.onnx"
+    with suppress(OSError):
+        return path.read_bytes()
+    made = graph.proto(facts)
+    with suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # a name of its own, as others may be making the same
+        with tempfile.NamedTemporaryFile(prefix=PASSING, suffix=".part", dir=path.parent, delete=False) as stream:
+            stream.write(made)
+        try:
+            os.replace(stream.name, path)
+        finally:
+            Path(stream.name).unlink(missing_ok=True)
+    return made
+
+
+def _sources() -> str:
+    """A hash of what graphs are made by: a clone changes without its version."""
+    top = Path(bringback.__file__).parent
+    files = (top / "export.py", *sorted((top / "nets").glob("*.py")))
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+
+
+def _providers(device: torch.device) -> list[Any]:
+    with extra("export"):
+        import onnxruntime
+    if device.type == "cpu":
+        return ["CPUExecutionProvider"]
+    if device.type == "cuda" and "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        # float32 is asked for, and not what is near to it
+        return [("CUDAExecutionProvider", {"device_id": device.index or 0, "use_tf32": "0"}), "CPUExecutionProvider"]
+    other = "install onnxruntime-gpu in place of onnxruntime, or " if device.type == "cuda" else ""
+    raise ValueError(f"the engine onnx has no {device.type} here: {other}use --device cpu, or --engine torch")
+
+
+def _plain(method: str) -> Callable[[Any, dict[str, Session]], None]:
+    """For a network of which one method is called, with tensors alone."""
+    return lambda network, run: setattr(network, method, run[""])
+
+
+def _clean_vae(network: Any, run: dict[str, Session]) -> None:
+    network.decode = lambda latent, size: run[""](latent)[..., : size[0], : size[1]]
+
+
+def _mapping(network: Any, run: dict[str, Session]) -> None:
+    attention = network.attention
+
+    def forward(latent: Tensor, mask: Tensor, seen: Tensor | None = None) -> Tensor:
+        if not mask.any():  # then nothing is looked at
+            seen = latent.new_zeros(1, 2 * attention.inner + 1, 1, 1)
+        elif seen is None:
+            looked = network.look(latent, mask)
+            seen = attention.pool(looked, (looked.shape[-2], looked.shape[-1]))
+        return run[""](latent, mask, seen[torch.arange(len(latent)) % len(seen)])
+
+    network.forward, network.look, network.trust.forward = forward, run["look"], run["trust"]
+
+
+def _relight(network: Any, run: dict[str, Session]) -> None:
+    network.curves = run["curves"]
+    network.relit = lambda pixels, curves, places: run[""](pixels, curves, places.expand(len(pixels), -1, -1, -1))
+
+
+_ATTACHED: dict[str, Callable[[Any, dict[str, Session]], None]] = {
+    "scratches": _plain("forward"),
+    "relight": _relight,
+    "tone": _plain("curves"),
+    "old_vae": _plain("encode"),
+    "mapping": _mapping,
+    "clean_vae": _clean_vae,
+    "faces": _plain("forward"),
+    "colorize": _plain("forward"),
+}
