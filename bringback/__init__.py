@@ -3,13 +3,38 @@
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["Photo", "PhotoError", "Pipeline", "Restoration", "__version__", "restore_folder"]
+__all__ = [
+    "Colorizer",
+    "Denoiser",
+    "FaceRefiner",
+    "HoleFiller",
+    "LatentTranslator",
+    "Photo",
+    "PhotoError",
+    "Pipeline",
+    "PriorDenoiser",
+    "Relighter",
+    "Restoration",
+    "ScratchDetector",
+    "ToneCorrector",
+    "__version__",
+    "restore_folder",
+]
 
 if TYPE_CHECKING:
     from bringback.folder import restore_folder
     from bringback.photo import Photo, PhotoError
     from bringback.pipeline import Pipeline
     from bringback.restoration import Restoration
+    from bringback.stages.colorize import Colorizer
+    from bringback.stages.denoise import Denoiser
+    from bringback.stages.faces import FaceRefiner
+    from bringback.stages.fill import HoleFiller
+    from bringback.stages.prior import PriorDenoiser
+    from bringback.stages.relight import Relighter
+    from bringback.stages.scratches import ScratchDetector
+    from bringback.stages.tone import ToneCorrector
+    from bringback.stages.translate import LatentTranslator
 
 _HOMES = {
     "Photo": "photo",
@@ -17,6 +42,15 @@ _HOMES = {
     "Pipeline": "pipeline",
     "Restoration": "restoration",
     "restore_folder": "folder",
+    "Colorizer": "stages.colorize",
+    "Denoiser": "stages.denoise",
+    "FaceRefiner": "stages.faces",
+    "HoleFiller": "stages.fill",
+    "LatentTranslator": "stages.translate",
+    "PriorDenoiser": "stages.prior",
+    "Relighter": "stages.relight",
+    "ScratchDetector": "stages.scratches",
+    "ToneCorrector": "stages.tone",
 }
 
 

@@ -1,6 +1,7 @@
 """onnxruntime in the place of torch: what stages call of a network is computed by its ONNX graphs."""
 
 import hashlib
+import logging
 import os
 import sys
 import tempfile
@@ -17,6 +18,8 @@ from bringback.export import OPSET, Graph, facts_of, graphs
 from bringback.extras import extra
 from bringback.files import PASSING
 from bringback.nets.blocks import Network
+
+_LOG = logging.getLogger(__name__)
 
 
 def attach(network: Network, name: str, folder: Path, device: torch.device) -> None:
@@ -73,6 +76,7 @@ def cached(graph: Graph, facts: dict[str, str]) -> bytes:
     path = cache_dir() / "onnx" / f"{'-'.join(filter(None, (facts['checkpoint'], graph.name)))}-{key}.onnx"
     with suppress(OSError):
         return path.read_bytes()
+    _LOG.warning("onnx: making %s, once for these weights", path.name)
     made = graph.proto(facts)
     with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)

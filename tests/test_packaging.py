@@ -53,7 +53,7 @@ def test_help_names_the_commands():
 
 def test_every_extra_is_open_and_every_dependency_has_a_floor():
     extras = PROJECT["project"]["optional-dependencies"]
-    assert set(extras) == {"cloud", "io", "ray", "test", "train", "dev"}
+    assert set(extras) == {"cloud", "dev", "export", "io", "plugins", "ray", "test", "train", "web"}
     for requirement in PROJECT["project"]["dependencies"]:
         assert re.fullmatch(r"[\w-]+>=[\d.]+", requirement), requirement
 
