@@ -94,8 +94,8 @@ def _converted(
         if (out / original.folder).exists() and not overwrite:
             raise ConversionError(f"{out / original.folder}: is there already; use --overwrite or another folder")
         network = read(file, original, str(source))
-    save_network(network, made / original.folder, half=False)
-    (made / original.folder / "README.md").write_text(_card(name, original, network, digest), encoding="utf-8")
+    own = save_network(network, made / original.folder, half=False)
+    (made / original.folder / "README.md").write_text(_card(name, original, network, digest, own), encoding="utf-8")
     found[original.folder] = str(source), digest
     return Converted(str(source), original.folder, original.what)
 
@@ -132,11 +132,12 @@ def absent(out: Path) -> list[str]:
     return [name for name, one in ORIGINALS.items() if not (out / one.folder / "model.safetensors").is_file()]
 
 
-def _card(name: str, original: Original, network: Network, digest: str) -> str:
+def _card(name: str, original: Original, network: Network, digest: str, own: str) -> str:
     count = sum(value.numel() for value in network.parameters()) / 1e6
     return f"""---
 license: mit
 library_name: bringback
+sha256: {own}
 ---
 # {original.folder}
 

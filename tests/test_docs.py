@@ -24,7 +24,7 @@ def sections() -> Iterator[tuple[str, list[str]]]:
 def test_the_lines_run(title: str, blocks: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     shutil.copy(ROOT / "examples" / "photos" / "portrait.jpg", tmp_path / "scan.jpg")
     monkeypatch.chdir(tmp_path)
-    known: dict[str, object] = {"__name__": "plug_in"}
+    known: dict[str, object] = {"__name__": "plug_in", "checkpoints": ROOT / "checkpoints"}
     for block in blocks:
         exec(compile(block, f"docs/plug-in.md, {title}", "exec"), known)
     assert "scan.jpg" in os.listdir()

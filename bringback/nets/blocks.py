@@ -78,8 +78,6 @@ class Network(nn.Module, PyTorchModelHubMixin, library_name="bringback", model_c
             network.load_state_dict(state)
         except MissingWeights:
             raise
-        except FileNotFoundError as error:
-            raise MissingWeights(f"{place}: cannot be read as {kind}: no {Path(error.filename or '').name}") from None
         except (OSError, ValueError, AttributeError, TypeError, SafetensorError, RuntimeError) as error:
             raise MissingWeights(f"{place}: cannot be read as {kind}: {first_line(error)}") from error
         return network.eval()
