@@ -1,0 +1,96 @@
+"""Stages on images as ComfyUI keeps them, but without it: (B, H, W, C) floats in [0, 1], and masks (B, H, W)."""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from bringback.kinds import like, to_photo
+from bringback.photo import PhotoError
+from bringback.pipeline import Pipeline
+from bringback.restoration import Face, Restoration
+
+Settings = Mapping[str, Mapping[str, Any]]  # arguments of stages, by the names of the stages that are to run
+Tell = Callable[[int, int], None]  # is told how many steps are done, of how many; what it raises ends the work
+KEPT = 16  # stages that are kept, each with its settings; the largest has 15 MB of weights
+
+
+class Restored(NamedTuple):
+    """What came of a batch: images like those that were given, masks (B, H, W) of their damage, the faces of each."""
+
+    images: Tensor
+    masks: Tensor
+    faces: list[list[Face]]
+
+
+def restore(
+    images: Tensor,
+    masks: Tensor | None,
+    stages: Settings,
+    *,
+    strength: float = 1.0,
+    device: str = "auto",
+    tell: Tell | None = None,
+) -> Restored:
+    """Take images (B, H, W, C), C = 1, 3 or 4, through these stages, one after the other.
+
+    Values outside [0, 1], as resizing makes them, are clipped; alpha is kept; grey stays grey, unless `colorize` is
+    among the stages: then one channel becomes three. `masks` (B, H, W), or (1, H, W) for all, is resized where it has
+    another size, as ComfyUI does it (its empty mask has 64x64 pixels). `strength` and `device` are as in
+    `Pipeline.from_pretrained`. Raises `PhotoError`, `MissingWeights` and ValueError, in one line.
+    """
+    count, height, width, _ = images.shape
+    given = _fitting(masks, count, height, width)
+    parts = [_stage(name, device, tuple(sorted(settings.items()))) for name, settings in stages.items()]
+    pipeline = Pipeline([stage for part in parts for stage in part.stages], compute=parts[0].compute, strength=strength)
+    done = 0
+
+    def step(_: str, __: Restoration) -> None:
+        nonlocal done
+        done += 1
+        if tell:
+            tell(done, count * len(stages))
+
+    if tell:
+        tell(0, count * len(stages))
+    made, damage, faces = [], [], []
+    for image, mask in zip(images, given, strict=True):
+        array = image.float().clamp(0, 1).cpu().numpy()
+        restoration = pipeline.restore(to_photo(array), None if mask is None else mask.numpy(), step)
+        made.append(torch.from_numpy(like(array, restoration.result())))
+        damage.append(restoration.damage()[0, 0].cpu())
+        faces.append(restoration.faces)
+    return Restored(torch.stack(made).to(images), torch.stack(damage).to(images), faces)
+
+
+def report(faces: Sequence[Sequence[Face]]) -> str:
+    """What was done with the faces of each photo, a line a face."""
+    lines = []
+    for number, found in enumerate(faces, 1):
+        if not found:
+            lines.append(f"photo {number}: no faces found")
+        for face in found:
+            left, top, right, bottom = (round(side) for side in face.box)
+            moved = "" if face.identity is None else f", identity {face.identity:.3f}"
+            lines.append(f"photo {number}, face at ({left}, {top}, {right}, {bottom}): {face.status}{moved}")
+    return "\n".join(lines)
+
+
+@lru_cache(KEPT)
+def _stage(name: str, device: str, settings: tuple[tuple[str, Any], ...]) -> Pipeline:
+    return Pipeline.from_pretrained(stages=[name], device=device, settings={name: dict(settings)})
+
+
+def _fitting(masks: Tensor | None, count: int, height: int, width: int) -> Sequence[Tensor | None]:
+    """A mask (H, W) in [0, 1] of the photos' size for each of them."""
+    if masks is None:
+        return [None] * count
+    planes = masks.float().clamp(0, 1).cpu().reshape(-1, 1, *masks.shape[-2:])
+    if len(planes) not in (1, count):
+        raise PhotoError(f"{len(planes)} damage masks for {count} photos: give each its own, or one for all")
+    if planes.shape[-2:] != (height, width):
+        planes = F.interpolate(planes, (height, width), mode="bilinear")
+    return list(planes[:, 0].expand(count, -1, -1))
