@@ -190,39 +190,14 @@ class Pipeline:
         on_stage: Callable[[str, Restoration], None] | None,
     ) -> list[Restoration]:
         with torch.no_grad():
-            restorations = [_start(photo, mask, tile) for photo, mask in zip(photos, masks, strict=True)]
-            judged, large = False, any(photo.pixels[..., 0].size > LARGE for photo in photos)
+            restorations = [begin(photo, mask, tile) for photo, mask in zip(photos, masks, strict=True)]
             for stage in self.stages:
-                begin = time.perf_counter()
-                if large:
-                    give_back_heap()
-                if not judged and stage.name != "scratches":
+                restorations = through(stage, restorations)
+                if on_stage:
                     for one in restorations:
-                        one.tint = _tint(one)
-                    judged = True
-                    _grey(restorations)
-                try:
-                    many: Any = getattr(stage, "many", None)
-                    restorations = many(restorations) if many else [stage(one) for one in restorations]
-                except Exception as error:
-                    error.add_note(f" in the stage {stage.name!r}")
-                    raise
-                for one in restorations:
-                    if not one.pixels.sum().isfinite():  # one number that any other spoils
-                        raise ArithmeticError(f"the stage {stage.name!r} made pixels that are not finite")
-                _grey(restorations)
-                seconds = round((time.perf_counter() - begin) / len(photos), 3)
-                for one in restorations:
-                    one.notes.setdefault(stage.name, {})["seconds"] = seconds
-                    if on_stage:
                         on_stage(stage.name, one)
             for one in restorations:
-                if one.tint and not one.coloured:
-                    one.tint.apply(one.pixels, out=one.pixels)
-                one.coloured &= self.strength > 0  # else it is the photo itself, of one channel if that has one
-                if self.strength < 1:
-                    one.pixels = one.pixels.cpu()
-                    torch.lerp(own_pixels(one.photo), one.pixels, self.strength, out=one.pixels)
+                finish(one, self.strength)
         return restorations
 
     @contextmanager
@@ -238,6 +213,56 @@ class Pipeline:
         finally:
             for stage, (own, compute) in zip(tiled, kept, strict=True):
                 stage.tile, stage.compute = own, compute
+
+
+def begin(photo: Photo, mask: np.ndarray | None = None, tile: int | None = None) -> Restoration:
+    """A photo before its first stage, see `Restoration`; raises `PhotoError` for a mask (H, W) of another size."""
+    height, width = photo.pixels.shape[:2]
+    if mask is not None and mask.shape != (height, width):
+        sizes = f"{mask.shape[1]}x{mask.shape[0]} pixels, the photo {width}x{height}"
+        raise PhotoError(f"the damage mask has {sizes}: give one of the photo's size")
+    restoration = Restoration.start(photo, mask)
+    restoration.tile = tile
+    return restoration
+
+
+def through(stage: Stage, restorations: list[Restoration]) -> list[Restoration]:
+    """Take restorations through a stage, as a pipeline does: what is grey stays it, and notes tell the seconds of each.
+
+    Raises what the stage raises, with its name in a note, and ArithmeticError for pixels that are not finite.
+    """
+    started = time.perf_counter()
+    if any(one.photo.pixels[..., 0].size > LARGE for one in restorations):
+        give_back_heap()
+    if stage.name != "scratches":  # whose mask tells damage from colour
+        for one in restorations:
+            if not one.judged:
+                one.tint, one.judged = _tint(one), True
+                _grey(one)
+    try:
+        many: Any = getattr(stage, "many", None)
+        restorations = many(restorations) if many else [stage(one) for one in restorations]
+    except Exception as error:
+        error.add_note(f" in the stage {stage.name!r}")
+        raise
+    for one in restorations:
+        if not one.pixels.sum().isfinite():  # one number that any other spoils
+            raise ArithmeticError(f"the stage {stage.name!r} made pixels that are not finite")
+        _grey(one)
+    seconds = round((time.perf_counter() - started) / len(restorations), 3)
+    for one in restorations:
+        one.notes.setdefault(stage.name, {})["seconds"] = seconds
+    return restorations
+
+
+def finish(restoration: Restoration, strength: float = 1.0) -> None:
+    """After the last stage: a single tint comes back, and the photo as it came is mixed in for a strength below 1."""
+    if restoration.tint and not restoration.coloured:
+        restoration.tint.apply(restoration.pixels, out=restoration.pixels)
+    restoration.coloured &= strength > 0  # else it is the photo itself, of one channel if that has one
+    if strength < 1:
+        restoration.pixels = restoration.pixels.cpu()
+        torch.lerp(own_pixels(restoration.photo), restoration.pixels, strength, out=restoration.pixels)
 
 
 class _Asked(Checkpoints):
@@ -269,17 +294,6 @@ def _tint(restoration: Restoration) -> Tint | None:
     return find_tint(restoration.pixels, restoration.mask)
 
 
-def _grey(restorations: list[Restoration]) -> None:
-    for one in restorations:
-        if one.tint and not one.coloured:
-            make_grey_(one.pixels)
-
-
-def _start(photo: Photo, mask: np.ndarray | None, tile: int | None) -> Restoration:
-    height, width = photo.pixels.shape[:2]
-    if mask is not None and mask.shape != (height, width):
-        sizes = f"{mask.shape[1]}x{mask.shape[0]} pixels, the photo {width}x{height}"
-        raise PhotoError(f"the damage mask has {sizes}: give one of the photo's size")
-    restoration = Restoration.start(photo, mask)
-    restoration.tile = tile
-    return restoration
+def _grey(restoration: Restoration) -> None:
+    if restoration.tint and not restoration.coloured:
+        make_grey_(restoration.pixels)

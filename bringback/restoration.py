@@ -43,7 +43,8 @@ class Restoration:
     stage may write into; `mask` the damage mask (1, 1, H, W) with 1 = damaged or None while nobody has looked; `notes`
     what each stage has to say, by stage name (plain numbers and strings); `tile` the pixels a side that tiles were held
     to because of the memory there is, None where stages could have their own way; `tint` the single tint of a photo
-    without colours, None of one that has them; `coloured` says that a stage has given such a photo colours.
+    without colours, None of one that has them, once it is `judged`; `coloured` says that a stage has given such a photo
+    colours.
     """
 
     photo: Photo
@@ -53,6 +54,7 @@ class Restoration:
     notes: dict[str, dict[str, Any]] = field(default_factory=dict)
     tile: int | None = None
     tint: Tint | None = None
+    judged: bool = False
     coloured: bool = False
 
     @classmethod

@@ -31,8 +31,8 @@ class Age(nn.Module):
 
     Takes a tensor (C, H, W) or (B, C, H, W), C = 1 or 3, of floats in [0, 1] or uint8, a `tv_tensors.Image`, or a
     Pillow image, and gives the same kind back; a batch's pictures age each in its own way. Of a sample that is a tuple,
-    list or dict the first picture is aged and the rest passes through. Random numbers come from torch's own generator, as in
-    torchvision: `torch.manual_seed` repeats them, and the workers of a `DataLoader` draw different ones.
+    list or dict the first picture is aged and the rest passes through. Random numbers come from torch's own generator,
+    as in torchvision: `torch.manual_seed` repeats them, and the workers of a `DataLoader` draw different ones.
     """
 
     def __init__(

@@ -1,0 +1,233 @@
+"""The stages as blocks of Modular Diffusers: one block a stage, which can be left out, put in or used alone.
+
+    blocks = RestoreBlocks()
+    pipeline = blocks.init_pipeline()
+    pipeline.update_components(**components(blocks))
+    restored = pipeline(image=image, output="images")
+
+Blocks hold no weights: a block's component is the stage (`LatentTranslator`, ...) of its name. Between them go
+`Restoration`s, as between the stages of a `Pipeline`, of which these blocks make the same pixels.
+"""
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from bringback.extras import extra
+from bringback.kinds import each, mask_array, to_photo
+from bringback.photo import Photo
+from bringback.pipeline import Pipeline, begin, finish, through
+from bringback.restoration import Restoration
+from bringback.stages import STAGES
+
+with extra("plugins"):
+    from diffusers.modular_pipelines import (
+        ComponentSpec,
+        InputParam,
+        ModularPipelineBlocks,
+        OutputParam,
+        PipelineState,
+        SequentialPipelineBlocks,
+    )
+
+OUTPUT_TYPES = ("pil", "np", "pt")
+_RESTORATIONS = "restorations"
+
+
+def components(blocks: ModularPipelineBlocks, weights: Path | str | None = None, **compute: Any) -> dict[str, Any]:
+    """The stages that blocks want, by name, for `update_components`; the arguments are `Pipeline.from_pretrained`'s."""
+    names = [name for name in blocks.component_names if name in STAGES]
+    return {stage.name: stage for stage in Pipeline.from_pretrained(weights, stages=names, **compute).stages}
+
+
+def _passed(required: bool = True) -> list[Any]:
+    about = "the photos on their way through the stages"
+    return [InputParam(_RESTORATIONS, required=required, type_hint=list[Restoration], description=about)]
+
+
+def _passes_on() -> list[Any]:
+    about = "the photos on their way through the stages"
+    return [OutputParam(_RESTORATIONS, type_hint=list[Restoration], description=about)]
+
+
+class Begin(ModularPipelineBlocks):
+    """Images, and masks of their damage if there are any -> restorations."""
+
+    model_name = "bringback"
+
+    @property
+    def description(self) -> str:
+        """For the docs that diffusers makes."""
+        return "Takes photos: paths, Pillow images, arrays or tensors, one or several, and masks of their damage."
+
+    @property
+    def inputs(self) -> list[Any]:
+        """`image`, and `mask`, as in `Pipeline.__call__`."""
+        return [
+            InputParam("image", required=True, description="a photo or several, as in bringback.Pipeline"),
+            InputParam("mask", description="damage, 1 = damaged: of the image's height and width"),
+        ]
+
+    @property
+    def intermediate_outputs(self) -> list[Any]:
+        """The restorations."""
+        return _passes_on()
+
+    def __call__(self, components: Any, state: PipelineState) -> tuple[Any, PipelineState]:
+        """Raises `PhotoError`."""
+        own = self.get_block_state(state)
+        own.restorations = []
+
+        def one(image: Any, mask: Any) -> Tensor:
+            restoration = begin(to_photo(image), None if mask is None else mask_array(mask))
+            own.restorations.append(restoration)
+            return restoration.pixels
+
+        # a batch of different sizes comes as a list: what is given back is not looked at
+        each(one, list(own.image) if getattr(own.image, "ndim", 0) == 4 else own.image, own.mask)
+        self.set_block_state(state, own)
+        return components, state
+
+
+class _StageBlock(ModularPipelineBlocks):
+    """A stage as a block; `stage` is its name, and that of its component."""
+
+    model_name = "bringback"
+    stage: str
+
+    @property
+    def description(self) -> str:
+        """The first line of the stage's own docstring."""
+        return (STAGES[self.stage].__doc__ or "").strip().splitlines()[0]
+
+    @property
+    def expected_components(self) -> list[ComponentSpec]:
+        """The stage."""
+        return [ComponentSpec(self.stage, STAGES[self.stage])]
+
+    @property
+    def inputs(self) -> list[Any]:
+        """The restorations."""
+        return _passed()
+
+    @property
+    def intermediate_outputs(self) -> list[Any]:
+        """The restorations."""
+        return _passes_on()
+
+    def __call__(self, components: Any, state: PipelineState) -> tuple[Any, PipelineState]:
+        """Raises ValueError where the component is missing, and what the stage raises."""
+        stage = getattr(components, self.stage)
+        if stage is None:
+            raise ValueError(f"the component {self.stage!r} is missing: update_components(**components(blocks))")
+        own = self.get_block_state(state)
+        own.restorations = through(stage, own.restorations)
+        self.set_block_state(state, own)
+        return components, state
+
+
+class FindDamage(_StageBlock):
+    """The stage `scratches`."""
+
+    stage = "scratches"
+
+
+class Relight(_StageBlock):
+    """The stage `relight`."""
+
+    stage = "relight"
+
+
+class CorrectTone(_StageBlock):
+    """The stage `tone`."""
+
+    stage = "tone"
+
+
+class Fill(_StageBlock):
+    """The stage `fill`."""
+
+    stage = "fill"
+
+
+class Translate(_StageBlock):
+    """The stage `translate`."""
+
+    stage = "translate"
+
+
+class RefineFaces(_StageBlock):
+    """The stage `faces`."""
+
+    stage = "faces"
+
+
+class Colorize(_StageBlock):
+    """The stage `colorize`."""
+
+    stage = "colorize"
+
+
+class Finish(ModularPipelineBlocks):
+    """Restorations -> images, masks of the damage, and faces."""
+
+    model_name = "bringback"
+
+    @property
+    def description(self) -> str:
+        """For the docs that diffusers makes."""
+        return "Gives the restored images, the masks of their damage (H, W), and what was done with each face."
+
+    @property
+    def inputs(self) -> list[Any]:
+        """The restorations, `output_type` and `strength`."""
+        return [
+            *_passed(),
+            InputParam("output_type", default="pil", description=f"one of {', '.join(OUTPUT_TYPES)}"),
+            InputParam("strength", default=1.0, description="1 is all that was restored, 0 the photo itself"),
+        ]
+
+    @property
+    def intermediate_outputs(self) -> list[Any]:
+        """Lists, one item a photo."""
+        return [
+            OutputParam("images", type_hint=list, description="Pillow images, arrays (H, W, 3) or tensors (3, H, W)"),
+            OutputParam("masks", type_hint=list[Tensor], description="(H, W) in [0, 1], 1 = damaged"),
+            OutputParam("faces", type_hint=list, description="of each photo, a list of bringback.restoration.Face"),
+        ]
+
+    def __call__(self, components: Any, state: PipelineState) -> tuple[Any, PipelineState]:
+        """Raises ValueError for another output type or a strength outside [0, 1]."""
+        own = self.get_block_state(state)
+        if own.output_type not in OUTPUT_TYPES:
+            raise ValueError(f"output_type {own.output_type!r}: one of {', '.join(OUTPUT_TYPES)}")
+        if not 0 <= own.strength <= 1:
+            raise ValueError(f"strength {own.strength:g}: wants 0 (the photo as it came) to 1 (all that was restored)")
+        for one in own.restorations:
+            finish(one, own.strength)
+        own.images = [_as(own.output_type, one.result()) for one in own.restorations]
+        own.masks = [one.damage()[0, 0] for one in own.restorations]
+        own.faces = [one.faces for one in own.restorations]
+        self.set_block_state(state, own)
+        return components, state
+
+
+def _as(output_type: str, photo: Photo) -> Any:
+    if output_type == "pil":
+        return photo.to_image()
+    return photo.pixels if output_type == "np" else torch.from_numpy(photo.pixels).permute(2, 0, 1)
+
+
+class RestoreBlocks(SequentialPipelineBlocks):
+    """A whole restoration. `sub_blocks` may lose blocks, and gain `Relight` or `Colorize`."""
+
+    model_name = "bringback"
+    block_classes: ClassVar = [Begin, FindDamage, CorrectTone, Fill, Translate, RefineFaces, Finish]
+    block_names: ClassVar = ["begin", "find_damage", "correct_tone", "fill", "translate", "refine_faces", "finish"]
+
+    @property
+    def description(self) -> str:
+        """For the docs that diffusers makes."""
+        return "Restores scanned old photos: scratches, fading, noise, blur and faces."

@@ -1,0 +1,102 @@
+"""The stages as blocks of Modular Diffusers, run by diffusers itself."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from skimage import data
+
+from bringback.integrations import diffusers as plugin
+from bringback.photo import PhotoError
+from bringback.pipeline import Pipeline
+
+STAGES = ["scratches", "tone", "fill", "translate"]
+
+
+@pytest.fixture(scope="module")
+def image() -> Image.Image:
+    """Someone's portrait, scratched."""
+    pixels = data.astronaut()[:192, 130:322].copy()
+    pixels[40:150, 100:102] = 255
+    return Image.fromarray(pixels)
+
+
+@pytest.fixture(scope="module")
+def pipeline():
+    blocks = plugin.RestoreBlocks()
+    made = blocks.init_pipeline()
+    made.update_components(**plugin.components(blocks, device="cpu", dtype="float32"))
+    return made
+
+
+def blocks_without(*names: str):
+    blocks = plugin.RestoreBlocks()
+    for name in names:
+        blocks.sub_blocks.pop(name)
+    return blocks
+
+
+def ready(blocks):
+    made = blocks.init_pipeline()
+    made.update_components(**plugin.components(blocks, device="cpu", dtype="float32"))
+    return made
+
+
+def test_the_whole_is_what_our_own_pipeline_makes(pipeline, image):
+    ours = Pipeline.from_pretrained(device="cpu", dtype="float32")
+    state = pipeline(image=image)
+    (restored,), (mask,), (faces,) = (state.get(name) for name in ("images", "masks", "faces"))
+    np.testing.assert_array_equal(np.asarray(restored), np.asarray(ours(image)))
+    assert mask.shape == (192, 192) and mask[50:140, 100:102].mean() > 0.5
+    assert len(faces) == 1 and faces[0].identity is not None
+
+
+def test_batches_masks_and_output_types(image):
+    made = ready(blocks_without("refine_faces", "find_damage"))
+    ours = Pipeline.from_pretrained(stages=STAGES[1:], device="cpu", dtype="float32")
+    mask = np.zeros((192, 192), np.float32)
+    mask[40:150, 98:104] = 1
+    pixels = torch.from_numpy(np.asarray(image).copy()).permute(2, 0, 1)[None] / 255
+    batch = torch.cat([pixels, pixels.flip(3)])
+    expected = ours(batch, mask)
+    tensors = made(image=batch, mask=mask, output_type="pt", output="images")
+    assert torch.equal(torch.stack(tensors), expected)
+    arrays = made(image=[image, image.resize((100, 90))], output_type="np", output="images")
+    assert [array.shape for array in arrays] == [(192, 192, 3), (90, 100, 3)]
+    untouched = made(image=image, mask=mask, strength=0.0, output="images")[0]
+    np.testing.assert_array_equal(np.asarray(untouched), np.asarray(image))
+
+
+def test_grey_stays_grey_until_a_block_colours_it(image):
+    grey = image.convert("L")
+    blocks = blocks_without("refine_faces", "find_damage", "correct_tone")
+    assert ready(blocks)(image=grey, output="images")[0].mode == "L"
+    blocks.sub_blocks.insert("colorize", plugin.Colorize(), len(blocks.sub_blocks) - 1)
+    coloured = ready(blocks)(image=grey, output="images")[0]
+    assert coloured.mode == "RGB" and np.ptp(np.asarray(coloured).astype(int), axis=2).max() > 10
+
+
+def test_a_block_alone_says_what_it_wants(image):
+    block = plugin.FindDamage()
+    assert block.component_names == ["scratches"] and block.input_names == ["restorations"]
+    assert "scratches" in block.doc and "ScratchDetector" in block.doc
+    assert "image" in plugin.RestoreBlocks().doc
+    # as a stage within other people's blocks
+    few = plugin.SequentialPipelineBlocks.from_blocks_dict({"begin": plugin.Begin(), "look": block})
+    found = ready(few)(image=image, output="restorations")
+    assert found[0].mask.shape == (1, 1, 192, 192)
+
+
+def test_what_is_missing_or_wrong_is_said(image):
+    blocks = blocks_without("refine_faces")
+    with pytest.raises(ValueError, match="component 'scratches' is missing"):
+        blocks.init_pipeline()(image=image)
+    made = ready(blocks_without("refine_faces", "find_damage", "correct_tone", "translate"))
+    with pytest.raises(ValueError, match="output_type 'jpg'"):
+        made(image=image, output_type="jpg")
+    with pytest.raises(ValueError, match="strength 2"):
+        made(image=image, strength=2.0)
+    with pytest.raises(PhotoError):
+        made(image=object())
+    with pytest.raises(PhotoError, match="damage mask"):
+        made(image=image, mask=np.zeros((4, 4)))
