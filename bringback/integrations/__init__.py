@@ -1,1 +1,1 @@
-"""Bridges to programs that spread work over machines; none of them is needed otherwise."""
+"""Bridges to other programs, one file each, imported only by those who want them; see docs/plug-in.md."""

@@ -1,4 +1,4 @@
-"""Which of our networks a state dict is, and with which arguments of its constructor: told by names and shapes alone."""
+"""Which of our networks a state dict is, and with which arguments of its constructor: told by names and shapes."""
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping

@@ -87,7 +87,7 @@ class BringbackArch(spandrel.Architecture[Model]):
         networks = {name: SHAPES[name].network(**SHAPES[name].config(part)) for name, part in found.items()}
         model = Model(self.kind, networks).eval().requires_grad_(False)
         common: dict[str, Any] = {
-            "model": model.to(memory_format=torch.channels_last),  # as `Checkpoints.load` has it
+            "model": model.to(memory_format=torch.channels_last),  # type: ignore[call-overload] # as `Checkpoints.load`
             "state_dict": {
                 f"{name}.{key}": value
                 for name, part in found.items()

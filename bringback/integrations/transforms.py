@@ -39,7 +39,8 @@ class Age(nn.Module):
         self, recipe: str = "training", *, overlays: Sequence[Path | str] = (), return_mask: bool = False
     ) -> None:
         """Args: recipe: a name in `aging.RECIPES`; overlays: tar shards of real damage to lay on; return_mask: give
-        (aged, mask), the mask the share of each pixel that damage covers: floats (1, H, W) or (B, 1, H, W).
+        (aged, mask), the mask the share of each pixel that damage covers: floats (1, H, W) or (B, 1, H, W), a
+        `tv_tensors.Mask` beside a `tv_tensors.Image`.
 
         Raises ValueError for another recipe, and for overlays that are none.
         """
@@ -75,6 +76,10 @@ class Age(nn.Module):
             aged = (aged * scale if scale == 1 else (aged * scale).round()).to(plain.dtype).reshape(plain.shape)
             made = aged if type(picture) is Tensor else type(picture)(aged)
             mask = mask.reshape(*plain.shape[:-3], 1, *plain.shape[-2:])
+            if type(picture).__module__.startswith("torchvision."):
+                from torchvision.tv_tensors import Mask  # so that what moves the picture moves the mask
+
+                mask = Mask(mask)
         return (made, mask) if self.return_mask else made
 
     def _draw(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
