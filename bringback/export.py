@@ -143,13 +143,14 @@ class _Attention(nn.Module):
         super().__init__()
         self.own = attention
 
-    def forward(self, x: Tensor, mask: Tensor, seen: Tensor) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor, seen: Tensor | None) -> Tensor:
         inner = self.own.inner
+        seen = self.own.look(x, mask) if seen is None else seen
         key, value, count = seen.flatten(2).split([inner, inner, 1], 1)
         some, valid = count.clamp_min(1.0), count.sign()
         query = self.own.query(x).flatten(2).transpose(1, 2) * inner**-0.5
         share = torch.softmax(query @ (key / some) + (valid - 1) * 1e30, -1)
-        found = ((value / some) @ share.transpose(1, 2)) * valid.amax(2, keepdim=True)
+        found = (share @ (value / some).transpose(1, 2)).transpose(1, 2) * valid.amax(2, keepdim=True)
         return x + mask * self.own.out(found.unflatten(2, (x.shape[-2], x.shape[-1])))
 
 
@@ -199,9 +200,12 @@ def _of_mapping(network: Mapping) -> list[Graph]:
     trusted: Ports = {"trust": (("batch", 1, "height", "width"), meaning)}
     own: Any = deepcopy(network)
     own.attention = _Attention(own.attention)
-    translation = "Translates the latent of an old photo, whose damage has been filled, into that of a clean one."
+    translated = _quarter("translated", channels, "for clean_vae")
+    whole = "Translates the latent of an old photo, whose damage has been filled, into that of a clean one."
+    tile = f"{whole[:-1]}, where what filled places look at is given: for tiles and for more than 1024x1024 pixels."
     return [
-        Graph("", translation, own, own.forward, told | given, _quarter("translated", channels, "for clean_vae")),
+        Graph("", whole, own, own.forward, told, translated),
+        Graph("tile", tile, own, own.forward, told | given, translated),
         Graph("look", "What filled places of a photo can look at.", network, network.look, told, looked),
         Graph("trust", "Where a photo is better than it comes decoded.", network.trust, network.trust, three, trusted),
     ]

@@ -7,6 +7,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from contextlib import suppress
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -42,19 +43,27 @@ class Session:
     """
 
     def __init__(self, model: bytes, providers: list[Any]) -> None:
+        """Args: model: the file; providers: where it is to run, as onnxruntime names them."""
+        self.model, self.providers, self.threads = model, providers, torch.get_num_threads()
+
+    @cached_property
+    def session(self) -> Any:
+        """Opened by the first call: in memory a graph is several times its file, and a photo seldom wants all."""
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = torch.get_num_threads()
+        options.intra_op_num_threads = self.threads
+        options.enable_cpu_mem_arena = False  # which keeps all that the largest tile took, and gains no time
         options.log_severity_level = 3  # errors: what it warns of is where it computes a shape
-        self.session = onnxruntime.InferenceSession(model, options, providers=providers)
-        self.names = [port.name for port in self.session.get_inputs()]
+        model, self.model = self.model, b""
+        return onnxruntime.InferenceSession(model, options, providers=self.providers)
 
     def __call__(self, *inputs: Tensor) -> Tensor:
         if torch.is_grad_enabled() and any(x.requires_grad for x in inputs):
             raise ValueError("the engine onnx gives no gradients: use the engine torch")
+        names = [port.name for port in self.session.get_inputs()]
         arrays = (x.detach().to("cpu", torch.float32).contiguous().numpy() for x in inputs)
-        (made,) = self.session.run(None, dict(zip(self.names, arrays, strict=True)))
+        (made,) = self.session.run(None, dict(zip(names, arrays, strict=True)))
         return torch.from_numpy(made).to(inputs[0].device)
 
 
@@ -125,9 +134,12 @@ def _mapping(network: Any, run: dict[str, Session]) -> None:
         if not mask.any():  # then nothing is looked at
             seen = latent.new_zeros(1, 2 * attention.inner + 1, 1, 1)
         elif seen is None:
-            looked = network.look(latent, mask)
-            seen = attention.pool(looked, (looked.shape[-2], looked.shape[-1]))
-        return run[""](latent, mask, seen[torch.arange(len(latent)) % len(seen)])
+            cells = 2 ** len(network.down)
+            size = -(-latent.shape[-2] // cells), -(-latent.shape[-1] // cells)
+            if size[0] * size[1] <= attention.max_keys:
+                return run[""](latent, mask)
+            seen = attention.pool(network.look(latent, mask), size)
+        return run["tile"](latent, mask, seen[torch.arange(len(latent)) % len(seen)])
 
     network.forward, network.look, network.trust.forward = forward, run["look"], run["trust"]
 

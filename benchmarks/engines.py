@@ -1,0 +1,142 @@
+"""onnxruntime against torch: the same numbers, and how long they take.
+
+python benchmarks/engines.py [--side 512] [--photo 768 1024] [--threads 1] [--repeats 5] [--weights DIR]
+
+Every graph of the shipped weights gets what it gets of a scratched photo with a face: once through torch in float32,
+once in bfloat16, once through onnxruntime, in turn, so that whatever else runs on the machine slows all of them. Told
+are the largest difference of onnxruntime from torch in float32, the size of the file, and medians. Then the same with
+the whole pipeline on a photo. Prints two Markdown tables.
+"""
+
+import argparse
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from statistics import median
+
+import torch
+import torch.nn.functional as F
+from photos import scratched
+from torch import Tensor
+
+from bringback.checkpoints import Checkpoints
+from bringback.export import NAMES, facts_of, graphs
+from bringback.nets.blocks import lower, luminance
+from bringback.nets.mapping import Mapping
+from bringback.nets.relight import RelightNet, places
+from bringback.nets.tone import ToneCurves, cumulated
+from bringback.nets.unet import ScratchUNet
+from bringback.nets.vae import VAE
+from bringback.onnx_engine import Session, cached
+from bringback.photo import Photo
+from bringback.pipeline import Pipeline
+from bringback.weights import NETWORKS
+
+STAGES = ["scratches", "tone", "fill", "translate", "faces"]
+
+
+def inputs(checkpoints: Checkpoints, side: int) -> dict[str, list[Tensor]]:
+    """What each graph gets."""
+    photo = torch.from_numpy(scratched(side, side)).permute(2, 0, 1)[None] / 255
+    face = F.interpolate(photo[..., : side // 2, side // 4 : 3 * side // 4], (256, 256), mode="bilinear")
+    small = luminance(F.interpolate(photo, (192, 192), mode="bilinear", antialias=True))
+    mask = checkpoints.load("scratches", ScratchUNet)(photo).sigmoid()
+    coarse = F.max_pool2d(mask, 4)
+    vae, mapping = checkpoints.load("old_vae", VAE), checkpoints.load("mapping", Mapping)
+    latent = vae.encode(photo)
+    seen, clean = mapping.look(latent, coarse), mapping(latent, coarse)
+    decoded = checkpoints.load("clean_vae", VAE).decode(clean, (side, side))
+    light, tone = checkpoints.load("relight", RelightNet), checkpoints.load("tone", ToneCurves)
+    thumbnail = light.thumbnail(photo)
+    return {
+        "scratches": [photo],
+        "relight": [photo, light.curves(thumbnail), places(photo)],
+        "relight-curves": [thumbnail],
+        "tone": [tone.thumbnail(photo, mask), cumulated(photo, mask)],
+        "old_vae": [photo],
+        "mapping": [latent, coarse],
+        "mapping-tile": [latent, coarse, seen],
+        "mapping-look": [latent, coarse],
+        "mapping-trust": [photo, decoded, coarse],
+        "clean_vae": [clean],
+        "faces": [face, torch.zeros_like(face[:, :1])],
+        "colorize": [small, torch.zeros(1, 3, 192, 192)],
+    }
+
+
+def in_turn(ways: list[Callable[[], Tensor]], repeats: int) -> tuple[list[Tensor], list[float]]:
+    """What each way gives, and its median seconds after one round that is not counted."""
+    took: list[list[float]] = [[] for _ in ways]
+    made: list[Tensor] = [torch.empty(0)] * len(ways)
+    for number in range(repeats + 1):
+        for way, call in enumerate(ways):
+            begin = time.perf_counter()
+            made[way] = call()
+            if number:
+                took[way].append(time.perf_counter() - begin)
+    return made, [median(times) for times in took]
+
+
+def row(name: str, size: str, made: list[Tensor], seconds: list[float]) -> str:
+    """A row of a table; the ways are torch in float32, in bfloat16, and onnxruntime."""
+    largest = float((made[2] - made[0]).abs().max())
+    ratios = " | ".join(f"{seconds[2] / other:.2f}" for other in seconds[:2])
+    times = " | ".join(f"{1e3 * one:.1f}" for one in seconds)
+    return f"| {name} | {largest:.1e} | {float(made[0].abs().max()):.1f} | {size} | {times} | {ratios} |"
+
+
+HEAD = """
+| {} | largest difference | of numbers up to | MB | torch float32, ms | bfloat16 | onnx | onnx / float32 | / bfloat16 |
+|---|---|---|---|---|---|---|---|---|"""
+
+
+def main() -> None:
+    """Read the arguments, measure, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--side", type=int, default=512, help="of what networks get; faces 256, colorize 192")
+    parser.add_argument("--photo", type=int, nargs=2, default=(768, 1024), help="height and width of the whole photo")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--weights", type=Path)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    checkpoints = Checkpoints(options.weights)
+    print(HEAD.format("graph"))
+    with torch.inference_mode():
+        given = inputs(checkpoints, options.side)
+    for name in NAMES:
+        folder = checkpoints.folder(name)
+        facts = facts_of(name, folder)
+        network = checkpoints.load(name, NETWORKS[facts["network"]])
+        for graph in graphs(name, network):
+            full = name + f"-{graph.name}" * bool(graph.name)
+            model = cached(graph, facts)
+            function = network.forward if full in ("mapping", "mapping-tile") else graph.function
+            ways = [partial(in_torch, function, given[full], dtype) for dtype in (torch.float32, torch.bfloat16)]
+            ways.append(partial(Session(model, ["CPUExecutionProvider"]), *given[full]))
+            print(row(full, f"{len(model) / 1e6:.1f}", *in_turn(ways, options.repeats)), flush=True)
+
+    photo = Photo.from_array(scratched(*options.photo))
+    print(HEAD.format("{}x{} photo".format(*options.photo)))
+    for stages in (["scratches"], ["relight"], ["tone"], ["translate"], ["faces"], STAGES):
+        chosen = partial(Pipeline.from_pretrained, options.weights, stages=stages, device="cpu")
+        pipelines = [chosen(dtype="float32"), chosen(dtype="bfloat16"), chosen(engine="onnx")]
+        made, seconds = in_turn([partial(restored, one, photo) for one in pipelines], options.repeats)
+        print(row(", ".join(stages), "", made, seconds), flush=True)
+
+
+def in_torch(function: Callable[..., Tensor], given: list[Tensor], dtype: torch.dtype) -> Tensor:
+    """What a network's function makes of it."""
+    with torch.inference_mode(), lower(torch.device("cpu"), dtype):
+        return function(*given).float()
+
+
+def restored(pipeline: Pipeline, photo: Photo) -> Tensor:
+    """The photo restored, and its damage mask."""
+    restoration = pipeline.restore(photo)
+    return torch.cat([restoration.pixels, restoration.damage()], 1)
+
+
+if __name__ == "__main__":
+    main()
