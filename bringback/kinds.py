@@ -70,6 +70,8 @@ def each(function: Callable[[Any, Any], Any], images: Any, masks: Any = None) ->
     """
     if not (isinstance(images, list | tuple) or (isinstance(images, np.ndarray | Tensor) and images.ndim == 4)):
         return function(images, masks)
+    if isinstance(masks, np.ndarray | Tensor) and masks.ndim > 2 and len(masks) == 1:
+        masks = masks.reshape(masks.shape[-2:])
     shared = masks is None or (not isinstance(masks, list | tuple) and getattr(masks, "ndim", 2) == 2)
     if not shared and len(masks) != len(images):
         raise PhotoError(f"{len(masks)} damage masks for {len(images)} photos: give each its own, or (H, W) for all")
@@ -92,43 +94,40 @@ def any_kind(verb: Callable[..., Tensor], *, colours: bool = False) -> Callable[
 
     @wraps(verb)
     def run(self: Any, pixels: Any, *rest: Any, **more: Any) -> Any:
-        if isinstance(pixels, Tensor):
-            return _of_tensors(verb, self, pixels, rest, more)
-        named = next((name for name, value in more.items() if _is_picture(value)), None)
-        masks = more.pop(named) if named else rest[0] if rest and _is_picture(rest[0]) else None
+        named = next((name for name, value in more.items() if _is_mask(value)), None)
+        masks = more.pop(named) if named else rest[0] if rest and _is_mask(rest[0]) else None
         others = rest if masks is None or named else rest[1:]
 
         def one(image: Any, mask: Any) -> Any:
+            if isinstance(image, Tensor):
+                return _of_tensors(verb, self, image, mask, others, more)
             photo = to_photo(image)
-            own = torch.from_numpy(np.ascontiguousarray(photo.pixels)).permute(2, 0, 1)[None]
-            told = () if mask is None else (_as_mask(torch.from_numpy(mask_array(mask)), own),)
-            made = verb(self, own, *told, *others, **more)[0].clamp(0, 1).numpy().transpose(1, 2, 0)
+            own = torch.from_numpy(np.ascontiguousarray(photo.pixels)).permute(2, 0, 1)
+            with torch.no_grad():
+                made = _of_tensors(verb, self, own, mask, others, more).clamp(0, 1).numpy().transpose(1, 2, 0)
             if made.shape[2] == 1:
                 return _mask_like(image, made[..., 0])
             return like(image, (photo.in_colour() if colours else photo).with_pixels(made))
 
-        with torch.no_grad():
-            return each(one, pixels, masks)
+        return one(pixels, masks) if isinstance(pixels, Tensor) else each(one, pixels, masks)
 
     return run
 
 
 def _of_tensors(
-    verb: Callable[..., Tensor], stage: Any, pixels: Tensor, rest: tuple[Any, ...], more: dict[str, Any]
+    verb: Callable[..., Tensor], stage: Any, pixels: Tensor, mask: Any, others: tuple[Any, ...], more: dict[str, Any]
 ) -> Tensor:
     if not pixels.is_floating_point() or pixels.ndim not in (3, 4) or pixels.shape[-3] != 3:
         raise PhotoError(
             f"a tensor {tuple(pixels.shape)} of {pixels.dtype} is no photo: floats in [0, 1] of (3, H, W) or "
             "(B, 3, H, W) are"
         )
-    batch = pixels[None] if pixels.ndim == 3 else pixels
-    batch = batch.to(torch.promote_types(batch.dtype, torch.float32))
-    told = [_as_mask(value, batch) if isinstance(value, Tensor) else value for value in rest]
-    named = {name: _as_mask(value, batch) if isinstance(value, Tensor) else value for name, value in more.items()}
+    batch = (pixels[None] if pixels.ndim == 3 else pixels).float()
+    told = () if mask is None else (_as_mask(mask, batch),)
     # where nobody asks for a gradient, large maps need not be kept for it
-    sources = [pixels, *(value for value in (*rest, *more.values()) if isinstance(value, Tensor)), *_learned(stage)]
+    sources = [batch, *told, *_learned(stage)]
     with torch.set_grad_enabled(torch.is_grad_enabled() and any(source.requires_grad for source in sources)):
-        made = verb(stage, batch, *told, **named).to(pixels.dtype)
+        made = verb(stage, batch, *told, *others, **more).to(pixels.dtype)
     return made[0] if pixels.ndim == 3 else made
 
 
@@ -136,8 +135,16 @@ def _learned(stage: Any) -> Iterator[Tensor]:
     return (p for part in vars(stage).values() if isinstance(part, nn.Module) for p in part.parameters())
 
 
-def _as_mask(mask: Tensor, pixels: Tensor) -> Tensor:
-    """A mask of any shape that names its sides as (B, 1, H, W), beside `pixels` (B, 3, H, W)."""
+def _as_mask(mask: Any, pixels: Tensor) -> Tensor:
+    """A mask of any kind, or several in one, as (B, 1, H, W) beside `pixels` (B, 3, H, W)."""
+    if isinstance(mask, list | tuple):
+        return torch.cat([_as_mask(one, pixels[:1]) for one in mask]) if mask else pixels[:, :1]
+    if isinstance(mask, np.ndarray):
+        mask = torch.from_numpy(mask.astype(np.int64) if mask.dtype == np.uint16 else mask) / _top(mask.dtype)
+    elif not isinstance(mask, Tensor):
+        mask = torch.from_numpy(mask_array(mask))
+    elif not mask.is_floating_point():
+        mask = mask / _top(mask.dtype)
     height, width = pixels.shape[-2:]
     if mask.shape[-2:] != (height, width) or mask.numel() not in (height * width, len(pixels) * height * width):
         raise PhotoError(
@@ -145,6 +152,15 @@ def _as_mask(mask: Tensor, pixels: Tensor) -> Tensor:
             "give (H, W) or (B, 1, H, W) of its size"
         )
     return mask.to(pixels).reshape(-1, 1, height, width).expand(len(pixels), -1, -1, -1)
+
+
+def _top(dtype: np.dtype | torch.dtype) -> float:
+    """What stands for 1 in masks of that type. Raises `PhotoError` for types that no mask is of."""
+    tops = {"bool": 1, "uint8": 255, "uint16": 65535, "float16": 1, "float32": 1, "float64": 1}
+    name = str(dtype).removeprefix("torch.")
+    if name not in tops:
+        raise PhotoError(f"a damage mask of {name}: bool, uint8, uint16 or floats in [0, 1] are")
+    return tops[name]
 
 
 def _mask_like(image: Any, mask: np.ndarray) -> Any:
@@ -158,8 +174,8 @@ def _mask_like(image: Any, mask: np.ndarray) -> Any:
     return Image.fromarray(np.rint(mask * 255).astype(np.uint8))
 
 
-def _is_picture(value: Any) -> bool:
-    """Whether an argument is a mask, or masks: not a number, a name or a hint."""
+def _is_mask(value: Any) -> bool:
+    """Whether an argument is a mask, or masks: not a number or a hint."""
     if isinstance(value, list | tuple):
-        return bool(value) and all(_is_picture(one) for one in value)
-    return isinstance(value, np.ndarray | Tensor | Image.Image)
+        return bool(value) and all(one is None or _is_mask(one) for one in value)
+    return isinstance(value, np.ndarray | Tensor | Image.Image | Path | str)

@@ -99,7 +99,8 @@ def machine_memory() -> int:
 def out_of_memory(error: BaseException) -> bool:
     """Whether an error says that memory did not suffice, whoever says so: Python, torch, OpenCV, Pillow."""
     said = str(error).lower().strip()
-    known = ("can't allocate memory", "not enough memory", "out of memory", "insufficient memory", "failed to allocate")
+    known = ["can't allocate memory", "not enough memory", "out of memory", "insufficient memory", "failed to allocate"]
+    known += ["bad_alloc", "bad allocation"]  # of C++, as onnxruntime passes it on
     if isinstance(error, MemoryError | torch.OutOfMemoryError) or any(words in said for words in known):
         return True
     return said in ("could not create a primitive", "could not create a memory object")  # all that oneDNN says of it

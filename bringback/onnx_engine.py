@@ -1,14 +1,16 @@
 """onnxruntime in the place of torch: what stages call of a network is computed by its ONNX graphs."""
 
 import hashlib
+import json
 import logging
 import os
 import sys
 import tempfile
 from collections.abc import Callable
 from contextlib import suppress
-from functools import cached_property
+from importlib.metadata import version
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import torch
@@ -33,6 +35,7 @@ def attach(network: Network, name: str, folder: Path, device: torch.device) -> N
     found = graphs(name, network)
     providers = _providers(device)
     facts = facts_of(name, folder)
+    facts |= {"config": json.dumps(network._hub_mixin_config, sort_keys=True)}
     _ATTACHED[name](network, {graph.name: Session(cached(graph, facts), providers) for graph in found})
 
 
@@ -45,18 +48,25 @@ class Session:
     def __init__(self, model: bytes, providers: list[Any]) -> None:
         """Args: model: the file; providers: where it is to run, as onnxruntime names them."""
         self.model, self.providers, self.threads = model, providers, torch.get_num_threads()
+        self.opened: Any = None
+        self.opening = Lock()
 
-    @cached_property
+    @property
     def session(self) -> Any:
         """Opened by the first call: in memory a graph is several times its file, and a photo seldom wants all."""
+        with self.opening:
+            if self.opened is None:
+                self.opened, self.model = self._open(), b""
+            return self.opened
+
+    def _open(self) -> Any:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = self.threads
         options.enable_cpu_mem_arena = False  # which keeps all that the largest tile took, and gains no time
         options.log_severity_level = 3  # errors: what it warns of is where it computes a shape
-        model, self.model = self.model, b""
-        return onnxruntime.InferenceSession(model, options, providers=self.providers)
+        return onnxruntime.InferenceSession(self.model, options, providers=self.providers)
 
     def __call__(self, *inputs: Tensor) -> Tensor:
         if torch.is_grad_enabled() and any(x.requires_grad for x in inputs):
@@ -80,18 +90,24 @@ def cache_dir() -> Path:
 
 
 def cached(graph: Graph, facts: dict[str, str]) -> bytes:
-    """The graph's file, from the cache where it is in there; a cache that cannot be written costs time alone."""
-    key = hashlib.sha256(f"{facts} {OPSET} {torch.__version__} {_sources()}".encode()).hexdigest()[:16]
-    path = cache_dir() / "onnx" / f"{'-'.join(filter(None, (facts['checkpoint'], graph.name)))}-{key}.onnx"
+    """The graph's file, from the cache where it is in there; a cache that cannot be written costs time alone.
+
+    In the cache its SHA-256 follows it: a file that is cut short, or spoilt otherwise, is made again.
+    """
+    makers = [torch.__version__, *(version(name) for name in ("onnx", "onnxscript"))]
+    key = hashlib.sha256(f"{facts} {OPSET} {makers} {_sources()}".encode()).hexdigest()[:16]
+    path = cache_dir() / "onnx" / f"{'-'.join(filter(None, (facts['checkpoint'], graph.name)))}-{key}.graph"
     with suppress(OSError):
-        return path.read_bytes()
+        kept = path.read_bytes()
+        if hashlib.sha256(kept[:-32]).digest() == kept[-32:]:
+            return kept[:-32]
     _LOG.warning("onnx: making %s, once for these weights", path.name)
     made = graph.proto(facts)
     with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
         # a name of its own, as others may be making the same
         with tempfile.NamedTemporaryFile(prefix=PASSING, suffix=".part", dir=path.parent, delete=False) as stream:
-            stream.write(made)
+            stream.write(made + hashlib.sha256(made).digest())
         try:
             os.replace(stream.name, path)
         finally:

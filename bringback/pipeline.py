@@ -19,7 +19,7 @@ from bringback.photo import Photo, PhotoError, is_grey
 from bringback.pipeline_config import PipelineConfig
 from bringback.restoration import Restoration, Stage, own_pixels
 from bringback.stages import ordered
-from bringback.stages.alone import Alone
+from bringback.stages.alone import built
 from bringback.tint import Tint, find_tint, make_grey_
 
 _ONNX_TILE = 640  # pixels a side: in a graph every place asks every key, which larger tiles would take a gigabyte for
@@ -95,23 +95,21 @@ class Pipeline:
         if engine == "onnx":
             tile = tile or _ONNX_TILE
         compute = Compute.pick(device, _precision(dtype, engine), tile, batch_size, memory)
-        built: list[Stage] = []
-        for name, kind in kinds.items():
-            build: Any = kind.from_checkpoints  # which arguments there are is the stage's own business
-            try:
-                built.append(build(checkpoints, compute, **given[name]))
-            except TypeError as error:
-                if not given[name]:
-                    raise
-                raise ValueError(f"settings of the stage {name!r}: {error}") from error
-        return cls(built, checkpoints.hashes(checkpoints.names), compute, strength, given, engine)
+        ready = [built(kind, checkpoints, compute, given[name]) for name, kind in kinds.items()]
+        return cls(ready, checkpoints.hashes(checkpoints.names), compute, strength, given, engine)
 
     def to(self, *where: torch.device | torch.dtype | str | int) -> Self:
-        """Compute on another device or in another dtype, see `Compute.to`; itself."""
-        self.compute = self.compute.to(*where)
-        for stage in self.stages:
-            if isinstance(stage, Alone):
-                stage.to(*where)
+        """Compute on another device or in another dtype, see `Compute.to`; itself.
+
+        Raises ValueError with the engine onnx, whose graphs are made for where they are.
+        """
+        if self.engine != "torch":
+            raise ValueError(f"the engine {self.engine} stays where it is: make another pipeline there")
+        compute = self.compute.to(*where)
+        movable: list[Any] = [stage for stage in self.stages if hasattr(stage, "to")]
+        for stage in movable:
+            stage.to(*where)
+        self.compute = compute
         return self
 
     def __call__(self, image: Any, mask: Any = None) -> Any:

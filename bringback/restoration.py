@@ -72,7 +72,7 @@ class Restoration:
     def result(self) -> Photo:
         """The photo as it came, with the pixels as they are now."""
         photo = self.photo.in_colour() if self.coloured else self.photo
-        return photo.with_pixels(self.pixels[0].clamp(0, 1).cpu().numpy().transpose(1, 2, 0))
+        return photo.with_pixels(self.pixels[0].detach().clamp(0, 1).cpu().numpy().transpose(1, 2, 0))
 
 
 class Stage(Protocol):

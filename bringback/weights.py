@@ -183,7 +183,7 @@ def pull(
 def _copy(folder: Path, out: Path) -> None:
     """Let `out` be a copy of the checkpoints in a folder of the cache: what its links lead to, and nothing else."""
     wanted = [file.relative_to(folder) for pattern in (*ONE, *SET) for file in folder.glob(pattern)]
-    _refuse(out, {file.parts[0] for file in wanted})
+    _refuse(out, wanted)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=PASSING, dir=out.parent) as scratch:
         fresh, old = Path(scratch, "fresh"), Path(scratch, "old")
@@ -200,11 +200,12 @@ def _copy(folder: Path, out: Path) -> None:
             raise
 
 
-def _refuse(out: Path, ours: Collection[str]) -> None:
+def _refuse(out: Path, ours: Collection[Path]) -> None:
     """Raise FileExistsError when there is something in a folder, or in its place, that may not be overwritten."""
     if out.exists() and not out.is_dir():
         raise FileExistsError(f"{out}: is a file; the checkpoints want a folder")
-    other = sorted(path.name for path in out.iterdir() if path.name not in ours) if out.is_dir() else []
+    files = [path.relative_to(out) for path in out.rglob("*") if not path.is_dir()] if out.is_dir() else []
+    other = sorted(path for path in files if path not in ours)
     if other and ours:
         raise FileExistsError(f"{out}: has {other[0]}, which is not of these checkpoints; choose another folder")
     if other:
@@ -230,5 +231,5 @@ def _parameters(network: str, config: dict[str, Any]) -> int | None:
     try:
         with torch.device("meta"):  # shapes without numbers
             return sum(parameter.numel() for parameter in NETWORKS[network](**config).parameters())
-    except (KeyError, TypeError, ValueError, RuntimeError):
+    except (LookupError, TypeError, ValueError, RuntimeError, AttributeError):
         return None

@@ -223,6 +223,22 @@ def test_a_network_computes_with_the_graph(folder: Path) -> None:
         engine.encode(pixels.clone().requires_grad_())
 
 
+def test_a_session_is_opened_once_and_again_where_that_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    tries: list[bytes] = []
+
+    def once(self: Session) -> str:
+        tries.append(self.model)
+        if len(tries) == 1:
+            raise MemoryError
+        return "open"
+
+    monkeypatch.setattr(Session, "_open", once)
+    session = Session(b"a graph", [])
+    with pytest.raises(MemoryError):
+        _ = session.session
+    assert session.session == session.session == "open" and tries == [b"a graph"] * 2 and session.model == b""
+
+
 def test_graphs_are_kept(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BRINGBACK_CACHE", str(tmp_path / "kept"))
     made: list[str] = []
@@ -241,7 +257,12 @@ def test_graphs_are_kept(folder: Path, tmp_path: Path, monkeypatch: pytest.Monke
     load()
     load()
     assert made == ["relight-", "relight-curves"]
-    assert [path.read_bytes() for path in (tmp_path / "kept" / "onnx").iterdir()] == [b"a graph"] * 2
+    kept = sorted((tmp_path / "kept" / "onnx").iterdir())
+    assert [path.read_bytes()[:-32] for path in kept] == [b"a graph"] * 2
+    kept[0].write_bytes(kept[0].read_bytes()[:-1])  # cut short: it is made again
+    load()
+    assert len(made) == 3 and kept[0].read_bytes() == kept[1].read_bytes()
+    made.pop()
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("BRINGBACK_CACHE", str(tmp_path / "file"))  # where nothing can be kept
     load()

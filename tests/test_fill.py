@@ -282,11 +282,16 @@ def test_stage_writes_into_the_pixels_that_another_has_made(size: tuple[int, int
     mask = np.zeros(size, np.float32)
     mask[10:20, 10:20] = 1
     restoration = Restoration.start(Photo.from_array(scene(*size)[0].numpy().transpose(1, 2, 0)), mask)
-    with torch.inference_mode():
+    with torch.no_grad():
         restoration.pixels = restoration.pixels.clone()
     before, place = restoration.pixels.clone(), restoration.pixels.data_ptr()
     HoleFiller()(restoration)
     assert restoration.pixels.data_ptr() == place and not torch.equal(restoration.pixels, before)
+    filled = restoration.pixels
+    with torch.inference_mode():  # what is made there may not be written into outside
+        restoration.pixels = before.clone()
+    HoleFiller()(restoration)
+    assert torch.equal(restoration.pixels, filled)
 
 
 def test_what_is_replaced_does_not_hang_on_strips(monkeypatch: pytest.MonkeyPatch) -> None:

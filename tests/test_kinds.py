@@ -92,8 +92,14 @@ def test_every_kind_gives_its_own_kind_and_the_same_picture(name: str, photo: to
     assert expected.shape[0] == 1 and expected.dtype == torch.float32
     alone = do(photo, *(holes[0, 0] for _ in told))
     assert torch.equal(alone, expected[0])
-    half = do(photo.half(), *told)
-    assert half.dtype == torch.float16 and half.shape == alone.shape
+    for dtype in (torch.float16, torch.float64):
+        other = do(photo.to(dtype), *told)
+        assert other.dtype == dtype and other.shape == alone.shape
+    for mask in told:  # in kinds of their own
+        levels = (mask * 255).to(torch.uint8)
+        plane = levels[0, 0].numpy()
+        for kind in (levels, mask > 0, plane, Image.fromarray(plane), [plane], plane.astype(np.uint16) * 257):
+            assert torch.equal(do(photo[None], kind), expected)
 
     plane = expected[0, 0].numpy() if name == "scratches" else expected[0].permute(1, 2, 0).numpy()
     floats = do(photo.permute(1, 2, 0).numpy(), *(holes[0, 0].numpy() for _ in told))
@@ -174,11 +180,25 @@ def test_gradients_reach_the_networks_once_they_are_thawed(photo: torch.Tensor):
     assert all(parameter.grad is not None for parameter in stage.means.parameters())
 
 
-@pytest.mark.parametrize("name", ["telea", "denoise"])
+@pytest.mark.parametrize("name", ["telea", "denoise", "prior"])
 def test_what_has_no_gradient_gives_none(name: str, photo: torch.Tensor, holes: torch.Tensor):
     made = verb(name)(photo.requires_grad_(), *((holes,) if name == "telea" else ()))
-    assert made.shape == photo.shape
-    assert name == "telea" or not made.requires_grad
+    assert made.shape == photo.shape and not made.requires_grad
+
+
+def test_lists_of_tensors_keep_their_gradients(photo: torch.Tensor):
+    photo.requires_grad_()
+    first, second = verb("tone")([photo, photo[:, :30]])
+    assert first.requires_grad and second.shape == (3, 30, 64)
+
+
+def test_paths_and_missing_masks_in_lists(photo: torch.Tensor, holes: torch.Tensor, tmp_path: Any):
+    Image.fromarray((photo.permute(1, 2, 0).numpy() * 255).astype(np.uint8)).save(tmp_path / "a.png")
+    Image.fromarray((holes[0, 0].numpy() * 255).astype(np.uint8)).save(tmp_path / "m.png")
+    fill = verb("tone")
+    first, second = fill([tmp_path / "a.png", tmp_path / "a.png"], [tmp_path / "m.png", None])
+    assert first.pixels.shape == second.pixels.shape == (48, 64, 3)
+    np.testing.assert_array_equal(first.pixels, fill(tmp_path / "a.png", tmp_path / "m.png").pixels)
 
 
 def test_a_stage_is_moved_to_a_dtype_and_a_device(photo: torch.Tensor):
@@ -192,6 +212,9 @@ def test_a_stage_is_moved_to_a_dtype_and_a_device(photo: torch.Tensor):
     assert torch.equal(stage.to(torch.float32).translate(photo), exact)
     with pytest.raises(ValueError, match="float32 or bfloat16"):
         stage.to(torch.float16)
+    with pytest.raises((RuntimeError, AssertionError)):  # that is not here: the stage stays as it was
+        stage.to("cuda:77")
+    assert torch.equal(stage.to(device="cpu", dtype=torch.float32).translate(photo), exact)
     assert built("tone").to("meta").network.parameters().__next__().device.type == "meta"
 
 
@@ -200,6 +223,8 @@ def test_a_stage_alone_comes_with_the_shipped_weights(photo: torch.Tensor):
     assert stage.correct(photo).shape == photo.shape
     with pytest.raises(ValueError, match="sombrero"):
         HoleFiller.from_pretrained(device="cpu", method="sombrero")
+    with pytest.raises(ValueError, match=r"settings of the stage 'tone'.*strenth"):
+        ToneCorrector.from_pretrained(device="cpu", strenth=1)
 
 
 @pytest.mark.parametrize(

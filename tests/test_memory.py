@@ -160,6 +160,7 @@ def test_other_errors_are_not_for_want_of_memory():
 
 
 def test_what_a_convolution_says_that_has_no_room_for_its_own_code_is_known_too():
+    assert out_of_memory(RuntimeError("[ONNXRuntimeError] : 6 : RUNTIME_EXCEPTION : std::bad_alloc"))
     assert out_of_memory(RuntimeError("could not create a primitive"))  # oneDNN's, seen under a limit
     assert not out_of_memory(RuntimeError("could not create a primitive descriptor for a convolution"))  # a bug
 

@@ -2,6 +2,7 @@
 
 import pickle
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -11,6 +12,13 @@ from torch.utils.data import DataLoader
 
 from bringback.integrations.transforms import Age, AgedPairs
 from bringback.photo import PhotoError
+
+
+class Pair(NamedTuple):
+    """A sample."""
+
+    image: torch.Tensor
+    label: int
 
 
 @pytest.fixture
@@ -63,6 +71,8 @@ def test_of_a_sample_the_picture_is_aged(photo):
     sample = transform({"label": 3, "image": photo})
     assert sample["label"] == 3 and sample["image"].shape == photo.shape
     assert isinstance(transform([photo, 1]), list)
+    pair = Pair(photo, 4)
+    assert isinstance(transform(pair), Pair) and not torch.equal(transform(pair).image, photo)
     for wrong in ((boxes, 1), "photo", torch.zeros(5), torch.zeros(3, 4, 4, dtype=torch.long)):
         with pytest.raises(PhotoError):
             transform(wrong)
@@ -84,6 +94,9 @@ def test_it_goes_into_torchvision_s_compose(photo, torchvision):
     torch.manual_seed(0)
     here, own = Age("structured", return_mask=True)(image)
     assert isinstance(mask, tv_tensors.Mask) and torch.equal(there.flip(2), here) and torch.equal(mask.flip(2), own)
+    both = {"mask": tv_tensors.Mask(image), "plain": photo, "image": image}
+    aged = Age("mixed")(both)
+    assert torch.equal(aged["mask"], both["mask"]) and aged["plain"] is photo and not torch.equal(aged["image"], image)
     assert pickle.loads(pickle.dumps(chain)).transforms[1].recipe == "unstructured"
 
 

@@ -402,6 +402,10 @@ def test_pull_overwrites_nothing_of_others(hub: Hub, checkpoints: Path, tmp_path
     assert (tmp_path / "out" / "tone" / "model.safetensors").read_bytes() == b"mine"
     pull("me/set", tmp_path / "out", overwrite=True)
     assert fault(Weight.of("tone", tmp_path / "out" / "tone" / "model.safetensors"), Checkpoints()) is None
+    (tmp_path / "out" / "tone" / "optimizer.pt").write_bytes(b"mine")
+    with pytest.raises(FileExistsError, match=r"has tone.optimizer.pt"):
+        pull("me/set", tmp_path / "out", overwrite=True)
+    (tmp_path / "out" / "tone" / "optimizer.pt").unlink()
     (tmp_path / "out" / "notes.txt").touch()
     with pytest.raises(FileExistsError, match=r"has notes.txt"):
         pull("me/set", tmp_path / "out", overwrite=True)

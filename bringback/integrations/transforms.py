@@ -53,11 +53,16 @@ class Age(nn.Module):
         if not isinstance(sample, dict | tuple | list):
             return self._aged(sample)
         pairs = list(sample.items()) if isinstance(sample, dict) else list(enumerate(sample))
-        place = next((key for key, value in pairs if _is_picture(value)), None)
+        pictures = [key for key, value in pairs if _is_picture(value)]
+        # as torchvision does it: a plain tensor is a picture only where nothing else is one
+        sure = [key for key, value in pairs if key in pictures and type(value) is not Tensor]
+        place = next(iter(sure or pictures), None)
         if place is None:
             raise PhotoError("there is no picture in the sample: a tensor (C, H, W) or a Pillow image is one")
-        values = [(key, self._aged(value) if key == place else value) for key, value in pairs]
-        return dict(values) if isinstance(sample, dict) else type(sample)([value for _, value in values])
+        made = {key: self._aged(value) if key == place else value for key, value in pairs}
+        if isinstance(sample, dict):
+            return made
+        return type(sample)(*made.values()) if hasattr(sample, "_fields") else type(sample)(made.values())
 
     def _aged(self, picture: Any) -> Any:
         if isinstance(picture, Image.Image):
@@ -128,7 +133,8 @@ class AgedPairs(Dataset[dict[str, Tensor]]):
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         """Raises `PhotoError`, naming it, for a picture that cannot be read."""
-        random = np.random.default_rng([self.seed, self.epoch, index])
+        index = range(len(self))[index]  # counted from the end, too
+        random = np.random.default_rng([self.seed % 2**63, self.epoch, index])
         entry = self.entries[index]
         photo = Photo.decode(entry.read(), str(entry))
         pixels = own_pixels(photo if self.resolution is None else _crop(photo, self.resolution, random))
@@ -150,6 +156,6 @@ def _crop(photo: Photo, side: int, random: np.random.Generator) -> Photo:
 
 def _is_picture(value: Any) -> bool:
     if isinstance(value, Tensor):
-        fits = value.ndim in (3, 4) and value.shape[-3] in (1, 3)
+        fits = value.ndim in (3, 4) and value.shape[-3] in (1, 3) and type(value).__name__ in ("Tensor", "Image")
         return fits and (value.is_floating_point() or value.dtype == torch.uint8)
     return isinstance(value, Image.Image)

@@ -78,19 +78,22 @@ class Network(nn.Module, PyTorchModelHubMixin, library_name="bringback", model_c
             network.load_state_dict(state)
         except MissingWeights:
             raise
-        except (OSError, ValueError, AttributeError, TypeError, SafetensorError, RuntimeError) as error:
+        except (OSError, ValueError, LookupError, AttributeError, TypeError, SafetensorError, RuntimeError) as error:
             raise MissingWeights(f"{place}: cannot be read as {kind}: {first_line(error)}") from error
         return network.eval()
 
     def _fit(self, state: dict[str, Tensor], place: Path | str) -> None:
         """Raise `MissingWeights` when names or shapes of a state dict are not the network's own."""
-        ours, theirs = ({key: value.shape for key, value in of.items()} for of in (self.state_dict(), state))
+        ours, theirs = (
+            {key: (value.shape, value.is_floating_point()) for key, value in of.items()}
+            for of in (self.state_dict(), state)
+        )
         odd = [key for key in ours | theirs if ours.get(key) != theirs.get(key)]
         if odd:
             more = f" and {len(odd) - 1} more" if len(odd) > 1 else ""
             raise MissingWeights(
                 f"{place}: model.safetensors is not of the {type(self).__name__} that config.json describes: "
-                f"{odd[0]}{more} missing, surplus or of another shape"
+                f"{odd[0]}{more} missing, surplus or of another shape or type"
             )
 
     def save_config(self, folder: Path) -> None:

@@ -82,13 +82,15 @@ class HoleFiller(Alone):
         Pixels more than one pixel away from any damage come back exactly. What is certain is filled, what is doubtful
         only in a photo where something is certain. Only the push-pull fill has a gradient.
         """
-        result = pixels.clone()
+        result = pixels.clone() if self.method == "pushpull" else pixels.detach().clone()
         self._fill(result, replaced(mask))
         return result
 
     def __call__(self, restoration: Restoration) -> Restoration:
         """Fill the photo's damage; a photo without any passes untouched. Notes the share that was filled."""
         target = replaced(restoration.damage())
+        if restoration.pixels.is_inference() and not torch.is_inference_mode_enabled():  # it may not be written into
+            restoration.pixels = restoration.pixels.clone()
         steps = self._fill(restoration.pixels, target)
         restoration.notes[self.name] = {"filled": round(target.mean().item(), 5)}
         if steps:
@@ -108,10 +110,10 @@ class HoleFiller(Alone):
                 if self.on_step:
                     self.on_step(progress)
 
-            for photo, holes in zip(pixels.detach().split(1), target.detach().split(1), strict=True):
+            for photo, holes in zip(pixels.split(1), target.detach().split(1), strict=True):
                 photo.copy_(inpaint(photo, holes, settings=self.prior, device=self.compute, on_step=told))
         else:
-            pixels.copy_(classical.inpaint(pixels.detach(), target.detach(), self.method))
+            pixels.copy_(classical.inpaint(pixels, target.detach(), self.method))
         return steps
 
 
