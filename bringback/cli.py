@@ -568,6 +568,9 @@ def web(
     dtype: Dtype = "auto",
     config: Config = None,
     weights: Weights = None,
+    revision: Revision = None,
+    offline: Offline = False,
+    engine: Engine = "torch",
     max_pixels: MaxPixels = None,
     max_file_size: Annotated[int, typer.Option(help="Refuse files of more MB.", min=1)] = 300,
     open_browser: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
@@ -575,18 +578,18 @@ def web(
     """Restore photos on a page in the browser: drop, edit what is damage, compare, download; nothing goes online."""
     with _in_one_line("the page is closed"):
         from bringback.integrations.gradio import is_loopback, served
+        from bringback.integrations.web_pipelines import Pipelines
         from bringback.memory import keep_tiles_in_heap
 
         if not is_loopback(host):
             typer.echo(f"bringback: {host}: whoever reaches it may use the page, which asks no password", err=True)
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that what visitors brought is gone then, too
         keep_tiles_in_heap()
-        page: dict[str, Any] = {} if max_pixels is None else {"max_pixels": max_pixels}
-        page |= {"device": device, "dtype": dtype, "config": config, "weights": weights}
-        with (
-            suppress(KeyboardInterrupt),
-            served(host, port, max_file_size=max_file_size, open_browser=open_browser, **page) as url,
-        ):
+        computing: dict[str, Any] = {"device": device, "dtype": dtype, "engine": engine, "config": config}
+        pipelines = Pipelines.from_pretrained(weights, revision=revision, local_files_only=offline, **computing)
+        page: dict[str, Any] = {"max_file_size": max_file_size, "open_browser": open_browser}
+        page |= {} if max_pixels is None else {"max_pixels": max_pixels}
+        with suppress(KeyboardInterrupt), served(pipelines, host, port, **page) as url:
             typer.echo(f"serving at {url} until Ctrl-C")
             while True:
                 time.sleep(3600)

@@ -1,9 +1,8 @@
 """`bringback web`: the page on gradio, served to this machine and to none other unless that is asked for."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,9 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from bringback.codecs import MAX_PIXELS
 from bringback.extras import extra
-from bringback.integrations.web_desk import Choices, Pipelines
-from bringback.pipeline import Pipeline
-from bringback.pipeline_config import PipelineConfig
+from bringback.integrations.web_pipelines import Pipelines
 
 if TYPE_CHECKING:
     from gradio import Blocks
@@ -21,34 +18,14 @@ if TYPE_CHECKING:
 MAX_FILE_SIZE = 300  # MB
 
 
-def build(
-    folder: Path,
-    *,
-    weights: Path | None = None,
-    config: str | None = None,
-    device: str = "auto",
-    dtype: str = "auto",
-    max_pixels: int = MAX_PIXELS,
-    pipelines: Pipelines | None = None,
-) -> "Blocks":
+def build(pipelines: Pipelines, folder: Path, max_pixels: int = MAX_PIXELS) -> "Blocks":
     """The page, to be launched with `look`; what visitors bring and get lies in `folder`.
 
-    `weights`, `config`, `device` and `dtype` are as in `Pipeline.from_pretrained`; `pipelines`, if given, do the work
-    in place of those. Photos of more than `max_pixels` are refused. Raises ValueError for an unknown config or device,
-    `MissingWeights`, and `MissingExtra` without gradio.
+    Photos of more than `max_pixels` are refused. Raises `MissingExtra` without gradio.
     """
     with extra("web"):
         from bringback.integrations.web_page import Page
-    chosen = PipelineConfig.of(weights, config)
-    if pipelines is None:
-        load = partial(Pipeline.from_pretrained, weights, config=config, device=device, dtype=dtype)
-
-        def one(name: str, settings: Mapping[str, Any]) -> Pipeline:
-            return load(stages=[name], settings={name: settings})
-
-        pipelines = Pipelines(one)
-        pipelines.of(Choices.of(chosen))  # what is wrong is told now, not to the first visitor
-    return Page(folder, pipelines, chosen, max_pixels).blocks
+    return Page(folder, pipelines, max_pixels).blocks
 
 
 def look(max_file_size: int = MAX_FILE_SIZE) -> dict[str, Any]:
@@ -72,20 +49,21 @@ def look(max_file_size: int = MAX_FILE_SIZE) -> dict[str, Any]:
 
 @contextmanager
 def served(
+    pipelines: Pipelines,
     host: str = "127.0.0.1",
     port: int = 7860,
     *,
     max_file_size: int = MAX_FILE_SIZE,
+    max_pixels: int = MAX_PIXELS,
     open_browser: bool = False,
-    **page: Any,
 ) -> Iterator[str]:
-    """The page is served within it, at the URL that it gives; `page` are arguments of `build`.
+    """The page is served within it, at the URL that it gives; see `build` and `look`.
 
     What visitors bring and get lies in a temporary folder, which is gone afterwards. Raises OSError when the port is
-    taken, and as `build`.
+    taken.
     """
     with TemporaryDirectory(prefix="bringback-web-", ignore_cleanup_errors=True) as folder, _environment(folder):
-        blocks = build(Path(folder), **page)
+        blocks = build(pipelines, Path(folder), max_pixels)
         launching = look(max_file_size) | {"server_name": host, "server_port": port, "inbrowser": open_browser}
         try:
             url = blocks.launch(**launching, prevent_thread_lock=True, quiet=True)[1]
@@ -94,6 +72,7 @@ def served(
         try:
             yield url
         finally:
+            pipelines.close()
             blocks.close(verbose=False)
 
 

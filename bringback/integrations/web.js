@@ -12,6 +12,9 @@
     document.getElementById("too-large").replaceChildren(...lines);
     return kept;
   };
+  document.addEventListener("click", (event) => {
+    if (event.target.closest("#deeds button")) keep([]);  // read by now, as what the server had to say
+  }, true);
   document.addEventListener("change", (event) => {
     if (!event.target.matches("#photos input[type=file]")) return;
     const kept = keep(event.target.files);

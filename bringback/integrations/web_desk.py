@@ -5,8 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path, PureWindowsPath
 from tempfile import mkdtemp
-from threading import Lock
-from typing import Any, Self
+from typing import Any
 
 import cv2
 import numpy as np
@@ -16,68 +15,14 @@ from bringback.codecs import MAX_PIXELS
 from bringback.folder import FolderRestorer
 from bringback.integrations import web_mask
 from bringback.integrations.web_mask import Edits, Place
+from bringback.integrations.web_pipelines import Choices, Pipelines, Stopped
 from bringback.photo import Photo, PhotoError, luminance
-from bringback.pipeline import Pipeline
-from bringback.pipeline_config import PipelineConfig
 from bringback.restoration import Face, Restoration
 from bringback.shards import output_name
 
 MAX_PHOTOS = 100  # of one visitor
 PREVIEW, THUMB, CROP = 1400, 256, 96  # pixels a side: a browser is not sent a hundred megapixels
 Tell = Callable[[float, str], None]  # is told how much is done, 0 to 1, and what comes now
-
-
-class Stopped(Exception):
-    """The visitor wants no more."""
-
-
-@dataclass(frozen=True)
-class Choices:
-    """What a visitor may choose: arguments of `Pipeline` and of its stages, by their names there."""
-
-    stages: tuple[str, ...]
-    strength: float = 1.0
-    fidelity: float = 0.0
-    saturation: float = 1.0
-
-    @classmethod
-    def of(cls, config: PipelineConfig) -> Self:
-        """What is chosen to begin with."""
-        fidelity, saturation = (
-            config.settings.get(stage, {}).get(name, getattr(cls, name))
-            for stage, name in (("faces", "fidelity"), ("colorize", "saturation"))
-        )
-        return cls(tuple(config.stages), fidelity=fidelity, saturation=saturation)
-
-    def of_stage(self, name: str) -> dict[str, Any]:
-        """The settings of one stage."""
-        chosen = {"faces": {"fidelity": self.fidelity}, "colorize": {"saturation": self.saturation}}
-        return chosen.get(name, {})
-
-
-class Pipelines:
-    """Pipelines of any choice of stages, for all visitors: each stage is loaded once, and one photo goes at a time."""
-
-    def __init__(self, load: Callable[[str, Mapping[str, Any]], Pipeline]) -> None:
-        """Args: load: makes the pipeline of one stage, given by its name, with these settings."""
-        self.load, self.lock = load, Lock()
-        self._loaded: dict[str, tuple[Mapping[str, Any], Pipeline]] = {}
-
-    def of(self, choices: Choices) -> Pipeline:
-        """The pipeline of these choices, to be used under `lock`. Raises as `Pipeline.from_pretrained`."""
-        parts = [self._part(name, choices.of_stage(name)) for name in choices.stages]
-        return Pipeline(
-            [stage for part in parts for stage in part.stages],
-            {name: digest for part in parts for name, digest in part.weights.items()},
-            parts[0].compute if parts else "cpu",
-            choices.strength,
-            {name: given for part in parts for name, given in part.settings.items()},
-        )
-
-    def _part(self, name: str, settings: Mapping[str, Any]) -> Pipeline:
-        if name not in self._loaded or self._loaded[name][0] != settings:
-            self._loaded[name] = settings, self.load(name, settings)
-        return self._loaded[name][1]
 
 
 @dataclass(frozen=True)
@@ -185,7 +130,7 @@ class Scan:
         return made is not None and made.choices == choices and made.edits is self.edits
 
     def restore(self, pipelines: Pipelines, choices: Choices, tell: Tell) -> None:
-        """Restore it and write its files. Raises `PhotoError`, and what `tell` raises, between two stages.
+        """Restore it and write its files. Raises `PhotoError`, and what `tell` raises, between stages and in slow ones.
 
         A mask that was found and then edited stands for the detector, which is not asked again: what was erased would
         come back. One that was painted before is united with what the detector finds.
@@ -195,13 +140,20 @@ class Scan:
             stages = tuple(name for name in stages if name != "scratches")
         with pipelines.lock:
             pipeline = pipelines.of(replace(choices, stages=stages))
-            names = [*stages, "writing"]
+            names = [*(stage.name for stage in pipeline.stages), "writing"]
+
+            def told(done: float) -> None:
+                if pipelines.closed:
+                    raise Stopped
+                tell(done / len(names), names[int(done)])
 
             def on_stage(name: str, restoration: Restoration) -> None:
-                done = names.index(name) + 1
-                tell(done / len(names), names[done])
+                told(names.index(name) + 1)
 
-            tell(0, names[0])
+            for number, stage in enumerate(pipeline.stages):
+                if hasattr(stage, "on_step"):  # it may take minutes
+                    stage.on_step = lambda fitted, number=number: told(number + min(fitted.done, 0.99))
+            told(0)
             restoration = pipeline.restore(photo, mask, on_stage)
         note = FolderRestorer(self.folder, pipeline).note
         result, name = restoration.result(), output_name(Path(self.name)).name

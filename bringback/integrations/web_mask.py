@@ -9,7 +9,7 @@ from bringback.inpaint import SOUND
 
 FOUND, PAINTED = (255, 80, 0), (0, 110, 255)  # RGB of what was found, and of what the user adds
 OPACITY = 170  # of 255, so that the photo shines through
-CANVAS = (960, 1280)  # height and width of what is painted on: gradio puts layers of another size elsewhere
+CANVAS = (768, 1024)  # height and width of what is painted on: gradio puts layers of another size elsewhere
 MARGIN, MAT = 16, 128  # pixels around the photo at least, and their grey
 _BITS, _STEP, _BLOCK = 16, 16, 8  # of the number of a layer: how many, and pixels from one to the next and of each
 

@@ -9,10 +9,10 @@ from typing import Any
 import gradio as gr
 
 from bringback.integrations import web_text
-from bringback.integrations.web_desk import Choices, Desk, Pipelines, Scan, Stopped, attempt
+from bringback.integrations.web_desk import Desk, Scan, attempt
 from bringback.integrations.web_mask import CANVAS, PAINTED
-from bringback.pipeline_config import PipelineConfig
-from bringback.stages import FAMILIES
+from bringback.integrations.web_pipelines import Choices, Pipelines, Stopped
+from bringback.stages import FAMILIES, plugins
 
 HEIGHT = 520  # pixels, of the large pictures
 BLUE = f"rgb{PAINTED}"
@@ -22,9 +22,9 @@ View = dict[Any, Any]  # what becomes of components
 class Page:
     """The components, and what is done when one of them is used; `blocks` is to be launched."""
 
-    def __init__(self, folder: Path, pipelines: Pipelines, config: PipelineConfig, max_pixels: int) -> None:
-        """Args: folder: for the files of visitors; config: the stages to choose from, and those that are chosen."""
-        self.folder, self.pipelines, self.config, self.max_pixels = folder, pipelines, config, max_pixels
+    def __init__(self, folder: Path, pipelines: Pipelines, max_pixels: int) -> None:
+        """Args: folder: for the files of visitors; max_pixels: of a photo."""
+        self.folder, self.pipelines, self.max_pixels = folder, pipelines, max_pixels
         with gr.Blocks(title="bringback", analytics_enabled=False, delete_cache=(3600, 86400)) as self.blocks:
             self.desk = gr.State(None, delete_callback=_forget)
             gr.HTML(web_text.HEAD, padding=False)
@@ -53,8 +53,8 @@ class Page:
         )
 
     def _place_choices(self) -> None:
-        chosen = Choices.of(self.config)
-        labels = [(web_text.stage(name), name) for name in FAMILIES[self.config.family]]
+        chosen = Choices.of(self.pipelines.config)
+        labels = [(web_text.stage(name), name) for name in (*FAMILIES[self.pipelines.config.family], *plugins())]
         with gr.Accordion("What to do", elem_id="choices"):
             self.stages = gr.CheckboxGroup(labels, value=list(chosen.stages), label="Stages", elem_id="stages")
             self.strength = gr.Slider(0, 1, chosen.strength, step=0.05, label="Strength", info=web_text.STRENGTH)
@@ -71,11 +71,12 @@ class Page:
             self.restore = gr.Button("Restore this photo", variant="primary", interactive=False)
             self.restore_all = gr.Button("Restore all", interactive=False)
             self.stop = gr.Button("Stop", variant="stop", interactive=False)
-        self.status = gr.HTML(web_text.line("No photo yet."), elem_id="status")
+        self.status = gr.HTML(web_text.line(web_text.NO_PHOTO), elem_id="status")
         with gr.Tabs(elem_id="views") as self.tabs:
             with gr.Tab("Photo and damage", id="damage"):
                 self.editor = gr.ImageEditor(
                     label="Orange: damage that was found. Blue: yours",
+                    placeholder=web_text.NO_PHOTO,
                     height=HEIGHT,
                     sources=(),
                     transforms=(),
@@ -108,6 +109,7 @@ class Page:
         short = own | {"show_progress": "hidden"}
         # what takes long goes one after the other, whoever began it
         long = own | {"show_progress_on": self.status, "concurrency_id": "work", "concurrency_limit": 1}
+        long["trigger_mode"] = "multiple"  # or a click soon after the end of another is lost
         self.blocks.load(lambda: Desk(self.folder, self.max_pixels), None, self.desk, **short)
         self.drop.upload(self._add, [self.desk, self.editor, self.drop], view, **own, show_progress_on=self.status)
         self.list.select(self._choose, [self.desk, self.editor, self.bare], view, **short)
@@ -169,7 +171,7 @@ class Page:
         self, scans: list[Scan], desk: Desk, editor: Any, bare: bool, stages: list[str], *values: float, progress: Any
     ) -> Iterator[View]:
         _keep(desk, editor)
-        choices = Choices(tuple(name for name in FAMILIES[self.config.family] if name in stages), *values)
+        choices = Choices(tuple(sorted(stages)), *values)
         if not stages:
             yield {self.status: web_text.line("Choose a stage first.")}
             return

@@ -7,6 +7,7 @@ from typing import Any
 
 from bringback.integrations.web_desk import Outcome, Scan
 from bringback.restoration import Face
+from bringback.stages import origins
 from bringback.stages.faces import SAME_PERSON
 
 STAGES = {
@@ -25,6 +26,7 @@ HEAD = (
     "rub out what is none with the eraser, paint over what was missed. Nothing leaves the computer that serves this "
     "page.</p>"
 )
+NO_PHOTO = "No photo yet."
 STRENGTH, FIDELITY = "0 gives the photo as it came", "1 leaves faces as they came"
 SATURATION = "of guessed colours; 1 as the network believes"
 BARE = "downloads without EXIF, XMP, IPTC and texts; profile and resolution stay"
@@ -42,8 +44,8 @@ def problems(lines: Sequence[str]) -> str:
 
 
 def stage(name: str) -> str:
-    """A stage, and what it does."""
-    return f"{name}: {STAGES[name]}"
+    """A stage, and what it does; of one of another package, which that is."""
+    return f"{name}: {STAGES.get(name) or f'of {origins([name])[name]}'}"
 
 
 def title(scan: Scan) -> str:
@@ -53,8 +55,8 @@ def title(scan: Scan) -> str:
 
 
 def caption(scan: Scan) -> str:
-    """A photo in the list."""
-    return f"{scan.name} (restored)" if scan.outcome else scan.name
+    """A photo in the list, with a tick when it is restored."""
+    return f"\u2713 {scan.name}" if scan.outcome else scan.name
 
 
 def added(taken: int, refused: int) -> str:
@@ -96,7 +98,7 @@ def faces(outcome: Outcome | None) -> str:
         for number, (face, (before, after)) in enumerate(zip(outcome.faces, outcome.crops, strict=True), 1)
     )
     return (
-        f'<div class="scroll"><table class="faces"><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table>'
+        f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table>'
         f"</div><p>identity: how far refinement moved dlib's description of the face; 0 is the same picture, "
         f"from 0.6 on dlib sees another person, above {SAME_PERSON} the change is refused.</p>"
     )
@@ -121,7 +123,7 @@ def notes(outcome: Outcome | None) -> str:
         f'<tr><th scope="row">{escape(stage)}</th><td>{escape(_said(said))}</td></tr>'
         for stage, said in outcome.notes.items()
     )
-    return f'<div class="scroll"><table class="notes"><tbody>{rows}</tbody></table></div>'
+    return f'<div class="scroll"><table><tbody>{rows}</tbody></table></div>'
 
 
 def _said(said: Mapping[str, Any]) -> str:
