@@ -246,6 +246,7 @@ def scratches(
     config: Config = None,
     method: Scratches = None,
     weights: Weights = None,
+    revision: Revision = None,
     offline: Offline = False,
     overwrite: Overwrite = False,
     skip_existing: SkipExisting = False,
@@ -259,7 +260,12 @@ def scratches(
         from bringback.tree import plan
 
         plan(inputs, out)
-        computing = {"device": device, "local_files_only": offline, **_computing(dtype, tile, None, None)}
+        computing = {
+            "device": device,
+            "revision": revision,
+            "local_files_only": offline,
+            **_computing(dtype, tile, None, None),
+        }
         computing["settings"] = _methods(scratches=method)
         pipeline = Pipeline.from_pretrained(weights, config=config, stages=["scratches"], **computing)
         detector: Any = pipeline.stages[0]
@@ -295,6 +301,7 @@ def faces(
     batch_size: BatchSize = None,
     config: Config = None,
     weights: Weights = None,
+    revision: Revision = None,
     offline: Offline = False,
     overwrite: Overwrite = False,
     skip_existing: SkipExisting = False,
@@ -306,7 +313,12 @@ def faces(
         from bringback.pipeline import Pipeline
 
         settings = _of_faces(faces_min_size, only_center_face, fidelity, aligned=aligned)
-        computing = {"device": device, "local_files_only": offline, **_computing(dtype, None, batch_size, None)}
+        computing = {
+            "device": device,
+            "revision": revision,
+            "local_files_only": offline,
+            **_computing(dtype, None, batch_size, None),
+        }
         return Pipeline.from_pretrained(weights, config=config, stages=["faces"], settings=settings, **computing)
 
     run_restore(inputs, out, load, overwrite=overwrite, skip_existing=skip_existing, json_lines=json_lines)
@@ -578,7 +590,7 @@ def web(
     """Restore photos on a page in the browser: drop, edit what is damage, compare, download; nothing goes online."""
     with _in_one_line("the page is closed"):
         from bringback.integrations.gradio import is_loopback, served
-        from bringback.integrations.web_pipelines import Pipelines
+        from bringback.integrations.web.pipelines import Pipelines
         from bringback.memory import keep_tiles_in_heap
 
         if not is_loopback(host):

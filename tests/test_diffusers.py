@@ -98,5 +98,7 @@ def test_what_is_missing_or_wrong_is_said(image):
         made(image=image, strength=2.0)
     with pytest.raises(PhotoError):
         made(image=object())
+    with pytest.raises(PhotoError, match="no photo"):
+        made(image=[])
     with pytest.raises(PhotoError, match="damage mask"):
         made(image=image, mask=np.zeros((4, 4)))

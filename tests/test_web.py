@@ -12,11 +12,12 @@ import pytest
 from PIL import Image, ImageCms
 from typer.testing import CliRunner
 
-from bringback.integrations import web_mask, web_text
 from bringback.integrations.gradio import is_loopback
-from bringback.integrations.web_desk import Desk, attempt, base_name
-from bringback.integrations.web_mask import CANVAS, MARGIN, PAINTED, Place
-from bringback.integrations.web_pipelines import Choices, Pipelines, Stopped
+from bringback.integrations.web import mask as web_mask
+from bringback.integrations.web import text as web_text
+from bringback.integrations.web.desk import Desk, attempt, base_name
+from bringback.integrations.web.mask import CANVAS, MARGIN, PAINTED, Place
+from bringback.integrations.web.pipelines import Choices, Pipelines, Stopped
 from bringback.photo import Photo
 from bringback.pipeline import Pipeline
 from bringback.restoration import Face
@@ -213,7 +214,7 @@ def test_a_photo_of_too_many_pixels_is_refused_by_its_header(tmp_path, pixels):
 
 
 def test_more_photos_than_a_page_takes_are_refused(desk, pixels, monkeypatch):
-    monkeypatch.setattr("bringback.integrations.web_desk.MAX_PHOTOS", 1)
+    monkeypatch.setattr("bringback.integrations.web.desk.MAX_PHOTOS", 1)
     put(desk, pixels, "a.jpg")
     (line,) = desk.add([(jpeg(desk.folder / "1.jpg", pixels), "b.jpg")], silent)
     assert line.startswith("b.jpg: not taken")
@@ -431,7 +432,7 @@ def test_without_gradio_the_extra_is_named(monkeypatch):
     from bringback.cli import app
 
     monkeypatch.setitem(__import__("sys").modules, "gradio", None)
-    monkeypatch.delitem(__import__("sys").modules, "bringback.integrations.web_page", raising=False)
+    monkeypatch.delitem(__import__("sys").modules, "bringback.integrations.web.page", raising=False)
     done = CliRunner().invoke(app, ["web", "--host", "0.0.0.0"])
     assert done.exit_code == 2
     assert 'pip install "bringback[web]"' in done.output
@@ -444,8 +445,8 @@ def test_without_gradio_the_extra_is_named(monkeypatch):
 @pytest.fixture(scope="module")
 def server():
     pytest.importorskip("gradio")
-    from bringback.integrations import web_page
     from bringback.integrations.gradio import served
+    from bringback.integrations.web import page as web_page
 
     seen = Seen()
     with pytest.MonkeyPatch.context() as patch:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from bringback.extras import extra
 from bringback.kinds import each, mask_array, to_photo
-from bringback.photo import Photo
+from bringback.photo import Photo, PhotoError
 from bringback.pipeline import Pipeline, begin, finish, through
 from bringback.restoration import Restoration
 from bringback.stages import STAGES
@@ -87,6 +87,8 @@ class Begin(ModularPipelineBlocks):
 
         # a batch of different sizes comes as a list: what is given back is not looked at
         each(one, list(own.image) if getattr(own.image, "ndim", 0) == 4 else own.image, own.mask)
+        if not own.restorations:
+            raise PhotoError("there is no photo in the list of images")
         self.set_block_state(state, own)
         return components, state
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from bringback.codecs import MAX_PIXELS
 from bringback.extras import extra
-from bringback.integrations.web_pipelines import Pipelines
+from bringback.integrations.web.pipelines import Pipelines
 
 if TYPE_CHECKING:
     from gradio import Blocks
@@ -24,7 +24,7 @@ def build(pipelines: Pipelines, folder: Path, max_pixels: int = MAX_PIXELS) -> "
     Photos of more than `max_pixels` are refused. Raises `MissingExtra` without gradio.
     """
     with extra("web"):
-        from bringback.integrations.web_page import Page
+        from bringback.integrations.web.page import Page
     return Page(folder, pipelines, max_pixels).blocks
 
 
@@ -35,7 +35,7 @@ def look(max_file_size: int = MAX_FILE_SIZE) -> dict[str, Any]:
     """
     with extra("web"):
         from gradio.themes import Default
-    css, script = (Path(__file__).with_name(name).read_text("utf-8") for name in ("web.css", "web.js"))
+    css, script = ((Path(__file__).parent / "web" / name).read_text("utf-8") for name in ("page.css", "page.js"))
     return {
         "theme": Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]),
         "css": css,

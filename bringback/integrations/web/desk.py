@@ -13,9 +13,9 @@ import numpy as np
 from bringback.batch import mask_png
 from bringback.codecs import MAX_PIXELS
 from bringback.folder import FolderRestorer
-from bringback.integrations import web_mask
-from bringback.integrations.web_mask import Edits, Place
-from bringback.integrations.web_pipelines import Choices, Pipelines, Stopped
+from bringback.integrations.web import mask as web_mask
+from bringback.integrations.web.mask import Edits, Place
+from bringback.integrations.web.pipelines import Choices, Pipelines, Stopped
 from bringback.photo import Photo, PhotoError, luminance
 from bringback.restoration import Face, Restoration
 from bringback.shards import output_name

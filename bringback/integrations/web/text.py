@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from bringback.integrations.web_desk import Outcome, Scan
+from bringback.integrations.web.desk import Outcome, Scan
 from bringback.restoration import Face
 from bringback.stages import origins
 from bringback.stages.faces import SAME_PERSON

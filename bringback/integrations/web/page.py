@@ -1,4 +1,4 @@
-"""The web page on gradio: what is on it, and which of `web_desk`'s deeds a click sets off."""
+"""The web page on gradio: what is on it, and which of `desk`'s deeds a click sets off."""
 
 import shutil
 from collections.abc import Iterator
@@ -8,10 +8,10 @@ from typing import Any
 
 import gradio as gr
 
-from bringback.integrations import web_text
-from bringback.integrations.web_desk import Desk, Scan, attempt
-from bringback.integrations.web_mask import CANVAS, PAINTED
-from bringback.integrations.web_pipelines import Choices, Pipelines, Stopped
+from bringback.integrations.web import text as web_text
+from bringback.integrations.web.desk import Desk, Scan, attempt
+from bringback.integrations.web.mask import CANVAS, PAINTED
+from bringback.integrations.web.pipelines import Choices, Pipelines, Stopped
 from bringback.stages import FAMILIES, plugins
 
 HEIGHT = 520  # pixels, of the large pictures

@@ -1,0 +1,1 @@
+"""The page of `bringback web`, without gradio but for `page`: visitors and their files, masks, stages, words."""
