@@ -22,7 +22,6 @@ from bringback.stages import ordered
 from bringback.stages.alone import built
 from bringback.tint import Tint, find_tint, make_grey_
 
-_ONNX_TILE = 640  # pixels a side: in a graph every place asks every key, which larger tiles would take a gigabyte for
 LARGE = 4_000_000  # pixels of a photo from which it is worth while to tidy up before each stage
 
 
@@ -92,8 +91,6 @@ class Pipeline:
             raise ValueError(f"settings of the stage {idle[0]!r}, which is not among those to run: {', '.join(kinds)}")
         given = {name: {**chosen.settings.get(name, {}), **(settings or {}).get(name, {})} for name in kinds}
         checkpoints = _Asked(weights, engine=engine)
-        if engine == "onnx":
-            tile = tile or _ONNX_TILE
         compute = Compute.pick(device, _precision(dtype, engine), tile, batch_size, memory)
         ready = [built(kind, checkpoints, compute, given[name]) for name, kind in kinds.items()]
         return cls(ready, checkpoints.hashes(checkpoints.names), compute, strength, given, engine)
