@@ -7,6 +7,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from bringback.codecs import MAX_PIXELS
 from bringback.extras import extra
@@ -64,7 +65,11 @@ def served(
     """
     with TemporaryDirectory(prefix="bringback-web-", ignore_cleanup_errors=True) as folder, _environment(folder):
         blocks = build(pipelines, Path(folder), max_pixels)
-        launching = look(max_file_size) | {"server_name": host, "server_port": port, "inbrowser": open_browser}
+        launching = (
+            look(max_file_size)
+            | ({"app_kwargs": _near()} if is_loopback(host) else {})
+            | {"server_name": host, "server_port": port, "inbrowser": open_browser}
+        )
         try:
             url = blocks.launch(**launching, prevent_thread_lock=True, quiet=True)[1]
         except OSError:
@@ -74,6 +79,31 @@ def served(
         finally:
             pipelines.close()
             blocks.close(verbose=False)
+
+
+def _near() -> dict[str, Any]:
+    """What makes the server refuse requests that other sites have sent, or that a name of theirs has led here."""
+    from starlette.middleware import Middleware
+
+    return {"middleware": [Middleware(_Near)]}
+
+
+class _Near:
+    """Lets requests through whose `Host`, and `Origin` where there is one, are of this machine; others get 403."""
+
+    def __init__(self, app: Any) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http":
+            headers = {name.decode("latin1"): value.decode("latin1") for name, value in scope["headers"]}
+            asked = [f"//{headers.get('host', '')}", headers.get("origin", f"//{headers.get('host', '')}")]
+            if not all(is_loopback(urlsplit(one).hostname or "") for one in asked):
+                from starlette.responses import PlainTextResponse
+
+                await PlainTextResponse("for this machine alone", 403)(scope, receive, send)
+                return
+        await self.app(scope, receive, send)
 
 
 def is_loopback(host: str) -> bool:

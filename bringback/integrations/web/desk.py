@@ -1,5 +1,6 @@
 """What the web page does, without the page: the photos of a visitor, their damage, edits, restorations and files."""
 
+import shutil
 import zipfile
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -117,12 +118,12 @@ class Scan:
         if self.edits is None or not all(map(np.array_equal, edits, self.edits)):
             self.edits = edits if edits.any else None
 
-    def mask(self) -> np.ndarray | None:
+    def mask(self, edits: Edits | None) -> np.ndarray | None:
         """The damage mask (H, W) for the pipeline; None where the visitor has not changed what the detector finds."""
-        if self.edits is None:
+        if edits is None:
             return None
         found = luminance(Photo.read(self.mask_file).pixels) if self.searched else np.zeros(self.size, np.float32)
-        return self.edits.apply(found)
+        return edits.apply(found)
 
     def done_with(self, choices: Choices) -> bool:
         """Whether it has been restored by these choices and the mask as it is now."""
@@ -135,7 +136,8 @@ class Scan:
         A mask that was found and then edited stands for the detector, which is not asked again: what was erased would
         come back. One that was painted before is united with what the detector finds.
         """
-        photo, mask, stages = self.photo(), self.mask(), choices.stages
+        edits = self.edits  # as they are now: meanwhile there may be others
+        photo, mask, stages = self.photo(), self.mask(edits), choices.stages
         if mask is not None and self.searched:
             stages = tuple(name for name in stages if name != "scratches")
         with pipelines.lock:
@@ -166,7 +168,7 @@ class Scan:
             path.parent.mkdir(exist_ok=True)
             path.write_bytes(data)
         crops = [(_around(photo, face), _around(result, face)) for face in restoration.faces]
-        self.outcome = Outcome(choices, self.edits, restoration.notes, restoration.faces, crops, *made)
+        self.outcome = Outcome(choices, edits, restoration.notes, restoration.faces, crops, *made)
 
 
 class Desk:
@@ -181,20 +183,23 @@ class Desk:
         self._count = 0
 
     def add(self, files: Iterable[tuple[Path, str]], tell: Tell) -> list[str]:
-        """Take in files, which are moved here, under the names they had; a line for each that is no photo."""
+        """Take in copies of files, under the names they had; a line for each that is no photo."""
         files, problems = list(files), list[str]()
         for number, (path, given) in enumerate(files):
             name = base_name(given)
             tell(number / len(files), f"reading {name}")
             if len(self.scans) >= MAX_PHOTOS:
                 problems.append(f"{name}: not taken, {MAX_PHOTOS} photos at a time are the most")
-                path.unlink(missing_ok=True)
                 continue
             self._count += 1
             scan = Scan(name, self.folder / f"{self._count:04}", self.max_pixels)
             scan.folder.mkdir()
-            path.replace(scan.original)
-            if problem := attempt(scan, scan.look):
+
+            def take(path: Path = path, scan: Scan = scan) -> None:
+                shutil.copyfile(path, scan.original)  # the same file may be here twice, or be another visitor's too
+                scan.look()
+
+            if problem := attempt(scan, take):
                 problems.append(problem)
             else:
                 self.scans.append(scan)
@@ -211,7 +216,7 @@ class Desk:
 
         What a browser has not shown yet comes back empty, or is that of another photo: its number tells.
         """
-        known = web_mask.numbers(layer) - {0}
+        known = web_mask.numbers(layer)
         for scan in self.scans:
             if scan.layer in known:
                 scan.edit(layer)

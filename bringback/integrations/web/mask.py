@@ -11,7 +11,8 @@ FOUND, PAINTED = (255, 80, 0), (0, 110, 255)  # RGB of what was found, and of wh
 OPACITY = 170  # of 255, so that the photo shines through
 CANVAS = (768, 1024)  # height and width of what is painted on: gradio puts layers of another size elsewhere
 MARGIN, MAT = 16, 128  # pixels around the photo at least, and their grey
-_BITS, _STEP, _BLOCK = 16, 16, 8  # of the number of a layer: how many, and pixels from one to the next and of each
+_BITS, _STEP, _BLOCK = 32, 12, 8  # of the number of a layer: how many, and pixels from one to the next and of each
+_LOW = 0xFFFF  # the number; the upper half of the bits are their contraries, so that damage shows
 
 
 class Place(NamedTuple):
@@ -89,15 +90,19 @@ def layer(place: Place, found: np.ndarray, edits: Edits | None, number: int) -> 
     if edits:
         part[edits.removed] = 0
         part[edits.added] = (*PAINTED, OPACITY)
+    told = number | (~number & _LOW) << 16
     for strip in _strips(canvas):
-        strip[:, :, np.array([number >> bit & 1 for bit in range(_BITS)], bool)] = (MAT, MAT, MAT, 255)
+        strip[:, :, np.array([told >> bit & 1 for bit in range(_BITS)], bool)] = (MAT, MAT, MAT, 255)
     return canvas
 
 
 def numbers(canvas: np.ndarray) -> set[int]:
-    """What number a layer (H, W, 4) has, told twice, as one of the two may have been painted over; 0 is none."""
+    """What number a layer (H, W, 4) has, told twice, as one of the two may have been painted over; empty for none."""
+    if canvas.shape[:2] != CANVAS:  # what a browser sends before it has shown one
+        return set()
     bits = (strip[_BLOCK // 2, _BLOCK // 2, :, 3] > 127 for strip in _strips(canvas))
-    return {sum(1 << bit for bit in np.flatnonzero(told).tolist()) for told in bits}
+    read = [sum(1 << bit for bit in np.flatnonzero(told).tolist()) for told in bits]
+    return {told & _LOW for told in read if told >> 16 == ~told & _LOW}
 
 
 def _strips(canvas: np.ndarray) -> list[np.ndarray]:

@@ -25,7 +25,7 @@ class Page:
     def __init__(self, folder: Path, pipelines: Pipelines, max_pixels: int) -> None:
         """Args: folder: for the files of visitors; max_pixels: of a photo."""
         self.folder, self.pipelines, self.max_pixels = folder, pipelines, max_pixels
-        with gr.Blocks(title="bringback", analytics_enabled=False, delete_cache=(3600, 86400)) as self.blocks:
+        with gr.Blocks(title="bringback", analytics_enabled=False, delete_cache=(600, 7200)) as self.blocks:
             self.desk = gr.State(None, delete_callback=_forget)
             gr.HTML(web_text.HEAD, padding=False)
             with gr.Row():
@@ -103,7 +103,7 @@ class Page:
     def _connect(self) -> None:
         deeds = [self.find, self.restore, self.restore_all, self.stop]
         about = [self.editor, self.slider, self.download, self.download_all, self.faces, self.notes]
-        view = [*deeds, *about, self.list, self.status, self.tabs, self.problems, self.drop]
+        view = [*deeds, *about, self.list, self.status, self.tabs, self.problems]
         choices = [self.stages, self.strength, self.fidelity, self.saturation]
         own: dict[str, Any] = {"api_visibility": "private"}
         short = own | {"show_progress": "hidden"}
@@ -111,7 +111,10 @@ class Page:
         long = own | {"show_progress_on": self.status, "concurrency_id": "work", "concurrency_limit": 1}
         long["trigger_mode"] = "multiple"  # or a click soon after the end of another is lost
         self.blocks.load(lambda: Desk(self.folder, self.max_pixels), None, self.desk, **short)
-        self.drop.upload(self._add, [self.desk, self.editor, self.drop], view, **own, show_progress_on=self.status)
+        # no other event may name `drop`: gradio would make it anew, and forget how it reads uploads
+        self.drop.upload(
+            self._add, [self.desk, self.editor, self.drop], [*view, self.drop], **own, show_progress_on=self.status
+        )
         self.list.select(self._choose, [self.desk, self.editor, self.bare], view, **short)
         self.editor.clear(self._clear, self.desk, view, **short)
         self.find.click(self._find, [self.desk, self.editor], view, **long)
@@ -162,9 +165,11 @@ class Page:
         }
 
     def _restore(self, *given: Any, progress: gr.Progress = gr.Progress()) -> Iterator[View]:  # noqa: B008
+        _there(given[0])
         yield from self._work([given[0].chosen], *given, progress=progress)
 
     def _restore_all(self, *given: Any, progress: gr.Progress = gr.Progress()) -> Iterator[View]:  # noqa: B008
+        _there(given[0])
         yield from self._work(list(given[0].scans), *given, progress=progress)
 
     def _work(
@@ -248,8 +253,15 @@ def _uploads(payload: Any) -> list[tuple[Path, str]]:
     return [(Path(one.path), one.orig_name or Path(one.path).name) for one in payload or ()]
 
 
+def _there(desk: Desk | None) -> None:
+    """Tell a visitor whose photos are gone, as they are some time after a tab has lost its server."""
+    if desk is None:
+        raise gr.Error("This page has expired. Load it again, and drop the photos once more.", print_exception=False)
+
+
 def _keep(desk: Desk, editor: dict[str, Any] | None) -> None:
     """Take in what was painted."""
+    _there(desk)
     for layer in editor["layers"] if editor else ():
         desk.edit(layer)
 
