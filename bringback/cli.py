@@ -83,10 +83,6 @@ Weights = Annotated[
     Path | None,
     typer.Option(help="Folder of checkpoints, or an id on the hub (org/name), that go before the shipped ones."),
 ]
-WeightsPlace = Annotated[
-    str | None,
-    typer.Option("--weights", help="Folder of checkpoints, or an id on the hub (org/name), before the shipped ones."),
-]
 Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit of weights on the hub (main).")]
 Offline = Annotated[bool, typer.Option("--offline", help="Download nothing; weights of the hub come from its cache.")]
 Engine = Annotated[str, typer.Option(help="What computes the networks: torch, or onnx (onnxruntime, in float32).")]
@@ -392,7 +388,7 @@ def export(
             "--out", "-o", help="A file *.onnx, beside which other graphs of the network go, or a folder for all."
         ),
     ],
-    weights: WeightsPlace = None,
+    weights: Weights = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Write a network as ONNX files, whose inputs and outputs say what they mean: for runtimes other than torch."""
@@ -491,7 +487,7 @@ app.add_typer(weights_app, name="weights", help="What weights there are, where, 
 
 @weights_app.command("list")
 def weights_list(
-    weights: WeightsPlace = None, revision: Revision = None, offline: Offline = False, json_lines: Json = False
+    weights: Weights = None, revision: Revision = None, offline: Offline = False, json_lines: Json = False
 ) -> None:
     """Name, network, parameters, size, licence and SHA-256 of all weights that a restoration can load."""
     with _in_one_line("nothing was kept"):
@@ -505,7 +501,7 @@ def weights_list(
 @weights_app.command("where")
 def weights_where(
     name: Annotated[str | None, typer.Argument(help="As `list` gives it; prints its folder and nothing else.")] = None,
-    weights: WeightsPlace = None,
+    weights: Weights = None,
     revision: Revision = None,
     offline: Offline = False,
 ) -> None:
@@ -525,7 +521,7 @@ def weights_where(
 
 
 @weights_app.command("verify")
-def weights_verify(weights: WeightsPlace = None, revision: Revision = None, offline: Offline = False) -> None:
+def weights_verify(weights: Weights = None, revision: Revision = None, offline: Offline = False) -> None:
     """Check that all weights are what their model cards state, load, and are finite; exit code 1 if one is not."""
     with _in_one_line("nothing was kept"):
         from bringback.weights import Weight, fault, files
@@ -566,7 +562,7 @@ def weights_pull(
         typer.echo(f"to use them: bringback restore PHOTOS -o RESTORED --weights {place}{told}")
 
 
-def _checkpoints(weights: str | None, revision: str | None, offline: bool) -> "Checkpoints":
+def _checkpoints(weights: Path | None, revision: str | None, offline: bool) -> "Checkpoints":
     from bringback.checkpoints import Checkpoints
 
     return Checkpoints(weights, revision=revision, local_files_only=offline)

@@ -106,11 +106,6 @@ class FolderRestorer:
             **({"engine": pipeline.engine} if pipeline.engine != "torch" else {}),
             **({"plugins": foreign} if (foreign := origins(stages)) else {}),
         }
-        self.note = {
-            "tool": f"bringback {__version__}",
-            "stages": ",".join(stages),
-            "weights": ",".join(f"{name}={digest[:16]}" for name, digest in pipeline.weights.items()),
-        }
         self.claims = Claims.of(out)
         self.manifest = Manifest(self.claims)
 
@@ -278,7 +273,7 @@ class _Steps:
         if run.extras["compare"]:
             path = run.out / "compare" / job.relative.with_name(f"{job.relative.name}.png")
             files[path] = _strip(restoration.photo.pixels, result.pixels)
-        files[job.output] = result.encode(run.note, run.strip_metadata)  # last: where it is, all is
+        files[job.output] = result.encode(run.pipeline.note, run.strip_metadata)  # last: where it is, all is
         stay_inside(run.out, files)
         if not run.overwrite:
             refuse_existing(files.keys() - work.ours.keys(), ADVICE)

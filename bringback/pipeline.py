@@ -10,6 +10,7 @@ from typing import Any, Self
 import numpy as np
 import torch
 
+from bringback import __version__
 from bringback.checkpoints import Checkpoints
 from bringback.compute import Compute
 from bringback.hub import fetched
@@ -94,6 +95,15 @@ class Pipeline:
         compute = Compute.pick(device, _precision(dtype, engine), tile, batch_size, memory)
         ready = [built(kind, checkpoints, compute, given[name]) for name, kind in kinds.items()]
         return cls(ready, checkpoints.hashes(checkpoints.names), compute, strength, given, engine)
+
+    @property
+    def note(self) -> dict[str, str]:
+        """What a file's XMP says of how it was made: version, stages and weights, see `Photo.encode`."""
+        return {
+            "tool": f"bringback {__version__}",
+            "stages": ",".join(stage.name for stage in self.stages),
+            "weights": ",".join(f"{name}={digest[:16]}" for name, digest in self.weights.items()),
+        }
 
     def to(self, *where: torch.device | torch.dtype | str | int) -> Self:
         """Compute on another device or in another dtype, see `Compute.to`; itself.

@@ -42,14 +42,15 @@ def components(blocks: ModularPipelineBlocks, weights: Path | str | None = None,
     return {stage.name: stage for stage in Pipeline.from_pretrained(weights, stages=names, **compute).stages}
 
 
-def _passed(required: bool = True) -> list[Any]:
-    about = "the photos on their way through the stages"
-    return [InputParam(_RESTORATIONS, required=required, type_hint=list[Restoration], description=about)]
+_ABOUT = "the photos on their way through the stages"
+
+
+def _passed() -> list[Any]:
+    return [InputParam(_RESTORATIONS, required=True, type_hint=list[Restoration], description=_ABOUT)]
 
 
 def _passes_on() -> list[Any]:
-    about = "the photos on their way through the stages"
-    return [OutputParam(_RESTORATIONS, type_hint=list[Restoration], description=about)]
+    return [OutputParam(_RESTORATIONS, type_hint=list[Restoration], description=_ABOUT)]
 
 
 class Begin(ModularPipelineBlocks):

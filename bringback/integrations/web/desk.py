@@ -13,7 +13,6 @@ import numpy as np
 
 from bringback.batch import mask_png
 from bringback.codecs import MAX_PIXELS
-from bringback.folder import FolderRestorer
 from bringback.integrations.web import mask as web_mask
 from bringback.integrations.web.mask import Edits, Place
 from bringback.integrations.web.pipelines import Choices, Pipelines, Stopped
@@ -157,11 +156,10 @@ class Scan:
                     stage.on_step = lambda fitted, number=number: told(number + min(fitted.done, 0.99))
             told(0)
             restoration = pipeline.restore(photo, mask, on_stage)
-        note = FolderRestorer(self.folder, pipeline).note
         result, name = restoration.result(), output_name(Path(self.name)).name
         made = {
             self.folder / "after.jpg": _jpeg(result),
-            self.folder / "with" / name: result.encode(note),
+            self.folder / "with" / name: result.encode(pipeline.note),
             self.folder / "without" / name: result.encode(strip=True),
         }
         for path, data in made.items():
