@@ -1,32 +1,33 @@
-"""What the translation must beat: a plain U-Net, as costly, trained as long on the same pictures, put in its place.
+"""What the translation must not lose to: a plain U-Net, as costly, trained on as many crops, put in its place.
 
-python benchmarks/yardstick.py train --data-dir data --minutes 17 -o runs/yardstick --set train_batch_size=32
+python benchmarks/yardstick.py train --data-dir data --minutes 20 -o runs/yardstick
 python benchmarks/yardstick.py compare PHOTOS --overlays damage-val-000.tar --weights runs/yardstick
 
-The U-Net (Ronneberger et al. 2015) gets what the mapping gets, filled photos and their masks, and learns what is
-missing to the truth, by the same losses. `train` takes the settings of configs/mapping.yaml and says what both cost;
-`compare` prints PSNR, SSIM and perceptual distance of the whole pipeline with either.
+The U-Net (Ronneberger et al. 2015, with residual blocks) gets what the translation gets, filled photos and their masks,
+and learns what is missing to the truth. `train` takes the settings of configs/translation.yaml; `compare` prints PSNR,
+SSIM and perceptual distance of the whole pipeline with either.
 """
 
 import argparse
 import logging
 from itertools import pairwise
 from pathlib import Path
-from typing import Self
+from typing import ClassVar, Self
 from unittest.mock import patch
 
 import torch
 import torch.nn.functional as F
+from accelerate.utils import set_seed
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from bringback import stages
-from bringback.aging import OverlayBank
+from bringback.aging import Aged, OverlayBank
 from bringback.checkpoints import Checkpoints
 from bringback.compute import Compute
-from bringback.nets.blocks import Network, pad_to, silence
-from bringback.nets.mapping import Mapping, translate
-from bringback.nets.vae import VAE
+from bringback.nets.blocks import Network, ResidualBlock, pad_to, silence
+from bringback.nets.mapping import translate
+from bringback.nets.unet import ScratchUNet
 from bringback.protocol import protocol_table, run_protocol
 from bringback.restoration import Restoration
 from bringback.stages.fill import replaced
@@ -35,83 +36,75 @@ from bringback.training.config import TrainConfig, load_config
 from bringback.training.data import Batch
 from bringback.training.loop import train
 from bringback.training.losses import charbonnier
-from bringback.training.task import Losses, Phase
-from bringback.training.tasks.mapping import MappingTask
+from bringback.training.task import Losses, TrainingTask
+from bringback.training.tasks.mapping import Filled, filled_pairs, judged
+from bringback.training.tasks.translation import TranslationTask
 
-CONFIG = Path(__file__).parents[1] / "configs" / "mapping.yaml"
-
-
-def _convolutions(channels_in: int, channels: int) -> nn.Sequential:
-    layers = [nn.Conv2d(a, channels, 3, padding=1) for a in (channels_in, channels)]
-    return nn.Sequential(layers[0], nn.SiLU(), layers[1], nn.SiLU())
+CONFIG = Path(__file__).parents[1] / "configs" / "translation.yaml"
 
 
 class PlainUNet(Network):
     """Filled photos (B, 3, H, W) in [0, 1] and masks (B, 1, H, W) -> restored photos, any size, at first the identity.
 
-    Args: widths: channels of each level, each half as large as the one before.
+    Args: widths: channels of the levels at 1/2, 1/4, ... of the size; blocks: residual blocks a level and side.
     """
 
-    def __init__(self, widths: tuple[int, ...] = (32, 64, 128, 244)) -> None:
+    def __init__(self, widths: tuple[int, ...] = (32, 64, 96, 160), blocks: tuple[int, ...] = (1, 2, 2, 3)) -> None:
         super().__init__()
-        self.down = nn.ModuleList(_convolutions(a, b) for a, b in pairwise((4, *widths)))
-        self.up = nn.ModuleList(_convolutions(a + b, a) for a, b in pairwise(widths))
-        self.head = nn.Conv2d(widths[0], 3, 3, padding=1)
+        self.stem, self.head = (nn.Conv2d(*pair, 3, padding=1) for pair in ((16, widths[0]), (widths[0], 12)))
         silence(self.head)
+        self.down = nn.ModuleList(nn.Conv2d(a, b, 2, stride=2) for a, b in pairwise(widths))
+        self.up = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in pairwise(widths))
+        self.before, self.after = (
+            nn.ModuleList(
+                nn.Sequential(*(ResidualBlock(w) for _ in range(n))) for w, n in zip(widths, blocks, strict=True)
+            )
+            for _ in range(2)
+        )
 
     def forward(self, pixels: Tensor, mask: Tensor) -> Tensor:
         height, width = pixels.shape[-2:]
-        x, skips = pad_to(torch.cat([pixels * 2 - 1, mask], 1), 2 ** len(self.up)), []
-        for level in self.down:
-            x = level(F.max_pool2d(x, 2) if skips else x)
-            skips.append(x)
-        for level, skip in zip(reversed(self.up), reversed(skips[:-1]), strict=True):
-            x = level(torch.cat([skip, F.interpolate(x, scale_factor=2.0, mode="bilinear")], 1))
-        return pixels + self.head(x)[..., :height, :width]
+        x = F.pixel_unshuffle(pad_to(torch.cat([pixels * 2 - 1, mask], 1), 2 ** len(self.before)), 2)
+        x, skips = self.stem(x), []
+        for before, down in zip(self.before, [*self.down, nn.Identity()], strict=True):
+            skips.append(before(x))
+            x = down(skips[-1])
+        x = self.after[-1](x)
+        for up, after, skip in zip(reversed(self.up), reversed(self.after[:-1]), reversed(skips[:-1]), strict=True):
+            x = after(skip + F.interpolate(up(x), scale_factor=2.0, mode="nearest"))
+        return pixels + F.pixel_shuffle(self.head(x), 2)[..., :height, :width]
 
 
-class YardstickTask(MappingTask):
-    """Trains the mapping and the plain U-Net side by side: step by step on the same pictures."""
+class YardstickTask(TrainingTask):
+    """Trains the plain U-Net as the translation is trained: on the same pictures, by the same pixel losses."""
+
+    OPTIONS: ClassVar = TranslationTask.OPTIONS
 
     def __init__(self, config: TrainConfig) -> None:
         super().__init__(config)
-        begun = Checkpoints(config.init_from) if config.init_from else None
-        self.plain = begun.load("yardstick", PlainUNet) if begun else PlainUNet()
-        self.plain.requires_grad_(True)
-        self.judging_plain = False
+        self.net = self.begin("yardstick", PlainUNet)
+        shipped = Checkpoints(config.weights or None)
+        self.detector = shipped.load("scratches", ScratchUNet) if self.options["masks"] else None
 
     def networks(self) -> dict[str, Network]:
-        return {**super().networks(), "yardstick": self.plain}
+        return {"yardstick": self.net}
 
-    def saved(self, name: str, sha256: str) -> None:
-        if name != "yardstick":
-            super().saved(name, sha256)
+    def ready(self, aged: Aged, seeds: list[int]) -> Filled:
+        return filled_pairs(aged, seeds, self.detector)
 
-    def phases(self) -> list[Phase]:
-        plain = {id(parameter) for parameter in self.plain.parameters()}
-        ours = [p for p in self.parameters() if p.requires_grad and id(p) not in plain]
-        return [Phase("generator", ours), Phase("yardstick", self.plain.parameters())]
-
-    def forward(self, phase: str, prepared: tuple[Tensor, Tensor, Tensor]) -> Losses:
-        if phase == "generator":
-            return super().forward(phase, prepared)
+    def forward(self, phase: str, prepared: Filled) -> Losses:
         pixels, mask, truth = prepared
-        made = self.plain(pixels, mask).float()
-        parts = {"plain_l1": charbonnier(made, truth), "plain_squares": F.mse_loss(made, truth)}
-        total = parts["plain_l1"] + 10 * parts["plain_squares"]
-        if self.distance is not None:
-            total = total + self.options["perceptual"] * self.distance(made, truth).mean()
-        return Losses(total, parts)
-
-    def _restore(self, pixels: Tensor, mask: Tensor) -> Tensor:
-        return self.plain(pixels, mask) if self.judging_plain else super()._restore(pixels, mask)
+        made = self.net(pixels, mask).float()
+        parts = {"l1": charbonnier(made, truth)}
+        parts["log"] = torch.log((made - truth).square().mean((1, 2, 3)) + 1e-5).mean()
+        return Losses(parts["l1"] + self.options["log"] * parts["log"], parts)
 
     def validate(self, batch: Batch, overlays: OverlayBank | None) -> tuple[dict[str, float], Tensor]:
-        self.judging_plain = True
-        plain, _ = super().validate(batch, overlays)
-        self.judging_plain = False
-        metrics, pictures = super().validate(batch, overlays)
-        return metrics | {f"plain_{name}": value for name, value in plain.items()}, pictures
+        def restored(aged: Aged) -> tuple[Filled, Tensor]:
+            prepared = self.ready(aged, batch.seeds)
+            return prepared, self.net(prepared[0], prepared[1])
+
+        return judged(batch, overlays, restored)
 
 
 class Yardstick:
@@ -132,12 +125,14 @@ class Yardstick:
         return restoration
 
 
-def gmac(mapping: Mapping) -> tuple[float, float]:
+def gmac(task: TranslationTask) -> tuple[float, float]:
     """What the translation and the U-Net cost on 256x256 pixels, in 10^9 multiplications."""
-    pixels, mask, shipped = torch.zeros(1, 3, 256, 256), torch.zeros(1, 1, 256, 256), Checkpoints(None)
-    parts = shipped.load("old_vae", VAE), mapping, shipped.load("clean_vae", VAE)
+    pixels, mask = torch.zeros(1, 3, 256, 256), torch.zeros(1, 1, 256, 256)
     costs = []
-    for work in (lambda: translate(*parts, pixels, mask), lambda: PlainUNet()(pixels, mask)):
+    for work in (
+        lambda: translate(task.old_vae, task.net, task.clean_vae, pixels, mask),
+        lambda: PlainUNet()(pixels, mask),
+    ):
         with FlopCounterMode(display=False) as counter, torch.no_grad():
             work()
         costs.append(counter.get_total_flops() / 2e9)
@@ -150,9 +145,9 @@ def main() -> None:
     commands = parser.add_subparsers(dest="command", required=True)
     learn, compare = commands.add_parser("train"), commands.add_parser("compare")
     learn.add_argument("--data-dir", required=True)
-    learn.add_argument("--minutes", type=float, required=True, help="of both, side by side")
+    learn.add_argument("--minutes", type=float, required=True)
     learn.add_argument("-o", "--out", required=True)
-    learn.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="lay over configs/mapping.yaml")
+    learn.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="over configs/translation.yaml")
     compare.add_argument("photos", type=Path)
     compare.add_argument("--overlays", type=Path, action="append", default=[])
     compare.add_argument("--backbone", default="")
@@ -162,16 +157,12 @@ def main() -> None:
     if options.command == "train":
         logging.basicConfig(level=logging.INFO, format="%(message)s")
         places = [f"data_dir={options.data_dir}", f"output_dir={options.out}", f"max_train_minutes={options.minutes}"]
-        config = load_config(CONFIG, [*places, *options.set])
-        torch.manual_seed(config.seed)
-        task = YardstickTask(config)
-        print("GMAC at 256x256: translation {:.2f}, U-Net {:.2f}".format(*gmac(task.net)))
-        train(task, config)
+        config = load_config(CONFIG, [*places, "init_from=", "network={}", *options.set])
+        set_seed(config.seed)
+        train(YardstickTask(config), config)
         return
     settings = {"overlays": options.overlays, "backbone": options.backbone, "limit": options.limit}
-    print(
-        "translation\n" + protocol_table(run_protocol(options.photos, weights=options.weights, **settings)), flush=True
-    )
+    print("translation\n" + protocol_table(run_protocol(options.photos, **settings)), flush=True)
     Yardstick.weights = options.weights
     known = dict(stages.STAGES) | {"translate": Yardstick}
     with patch.dict(stages.FAMILIES, lean=known):

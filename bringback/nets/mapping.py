@@ -18,11 +18,12 @@ _SCALE = 8.0
 class Mapping(Network, license="apache-2.0", tags=["photo-restoration"]):
     """Old latent (B, C, h, w) and damage mask (B, 1, h, w), 1 = damaged -> clean latent, any size.
 
-    A small U over the latent: residual blocks at 1, 1/2 and 1/4 of its size, the partial non-local block at the bottom.
-    It predicts the difference and starts as the identity. Takes the mask as a further channel. Beside it, `trust` tells
-    where a photo is better than what its latent is decoded to.
-    Args: channels: of the latents; widths: of the three levels; blocks: residual blocks a level and side; inner: of the
-    attention; old_vae, clean_vae: SHA-256 of the VAEs whose latents it knows ("" = not tied to any).
+    A small U over the latent: residual blocks at 1, 1/2, 1/4, ... of its size, the partial non-local block at the
+    bottom. It predicts the difference and starts as the identity. Takes the mask as a further channel. Beside it,
+    `trust` tells where a photo is better than what its latent is decoded to.
+    Args: channels: of the latents; widths: of the levels; blocks: residual blocks a level and side; inner: of the
+    attention; old_vae, clean_vae: SHA-256 of the VAEs whose latents it knows ("" = not tied to any); gate: channels
+    within `trust`.
     """
 
     def __init__(
@@ -33,6 +34,7 @@ class Mapping(Network, license="apache-2.0", tags=["photo-restoration"]):
         inner: int = 96,
         old_vae: str = "",
         clean_vae: str = "",
+        gate: int = 48,
     ) -> None:
         super().__init__()
         self.old_vae, self.clean_vae = old_vae, clean_vae
@@ -52,7 +54,7 @@ class Mapping(Network, license="apache-2.0", tags=["photo-restoration"]):
         self.attention = PartialNonLocal(widths[-1], inner)
         self.head = nn.Conv2d(widths[0], channels, 3, padding=1)
         silence(self.head)
-        self.trust = Trust()
+        self.trust = Trust(gate)
 
     def tie(self, **hashes: str) -> None:
         """Name the VAEs that it goes with from now on: `old_vae`, `clean_vae`, SHA-256."""
@@ -98,7 +100,7 @@ def translate(
 ) -> Tensor:
     """Encode filled photos (B, 3, H, W), translate their latents, decode, keep of the photos what can be trusted.
 
-    Mask (B, 1, H, W), 1 = filled; a latent position counts as filled as the most filled of its 16 pixels. `dtype` is
+    Mask (B, 1, H, W), 1 = filled; a latent position counts as filled as the most filled of its pixels. `dtype` is
     what encoder and mapping compute in; the decoder does in float32, as in bfloat16 a smooth sky would have steps.
     `seen` is the mapping's. Returns (B, 3, H, W), not clamped.
     """
@@ -107,4 +109,4 @@ def translate(
         latent = mapping(old_vae.encode(pixels).to(pixels.dtype), coarse, seen).to(pixels.dtype)
     decoded = clean_vae.decode(latent, (pixels.shape[-2], pixels.shape[-1]))
     decoded = decoded.to(pixels.dtype)  # under autocast too
-    return torch.lerp(decoded, pixels, mapping.trust(pixels, decoded, coarse))
+    return torch.lerp(decoded, pixels, mapping.trust(pixels, decoded, mask))

@@ -6,11 +6,11 @@ from torch import Tensor, nn
 
 from bringback.nets.blocks import pad_to, silence
 
-_CELL = 4  # pixels a side, as a latent's position: trust is a matter of places, not of pixels
+_CELL = 4  # pixels a side: trust is a matter of places, not of pixels
 
 
 class Trust(nn.Module):
-    """Photos (B, 3, H, W), the same decoded, and their coarse mask (B, 1, ceil(H/4), ceil(W/4)) -> trust (B, 1, H, W).
+    """Photos (B, 3, H, W), the same decoded, and what was filled (B, 1, H, W) -> trust (B, 1, H, W).
 
     1 keeps the photo, 0 takes what was decoded; `torch.lerp(decoded, pixels, trust)` is the result. A latent loses fine
     detail, which is a gain where that is noise and a loss where nothing is worn. Judged by what differs between the two
@@ -23,12 +23,14 @@ class Trust(nn.Module):
         super().__init__()
         last = nn.Conv2d(width, 1, 3, padding=1)
         silence(last)
+        nn.init.constant_(last.bias, -4.0)  # until it has learned, what was decoded is taken
         reach = [nn.Conv2d(a, width, 3, padding=d, dilation=d) for a, d in ((8, 1), (width, 2), (width, 4))]
         self.layers = nn.Sequential(*(step for layer in reach for step in (layer, nn.GELU())), last)
 
     def forward(self, pixels: Tensor, decoded: Tensor, mask: Tensor) -> Tensor:
         height, width = pixels.shape[-2:]
         seen = _statistics(pad_to(pixels.float(), _CELL), pad_to(decoded.float(), _CELL))
+        mask = F.max_pool2d(mask, _CELL, ceil_mode=True)
         # the networks as a whole may be in half precision
         trust = torch.sigmoid(self.layers(torch.cat([seen, mask], 1).to(mask.dtype)).float())
         return F.interpolate(trust, scale_factor=float(_CELL), mode="bilinear")[..., :height, :width].to(pixels.dtype)

@@ -8,20 +8,20 @@ from bringback.nets.blocks import Network, ResidualBlock, pad_to, silence
 
 
 class VAE(Network, license="apache-2.0", tags=["autoencoder", "photo-restoration"]):
-    """Photos (B, 3, H, W) in [0, 1] <-> latents (B, C, ceil(H/4), ceil(W/4)).
+    """Photos (B, 3, H, W) in [0, 1] <-> latents (B, C, ceil(H/S), ceil(W/S)), S being the stride.
 
-    A 4x4 block of pixels is 48 numbers and a latent of 64 channels has room for them, so the pair starts out near an
-    exact rearrangement and learns only what else a latent should carry. The posterior is a Gaussian of fixed width
+    A block of SxS pixels is 3 S^2 numbers and a latent of more channels has room for them, so the pair starts out near
+    an exact rearrangement and learns only what else a latent should carry. The posterior is a Gaussian of fixed width
     around the mean, as in the original (after MUNIT): its KL term is the mean square of the latent, its noise is added
     in training alone.
-    Args: channels: of the latent; blocks: residual blocks on either side; gain: standard deviation of a fresh latent.
+    Args: channels: of the latent; blocks: residual blocks on either side; gain: standard deviation of a fresh latent;
+    stride: pixels a side that one position of the latent stands for.
     """
 
-    stride = 4
-
-    def __init__(self, channels: int = 64, blocks: int = 2, gain: float = 8.0) -> None:
+    def __init__(self, channels: int = 64, blocks: int = 2, gain: float = 8.0, stride: int = 4) -> None:
         super().__init__()
-        patch = 3 * self.stride**2
+        self.stride = stride
+        patch = 3 * stride**2
         self.stem = nn.Conv2d(patch, channels, 3, padding=1)
         self.encoder = nn.Sequential(*(ResidualBlock(channels) for _ in range(blocks)))
         self.decoder = nn.Sequential(*(ResidualBlock(channels) for _ in range(blocks)))
@@ -33,7 +33,7 @@ class VAE(Network, license="apache-2.0", tags=["autoencoder", "photo-restoration
                 layer.weight[:, :, 1, 1] = weight
 
     def encode(self, pixels: Tensor) -> Tensor:
-        """The latent mean; the right and lower side are padded to a multiple of 4."""
+        """The latent mean; the right and lower side are padded to a multiple of the stride."""
         patches = F.pixel_unshuffle(pad_to(pixels, self.stride) * 2 - 1, self.stride)
         return self.encoder(self.stem(patches))
 

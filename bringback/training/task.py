@@ -1,7 +1,7 @@
 """What the loop trains: networks, losses and phases behind one small interface."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypeVar
 
@@ -58,14 +58,18 @@ class TrainingTask(nn.Module, ABC):
         when there is no such checkpoint, ConfigError when the settings do not fit the network.
         """
         if not self.config.init_from:
-            try:
-                return kind(**{**settings, **self.config.network})
-            except (TypeError, ValueError) as error:
-                message = f"network: {self.config.network} does not make a {kind.__name__}"
-                raise ConfigError(f"{message}: {error}") from error
+            return self.made(kind, {**settings, **self.config.network})
         begun = Checkpoints(self.config.init_from)
         self.parents |= begun.hashes([name])
         return begun.load(name, kind).requires_grad_(True)
+
+    def made(self, kind: type[N], settings: Mapping[str, Any]) -> N:
+        """A new network; raises ConfigError when the settings do not fit it."""
+        try:
+            return kind(**settings)
+        except (TypeError, ValueError) as error:
+            message = f"network: {dict(settings)} does not make a {kind.__name__}"
+            raise ConfigError(f"{message}: {error}") from error
 
     @abstractmethod
     def networks(self) -> dict[str, Network]:

@@ -12,6 +12,7 @@ _TASKS = {
     "clean_vae": "vae:CleanVAETask",
     "old_vae": "vae:OldVAETask",
     "mapping": "mapping:MappingTask",
+    "translation": "translation:TranslationTask",
     "faces": "faces:FaceTask",
     "colorize": "colorize:ColourTask",
     "relight": "relight:RelightTask",

@@ -1,0 +1,9 @@
+"""Train the whole translation end to end, going on from the shipped one (or from nothing: `--set init_from=`).
+
+accelerate launch train/translation.py --set data_dir=data --set output_dir=runs/translation
+"""
+
+from bringback.training.run import main
+
+if __name__ == "__main__":
+    main("configs/translation.yaml")
