@@ -19,9 +19,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bringback.aging import OverlayBank, age
+from bringback.aging import OverlayBank
 from bringback.backbones import load_distance
-from bringback.evaluate import FLAGGED, as_array, compare, photo_seed, read_photos, rounded
+from bringback.evaluate import FLAGGED, aged_photo, as_array, compare, photo_seed, read_photos, rounded
 from bringback.inpaint import firm
 from bringback.photo import Photo, PhotoError
 from bringback.pipeline import Pipeline
@@ -69,7 +69,7 @@ def pictures(pipeline: Pipeline, aged: Tensor, case: str, given: Tensor) -> dict
     filled = HoleFiller().fill(aged, mask)
     made = {AGED: aged, OURS: rounded(restoration.pixels.cpu())}
     made |= {name_of(strength): denoised(filled, strength) for strength in STRENGTHS}
-    if case in "SMH":
+    if case in "SMHF":
         chosen = mask > (0 if told else FLAGGED)
         made["Telea"] = inpainted(aged, chosen, cv2.INPAINT_TELEA)
         made["Navier-Stokes"] = inpainted(aged, chosen, cv2.INPAINT_NS)
@@ -87,7 +87,7 @@ def measure(options: argparse.Namespace) -> Means:
         for index, (_, clean) in enumerate(read_photos(options.photos, options.limit)):
             if isinstance(clean, PhotoError):
                 continue
-            sample = age(clean, recipe, [photo_seed(SEED, index)], bank)
+            sample = aged_photo(clean, recipe, photo_seed(SEED, index), bank)
             for name, made in pictures(pipeline, rounded(sample.aged), case, sample.mask).items():
                 rows[name][case].append(compare(made, sample.truth, bool(sample.grey[0]), distance))
     if not rows:

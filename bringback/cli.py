@@ -402,13 +402,19 @@ def export(
 @app.command()
 def evaluate(
     photos: Annotated[Path, typer.Argument(help="Clean photos: a folder, a tar shard or a folder of shards.")],
-    recipe: Recipe = "",
+    recipe: Annotated[
+        str,
+        typer.Option(
+            help="unstructured, structured, mixed, holes, clean, grainy-bw, dark-noisy, ...; or a foreign program: "
+            "foreign-wear, foreign-damage, enlarged-noise."
+        ),
+    ] = "",
     seed: Seed = 0,
     protocol: Annotated[
         str,
         typer.Option(
-            help="In place of --recipe. default: five recipes one after the other, in one table; restorers: six "
-            "recipes, each by several methods."
+            help="In place of --recipe. default: five recipes and three foreign programs one after the other, in one "
+            "table; restorers: six recipes, each by several methods."
         ),
     ] = "",
     methods: Annotated[

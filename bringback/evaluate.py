@@ -12,8 +12,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from bringback.aging import OverlayBank, age
+from bringback.aging import RECIPES, Aged, OverlayBank, age
 from bringback.backbones import load_distance
+from bringback.evaluation.foreign import FOREIGN
 from bringback.metrics import auc_of_counts, luminance, psnr, ssim
 from bringback.nets.features import PerceptualDistance
 from bringback.photo import Photo, PhotoError
@@ -119,13 +120,14 @@ def evaluate(
     """Age the clean `photos`, restore them with `stages` (None: the pipeline's) and measure both against the truth.
 
     `settings` of single stages, `config`, `weights`, `device` and `dtype` are as in `Pipeline.from_pretrained`.
-    `photos` is a folder (with its subfolders), a tar shard or a folder of shards; at most `limit` of them, by name,
-    are used. Photo number k is aged at its own size by `recipe` with a seed drawn from (`seed`, k) and the damage
-    shards `overlays`, and rounded to 8 bit before and after. Of the recipe `holes` the pipeline is told the mask. A
-    truth that is grey is compared by luminance. `backbone` is what `load_distance` takes, for the perceptual distance,
-    measured on the CPU; `sheet` the picture file that gets the first eight photos; `on_photo` is called after each. A
-    broken photo is left out. Raises FileNotFoundError when there are no photos, ValueError when all are broken, a shard
-    is none, the backbone cannot be had or there is no such recipe.
+    `photos` is a folder (with its subfolders), a tar shard or a folder of shards; at most `limit` of them, by name, are
+    used. Photo number k is aged at its own size by `recipe`, ours or a foreign program, with a seed drawn from (`seed`,
+    k) and, by ours, the damage shards `overlays`, and rounded to 8 bit before and after. Of the recipe `holes` the
+    pipeline is told the mask. A truth that is grey is compared by luminance. `backbone` is what `load_distance` takes,
+    for the perceptual distance, measured on the CPU; `sheet` the picture file that gets the first eight photos;
+    `on_photo` is called after each. A broken photo is left out. Raises FileNotFoundError when there are no photos,
+    ValueError when all are broken, a shard is none, the backbone cannot be had or there is no such recipe, and
+    `MissingExtra` when a foreign program lacks a package.
     """
     building: dict[str, Any] = {"config": config, "stages": stages, "settings": settings}
     pipeline = Pipeline.from_pretrained(weights, **building, device=device, dtype=dtype)
@@ -142,7 +144,7 @@ def evaluate(
         if isinstance(clean, PhotoError):
             left_out.append(str(clean))
             continue
-        sample = age(clean, recipe, [photo_seed(seed, index)], bank)
+        sample = aged_photo(clean, recipe, photo_seed(seed, index), bank)
         aged = rounded(sample.aged)
         mask = sample.mask[0, 0].numpy() if given else None
         begin = time.perf_counter()
@@ -168,6 +170,24 @@ def evaluate(
     flagged = sound[round(FLAGGED * (BINS - 1)) + 1 :].sum().item() / sound.sum().item() if sound.any() else None
     measured_by = Path(backbone or "").name
     return Report(recipe, seed, names, rows, area, flagged, left_out, measured_by)
+
+
+def aged_photo(clean: Tensor, recipe: str, seed: int, overlays: OverlayBank | None = None) -> Aged:
+    """A clean photo (1, 3, H, W), aged by one of our recipes or by a foreign program.
+
+    A foreign program takes no `overlays`; the truth is the clean photo, and only if that is exactly grey it is compared
+    as grey. Raises ValueError, naming both, when there is neither of that name, and `MissingExtra`.
+    """
+    if recipe in RECIPES:
+        return age(clean, recipe, [seed], overlays)
+    if recipe not in FOREIGN:
+        known = f"the recipes are {', '.join(RECIPES)}, the foreign programs {', '.join(FOREIGN)}"
+        raise ValueError(f"unknown recipe {recipe!r}; {known}")
+    photo = (as_array(clean.clamp(0, 1)) * 255).round().astype(np.uint8)
+    made = FOREIGN[recipe](photo, seed)
+    aged = torch.from_numpy(made.aged).permute(2, 0, 1)[None].float() / 255
+    mask = torch.zeros_like(clean[:, :1]) if made.mask is None else torch.from_numpy(made.mask)[None, None]
+    return Aged(aged, mask, clean, torch.tensor([bool((photo == photo[..., :1]).all())]))
 
 
 def read_photos(photos: Path, limit: int | None = None) -> Iterator[tuple[str, Tensor | PhotoError]]:

@@ -3,12 +3,24 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from bringback.evaluate import Report, evaluate
+from bringback.evaluation.foreign import FOREIGN
 
 # A change of any of these makes a new protocol: numbers of the two do not compare. Photos, overlays and backbone are
 # the caller's, and have to be the same as well.
 PROTOCOLS = {
-    "default": {"U": "unstructured", "S": "structured", "M": "mixed", "C": "clean", "H": "holes"},
+    "default": {
+        "U": "unstructured",
+        "S": "structured",
+        "M": "mixed",
+        "C": "clean",
+        "H": "holes",
+        "W": "foreign-wear",
+        "F": "foreign-damage",
+        "E": "enlarged-noise",
+    },
     "restorers": {  # what ways of restoring are compared on, see `restorers.py`
         "U": "unstructured",
         "S": "structured",
@@ -35,6 +47,9 @@ def run_protocol(
     """
     if protocol not in PROTOCOLS:
         raise ValueError(f"unknown protocol {protocol!r}; there is {', '.join(PROTOCOLS)}")
+    blank = np.zeros((32, 32, 3), np.uint8)
+    for recipe in FOREIGN.keys() & PROTOCOLS[protocol].values():
+        FOREIGN[recipe](blank, SEED)  # a package that is missing is told before the other cases take their time
     reports = {}
     if sheets is not None:
         sheets.mkdir(parents=True, exist_ok=True)

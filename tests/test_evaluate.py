@@ -16,8 +16,8 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from bringback import evaluate as module
-from bringback.aging import Aged, age
-from bringback.evaluate import Row, contact_sheet, evaluate, photo_seed, read_photos
+from bringback.aging import Aged
+from bringback.evaluate import Row, aged_photo, contact_sheet, evaluate, photo_seed, read_photos
 from bringback.metrics import PSNR_CAP
 from bringback.photo import Photo
 from bringback.pipeline_config import DEFAULT
@@ -63,10 +63,10 @@ def use(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[Restoration, Age
         fake = FakePipeline(change)
 
         def aging(*args: Any) -> Aged:
-            fake.sample = age(*args)
+            fake.sample = aged_photo(*args)
             return fake.sample
 
-        monkeypatch.setattr(module, "age", aging)
+        monkeypatch.setattr(module, "aged_photo", aging)
         monkeypatch.setattr(module.Pipeline, "from_pretrained", fake.from_pretrained)
         return fake
 
@@ -256,20 +256,21 @@ def test_contact_sheet_of_odd_sizes(tmp_path: Path) -> None:
     assert (tmp_path / "sheet.png").stat().st_size > 0
 
 
-def test_the_protocol_is_five_cases_of_the_same_photos(photos: Path, use, tmp_path: Path) -> None:
+def test_the_protocol_is_eight_cases_of_the_same_photos(photos: Path, use, tmp_path: Path) -> None:
     use(lambda restoration, sample: setattr(restoration, "pixels", (restoration.pixels + sample.truth) / 2))
     reports = run_protocol(photos, stages=["tone"], sheets=tmp_path / "sheets")
     assert {case: report.recipe for case, report in reports.items()} == {
         "U": "unstructured", "S": "structured", "M": "mixed", "C": "clean", "H": "holes",
+        "W": "foreign-wear", "F": "foreign-damage", "E": "enlarged-noise",
     }  # fmt: skip
     alone = evaluate(photos, "mixed", 0, stages=["tone"])
     assert [replace(row, seconds=0) for row in reports["M"].rows] == [replace(row, seconds=0) for row in alone.rows]
-    assert {sheet.name for sheet in (tmp_path / "sheets").iterdir()} == {f"{case}.png" for case in "USMCH"}
+    assert {sheet.name for sheet in (tmp_path / "sheets").iterdir()} == {f"{case}.png" for case in "USMCHWFE"}
     *lines, _, count = protocol_table(reports).splitlines()
     assert (
         count == "3 photos"
         and len({line.count("|") for line in lines}) == 1
-        and [line[2] for line in lines[2:]] == list("USMCH")
+        and [line[2] for line in lines[2:]] == list("USMCHWFE")
     )
     assert f"{reports['S'].summary()['psnr_after']:.2f} | +" in lines[3] and "100.00 -> 100.00 | +0.00" in lines[5]
     with pytest.raises(ValueError, match="unknown protocol 'old'; there is default"):

@@ -127,7 +127,7 @@ def test_the_command(old, tmp_path):
     assert f"of {len(HELD_OUT) - 2} |" in result.stdout and "1 photos" in result.stdout
     assert (tmp_path / "sheets" / "old.png").is_file()
     known = json.loads(run(*protocol, "--old-photos", old, "--json").stdout)
-    assert list(known) == [*"USMCH", "old"] and len(known["old"]["rows"]) == len(HELD_OUT) - 2
+    assert list(known) == [*"USMCHWFE", "old"] and len(known["old"]["rows"]) == len(HELD_OUT) - 2
     assert "old" not in json.loads(run(*protocol, "--json").stdout)
     for arguments, said in (
         (("--recipe", "clean", "--old-photos", old), "--old-photos belongs to --protocol"),
