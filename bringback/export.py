@@ -31,8 +31,7 @@ Ports: TypeAlias = dict[str, tuple[tuple[int | str, ...], str]]
 
 # What axes of a free size are while a graph is traced: all different, lest two are taken for one, and on no grid, lest
 # padding is left out.
-_TRACED = {"batch": 2, "height": 70, "width": 91, "height/4": 18, "width/4": 23, "rows": 5, "columns": 6}
-_TRACED |= {"64*rows": 128, "64*columns": 192}
+_TRACED = {"batch": 2, "height": 70, "width": 91, "rows": 18, "columns": 23, "key rows": 5, "key columns": 6}
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,7 @@ class Graph:
             import onnx.helper
             import onnxscript  # noqa: F401 # which torch asks for in many lines
         shapes = [shape for shape, _ in self.inputs.values()]
-        examples = [torch.zeros([axis if isinstance(axis, int) else _TRACED[axis] for axis in one]) for one in shapes]
+        examples = [torch.zeros([axis if isinstance(axis, int) else _traced(axis) for axis in one]) for one in shapes]
         free = [
             {at: torch.export.Dim.DYNAMIC for at, axis in enumerate(one) if isinstance(axis, str)} for one in shapes
         ]
@@ -82,6 +81,13 @@ class Graph:
         model.producer_name, model.producer_version, model.doc_string = "bringback", __version__, self.about
         onnx.helper.set_model_props(model, facts)
         return model.SerializeToString()
+
+
+def _traced(axis: str) -> int:
+    """The size of a free axis while a graph is traced; its name may be divided (`height/4`) or multiplied (`2*rows`)."""
+    name, _, part = axis.partition("/")
+    *times, name = name.split("*")
+    return -(-_TRACED[name] * int(times[0] if times else 1) // int(part or 1))
 
 
 def export(name: str, out: Path, weights: Path | str | None = None, *, overwrite: bool = False) -> list[Path]:
@@ -158,11 +164,10 @@ def _photo(about: str = "RGB in [0, 1]", channels: int = 3) -> Ports:
     return {"pixels": (("batch", channels, "height", "width"), about)}
 
 
-def _quarter(name: str, channels: int, about: str) -> Ports:
-    return {name: (("batch", channels, "height/4", "width/4"), about)}
+def _divided(name: str, by: int, channels: int, about: str) -> Ports:
+    return {name: (("batch", channels, f"height/{by}", f"width/{by}"), about)}
 
 
-_HOLES = "how far each place was filled, in [0, 1]: the most filled of its 4x4 pixels"
 _PROCESSED = "RGB, not clamped"
 
 
@@ -174,7 +179,7 @@ def _of_scratches(network: ScratchUNet) -> list[Graph]:
 
 
 def _of_old_vae(network: VAE) -> list[Graph]:
-    latent = _quarter("latent", network.stem.out_channels, "of an old photo")
+    latent = _divided("latent", network.stride, network.stem.out_channels, "of an old photo")
     about = "Encoder of old photos, whose damage has been filled."
     return [Graph("", about, network, network.encode, _photo(), latent)]
 
@@ -184,23 +189,26 @@ def _of_clean_vae(network: VAE) -> list[Graph]:
         return network.decode(latent, (latent.shape[-2] * network.stride, latent.shape[-1] * network.stride))
 
     latent: Ports = {"latent": (("batch", network.stem.out_channels, "rows", "columns"), "of a clean photo")}
-    pixels: Ports = {"pixels": (("batch", 3, "4*rows", "4*columns"), f"{_PROCESSED}; cut it to the photo's own size")}
+    size = f"{network.stride}*rows", f"{network.stride}*columns"
+    pixels: Ports = {"pixels": (("batch", 3, *size), f"{_PROCESSED}; cut it to the photo's own size")}
     return [Graph("", "Decoder of clean photos.", network, decode, latent, pixels)]
 
 
 def _of_mapping(network: Mapping) -> list[Graph]:
-    channels, seen = network.stem.in_channels - 1, 2 * network.attention.inner + 1
-    told = _quarter("latent", channels, "of an old photo, from old_vae") | _quarter("mask", 1, _HOLES)
+    channels, seen, by = network.stem.in_channels - 1, 2 * network.attention.inner + 1, 2 ** len(network.down)
+    told: Ports = {"latent": (("batch", channels, "rows", "columns"), "of an old photo, from old_vae")}
+    told |= {"mask": (("batch", 1, "rows", "columns"), "how far each place was filled, in [0, 1]: its most filled pixel")}
     below = "keys and values where they are valid, zeros elsewhere, and whether they are"
     keys = "what `look` gives, of the photo or of its tiles side by side; above 4096 places sums over cells of places"
-    looked: Ports = {"seen": (("batch", seen, "height/16", "width/16"), below)}
-    given: Ports = {"seen": (("batch", seen, "rows", "columns"), keys)}
-    three = _photo() | {"decoded": (("batch", 3, "height", "width"), "the same decoded")} | _quarter("mask", 1, _HOLES)
+    looked: Ports = {"seen": (("batch", seen, f"rows/{by}", f"columns/{by}"), below)}
+    given: Ports = {"seen": (("batch", seen, "key rows", "key columns"), keys)}
+    three = _photo() | {"decoded": (("batch", 3, "height", "width"), "the same decoded")}
+    three |= {"mask": (("batch", 1, "height", "width"), "how far each pixel was filled, in [0, 1]")}
     meaning = "trust * pixels + (1 - trust) * decoded is the restored photo"
     trusted: Ports = {"trust": (("batch", 1, "height", "width"), meaning)}
+    translated: Ports = {"translated": (("batch", channels, "rows", "columns"), "for clean_vae")}
     own: Any = deepcopy(network)
     own.attention = _Attention(own.attention)
-    translated = _quarter("translated", channels, "for clean_vae")
     whole = "Translates the latent of an old photo, whose damage has been filled, into that of a clean one."
     tile = f"{whole[:-1]}, where what filled places look at is given: for tiles and for more than 1024x1024 pixels."
     return [
@@ -248,7 +256,8 @@ def _of_colorize(network: ColourUNet) -> list[Graph]:
         "light": (("batch", 1, "height", "width"), "luminance (Rec. 601) in [0, 1], a short side of some 200 pixels"),
         "hints": (("batch", 3, "height", "width"), "known colours: 1, a* / 110, b* / 110 there; zeros elsewhere"),
     }
-    output = _quarter("logits", network.head.out_channels, "of colours: a* -90, -80, ... 100; of each b* -110 ... 100")
+    meaning = "of colours: a* -90, -80, ... 100; of each b* -110 ... 100"
+    output = _divided("logits", 4, network.head.out_channels, meaning)
     return [Graph("", "Which colours a grey photo may have had.", network, network.forward, inputs, output)]
 
 

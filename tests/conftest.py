@@ -114,6 +114,10 @@ TINY: dict[str, dict] = {
     "clean_vae": {"channels": 48, "blocks": 1},
     "old_vae": {"channels": 48, "blocks": 1},
     "mapping": {"widths": [16, 16, 16], "blocks": [1, 1, 1], "inner": 8},
+    "translation": {
+        "vae": {"channels": 16, "blocks": 1, "stride": 2},
+        "mapping": {"widths": [16, 16, 16], "blocks": [1, 1, 1], "inner": 8},
+    },
     "faces": {"widths": [24, 16, 16], "blocks": [1, 1, 1], "hidden": 4},
     "colorize": {"widths": [16, 16, 16]},
     "relight": {"side": 16, "look": 4, "width": 8, "blocks": 1},
@@ -163,7 +167,7 @@ def tiny(pictures: Path, weights: Path) -> Callable[..., TrainConfig]:
             "lr_warmup_steps": 1,
             "lr_scheduler": "constant",
             "mixed_precision": "no",
-            "weights": str(weights) if task == "mapping" else "",
+            "weights": str(weights) if task in ("mapping", "translation") else "",
         }
         return TrainConfig(**{**values, **changes})  # type: ignore[arg-type]
 

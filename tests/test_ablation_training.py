@@ -27,7 +27,6 @@ def test_each_variant_learns(name: str, pictures: Path, weights: Path, tmp_path:
     mapping = Checkpoints(folder).load("mapping", Mapping)
     assert mapping.head.weight.abs().max() > 0
     assert bool(mapping.attention.out.weight.any()) is (name != "no-attention")
-    assert (folder / "old_vae").is_dir() is (name == "joint")
 
 
 def test_white_is_what_the_mapping_sees_and_the_stage_gives(pixels) -> None:

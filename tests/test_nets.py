@@ -233,7 +233,7 @@ def test_trust_sees_noise_where_it_is() -> None:
     net = Trust()
     seen = []
     net.layers[0].register_forward_hook(lambda _, given, __: seen.append(given[0]))
-    net(noisy, smooth, torch.zeros(1, 1, 16, 16))
+    net(noisy, smooth, torch.zeros(1, 1, 64, 64))
     assert seen[0][0, 1, :, 9:].min() > seen[0][0, 1, :, :7].max() + 0.1
 
 

@@ -9,7 +9,7 @@ import torch
 from bringback.aging import Aged, age
 from bringback.checkpoints import Checkpoints, MissingWeights, save_network
 from bringback.nets.discriminators import LatentDiscriminator, PatchDiscriminator
-from bringback.nets.mapping import Mapping
+from bringback.nets.mapping import Mapping, translate
 from bringback.nets.vae import VAE
 from bringback.training.adversarial import feature_matching, fooling, hinge
 from bringback.training.config import ConfigError, TrainConfig
@@ -25,6 +25,7 @@ RATES = {
     "clean_vae": 3e-3,
     "old_vae": 3e-3,
     "mapping": 3e-3,
+    "translation": 3e-3,
     "faces": 3e-3,
     "colorize": 1e-2,
     "relight": 1e-2,
@@ -56,7 +57,7 @@ def test_each_task_learns_one_batch_by_heart(task: str, tiny, tmp_path: Path) ->
     torch.manual_seed(0)
     settings = tiny(task, tmp_path, **RECIPES.get(task, {}))
     built = build_task(settings)
-    if task in ("clean_vae", "old_vae", "mapping", "faces"):  # they begin as the identity: give them something to learn
+    if task in ("clean_vae", "old_vae", "mapping", "translation", "faces"):  # they begin as the identity: give them something to learn
         torch.nn.init.normal_(built.net.head.weight, std=1.0 if task == "faces" else 0.1)
     begun = {key: value.clone() for key, value in built.state_dict().items()}
     first, last = losses_by_heart(built, settings, 0.0)
@@ -193,17 +194,33 @@ def test_a_mapping_goes_on_with_its_own_vaes_only(tiny, weights: Path, tmp_path:
         build_task(settings)
 
 
-def test_a_joint_leg_saves_vaes_that_the_mapping_knows(tiny, weights: Path, tmp_path: Path) -> None:
-    settings = tiny("mapping", tmp_path / "run", options={"joint": True}, max_train_steps=2, learning_rate=1e-2)
+def test_the_translation_goes_on_end_to_end_and_its_parts_know_each_other(tiny, weights: Path, tmp_path: Path) -> None:
+    save_network(build_task(tiny("mapping", tmp_path)).net, weights / "mapping")
+    settings = tiny("translation", tmp_path / "run", init_from=str(weights), max_train_steps=2, learning_rate=1e-2)
     train(build_task(settings), settings)
     ours, theirs = Checkpoints(tmp_path / "run"), Checkpoints(weights)
     mapping = ours.load("mapping", Mapping)
     ours.check_vaes(mapping)
     with pytest.raises(MissingWeights):
         theirs.check_vaes(mapping)
-    for name, moved in {"old_vae": ["stem", "encoder"], "clean_vae": ["decoder", "head"]}.items():
+    for name in ("old_vae", "clean_vae"):
         before, after = theirs.load(name, VAE).state_dict(), ours.load(name, VAE).state_dict()
-        assert {key.split(".")[0] for key in after if not torch.equal(before[key], after[key])} == set(moved)
+        moved = {key.split(".")[0] for key in after if not torch.equal(before[key], after[key])}
+        assert moved == {"stem", "encoder", "decoder", "head"}
+    before = theirs.load("mapping", Mapping).trust.state_dict()
+    assert all(torch.equal(before[key], value) for key, value in mapping.trust.state_dict().items())
+
+
+@pytest.mark.parametrize("stride", [2, 4])
+def test_a_new_translation_has_the_shape_that_the_config_names(stride: int, tiny, tmp_path: Path) -> None:
+    network = {"vae": {"channels": 48, "blocks": 1, "stride": stride}}
+    network["mapping"] = {"widths": [8, 8], "blocks": [0, 1], "inner": 4, "gate": 8}
+    task = build_task(tiny("translation", tmp_path / "run", network=network))
+    pixels, nothing = torch.rand(1, 3, 33, 50), torch.zeros(1, 1, 33, 50)
+    assert task.old_vae.encode(pixels).shape[-2:] == (-(-33 // stride), -(-50 // stride))
+    assert translate(task.old_vae, task.net, task.clean_vae, pixels, nothing).shape == pixels.shape
+    with pytest.raises(ConfigError, match="does not make a VAE"):
+        build_task(tiny("translation", tmp_path / "run", network={"vae": {"strides": 2}}))
 
 
 def test_a_leg_for_trust_alone_moves_nothing_else(tiny, weights: Path, tmp_path: Path) -> None:
@@ -213,8 +230,6 @@ def test_a_leg_for_trust_alone_moves_nothing_else(tiny, weights: Path, tmp_path:
     train(task, settings)
     moved = {key.split(".")[0] for key, value in task.net.state_dict().items() if not torch.equal(before[key], value)}
     assert moved == {"trust"}
-    with pytest.raises(ConfigError, match="only_trust and joint"):
-        build_task(replace(settings, options={"only_trust": True, "joint": True}))
 
 
 def test_a_mapping_without_masks_sees_no_damage(tiny, weights: Path, tmp_path: Path) -> None:

@@ -279,7 +279,7 @@ def test_unknown_options_and_recipes_are_named(tiny, tmp_path: Path) -> None:
     for task, changes, message in [
         ("clean_vae", {"options": {"noize": 1.0}}, "options: noize: no such key; did you mean 'noise'"),
         ("faces", {"options": {"features": "many"}}, "options: features: wants float"),
-        ("mapping", {"options": {"joint": 1}}, "options: joint: wants bool"),
+        ("mapping", {"options": {"only_trust": 1}}, "options: only_trust: wants bool"),
         ("mapping", {"network": {"blocks": 3}}, "network: {'blocks': 3} does not make a Mapping"),
         ("tone", {"network": {"sides": 8}}, "network: .* does not make a ToneCurves"),
         ("faces", {"resolution": 128}, "faces are aligned crops of 256 pixels, not 128"),

@@ -1,5 +1,6 @@
 """Which of our networks a state dict is, and with which arguments of its constructor: told by names and shapes."""
 
+import math
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -27,7 +28,7 @@ class Shape(NamedTuple):
     network: type[Network]
     config: Callable[[State], dict[str, Any]]
     keys: frozenset[str]
-    outputs: int  # channels of its last convolution, `head`; 0: it has none
+    outputs: frozenset[int]  # channels that its last convolution, `head`, may have; empty: it has none
 
 
 def _count(state: State, prefix: str) -> int:
@@ -51,12 +52,14 @@ def _unet(state: State) -> dict[str, Any]:
 
 
 def _vae(state: State) -> dict[str, Any]:
-    return {"channels": len(state["stem.weight"]), "blocks": _count(state, "encoder")}
+    stride = math.isqrt(len(state["head.weight"]) // 3)
+    return {"channels": len(state["stem.weight"]), "blocks": _count(state, "encoder"), "stride": stride}
 
 
 def _mapping(state: State) -> dict[str, Any]:
     sizes = {"channels": len(state["head.weight"]), "inner": len(state["attention.query.weight"])}
-    return sizes | {"widths": _widths(state), "blocks": _blocks(state, "before")}
+    gate = len(state["trust.layers.0.weight"])
+    return sizes | {"widths": _widths(state), "blocks": _blocks(state, "before"), "gate": gate}
 
 
 def _faces(state: State) -> dict[str, Any]:
@@ -81,14 +84,14 @@ def _side(state: State) -> dict[str, Any]:
 _U = frozenset(["down.0.0.weight", "down.0.4.running_var"])
 _V = frozenset(["stem.weight", "encoder.0.first.weight", "decoder.0.first.weight"])
 SHAPES = {
-    "scratches": Shape(ScratchUNet, _unet, _U, 4),
-    "relight": Shape(RelightNet, _relight, frozenset(["look.4.weight", "whole.0.weight", "decide.2.weight"]), 12),
-    "tone": Shape(ToneCurves, _tone, frozenset(["look.4.weight", "decide.0.weight", "decide.4.weight"]), 0),
-    "old_vae": Shape(VAE, _vae, _V, 48),
-    "mapping": Shape(LatentMapping, _mapping, frozenset(["attention.query.weight", "trust.layers.6.weight"]), 0),
-    "clean_vae": Shape(VAE, _vae, _V, 48),
-    "faces": Shape(FaceGenerator, _faces, frozenset(["build.0.0.gamma_beta.weight", "build.0.0.told.weight"]), 48),
-    "colorize": Shape(ColourUNet, _unet, _U, 440),
+    "scratches": Shape(ScratchUNet, _unet, _U, frozenset([4])),
+    "relight": Shape(RelightNet, _relight, frozenset(["look.4.weight", "whole.0.weight", "decide.2.weight"]), frozenset([12])),
+    "tone": Shape(ToneCurves, _tone, frozenset(["look.4.weight", "decide.0.weight", "decide.4.weight"]), frozenset()),
+    "old_vae": Shape(VAE, _vae, _V, frozenset([12, 48])),
+    "mapping": Shape(LatentMapping, _mapping, frozenset(["attention.query.weight", "trust.layers.6.weight"]), frozenset()),
+    "clean_vae": Shape(VAE, _vae, _V, frozenset([12, 48])),
+    "faces": Shape(FaceGenerator, _faces, frozenset(["build.0.0.gamma_beta.weight", "build.0.0.told.weight"]), frozenset([48])),
+    "colorize": Shape(ColourUNet, _unet, _U, frozenset([440])),
 }
 """The networks by the names of their checkpoints, in the order of the stages."""
 
@@ -99,7 +102,7 @@ ALONE = tuple(name for name in SHAPES if name not in TRANSLATION)
 def is_of(state: State, name: str) -> bool:
     """Whether a state dict, compact or not, is of the network of that checkpoint."""
     shape = SHAPES[name]
-    return shape.keys <= state.keys() and (not shape.outputs or _outputs(state) == shape.outputs)
+    return shape.keys <= state.keys() and (not shape.outputs or _outputs(state) in shape.outputs)
 
 
 def _outputs(state: State) -> int:
