@@ -11,17 +11,19 @@ _LUMA = (
     "18 22 37 56 68 109 103 77 24 35 55 64 81 104 113 92 49 64 78 87 103 121 120 101 72 92 95 98 112 100 103 99"
 )
 _CHROMA_CORNER = ((17, 18, 24, 47), (18, 21, 26, 66), (24, 26, 56, 99), (47, 66, 99, 99))
-_TO_YCC = ((0.299, 0.587, 0.114), (-0.168736, -0.331264, 0.5), (0.5, -0.418688, -0.081312))
+TO_YCC = ((0.299, 0.587, 0.114), (-0.168736, -0.331264, 0.5), (0.5, -0.418688, -0.081312))
 
 
-def _tables(device: torch.device) -> tuple[Tensor, Tensor]:
+def quantization_tables(device: torch.device) -> tuple[Tensor, Tensor]:
+    """Of luma and chroma at quality 50, each (8, 8)."""
     luma = torch.tensor([float(v) for v in _LUMA.split()], device=device).view(8, 8)
     chroma = torch.full((8, 8), 99.0, device=device)
     chroma[:4, :4] = torch.tensor(_CHROMA_CORNER, device=device)
     return luma, chroma
 
 
-def _dct_matrix(device: torch.device) -> Tensor:
+def dct_matrix(device: torch.device) -> Tensor:
+    """The orthonormal cosine transform (8 frequencies, 8 places)."""
     k, n = torch.meshgrid(torch.arange(8.0, device=device), torch.arange(8.0, device=device), indexing="ij")
     matrix = torch.cos(math.pi * (2 * n + 1) * k / 16) / 2
     matrix[0] /= math.sqrt(2)
@@ -31,7 +33,7 @@ def _dct_matrix(device: torch.device) -> Tensor:
 def _quantise(plane: Tensor, table: Tensor) -> Tensor:
     """Round the DCT of a (B, C, H, W) plane in 0..255, sides multiples of 8, to the table (B, 8, 8)."""
     b, c, h, w = plane.shape
-    dct = _dct_matrix(plane.device)
+    dct = dct_matrix(plane.device)
     blocks = (plane - 128).view(b, c, h // 8, 8, w // 8, 8).transpose(3, 4)
     table = table[:, None, None, None]
     coefficients = torch.round(dct @ blocks @ dct.T / table) * table
@@ -45,10 +47,12 @@ def jpeg(pixels: Tensor, quality: Tensor) -> Tensor:
     """
     height, width = pixels.shape[-2:]
     padded = F.pad(pixels, (0, -width % 16, 0, -height % 16), mode="replicate")
-    matrix = torch.tensor(_TO_YCC, device=pixels.device)
+    matrix = torch.tensor(TO_YCC, device=pixels.device)
     ycc = torch.einsum("kc,bchw->bkhw", matrix, padded) * 255
     scale = torch.where(quality < 50, 5000 / quality, 200 - 2 * quality)[:, 0] / 100
-    luma, chroma = (torch.clamp(torch.floor(table * scale + 0.5), 1, 255) for table in _tables(pixels.device))
+    luma, chroma = (
+        torch.clamp(torch.floor(table * scale + 0.5), 1, 255) for table in quantization_tables(pixels.device)
+    )
     y = _quantise(ycc[:, :1], luma)
     colour = _quantise(F.avg_pool2d(ycc[:, 1:] + 128, 2), chroma) - 128
     colour = F.interpolate(colour, scale_factor=2, mode="bilinear", align_corners=False)

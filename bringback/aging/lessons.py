@@ -23,6 +23,7 @@ from bringback.aging.pinned import (
     structured,
     unstructured,
 )
+from bringback.aging.second_order import second_order
 from bringback.tint import greyed
 
 
@@ -216,6 +217,11 @@ def mixture(about: str, *shares: tuple[Recipe, float]) -> Recipe:
 training = mixture(
     "What the translation learns from.",
     (unstructured, 0.35), (structured, 0.15), (stained, 0.08), (worn, 0.27), (holes, 0.1), (clean, 1.0),
+)  # fmt: skip
+translation = mixture(
+    "What the translation learns from end to end: the narrow wear, as much that is broad, and damage.",
+    (unstructured, 0.3), (second_order, 0.42), (worn, 0.08), (structured, 0.07), (stained, 0.04), (holes, 0.06),
+    (clean, 1.0),
 )  # fmt: skip
 marked = mixture(
     "What the scratch detector learns from: mostly damage, and photos that have none.",

@@ -8,6 +8,7 @@ from torch import Tensor
 from bringback.aging import lessons, pinned
 from bringback.aging.draws import Draws
 from bringback.aging.pinned import Aged, Overlays, Recipe
+from bringback.aging.second_order import second_order
 
 RECIPES: dict[str, Recipe] = {
     "unstructured": pinned.unstructured,
@@ -25,6 +26,8 @@ RECIPES: dict[str, Recipe] = {
     "dim": lessons.dim,
     "marked": lessons.marked,
     "training": lessons.training,
+    "translation": lessons.translation,
+    "second-order": second_order,
 }
 
 
