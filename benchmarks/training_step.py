@@ -3,7 +3,8 @@
 python benchmarks/training_step.py --data-dir data --threads 1
 
 Runs the real loop on what configs/STAGE.yaml names, at one batch size and resolution, and prints milliseconds a sample;
-`outside` is the share of a step that is not forward, backward or optimizer (with the clipping of gradients). If a
+`outside` is the share of a step that is not forward, backward or optimizer (with the clipping of gradients), `crops/s`
+how many are learned from a second, `waits` the share of the time that a step waits for pictures. If a
 core is free, pictures are prepared by a thread beside the step: `drawing`, `ageing` and `fill` (what the mapping does
 before a network sees them) are then no part of it, but what it waits for is (`waiting`). With no core to spare they are
 in the step, but for the drawing. All is timed by the clock; `rest` is the average of the weights and the loop itself.
@@ -38,13 +39,14 @@ from bringback.training.config import ConfigError, TrainConfig, load_config
 from bringback.training.data import Crops
 from bringback.training.task import TrainingTask
 from bringback.training.tasks import build_task
+from bringback.training.tasks.mapping import MappingTask
 
 CONFIGS = Path(__file__).parents[1] / "configs"
-STAGES = ("clean_vae", "old_vae", "scratches", "tone", "mapping", "faces")
+STAGES = ("clean_vae", "old_vae", "scratches", "tone", "mapping", "translation", "faces")
 MAKING = {"bringback.aging": "ageing", "bringback.inpaint": "fill"}  # whose functions work before a network does
 WARMUP = 3  # steps that are not measured: buffers are allocated, the first batch is not prepared ahead
 BESIDE = ("drawing", "ageing", "fill")
-COLUMNS = (*BESIDE, "waiting", "forward", "backward", "optimizer", "rest", "step", "outside")
+COLUMNS = (*BESIDE, "waiting", "forward", "backward", "optimizer", "rest", "step", "outside", "crops/s", "waits")
 
 
 class Watch:
@@ -130,7 +132,7 @@ def measure(task: TrainingTask, config: TrainConfig, steps: int) -> dict[str, fl
             (Accelerator, "clip_grad_norm_", watch.around(Accelerator.clip_grad_norm_, "optimizer {phase}")),
         ]:
             stack.enter_context(patch.object(place, name, replacement))
-        modules = {sys.modules[kind.__module__] for kind in (type(task), TrainingTask)}
+        modules = {sys.modules[kind.__module__] for kind in (type(task), TrainingTask, MappingTask)}
         for module, (place, part) in product(modules, MAKING.items()):
             for name, function in [*vars(module).items()]:
                 if isfunction(function) and function.__module__.startswith(place):
@@ -156,13 +158,14 @@ def table(stage: str, children: list[tuple[str, nn.Module]], seconds: dict[str, 
         return 1000 / samples * sum(seconds[key] for key in names)
 
     def line(label: str, **cells: float) -> str:
-        return (f"{label:18}" + "".join(f"{cells[c]:10.2f}" if c in cells else " " * 10 for c in COLUMNS[:-1])).rstrip()
+        return (f"{label:18}" + "".join(f"{cells[c]:10.2f}" if c in cells else " " * 10 for c in COLUMNS[:-3])).rstrip()
 
     kinds = ("forward", "backward", "optimizer")
-    cells = {column: cost(column) for column in COLUMNS[:-2]}
-    step = sum(cells.values())
+    cells = {column: cost(column) for column in COLUMNS[:-4]}
+    step, waiting = sum(cells.values()), cells["waiting"]
     cells |= {column: cells[column] + cost("beside", column) for column in BESIDE}
-    lines = [line(stage, **cells, step=step) + f"{1 - sum(cells[kind] for kind in kinds) / step:10.1%}"]
+    shares = f"{1 - sum(cells[kind] for kind in kinds) / step:10.1%}{1000 / step:10.1f}{waiting / step:10.1%}"
+    lines = [line(stage, **cells, step=step) + shares]
     phases = [key.split()[1] for key in seconds if key.startswith("backward")]
     if len(phases) > 1:
         lines += [line(f"  {phase}", **{kind: cost(kind, phase) for kind in kinds}) for phase in phases]

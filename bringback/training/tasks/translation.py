@@ -19,6 +19,8 @@ from bringback.training.losses import charbonnier, perceptual_distance
 from bringback.training.task import Losses, TrainingTask
 from bringback.training.tasks.mapping import Filled, filled_pairs, judged
 
+_GOOD = 3e-4  # the squared error of 35 dB: a logarithm that cares for less makes a network timid that sees clean photos
+
 
 class TranslationTask(TrainingTask):
     """Trains `old_vae`, `mapping` and `clean_vae` together, from nothing or on from those in `init_from`.
@@ -78,7 +80,7 @@ class TranslationTask(TrainingTask):
         (pixels, mask, truth), seeds = prepared
         old, latent, made = self._translated(pixels, mask)
         errors = (made - truth).square().mean((1, 2, 3))
-        parts = {"l1": charbonnier(made, truth), "log": torch.log(errors + 1e-5).mean()}
+        parts = {"l1": charbonnier(made, truth), "log": torch.log(errors + _GOOD).mean()}
         some = max(1, round(self.options["share"] * len(pixels)))
         wanted = self.clean_vae.encode(truth[:some])
         parts["vae"] = self._rebuilt(self.clean_vae, wanted, truth[:some], seeds)
