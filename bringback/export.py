@@ -84,7 +84,7 @@ class Graph:
 
 
 def _traced(axis: str) -> int:
-    """The size of a free axis while a graph is traced; its name may be divided (`height/4`) or multiplied (`2*rows`)."""
+    """What a free axis is while a graph is traced; its name may be divided (`height/4`) or multiplied (`2*rows`)."""
     name, _, part = axis.partition("/")
     *times, name = name.split("*")
     return -(-_TRACED[name] * int(times[0] if times else 1) // int(part or 1))
@@ -197,7 +197,7 @@ def _of_clean_vae(network: VAE) -> list[Graph]:
 def _of_mapping(network: Mapping) -> list[Graph]:
     channels, seen, by = network.stem.in_channels - 1, 2 * network.attention.inner + 1, 2 ** len(network.down)
     told: Ports = {"latent": (("batch", channels, "rows", "columns"), "of an old photo, from old_vae")}
-    told |= {"mask": (("batch", 1, "rows", "columns"), "how far each place was filled, in [0, 1]: its most filled pixel")}
+    told |= {"mask": (("batch", 1, "rows", "columns"), "how far filled, in [0, 1], by the most filled pixel of each")}
     below = "keys and values where they are valid, zeros elsewhere, and whether they are"
     keys = "what `look` gives, of the photo or of its tiles side by side; above 4096 places sums over cells of places"
     looked: Ports = {"seen": (("batch", seen, f"rows/{by}", f"columns/{by}"), below)}

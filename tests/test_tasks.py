@@ -57,7 +57,8 @@ def test_each_task_learns_one_batch_by_heart(task: str, tiny, tmp_path: Path) ->
     torch.manual_seed(0)
     settings = tiny(task, tmp_path, **RECIPES.get(task, {}))
     built = build_task(settings)
-    if task in ("clean_vae", "old_vae", "mapping", "translation", "faces"):  # they begin as the identity: give them something to learn
+    # some begin as the identity: give them something to learn
+    if task in ("clean_vae", "old_vae", "mapping", "translation", "faces"):
         torch.nn.init.normal_(built.net.head.weight, std=1.0 if task == "faces" else 0.1)
     begun = {key: value.clone() for key, value in built.state_dict().items()}
     first, last = losses_by_heart(built, settings, 0.0)

@@ -28,7 +28,7 @@ class Shape(NamedTuple):
     network: type[Network]
     config: Callable[[State], dict[str, Any]]
     keys: frozenset[str]
-    outputs: frozenset[int]  # channels that its last convolution, `head`, may have; empty: it has none
+    outputs: tuple[int, ...]  # channels that its last convolution, `head`, may have; empty: it has none
 
 
 def _count(state: State, prefix: str) -> int:
@@ -84,14 +84,14 @@ def _side(state: State) -> dict[str, Any]:
 _U = frozenset(["down.0.0.weight", "down.0.4.running_var"])
 _V = frozenset(["stem.weight", "encoder.0.first.weight", "decoder.0.first.weight"])
 SHAPES = {
-    "scratches": Shape(ScratchUNet, _unet, _U, frozenset([4])),
-    "relight": Shape(RelightNet, _relight, frozenset(["look.4.weight", "whole.0.weight", "decide.2.weight"]), frozenset([12])),
-    "tone": Shape(ToneCurves, _tone, frozenset(["look.4.weight", "decide.0.weight", "decide.4.weight"]), frozenset()),
-    "old_vae": Shape(VAE, _vae, _V, frozenset([12, 48])),
-    "mapping": Shape(LatentMapping, _mapping, frozenset(["attention.query.weight", "trust.layers.6.weight"]), frozenset()),
-    "clean_vae": Shape(VAE, _vae, _V, frozenset([12, 48])),
-    "faces": Shape(FaceGenerator, _faces, frozenset(["build.0.0.gamma_beta.weight", "build.0.0.told.weight"]), frozenset([48])),
-    "colorize": Shape(ColourUNet, _unet, _U, frozenset([440])),
+    "scratches": Shape(ScratchUNet, _unet, _U, (4,)),
+    "relight": Shape(RelightNet, _relight, frozenset(["look.4.weight", "whole.0.weight", "decide.2.weight"]), (12,)),
+    "tone": Shape(ToneCurves, _tone, frozenset(["look.4.weight", "decide.0.weight", "decide.4.weight"]), ()),
+    "old_vae": Shape(VAE, _vae, _V, (12, 48)),
+    "mapping": Shape(LatentMapping, _mapping, frozenset(["attention.query.weight", "trust.layers.6.weight"]), ()),
+    "clean_vae": Shape(VAE, _vae, _V, (12, 48)),
+    "faces": Shape(FaceGenerator, _faces, frozenset(["build.0.0.gamma_beta.weight", "build.0.0.told.weight"]), (48,)),
+    "colorize": Shape(ColourUNet, _unet, _U, (440,)),
 }
 """The networks by the names of their checkpoints, in the order of the stages."""
 

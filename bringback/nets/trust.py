@@ -23,7 +23,7 @@ class Trust(nn.Module):
         super().__init__()
         last = nn.Conv2d(width, 1, 3, padding=1)
         silence(last)
-        nn.init.constant_(last.bias, -4.0)  # until it has learned, what was decoded is taken
+        last.bias.data.fill_(-4.0)  # type: ignore[union-attr] # until it has learned, what was decoded is taken
         reach = [nn.Conv2d(a, width, 3, padding=d, dilation=d) for a, d in ((8, 1), (width, 2), (width, 4))]
         self.layers = nn.Sequential(*(step for layer in reach for step in (layer, nn.GELU())), last)
 
