@@ -11,7 +11,7 @@ from bringback.files import write_all
 from bringback.manifest import Entry, OnPhoto, OnStart, each, refuse_existing, seconds_since
 from bringback.photo import Photo
 from bringback.restoration import Restoration
-from bringback.tree import Job, UsageError, mask_path, plan
+from bringback.tree import Job, UsageError, mask_path, plan, protect
 
 
 def mask_folder(
@@ -41,7 +41,9 @@ def mask_folder(
         write_all({path: mask_png(found)})
         entry["seconds"] = seconds_since(begin)
 
-    return each(plan(inputs, out), work, lambda job: mask_path(job, out), out, on_start, on_photo)
+    jobs = plan(inputs, out)
+    protect((job.source for job in jobs), (mask_path(job, out) for job in jobs))
+    return each(jobs, work, lambda job: mask_path(job, out), out, on_start, on_photo)
 
 
 def age_folder(
@@ -69,6 +71,8 @@ def age_folder(
     jobs = plan(inputs, out)
     if both := {job.output for job in jobs} & {mask_path(job, out) for job in jobs}:
         raise UsageError(f"{min(both)} would be a photo and the mask of another")
+    read = [*(job.source for job in jobs), *overlays]
+    protect(read, (path for job in jobs for path in (job.output, mask_path(job, out))))
     bank = OverlayBank.from_shards(overlays) if overlays else None
     seeds = {job: photo_seed(seed, index) for index, job in enumerate(jobs)}
 

@@ -214,9 +214,9 @@ def run_restore(
         remote = any(is_remote(place) for place in (*inputs, out))
         if remote and mask is not None:
             raise ValueError("--mask goes with folders of this machine, not with URLs")
-        folders, folder = [Path(place) for place in inputs], Path(out)
+        folders, folder, notes = [Path(place) for place in inputs], Path(out), list[str]()
         if not remote:
-            plan_with_masks(folders, folder, mask)  # a slip of the pen is answered before the weights are loaded
+            plan_with_masks(folders, folder, mask, notes.append)  # slips of the pen are told before weights are loaded
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # as schedulers end what they end: like Ctrl-C
         keep_tiles_in_heap()
         pipeline = load()
@@ -226,10 +226,10 @@ def run_restore(
                     stage.on_step = on_step
             telling = {"on_start": on_start, "on_photo": on_photo, "on_plan": None if json_lines else _Planned()}
             if remote:
-                entries = restore_remote(inputs, out, pipeline, **telling, **choices)  # type: ignore[arg-type]
+                entries = restore_remote(inputs, out, pipeline, tell=notes.append, **telling, **choices)  # type: ignore[arg-type]
             else:
                 entries = restore_folder(folders, folder, pipeline, mask=mask, **telling, **choices)  # type: ignore[arg-type]
-    _finish(entries, json_lines)
+    _finish(entries, json_lines, notes)
 
 
 @app.command()
@@ -255,7 +255,8 @@ def scratches(
         from bringback.pipeline import Pipeline
         from bringback.tree import plan
 
-        plan(inputs, out)
+        notes = list[str]()
+        plan(inputs, out, notes.append)
         computing = {
             "device": device,
             "revision": revision,
@@ -275,7 +276,7 @@ def scratches(
                 on_start=on_start,
                 on_photo=on_photo,
             )
-    _finish(entries, json_lines)
+    _finish(entries, json_lines, notes)
 
 
 @app.command()
@@ -335,6 +336,10 @@ def age(
     with _in_one_line(GO_ON):
         _one_of(overwrite, skip_existing)
         from bringback.batch import age_folder
+        from bringback.tree import plan
+
+        notes = list[str]()
+        plan(inputs, out, notes.append)
 
         with _progress(json_lines) as (on_start, on_photo, _):
             entries = age_folder(
@@ -348,7 +353,7 @@ def age(
                 on_start=on_start,
                 on_photo=on_photo,
             )
-    _finish(entries, json_lines)
+    _finish(entries, json_lines, notes)
 
 
 @app.command()
@@ -753,10 +758,12 @@ def _line(entry: "Entry") -> str:
     return f"{entry['status']}: {entry['input']} ({entry['seconds']:.1f} s{found})"
 
 
-def _finish(entries: list["Entry"], json_lines: bool) -> None:
+def _finish(entries: list["Entry"], json_lines: bool, notes: list[str]) -> None:
     counts = Counter(entry["status"] for entry in entries)
     if not json_lines:
         shown = [status for status in ("planned", "done", "skipped", "failed") if status != "planned" or counts[status]]
+        for note in notes:
+            typer.echo(note)
         typer.echo(", ".join(f"{counts[status]} {status}" for status in shown))
         for entry in entries:
             if entry["status"] == "failed":  # once more: they are far up by now

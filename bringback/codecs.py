@@ -20,7 +20,7 @@ from PIL import Image, JpegImagePlugin, PngImagePlugin, UnidentifiedImageError
 
 from bringback import heif, png, provenance, raw, tiff
 from bringback.container import MAX_PIXELS, CodecError, Container, check_size
-from bringback.modes import FORMATS, from_cmyk
+from bringback.modes import FORMATS, beyond_limit, from_cmyk, open_any_size
 from bringback.shards import RAW
 
 __all__ = ["MAX_PIXELS", "CodecError", "Container", "decode", "encode", "from_image"]
@@ -32,8 +32,6 @@ LONGEST_XMP = 65_000  # bytes, in a JPEG
 EXTENDED_XMP = b"http://ns.adobe.com/xmp/extension/\0"
 BIG = (b"+\0", b"\0+")  # the third and fourth byte of a BigTIFF
 PLANES, MORE = 284, 338  # tags of a TIFF: whether each channel lies apart (2), what channels beside the colours are
-
-Image.MAX_IMAGE_PIXELS = None  # it is one limit for the whole process; here each photo is asked for its size
 
 T = TypeVar("T")
 
@@ -61,13 +59,14 @@ def _decode(data: bytes, max_pixels: int) -> tuple[np.ndarray, Container]:
     Image.init()  # all plugins; without it Pillow knows only the commonest formats by name
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        image = Image.open(BytesIO(data), formats=FORMATS)
+        image = open_any_size(data)
         check_size(*image.size, max_pixels)
         orientation = None
         if image.format == "TIFF":
             _check_pages(data)
             orientation = image.tag_v2.get(tiff.ORIENTATION, 1)  # type: ignore[attr-defined]
-        image.load()
+        with beyond_limit(image.width * image.height):
+            image.load()
         array, container = from_image(image)
         deep = _is_deep(data, image)
         if deep:

@@ -36,7 +36,7 @@ from bringback.photo import Photo, PhotoError, luminance
 from bringback.pipeline import Pipeline
 from bringback.restoration import Restoration
 from bringback.stages import origins
-from bringback.tree import Job, UsageError, plan_with_masks
+from bringback.tree import Job, UsageError, plan_with_masks, protect
 
 GAP = 8  # white pixels between before and after
 ALONE = 8_000_000  # pixels of a photo above which no other is read or written while it is restored
@@ -131,6 +131,20 @@ class FolderRestorer:
         for name, wanted in self.extras.items():
             if wanted and any(job.relative.parts[0] == name for job in jobs):
                 raise UsageError(f"the photos have a folder {name!r} of their own, where other pictures would go")
+        photos = [job for job in jobs if not job.problem]
+        inputs = [*(job.source for job in photos), *self.masks.values()]
+        if self.extras["compare"]:
+            protect(inputs, map(self.strip_path, photos))
+        if self.extras["stages"]:
+            protect(inputs, (), map(self.stages_folder, photos))
+
+    def strip_path(self, job: Job) -> Path:
+        """Where the strip of before and after of a photo is written."""
+        return self.out / "compare" / job.relative.with_name(f"{job.relative.name}.png")
+
+    def stages_folder(self, job: Job) -> Path:
+        """Where the pictures of a photo after each stage are written."""
+        return self.out / "stages" / job.stem
 
     def _finish(self, work: "_Work", steps: "_Steps", on_photo: OnPhoto | None) -> Entry:
         work.photo = work.mask = work.restoration = None
@@ -184,6 +198,8 @@ class _Steps:
     def _read(self, work: _Work, entry: Entry) -> None:
         begin = time.perf_counter()
         run, job = self.run, work.job
+        if job.problem:
+            raise PhotoError(f"{job.source}: {job.problem}")
         if self.full:
             raise PhotoError(f"{job.source}: not begun: {self.full}")
         stay_inside(run.out, [job.output])
@@ -255,7 +271,7 @@ class _Steps:
             }
 
     def _keep(self, work: _Work, stage: str, restoration: Restoration) -> None:
-        folder, number = self.run.out / "stages" / work.job.stem, len(restoration.notes)
+        folder, number = self.run.stages_folder(work.job), len(restoration.notes)
         picture = replace(restoration.result(), format="PNG", extra={})
         work.files[folder / f"{number}-{stage}.png"] = picture.encode()
         if stage == "scratches":
@@ -271,8 +287,7 @@ class _Steps:
         assert restoration is not None
         result = restoration.result()
         if run.extras["compare"]:
-            path = run.out / "compare" / job.relative.with_name(f"{job.relative.name}.png")
-            files[path] = _strip(restoration.photo.pixels, result.pixels)
+            files[run.strip_path(job)] = _strip(restoration.photo.pixels, result.pixels)
         files[job.output] = result.encode(run.pipeline.note, run.strip_metadata)  # last: where it is, all is
         stay_inside(run.out, files)
         if not run.overwrite:

@@ -127,7 +127,9 @@ def each(
     with claims_in(out) as claims:
         for job in jobs:
             entry = new_entry(job, output(job))
-            if claims.take(entry["photo"]):
+            if job.problem:
+                entry |= {"status": "failed", "message": f"{job.source}: {job.problem}"}
+            elif claims.take(entry["photo"]):
                 try:
                     attempt(entry, partial(_inside, out, work, job))
                 finally:

@@ -11,10 +11,11 @@ _NEW = (
     '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>\n<x:xmpmeta xmlns:x="adobe:ns:meta/">'
     '<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"></rdf:RDF></x:xmpmeta>\n<?xpacket end="w"?>'
 ).encode()
-# A property of ours, however another program has laid it out, and a description in which there was nothing else.
-_PROPERTY = re.compile(rb"<bringback:(\w+)>[^<]*</bringback:\1>|\sbringback:\w+=(?:\"[^\"]*\"|'[^']*')")
+# A property of ours, however another program has laid it out, and a description in which there was nothing else. No
+# attempt at a match goes on past the next "<", which no tag holds in XML: a packet made to be slow takes linear time.
+_PROPERTY = re.compile(rb"<bringback:(\w+)>[^<]*</bringback:\1>|\sbringback:\w+=(?:\"[^\"<]*\"|'[^'<]*')")
 _EMPTY = re.compile(
-    rb"<rdf:Description(?=[^>]*\sxmlns:bringback=)(?:\s+(?:rdf:about|xmlns:\w+)=(?:\"[^\"]*\"|'[^']*'))*"
+    rb"<rdf:Description(?=[^<>]*\sxmlns:bringback=)(?:\s+(?:rdf:about|xmlns:\w+)=(?:\"[^\"<]*\"|'[^'<]*'))*"
     rb"\s*(?:/>|>\s*</rdf:Description>)\s?"
 )
 _ORIENTATION = re.compile(rb"(tiff:Orientation(?:=\"|='|>))\d")

@@ -1,9 +1,12 @@
 """Pictures one after the other as (name, bytes), from folders and from tar shards alike; nothing is decoded here."""
 
+import heapq
+import os
+import stat
 import tarfile
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 
 PLAIN = frozenset(  # what training reads too
@@ -49,15 +52,87 @@ def held_out(name: str) -> bool:
     return zlib.crc32(PurePath(name).name.encode()) % 10 == 0
 
 
+@dataclass(slots=True)
+class Found:
+    """What lies anywhere below a folder; nothing in it is passed over in silence.
+
+    The `pictures`, sorted; what cannot be read (`unread`) and what is not followed (`passed`), each with the reason;
+    how many `others` there are, files that are no pictures.
+    """
+
+    pictures: list[Path] = field(default_factory=list)
+    unread: dict[Path, str] = field(default_factory=dict)
+    passed: dict[Path, str] = field(default_factory=dict)
+    others: int = 0
+
+
+def survey(folder: Path, out: Path | None = None) -> Found:
+    """Look through a folder and all below it, linked folders too; no link leads into the output folder `out`.
+
+    Each folder is read once, so that loops end: real ones first, which so keep their own names.
+    """
+    found, read = Found(), dict[str, Path]()
+    results = None if out is None else os.path.realpath(out)
+    waiting, links, linked = [(folder, os.path.realpath(folder))], list[Path](), False
+    while waiting or links:
+        if not waiting:
+            path, linked = heapq.heappop(links), True
+            waiting.append((path, os.path.realpath(path)))
+        path, real = waiting.pop()
+        if real in read:
+            found.passed[path] = f"the same folder as {read[real]}: read once"
+        elif linked and results is not None and Path(real).is_relative_to(results):
+            found.passed[path] = f"not followed: it leads into the output folder {out}"
+        else:
+            read[real] = path
+            _look_into(path, real, found, waiting, links)
+    found.pictures.sort()
+    return found
+
+
+def _look_into(path: Path, real: str, found: Found, waiting: list[tuple[Path, str]], links: list[Path]) -> None:
+    """Take in what lies in one folder, whose `real` path has no links; the folders in it are put where they wait."""
+    try:
+        with os.scandir(path) as listing:
+            entries = list(listing)
+    except OSError as error:
+        found.unread[path] = f"cannot be read: {error.strerror or error}"
+        return
+    for entry in entries:
+        place = path / entry.name
+        if entry.is_dir(follow_symlinks=False):
+            waiting.append((place, os.path.join(real, entry.name)))
+            continue
+        try:
+            kind = place.stat().st_mode if entry.is_symlink() else 0
+        except OSError as error:
+            # The photo may be on a disk that is not plugged in, and without a suffix it may be a folder of photos.
+            if is_picture(place) or not (place.suffix or place.name.startswith(".")):
+                found.unread[place] = f"a link to what cannot be read: {error.strerror or error}"
+            else:
+                found.others += 1
+            continue
+        if stat.S_ISDIR(kind):
+            heapq.heappush(links, place)
+        elif is_picture(place) and (stat.S_ISREG(kind) if kind else entry.is_file(follow_symlinks=False)):
+            found.pictures.append(place)
+        else:
+            found.others += 1
+
+
 def find_pictures(folder: Path) -> list[Path]:
-    """The picture files anywhere below a folder, sorted."""
-    return [path for path in sorted(folder.rglob("*")) if is_picture(path) and path.is_file()]
+    """The picture files anywhere below a folder, sorted. Raises ValueError, naming it, for what cannot be read."""
+    found = survey(folder)
+    for path, reason in sorted(found.unread.items()):
+        raise ValueError(f"{path}: {reason}")
+    return found.pictures
 
 
 def find_entries(place: Path) -> Iterator[Entry]:
     """Every picture in a tar shard, a folder of shards, or a folder and all below it; by name.
 
-    Raises FileNotFoundError when there is no such place, ValueError, naming it, when a shard is none or is cut short.
+    Raises FileNotFoundError when there is no such place, ValueError, naming it, when a shard is none or is cut short
+    or a folder cannot be read.
     """
     if not place.exists():
         raise FileNotFoundError(f"no such file or folder: {place}")

@@ -15,7 +15,7 @@ from bringback.folder import FolderRestorer
 from bringback.manifest import Entry, Manifest, OnPhoto, OnStart
 from bringback.pipeline import Pipeline
 from bringback.shards import is_picture
-from bringback.tree import MANIFEST, Job, UsageError, plan
+from bringback.tree import MANIFEST, Job, Tell, UsageError, no_pictures, plan, silent
 
 GROUP = 16  # photos on the desk at a time; as many are fetched meanwhile
 
@@ -33,6 +33,7 @@ def restore_remote(
     *,
     on_start: OnStart | None = None,
     on_photo: OnPhoto | None = None,
+    tell: Tell = silent,
     **choices: Any,
 ) -> list[Entry]:
     """`bringback.folder.restore_folder` where `inputs`, `out` or both are URLs of fsspec; `choices` as there.
@@ -49,11 +50,12 @@ def restore_remote(
         raise UsageError(f"{out}: stages and strips are written into local folders alone")
     dry, entries = choices.get("dry_run", False), list[Entry]()
     with TemporaryDirectory(prefix="bringback-") as folder:
-        desk = _Desk(Path(folder), inputs, out)
+        desk = _Desk(Path(folder), inputs, out, tell)
         if on_start:
             on_start(len(desk.jobs))
         restorer = FolderRestorer(desk.out, pipeline, **choices)
         restorer.manifest = _Manifest(restorer.claims, desk)
+        restorer.check(desk.jobs)  # the groups, each, know nothing of the photos of the others
         groups = [desk.jobs[begin : begin + GROUP] for begin in range(0, len(desk.jobs), GROUP)]
         with nullcontext() if dry else claims_in(desk.out), ThreadPoolExecutor(1, "fetch") as pool:
             ahead = pool.submit(desk.fetch, groups[0], restorer)
@@ -82,7 +84,7 @@ class _Desk:
     `out` is the folder to restore into: a part of the desk when it stands for a remote one.
     """
 
-    def __init__(self, folder: Path, inputs: Sequence[str], out: str) -> None:
+    def __init__(self, folder: Path, inputs: Sequence[str], out: str, tell: Tell = silent) -> None:
         self.folder, self.there, self.size = folder, set[str](), 0
         self.store: Any = None  # where the results go, `root` in it, what is `there`, and the manifest's `size` there
         self.root = ""
@@ -90,6 +92,7 @@ class _Desk:
         self.names: dict[str, str] = {}  # places on the desk and what they are called outside
         self.keys: dict[Path, tuple[Any, str]] = {}  # where photos are to be fetched from
         self.problems: dict[str, str] = {}
+        self.others = 0  # files in a store that are no pictures
         if is_remote(out):
             self.names[str(self.out)] = out.rstrip("/")
             self.store, self.root = _reach(out)
@@ -103,9 +106,11 @@ class _Desk:
                 _ask(out, self.store.get_file, f"{self.root}/{MANIFEST}", str(self.out / MANIFEST))
                 self.size = (self.out / MANIFEST).stat().st_size
         try:
-            self.jobs = plan(places, self.out)
+            self.jobs = plan(places, self.out, tell)
         except UsageError as error:
             raise UsageError(self.shown(str(error))) from None
+        if self.others:
+            tell(no_pictures(self.others))
         originals = {key for store, key in self.keys.values() if type(store) is type(self.store)}
         for job in self.jobs:
             if self.store and f"{self.root}/{job.output.relative_to(self.out).as_posix()}" in originals:
@@ -126,6 +131,7 @@ class _Desk:
         for key in keys:
             relative = root.rpartition("/")[2] if single else key.removeprefix(root).removeprefix("/")
             if not single and not is_picture(Path(relative)):
+                self.others += 1
                 continue
             if {"", ".", ".."} & set(re.split(r"[/\\]", relative)) or Path(relative).drive or "\0" in relative:
                 raise UsageError(f"{top}/{relative}: a name that leads out of its folder: rename it, or leave it out")
@@ -155,6 +161,8 @@ class _Desk:
     def fetch(self, jobs: Sequence[Job], restorer: FolderRestorer) -> None:
         """Lay the photos on the desk, and of the results in `out` those that it takes to tell what to do."""
         for job in jobs:
+            if job.problem:
+                continue
             try:
                 if job.source in self.keys:
                     store, key = self.keys[job.source]
@@ -207,7 +215,7 @@ class _Desk:
         for job in jobs:
             if job.source in self.keys:
                 job.source.unlink(missing_ok=True)
-            if self.store:
+            if self.store and not job.problem:
                 job.output.unlink(missing_ok=True)
 
 

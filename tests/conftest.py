@@ -1,5 +1,6 @@
 """What the tests share: a small photo, stages that need no weights, the folder of pictures where there is one."""
 
+import errno
 import importlib.util
 import os
 from collections.abc import Callable, Iterator
@@ -55,6 +56,20 @@ def torchvision() -> Iterator[ModuleType]:
             library.define(f"{name}(Tensor boxes, Tensor scores, float threshold) -> Tensor")
         import torchvision
     yield torchvision
+
+
+@pytest.fixture
+def lock(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], None]:
+    """Makes folders unreadable, as one may not list them; for root, too, who may do anything."""
+    locked, real = set[str](), os.scandir
+
+    def scandir(path: str | Path = "."):
+        if str(path) in locked:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    return lambda folder: locked.add(str(folder))
 
 
 class Lighten:

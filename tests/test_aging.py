@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import EpsImagePlugin, Image, PngImagePlugin
 
-from bringback.aging import RECIPES, OverlayBank, age
+from bringback.aging import RECIPES, OverlayBank, age, structured
 from bringback.aging.draws import Draws
 from bringback.aging.jpeg import jpeg
 from bringback.aging.lowlight import lamps, salt_and_pepper, sensor_noise, underexposed
@@ -150,6 +150,21 @@ def test_overlays_that_are_none_are_named(tmp_path: Path) -> None:
     (folder / "b.png").write_bytes((folder / "a.png").read_bytes()[:30])
     with pytest.raises(ValueError, match=r"b\.png cannot be read"):
         OverlayBank.from_shards([folder])
+
+
+def test_overlays_are_of_the_formats_that_are_read_everywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\nshowpage\n%%EOF\n"
+    (tmp_path / "a.png").write_bytes(program)
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *_, **__: pytest.fail("a program was run"))
+    with pytest.raises(ValueError, match=r"a\.png cannot be read: cannot identify image file"):
+        OverlayBank.from_shards([tmp_path])
+    Image.new("L", (64, 64)).save(tmp_path / "a.png")
+    monkeypatch.setattr(structured, "MAX_PIXELS", 64 * 64)
+    assert len(OverlayBank.from_shards([tmp_path]).alphas) == 1
+    monkeypatch.setattr(structured, "MAX_PIXELS", 64 * 64 - 1)
+    monkeypatch.setattr(PngImagePlugin.PngImageFile, "load", lambda self: pytest.fail("it was decoded"))
+    with pytest.raises(ValueError, match=r"a\.png cannot be read: too large: 64x64 pixels"):
+        OverlayBank.from_shards([tmp_path])
 
 
 def test_seeds_must_match_the_batch() -> None:

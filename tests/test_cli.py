@@ -332,3 +332,16 @@ def test_shipped_weights_restore_a_photo(photos, tmp_path):
     assert result.returncode == 0, result.stdout + result.stderr
     entries = [json.loads(line) for line in result.stdout.splitlines()]
     assert [list(entry["stages"]) for entry in entries] == [list(DEFAULT)] * 2
+
+
+def test_what_is_left_out_is_told(run, photos, tmp_path, lock):
+    (photos / "1931").mkdir()
+    (photos / "notes.txt").touch()
+    lock(photos / "1931")
+    for arguments in (["restore"], ["restore", "--dry-run"], ["age", "--seed", 1, "--recipe", "mixed"]):
+        result = run(*arguments, photos, "-o", tmp_path / arguments[0])
+        *_, note, counts = result.stdout.splitlines()
+        assert result.exit_code == 1 and note == "1 file that is no picture left out" and counts.endswith(", 1 failed")
+        assert result.stderr == f"failed: {photos / '1931'}: cannot be read: Permission denied\n"
+    result = run("restore", photos, "-o", tmp_path / "lines", "--json")
+    assert result.exit_code == 1 and [json.loads(line)["status"] for line in result.stdout.splitlines()][2] == "failed"

@@ -15,7 +15,7 @@ from bringback.folder import restore_folder
 from bringback.photo import Photo
 from bringback.pipeline import Pipeline
 from bringback.restoration import Face
-from bringback.tree import UsageError
+from bringback.tree import UsageError, plan
 
 
 @pytest.fixture
@@ -355,6 +355,103 @@ def test_wrong_inputs_are_refused_before_anything_is_written(tree, light, tmp_pa
     assert files(tmp_path) == before
     assert len(restore_folder([tree / "a.png", tree / "a.png"], tmp_path / "out", light)) == 1
     assert len(restore_folder([tree / "a.png"], tree / "beside", light)) == 1
+
+
+def test_a_folder_that_cannot_be_read_is_a_failed_entry(tree, light, tmp_path, lock):
+    out = tmp_path / "out"
+    restore_folder([tree], out, light)
+    (out / "manifest.jsonl").unlink()
+    lock(tree / "1931")
+    message = f"{tree / '1931'}: cannot be read: Permission denied"
+    planned = restore_folder([tree], tmp_path / "dry", light, dry_run=True)
+    assert statuses(planned) == {"a.png": "planned", "1931": "failed"} and not (tmp_path / "dry").exists()
+    entries = restore_folder([tree], out, light, overwrite=True)
+    assert statuses(entries) == {"a.png": "done", "1931": "failed"} and manifest(out) == entries
+    assert entries[1]["message"] == planned[1]["message"] == message
+    (tmp_path / "masks" / "1931_mask.png").mkdir(parents=True)
+    for told in (
+        mask_folder([tree], tmp_path / "masks", lambda pixels: pixels[:, :1], skip_existing=True),
+        age_folder([tree, tree], out, "mixed", 1, skip_existing=True),
+    ):
+        assert statuses(told)["1931"] == "failed" and told[-1]["message"] == message and len(told) == 2
+    lock(tree)
+    with pytest.raises(UsageError, match="in: cannot be read: Permission denied"):
+        restore_folder([tree], out, light)
+
+
+def test_photos_in_linked_folders_are_restored(tree, light, tmp_path):
+    album, out, lines = tmp_path / "album", tmp_path / "out", []
+    (album / "out").mkdir(parents=True)
+    (album / "d.png").write_bytes((tree / "a.png").read_bytes())
+    for link, target in (("album", album), ("again", tree / "1931"), ("loop", tree), ("results", out)):
+        (tree / link).symlink_to(target)
+    out.mkdir()
+    for _ in range(2):  # the second time there are results to be taken for photos
+        entries = restore_folder([tree], out, light)
+        assert len(entries) == 5 and statuses(entries)["album/d.png"] in ("done", "skipped")
+    assert not (out / "album").is_symlink() and (out / "album" / "d.png").is_file()
+    plan([tree], out, lines.append)
+    assert lines == [
+        f"{tree / 'again'}: the same folder as {tree / '1931'}: read once",
+        f"{tree / 'loop'}: the same folder as {tree}: read once",
+        f"{tree / 'results'}: not followed: it leads into the output folder {out}",
+        "2 files that are no pictures left out",
+    ]
+    lines.clear()
+    (tree / "results").unlink()
+    (album / "out" / "a.png").write_bytes((tree / "a.png").read_bytes())
+    assert len(plan([tree], album / "out", lines.append)) == 5 and len(lines) == 4  # it may lie below a link as well
+    assert f"{tree / 'album' / 'out'}: not followed: it leads into the output folder {album / 'out'}" in lines
+
+
+def test_a_link_to_nowhere_is_no_photo_passed_over(tree, light, tmp_path):
+    (tree / "1931" / "gone.jpg").symlink_to(tmp_path / "unplugged" / "gone.jpg")
+    (tree / "1932").symlink_to(tmp_path / "unplugged")
+    entries = restore_folder([tree], tmp_path / "out", light)
+    failed = {entry["photo"]: entry["message"] for entry in entries if entry["status"] == "failed"}
+    assert len(entries) == 6 and failed.keys() == {"1931/gone.jpg", "1932"}
+    assert failed["1932"] == f"{tree / '1932'}: a link to what cannot be read: No such file or directory"
+
+
+def test_masks_that_cannot_be_read_are_told(tree, light, tmp_path, lock):
+    (tmp_path / "masks" / "1931").mkdir(parents=True)
+    Image.new("L", (64, 48)).save(tmp_path / "masks" / "a.png")
+    lock(tmp_path / "masks" / "1931")
+    with pytest.raises(UsageError, match="1931: cannot be read"):
+        restore_folder([tree], tmp_path / "out", light, mask=tmp_path / "masks")
+    Image.new("L", (64, 48)).save(tree / "a_mask.png")
+    lock(tree / "1931")  # among the photos it is one failure, not two
+    entries = restore_folder([tree], tmp_path / "out", light, mask=tree)
+    assert statuses(entries) == {"a.png": "done", "1931": "failed"} and entries[0]["mask"]
+
+
+def test_no_input_is_ever_overwritten(tree, light, mark, tmp_path):
+    """Photos, masks and strips in one place: nothing that is read is a place to write to, whatever is allowed."""
+    masks, out = tmp_path / "masks", tmp_path / "out"
+    for path in (masks / "a.png", out / "compare" / "a.png.png", out / "stages" / "a" / "1-scratches_mask.png"):
+        path.parent.mkdir(parents=True)
+        Image.new("L", (64, 48)).save(path)
+    (tree / "in").mkdir()
+    for name in ("a_mask.png", "in/a.png"):  # tmp_path/in/a_mask.png would be the mask of the second
+        (tree / name).write_bytes((tree / "a.png").read_bytes())
+    photo, strip, stage = tree / "a.png", out / "compare" / "a.png.png", out / "stages" / "a" / "1-scratches_mask.png"
+    both, before = Pipeline([mark]), {path: path.read_bytes() for path in tmp_path.rglob("*.png")}
+    wrong = [
+        lambda: restore_folder([tree], masks, light, mask=masks, overwrite=True),
+        lambda: restore_folder([tree], masks, light, mask=masks),
+        lambda: restore_folder([photo, strip], out, light, compare=True, overwrite=True),
+        lambda: restore_folder([photo], out, light, mask=strip, compare=True, overwrite=True),
+        lambda: restore_folder([photo], out, both, mask=stage, save_stages=True, overwrite=True),
+        lambda: restore_folder([photo, stage], out, both, save_stages=True, overwrite=True),
+        lambda: mask_folder([tree], tmp_path, lambda x: x[:, :1], overwrite=True),
+        lambda: age_folder([photo], masks, "mixed", 1, overlays=[masks / "a.png"], overwrite=True),
+    ]
+    for begin in wrong:
+        with pytest.raises(UsageError, match="is an input itself: choose another output folder") as caught:
+            begin()
+        assert "\n" not in str(caught.value)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*.png")} == before
+    assert restore_folder([photo], out, both, mask=masks, compare=True, overwrite=True)[0]["status"] == "done"
 
 
 def test_own_folders_of_the_photos_do_not_mix_with_ours(tree, light, tmp_path):

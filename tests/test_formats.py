@@ -3,7 +3,9 @@
 import io
 import random
 import struct
+import subprocess
 import sys
+import time
 import zlib
 from dataclasses import replace
 from multiprocessing.pool import ThreadPool
@@ -278,6 +280,28 @@ def test_xmp_of_another_layout():
         assert b"bringback:tool=" not in renewed and b"bringback:x" not in renewed
 
 
+@pytest.mark.parametrize(
+    "part",
+    [
+        b"<rdf:Description ",
+        b" <rdf:Description xmlns:bringback=",
+        b"<rdf:Description xmlns:bringback='",
+        b"""<rdf:Description xmlns:a='<rdf:Description xmlns:b="' xmlns:c='" """,
+        b"<bringback:a>",
+        b" bringback:a=\"' bringback:b='",
+        b" " * 17,
+        b"tiff:Orientation=",
+        b"</rdf:RDF>",
+    ],
+)
+def test_a_packet_made_to_take_for_ever(part):
+    """Time is linear in its length; it was quadratic, 12 s for 170 kB."""
+    packet = b"<rdf:RDF>" + provenance.NAMESPACE.encode() + part * (600_000 // len(part)) + b"</rdf:RDF>"
+    begin = time.process_time()
+    provenance.upright(provenance.noted(packet, NOTE))
+    assert time.process_time() - begin < 1
+
+
 def test_a_packet_that_fills_a_jpeg_stays_without_a_note(pixels):
     long = XMP.replace(b"Gro&#223;vater", b"x" * 64_900)
     photo = Photo.decode(saved(Image.fromarray(pixels), "JPEG", xmp=long), "a")
@@ -423,7 +447,30 @@ def test_the_limit_of_a_huge_header(pixels):
         Photo.decode(bytes(file), "a")
     with pytest.raises(PhotoError, match="cut short"):
         Photo.decode(bytes(file[:100]), "a", max_pixels=2_000_000_000)
-    assert container.MAX_PIXELS == 178_956_970 and Image.MAX_IMAGE_PIXELS is None
+    assert container.MAX_PIXELS == 178_956_970
+
+
+def test_the_limit_of_pillow_is_left_to_others():
+    code = "from PIL import Image; limit = Image.MAX_IMAGE_PIXELS; import bringback.photo, bringback.pipeline; "
+    done = subprocess.run([sys.executable, "-c", f"{code}assert limit == Image.MAX_IMAGE_PIXELS == 89478485"])
+    assert done.returncode == 0
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "GIF", "JPEG"])
+def test_photos_above_the_limit_of_pillow_are_read_with_ours(pixels, kind, monkeypatch):
+    """In many threads, which raise the limit together; whoever comes in between finds it as it was afterwards."""
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)  # an error from 2000 on
+    file = saved(Image.fromarray(pixels), kind, **({"disposal": 2} if kind == "GIF" else {}))
+    with ThreadPool(4) as pool:
+        photos = pool.map(lambda _: Photo.decode(file, "a", max_pixels=48 * 64), range(40))
+    assert {photo.pixels.shape for photo in photos} == {(48, 64, 3)} and Image.MAX_IMAGE_PIXELS == 1000
+    with pytest.raises(PhotoError, match="a: too large: 64x48 pixels"):
+        Photo.decode(file, "a", max_pixels=48 * 64 - 1)
+    with pytest.raises(PhotoError, match="cut short"):
+        Photo.decode(file[:-200], "a")
+    assert Image.MAX_IMAGE_PIXELS == 1000
+    with pytest.raises(Image.DecompressionBombError):
+        Image.open(io.BytesIO(file))
 
 
 def dng(levels, orientation=1):

@@ -4,7 +4,7 @@ import tarfile
 
 import pytest
 
-from bringback.shards import read_shards
+from bringback.shards import read_shards, survey
 
 
 @pytest.fixture
@@ -40,3 +40,34 @@ def test_what_is_no_shard_is_named(folder, tmp_path):
     (tmp_path / "cut.tar").write_bytes((tmp_path / "cut.tar").read_bytes()[:5000])
     with pytest.raises(ValueError, match=r"cut\.tar: not a tar shard, or cut short"):
         list(read_shards(tmp_path / "cut.tar"))
+
+
+def test_linked_folders_are_read_once_and_loops_end(folder, tmp_path):
+    (tmp_path / "album" / "deep").mkdir(parents=True)
+    for name in ("d.png", "deep/e.png"):
+        (tmp_path / "album" / name).touch()
+    for link, target in (
+        ("0 below", folder / "below"),  # goes before the folder itself, whose name is kept all the same
+        ("album", tmp_path / "album"),
+        ("once more", tmp_path / "album"),
+        ("below/up", folder),
+        ("itself", folder / "itself"),
+        ("gone.txt", folder / "gone"),
+    ):
+        (folder / link).symlink_to(target)
+    (tmp_path / "album" / "deep" / "back").symlink_to(folder / "album")
+    found = survey(folder)
+    names = ["a.png", "album/d.png", "album/deep/e.png", "b.JPG", "below/c.jp2"]
+    assert [path.relative_to(folder).as_posix() for path in found.pictures] == names
+    passed = {path.relative_to(folder).as_posix() for path in found.passed}
+    assert passed == {"0 below", "once more", "below/up", "album/deep/back"}
+    assert f"the same folder as {folder / 'below'}" in found.passed[folder / "0 below"]
+    assert found.unread.keys() == {folder / "itself"} and found.others == 3
+
+
+def test_what_cannot_be_read_is_no_empty_folder(folder, lock):
+    lock(folder / "below")
+    found = survey(folder)
+    assert len(found.pictures) == 2 and found.unread == {folder / "below": "cannot be read: Permission denied"}
+    with pytest.raises(ValueError, match=r"below: cannot be read: Permission denied"):
+        list(read_shards(folder))

@@ -18,7 +18,16 @@ from torch import Tensor
 from bringback.aging.draws import Draws
 from bringback.aging.tone import smooth_field
 from bringback.aging.unstructured import convolve
+from bringback.container import MAX_PIXELS
+from bringback.modes import FORMATS
 from bringback.shards import read_shards
+
+
+def _grey(data: bytes) -> np.ndarray:
+    image = Image.open(io.BytesIO(data), formats=FORMATS)
+    if image.width * image.height > MAX_PIXELS:  # Pillow's own limit may have been taken away
+        raise ValueError(f"too large: {image.width}x{image.height} pixels")
+    return np.array(image.convert("L"))
 
 
 class OverlayBank:
@@ -38,7 +47,7 @@ class OverlayBank:
         for path in paths:
             for name, data in read_shards(path):
                 try:
-                    alphas.append(np.array(Image.open(io.BytesIO(data)).convert("L")))
+                    alphas.append(_grey(data))
                 except Exception as error:  # whatever a decoder trips over is a broken file
                     raise ValueError(f"{path}: {name} cannot be read: {error}") from None
                 if alphas[-1].shape != alphas[0].shape:
