@@ -49,13 +49,14 @@ def jpeg_file(
 
 def webp_file(pixels: Tensor, qualities: Sequence[float]) -> Tensor:
     """Pixels after a WebP file; made on the CPU, wherever they are."""
-    pictures = (pixels.detach() * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+    bgr = pixels.detach().flip(1)  # which OpenCV takes: luma and chroma are not those of RGB
+    pictures = (bgr * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
     kept = []
     for picture, quality in zip(pictures, qualities, strict=True):
         flag = cv2.IMREAD_COLOR if picture.shape[-1] > 1 else cv2.IMREAD_GRAYSCALE
         file = cv2.imencode(".webp", np.ascontiguousarray(picture), [cv2.IMWRITE_WEBP_QUALITY, round(quality)])[1]
         kept.append(torch.from_numpy(cv2.imdecode(file, flag)).view(picture.shape))
-    return torch.stack(kept).permute(0, 3, 1, 2).to(pixels.device).float().div_(255)
+    return torch.stack(kept).permute(0, 3, 1, 2).flip(1).to(pixels.device).float().div_(255)
 
 
 def eight_bit(pixels: Tensor) -> Tensor:

@@ -11,9 +11,17 @@ from bringback.aging.spectra import columns, filtered
 
 
 def gaussian_blur(
-    pixels: Tensor, sigmas: Sequence[float], ratios: Sequence[float], angles: Sequence[float], tails: Sequence[float]
+    pixels: Tensor,
+    reach: int,
+    sigmas: Sequence[float],
+    ratios: Sequence[float],
+    angles: Sequence[float],
+    tails: Sequence[float],
 ) -> Tensor:
-    """Round (ratio 1) or elliptic Gaussian blur; `tails` add a halo: the share of light that goes four times as far."""
+    """Round (ratio 1) or elliptic Gaussian blur; `tails` add a halo: the share of light that goes four times as far.
+
+    `reach`: pixels past the edge that any of it goes.
+    """
     turns = [math.cos(a) for a in angles], [math.sin(a) for a in angles]
     short, cos, sin, tail = columns(pixels, ratios, *turns, tails)
     (decay,) = columns(pixels, [2 * (math.pi * sigma) ** 2 for sigma in sigmas])
@@ -23,7 +31,7 @@ def gaussian_blur(
         exponent = (along.square_() + across.square_()).mul_(-decay)
         return torch.lerp(torch.exp(exponent), torch.exp(16 * exponent), tail)
 
-    return filtered(pixels, response).clamp_(0, 1)
+    return filtered(pixels, response, reach).clamp_(0, 1)
 
 
 def disc_blur(pixels: Tensor, radii: Sequence[float]) -> Tensor:

@@ -220,7 +220,7 @@ training = mixture(
 )  # fmt: skip
 translation = mixture(
     "What the translation learns from end to end: the narrow wear, as much that is broad, and damage.",
-    (unstructured, 0.3), (second_order, 0.42), (worn, 0.08), (structured, 0.07), (stained, 0.04), (holes, 0.06),
+    (unstructured, 0.4), (second_order, 0.36), (worn, 0.06), (structured, 0.06), (stained, 0.03), (holes, 0.06),
     (clean, 1.0),
 )  # fmt: skip
 marked = mixture(

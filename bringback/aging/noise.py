@@ -9,6 +9,8 @@ from torch import Tensor
 from bringback.aging.draws import Draws
 from bringback.aging.spectra import columns, correlated
 
+_STRIP = 32  # pixels: of a field that is much wider than noise is correlated, one column is a line of that noise
+
 
 def noise(
     pixels: Tensor,
@@ -50,7 +52,7 @@ def rows(pixels: Tensor, draws: Draws, upright: bool, levels: Sequence[float], s
     """Lines of a scanner or a video frame that are a little too light or dark; `upright`: columns instead."""
     h, w = pixels.shape[-2:]
     (level,) = columns(pixels, levels)
-    lines = correlated(draws, 1, w if upright else h, 2, sigmas)[..., :1] * level
+    lines = correlated(draws, 1, w if upright else h, _STRIP, sigmas)[..., :1] * level
     return (pixels + (lines.mT if upright else lines)).clamp_(0, 1)
 
 

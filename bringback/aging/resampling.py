@@ -10,6 +10,8 @@ from torch import Tensor
 
 from bringback.aging.spectra import together
 
+_KEPT = 1 << 18  # numbers, a megabyte: the weights of crops are kept, those of whole photos made when they are needed
+
 
 class Kernel(NamedTuple):
     """How one program resizes: the kernel's name, and whether it widens the kernel when it shrinks a picture."""
@@ -68,9 +70,13 @@ def resized(pixels: Tensor, size: tuple[int, int], kernels: Sequence[Kernel], ph
     return (down[:, None] @ wide).clamp_(0, 1)
 
 
-@lru_cache(maxsize=512)
 def weights(kernel: Kernel, before: int, after: int, phase: float, device: torch.device) -> Tensor:
     """The weights (after, before) of resizing along one axis; each row has the sum 1."""
+    make = _kept_weights if before * after <= _KEPT else _made_weights
+    return make(kernel, before, after, phase, device)
+
+
+def _made_weights(kernel: Kernel, before: int, after: int, phase: float, device: torch.device) -> Tensor:
     scale = before / after
     shift = phase * scale if scale > 1 else -phase
     centers = ((torch.arange(after, dtype=torch.float64) + 0.5) * scale - 0.5 + shift).clamp(0, before - 1)
@@ -83,6 +89,9 @@ def weights(kernel: Kernel, before: int, after: int, phase: float, device: torch
         # of an area, the part of each pixel that it covers
         rows = ((wide + 1) / 2 - apart).clamp(0, 1) if kernel.name == "area" else _WEIGHTS[kernel.name](apart / wide)
     return (rows / rows.sum(1, keepdim=True)).float().to(device)
+
+
+_kept_weights = lru_cache(maxsize=512)(_made_weights)
 
 
 def shrunk_size(size: tuple[int, int], factor: float) -> tuple[int, int]:

@@ -130,7 +130,8 @@ def _blur(now: Round) -> Step:
     if kind < 0.6:
         ratio = dice.uniform(0.4, 1) if dice.random() < 0.5 else 1.0
         tail = dice.uniform(0, 0.25) if dice.random() < 0.3 else 0.0
-        return Step(filters.gaussian_blur, (), (sigma, ratio, dice.uniform(0, math.pi), tail))
+        reach = 24 if tail else 8  # two deviations of the widest halo
+        return Step(filters.gaussian_blur, (reach,), (sigma, ratio, dice.uniform(0, math.pi), tail))
     if kind < 0.78:
         return Step(filters.disc_blur, (), (1.7 * sigma,))
     if kind < 0.9:

@@ -11,7 +11,7 @@ from torch import Tensor
 from bringback.aging.draws import Draws
 
 Response = Callable[[Tensor, Tensor], Tensor]  # of the frequencies down and across, in cycles a pixel
-_REACH = 8  # pixels that a kernel may reach past the edge
+_REACH = 8  # pixels that a kernel reaches past the edge, unless it is said
 
 
 def columns(like: Tensor, *values: Sequence[float]) -> Tensor:
@@ -24,15 +24,18 @@ def together(samples: Sequence[Tensor]) -> Tensor:
     return torch.stack(list(samples)) if len(samples) > 1 else samples[0][None]
 
 
-def filtered(pixels: Tensor, response: Response) -> Tensor:
-    """Pixels (B, C, H, W) convolved with the kernel of a frequency response (B, 1, H', W'); edges are mirrored."""
+def filtered(pixels: Tensor, response: Response, reach: int = _REACH) -> Tensor:
+    """Pixels (B, C, H, W) convolved with the kernel of a frequency response (B, 1, H', W'); edges are mirrored.
+
+    `reach` is how many pixels the kernel goes past an edge: what goes farther comes in at the other side.
+    """
     h, w = pixels.shape[-2:]
-    height, width = _fast(h + 2 * _REACH), _fast(w + 2 * _REACH)
-    pads = (_REACH, width - w - _REACH, _REACH, height - h - _REACH)
+    height, width = _fast(h + 2 * reach), _fast(w + 2 * reach)
+    pads = (reach, width - w - reach, reach, height - h - reach)
     mode = "reflect" if min(h - pads[3], w - pads[1]) > 0 else "replicate"
     spectrum = torch.fft.rfft2(F.pad(pixels, pads, mode=mode))
     spectrum *= response(*_frequencies(height, width, pixels.device))
-    return _back(spectrum, height, width)[..., _REACH : _REACH + h, _REACH : _REACH + w]
+    return _back(spectrum, height, width)[..., reach : reach + h, reach : reach + w]
 
 
 def correlated(draws: Draws, channels: int, height: int, width: int, sigmas: Sequence[float]) -> Tensor:

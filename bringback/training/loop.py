@@ -127,7 +127,7 @@ def train(task: TrainingTask, config: TrainConfig) -> Path:
     rates = [config.learning_rate * phase.lr_scale for phase, _ in phases]
     betas, decay = (config.adam_beta1, config.adam_beta2), config.adam_weight_decay
     optimizers = [
-        torch.optim.AdamW(parameters, rate, betas, weight_decay=decay)
+        torch.optim.AdamW(parameters, rate, betas, weight_decay=decay, fused=device.type in ("cpu", "cuda"))
         for (_, parameters), rate in zip(phases, rates, strict=True)
     ]
     model, *optimizers = accelerator.prepare(task, *optimizers)
