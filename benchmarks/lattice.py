@@ -4,8 +4,8 @@ python benchmarks/lattice.py [--weights DIR] [--sheet FILE]
 
 Skies are smooth slopes of light with Gaussian noise, white or enlarged, seeded. A network of stride S repeats itself
 every S pixels, so a lattice is a peak of the spectrum at the multiples of 1/S cycles a pixel along an axis. Told is for
-each period the power there over the median of its neighborhood, in dB, the mean of skies, before and after: a level
-field has about 0, what the eye may find 10 and more. Beside it, what is left of the noise.
+each period the power there over the median of its neighborhood, in dB, of the worse axis, the mean of skies, before and
+after: plain noise has 3 to 6 by chance, what the eye may find 10 and more. Beside it, what is left of the noise.
 """
 
 import argparse

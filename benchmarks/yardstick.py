@@ -26,8 +26,8 @@ from bringback.aging import Aged, OverlayBank
 from bringback.checkpoints import Checkpoints
 from bringback.compute import Compute
 from bringback.nets.blocks import Network, ResidualBlock, pad_to, silence
-from bringback.nets.mapping import translate
-from bringback.nets.unet import ScratchUNet
+from bringback.nets.mapping import Mapping, translate
+from bringback.nets.vae import VAE
 from bringback.protocol import protocol_table, run_protocol
 from bringback.restoration import Restoration
 from bringback.stages.fill import replaced
@@ -35,10 +35,9 @@ from bringback.tiling import run_tiled
 from bringback.training.config import TrainConfig, load_config
 from bringback.training.data import Batch
 from bringback.training.loop import train
-from bringback.training.losses import charbonnier
-from bringback.training.task import Losses, TrainingTask
-from bringback.training.tasks.mapping import Filled, filled_pairs, judged
-from bringback.training.tasks.translation import TranslationTask
+from bringback.training.task import Losses
+from bringback.training.tasks.mapping import Filled, FilledTask, filled_pairs, judged
+from bringback.training.tasks.translation import TranslationTask, pixel_losses
 
 CONFIG = Path(__file__).parents[1] / "configs" / "translation.yaml"
 
@@ -75,7 +74,7 @@ class PlainUNet(Network):
         return pixels + F.pixel_shuffle(self.head(x), 2)[..., :height, :width]
 
 
-class YardstickTask(TrainingTask):
+class YardstickTask(FilledTask):
     """Trains the plain U-Net as the translation is trained: on the same pictures, by the same pixel losses."""
 
     OPTIONS: ClassVar = TranslationTask.OPTIONS
@@ -83,8 +82,7 @@ class YardstickTask(TrainingTask):
     def __init__(self, config: TrainConfig) -> None:
         super().__init__(config)
         self.net = self.begin("yardstick", PlainUNet)
-        shipped = Checkpoints(config.weights or None)
-        self.detector = shipped.load("scratches", ScratchUNet) if self.options["masks"] else None
+        self.detector = self.detecting()
 
     def networks(self) -> dict[str, Network]:
         return {"yardstick": self.net}
@@ -95,8 +93,7 @@ class YardstickTask(TrainingTask):
     def forward(self, phase: str, prepared: Filled) -> Losses:
         pixels, mask, truth = prepared
         made = self.net(pixels, mask).float()
-        parts = {"l1": charbonnier(made, truth)}
-        parts["log"] = torch.log((made - truth).square().mean((1, 2, 3)) + 1e-5).mean()
+        parts = pixel_losses(made, truth)
         return Losses(parts["l1"] + self.options["log"] * parts["log"], parts)
 
     def validate(self, batch: Batch, overlays: OverlayBank | None) -> tuple[dict[str, float], Tensor]:
@@ -125,14 +122,13 @@ class Yardstick:
         return restoration
 
 
-def gmac(task: TranslationTask) -> tuple[float, float]:
+def gmac(checkpoints: Checkpoints) -> tuple[float, float]:
     """What the translation and the U-Net cost on 256x256 pixels, in 10^9 multiplications."""
     pixels, mask = torch.zeros(1, 3, 256, 256), torch.zeros(1, 1, 256, 256)
+    old, new = (checkpoints.load(name, VAE) for name in ("old_vae", "clean_vae"))
+    mapping = checkpoints.load("mapping", Mapping)
     costs = []
-    for work in (
-        lambda: translate(task.old_vae, task.net, task.clean_vae, pixels, mask),
-        lambda: PlainUNet()(pixels, mask),
-    ):
+    for work in (lambda: translate(old, mapping, new, pixels, mask), lambda: PlainUNet()(pixels, mask)):
         with FlopCounterMode(display=False) as counter, torch.no_grad():
             work()
         costs.append(counter.get_total_flops() / 2e9)
@@ -159,6 +155,7 @@ def main() -> None:
         places = [f"data_dir={options.data_dir}", f"output_dir={options.out}", f"max_train_minutes={options.minutes}"]
         config = load_config(CONFIG, [*places, "init_from=", "network={}", *options.set])
         set_seed(config.seed)
+        print("GMAC at 256x256: translation {:.2f}, U-Net {:.2f}".format(*gmac(Checkpoints())))
         train(YardstickTask(config), config)
         return
     settings = {"overlays": options.overlays, "backbone": options.backbone, "limit": options.limit}

@@ -760,10 +760,10 @@ def _line(entry: "Entry") -> str:
 
 def _finish(entries: list["Entry"], json_lines: bool, notes: list[str]) -> None:
     counts = Counter(entry["status"] for entry in entries)
+    for note in notes:
+        typer.echo(note, err=json_lines)
     if not json_lines:
         shown = [status for status in ("planned", "done", "skipped", "failed") if status != "planned" or counts[status]]
-        for note in notes:
-            typer.echo(note)
         typer.echo(", ".join(f"{counts[status]} {status}" for status in shown))
         for entry in entries:
             if entry["status"] == "failed":  # once more: they are far up by now

@@ -54,8 +54,6 @@ def plan(inputs: Sequence[Path], out: Path, tell: Tell = silent) -> list[Job]:
             found = survey(given, out)
             if given in found.unread:
                 raise UsageError(f"{given}: {found.unread[given]}")
-            if not found.pictures and not found.unread:
-                raise UsageError(f"no photos in {given}")
             pairs = [(path, path.relative_to(given)) for path in found.pictures]
             for path, reason in sorted(found.unread.items()):
                 relative = path.relative_to(given)
@@ -63,13 +61,15 @@ def plan(inputs: Sequence[Path], out: Path, tell: Tell = silent) -> list[Job]:
             for path, reason in sorted(found.passed.items()):
                 tell(f"{path}: {reason}")
             others += found.others
+            if not found.pictures and not found.unread:
+                raise UsageError(f"no photos in {given}")
         elif given.exists():
             pairs = [(given, Path(given.name))]
         else:
             raise UsageError(f"no such file or folder: {given}")
         for path, relative in pairs:
             other = sources.setdefault(relative, path)
-            if not other.samefile(path):
+            if other != path and not _same(other, path):
                 raise UsageError(f"{other} and {path} would both be written to {out / relative}")
     if others:
         tell(no_pictures(others))
@@ -86,6 +86,14 @@ def plan(inputs: Sequence[Path], out: Path, tell: Tell = silent) -> list[Job]:
         stem = relative.with_suffix("")
         jobs.append(Job(path, relative, output, relative if stems[stem] > 1 or stem in sources else stem))
     return jobs + list(problems.values())
+
+
+def _same(one: Path, other: Path) -> bool:
+    """Whether two paths are one file; those that cannot be looked at are not, and fail when they are read."""
+    try:
+        return one.samefile(other)
+    except OSError:
+        return False
 
 
 def no_pictures(count: int) -> str:

@@ -90,13 +90,13 @@ def inputs(full: str, network: Network, batch: int, height: int, width: int) -> 
     """What a graph may be given: of a photo of that size, a fifth of which is damaged."""
     rng = torch.Generator().manual_seed(batch * height)
     pixels = torch.rand(batch, 3, height, width, generator=rng)
-    quarter = -(-height // 4), -(-width // 4)
-    mask = torch.zeros(batch, 1, *quarter)
-    mask[..., : quarter[0] // 2, : quarter[1] // 2] = 1
+    part = -(-height // 4), -(-width // 4)
+    mask = torch.zeros(batch, 1, *part)
+    mask[..., : part[0] // 2, : part[1] // 2] = 1
     channels = network.head.in_channels if full == "clean_vae" else 0
     if full.startswith("mapping"):
         channels = network.head.out_channels
-    latent = 8 * torch.randn(batch, channels, *quarter, generator=rng)
+    latent = 8 * torch.randn(batch, channels, *part, generator=rng)
     if full == "clean_vae":
         return [latent]
     if full == "mapping-tile":
@@ -126,7 +126,7 @@ def in_torch(full: str, network: Network, given: list[Tensor]) -> Tensor:
     named = {"relight": "relit", "relight-curves": "curves", "tone": "curves", "old_vae": "encode"}
     named |= {"mapping-look": "look", "mapping-trust": "trust"}
     if full == "clean_vae":
-        return network.decode(*given, (given[0].shape[-2] * 4, given[0].shape[-1] * 4))
+        return network.decode(*given, tuple(network.stride * side for side in given[0].shape[-2:]))
     return getattr(network, named.get(full, "forward"))(*given)
 
 
@@ -157,7 +157,7 @@ def test_all_graphs_are_tested(folder: Path) -> None:
 def test_the_mapping_looks_where_the_network_does(damage: str, folder: Path, graph) -> None:
     network = graph("mapping")[2]
     engine = Checkpoints(folder, engine="onnx").load("mapping", Mapping)
-    latent = 8 * torch.randn(2, 48, 18, 23)
+    latent = 8 * torch.randn(2, 16, 18, 23)
     mask = torch.zeros(2, 1, 18, 23)
     if damage == "something":
         mask[..., 3:9, 4:17] = 0.9
@@ -188,7 +188,7 @@ def test_a_file_tells_what_it_is(folder: Path, graph) -> None:
     assert list(ports) == ["latent", "mask", "seen", "translated"]
     assert all(port.doc_string for port in ports.values())
     axes = [axis.dim_param or axis.dim_value for axis in ports["translated"].type.tensor_type.shape.dim]
-    assert axes == ["batch", 48, "rows", "columns"]
+    assert axes == ["batch", 16, "rows", "columns"]
 
 
 def test_stages_run_on_onnxruntime_as_on_torch(folder: Path) -> None:

@@ -33,7 +33,7 @@ from bringback.stages.translate import LatentTranslator
 def net(kind: Callable[..., Any], name: str) -> Any:
     """A tiny network that does something, frozen as loaded ones are."""
     torch.manual_seed(1)
-    network = kind(**TINY[name], **({"channels": 48} if name == "mapping" else {})).eval()
+    network = kind(**TINY[name], **({"channels": TINY["old_vae"]["channels"]} if name == "mapping" else {})).eval()
     for parameter in network.parameters():
         parameter.data += 0.05 * torch.randn(parameter.shape)
     return network.requires_grad_(False)

@@ -44,7 +44,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("tiny")
     for name, config in TINY.items():
-        sizes = {**config, "channels": 48} if name == "mapping" else config
+        sizes = {**config, "channels": TINY["old_vae"]["channels"]} if name == "mapping" else config
         save_network(random_network(name, sizes), folder / name, compact=name in ("scratches", "colorize"))
     return folder
 
@@ -172,7 +172,7 @@ def test_what_cannot_be_merged_is_one_line(ours: ModuleType, tiny: Path, tmp_pat
         with pytest.raises(ValueError, match=f"no weights to merge of {name}: name some of scratches"):
             ours.save_merged(tmp_path / "none.safetensors", tiny, stages)
     vae = random_network("old_vae", TINY["old_vae"])
-    mapping = random_network("mapping", {**TINY["mapping"], "channels": 48})
+    mapping = random_network("mapping", {**TINY["mapping"], "channels": TINY["old_vae"]["channels"]})
     mapping.tie(old_vae=save_network(vae, tmp_path / "w" / "old_vae"), clean_vae="0" * 64)
     save_network(vae, tmp_path / "w" / "clean_vae")
     save_network(mapping, tmp_path / "w" / "mapping")
@@ -188,6 +188,7 @@ GRID = [
     ("relight", {"look": 2, "knots": 5, "width": 6, "blocks": 3}),
     ("tone", {"width": 3, "hidden": 7, "knots": 4}),
     ("old_vae", {"channels": 50, "blocks": 3}),
+    ("old_vae", {"channels": 13, "blocks": 1, "stride": 2}),
     ("mapping", {"channels": 9, "widths": [4, 5], "blocks": [2, 1], "inner": 3}),
     ("mapping", {"channels": 9, "widths": [4, 5, 6, 7], "blocks": [1, 2, 3, 1], "inner": 2}),
     ("faces", {"widths": [24, 16], "blocks": [1, 12], "hidden": 5}),

@@ -190,7 +190,7 @@ def test_a_mapping_goes_on_with_its_own_vaes_only(tiny, weights: Path, tmp_path:
     save_network(build_task(settings).networks()["mapping"], tmp_path / "begun" / "mapping")
     settings = replace(settings, init_from=str(tmp_path / "begun"))
     assert set(build_task(settings).parents) == {"scratches", "old_vae", "clean_vae", "mapping"}
-    save_network(VAE(48, 1), weights / "old_vae")
+    save_network(VAE(48, 1, stride=2), weights / "old_vae")
     with pytest.raises(MissingWeights, match="is not the old_vae"):
         build_task(settings)
 

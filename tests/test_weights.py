@@ -438,7 +438,7 @@ def test_verify_finds_what_a_hash_cannot(tmp_path: Path) -> None:
     network.save_pretrained(tmp_path / "tone")
     VAE(**TINY["old_vae"]).save_pretrained(tmp_path / "old_vae")
     hashes = {"old_vae": "0" * 64, "clean_vae": ""}
-    save_network(Mapping(**TINY["mapping"], channels=48, **hashes), tmp_path / "mapping")
+    save_network(Mapping(**TINY["mapping"], channels=TINY["old_vae"]["channels"], **hashes), tmp_path / "mapping")
     save_network(ScratchUNet(**TINY["scratches"]), tmp_path / "mine")
     (tmp_path / "mine" / "config.json").write_text('{"network": "Other"}')
     code, lines, errors = run("verify", "--weights", tmp_path)

@@ -59,7 +59,9 @@ def _vae(state: State) -> dict[str, Any]:
 def _mapping(state: State) -> dict[str, Any]:
     sizes = {"channels": len(state["head.weight"]), "inner": len(state["attention.query.weight"])}
     gate = len(state["trust.layers.0.weight"])
-    return sizes | {"widths": _widths(state), "blocks": _blocks(state, "before"), "gate": gate}
+    widths = _widths(state)
+    blocks = [_count(state, f"before.{number}") for number in range(len(widths))]  # a level may have none
+    return sizes | {"widths": widths, "blocks": blocks, "gate": gate}
 
 
 def _faces(state: State) -> dict[str, Any]:

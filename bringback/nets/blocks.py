@@ -152,7 +152,8 @@ class ResidualBlock(nn.Module):
         nn.init.normal_(self.second.weight, std=0.1 * (channels * 9) ** -0.5)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.second(F.silu(self.first(x)))
+        # in place where nothing is to be learned: of a large photo a map less is much memory
+        return self.second(F.silu(self.first(x), inplace=not torch.is_grad_enabled())).add_(x)
 
 
 def glance(channels: int, widths: Sequence[int]) -> nn.Sequential:

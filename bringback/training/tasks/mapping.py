@@ -1,7 +1,7 @@
 """The mapping: translate old latents into clean ones."""
 
 from collections.abc import Callable
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import torch
 import torch.nn.functional as F
@@ -24,7 +24,28 @@ from bringback.training.task import Losses, TrainingTask
 Filled = tuple[Tensor, Tensor, Tensor]  # filled pixels, how far they were filled, the truth
 
 
-class MappingTask(TrainingTask):
+class FilledTask(TrainingTask):
+    """A task that learns from filled photos, with a detector, or None, that tells what is to be filled."""
+
+    detector: ScratchUNet | None
+
+    def detecting(self) -> ScratchUNet | None:
+        """The detector in `weights`, or that which ships; None where the option `masks` says so."""
+        if not self.options["masks"]:
+            return None
+        checkpoints = Checkpoints(self.config.weights or None)
+        self.parents |= checkpoints.hashes(["scratches"])
+        return checkpoints.load("scratches", ScratchUNet)
+
+    def train(self, mode: bool = True) -> Self:
+        self.training = mode
+        for part in self.children():
+            if part is not self.detector:  # a thread may be running it: it is in eval mode from the start, for good
+                part.train(mode)
+        return self
+
+
+class MappingTask(FilledTask):
     """Trains `mapping` on what the stages before it hand over: filled photos that are not faded, told what was filled.
 
     Fading is left out of the recipe and not undone here: a tone curve read off a crop errs more than one read off a
@@ -45,22 +66,13 @@ class MappingTask(TrainingTask):
         self.net = self.begin("mapping", Mapping, channels=self.clean_vae.stem.out_channels, **hashes)
         checkpoints.check_vaes(self.net)
         self.parents |= hashes
-        self.detector = checkpoints.load("scratches", ScratchUNet) if self.options["masks"] else None
-        if self.detector is not None:
-            self.parents |= checkpoints.hashes(["scratches"])
+        self.detector = self.detecting()
         if self.options["only_trust"]:
             self.net.requires_grad_(False).trust.requires_grad_(True)
         self.distance = perceptual_distance(config.backbone)
 
     def networks(self) -> dict[str, Network]:
         return {"mapping": self.net}
-
-    def train(self, mode: bool = True) -> "MappingTask":
-        self.training = mode
-        for part in self.children():
-            if part is not self.detector:  # a thread may be running it: it is in eval mode from the start, for good
-                part.train(mode)
-        return self
 
     def ready(self, aged: Aged, seeds: list[int]) -> Filled:
         return filled_pairs(aged, seeds, self.detector)

@@ -11,18 +11,23 @@ from bringback.aging.draws import Draws
 from bringback.checkpoints import Checkpoints
 from bringback.nets.blocks import Network
 from bringback.nets.mapping import Mapping
-from bringback.nets.unet import ScratchUNet
 from bringback.nets.vae import VAE
 from bringback.training.config import TrainConfig
 from bringback.training.data import Batch
 from bringback.training.losses import charbonnier, perceptual_distance
-from bringback.training.task import Losses, TrainingTask
-from bringback.training.tasks.mapping import Filled, filled_pairs, judged
+from bringback.training.task import Losses
+from bringback.training.tasks.mapping import Filled, FilledTask, filled_pairs, judged
 
 _GOOD = 3e-4  # the squared error of 35 dB: a logarithm that cares for less makes a network timid that sees clean photos
 
 
-class TranslationTask(TrainingTask):
+def pixel_losses(made: Tensor, truth: Tensor) -> dict[str, Tensor]:
+    """`l1` (Charbonnier) and `log`, the logarithm of the squared error of each sample."""
+    errors = (made - truth).square().mean((1, 2, 3))
+    return {"l1": charbonnier(made, truth), "log": torch.log(errors + _GOOD).mean()}
+
+
+class TranslationTask(FilledTask):
     """Trains `old_vae`, `mapping` and `clean_vae` together, from nothing or on from those in `init_from`.
 
     What is learned from is that of `MappingTask`. On a share of each batch both VAEs go on to be autoencoders with a
@@ -45,6 +50,7 @@ class TranslationTask(TrainingTask):
         if config.init_from:
             self.old_vae, self.clean_vae = self.begin("old_vae", VAE), self.begin("clean_vae", VAE)
             self.net = self.begin("mapping", Mapping)
+            Checkpoints(config.init_from).check_vaes(self.net)
         else:
             settings = config.network.get("vae", {})
             self.old_vae, self.clean_vae = (self.made(VAE, settings) for _ in range(2))
@@ -52,10 +58,7 @@ class TranslationTask(TrainingTask):
             channels = self.clean_vae.stem.out_channels
             self.net = self.made(Mapping, {"channels": channels, **config.network.get("mapping", {})})
         self.net.trust.requires_grad_(False)
-        shipped = Checkpoints(config.weights or None)
-        self.detector = shipped.load("scratches", ScratchUNet) if self.options["masks"] else None
-        if self.detector is not None:
-            self.parents |= shipped.hashes(["scratches"])
+        self.detector = self.detecting()
         self.distance = perceptual_distance(config.backbone) if self.options["perceptual"] else None
 
     def networks(self) -> dict[str, Network]:
@@ -66,21 +69,13 @@ class TranslationTask(TrainingTask):
         if name != "mapping":
             self.net.tie(**{name: sha256})
 
-    def train(self, mode: bool = True) -> "TranslationTask":
-        self.training = mode
-        for part in self.children():
-            if part is not self.detector:  # a thread may be running it: it is in eval mode from the start, for good
-                part.train(mode)
-        return self
-
     def ready(self, aged: Aged, seeds: list[int]) -> tuple[Filled, list[int]]:
         return filled_pairs(aged, seeds, self.detector), seeds
 
     def forward(self, phase: str, prepared: tuple[Filled, list[int]]) -> Losses:
         (pixels, mask, truth), seeds = prepared
         old, latent, made = self._translated(pixels, mask)
-        errors = (made - truth).square().mean((1, 2, 3))
-        parts = {"l1": charbonnier(made, truth), "log": torch.log(errors + _GOOD).mean()}
+        parts = pixel_losses(made, truth)
         some = max(1, round(self.options["share"] * len(pixels)))
         wanted = self.clean_vae.encode(truth[:some])
         parts["vae"] = self._rebuilt(self.clean_vae, wanted, truth[:some], seeds)
@@ -99,9 +94,8 @@ class TranslationTask(TrainingTask):
         return old, latent, self.clean_vae.decode(latent, (pixels.shape[-2], pixels.shape[-1])).float()
 
     def _rebuilt(self, vae: VAE, latent: Tensor, pixels: Tensor, seeds: list[int]) -> Tensor:
-        own = [
-            seed + 1 for seed in seeds[: len(latent)]
-        ]  # not those of the ageing: the two must not know of each other
+        # not the seeds of the ageing: the two must not know of each other
+        own = [seed + 1 for seed in seeds[: len(latent)]]
         noise = self.options["noise"] * Draws(own, pixels.device).normal(*latent.shape[1:])
         return charbonnier(vae.decode(latent + noise, (pixels.shape[-2], pixels.shape[-1])).float(), pixels)
 
