@@ -6,7 +6,6 @@
 from collections.abc import Sequence
 from functools import lru_cache
 
-import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -49,6 +48,8 @@ def jpeg_file(
 
 def webp_file(pixels: Tensor, qualities: Sequence[float]) -> Tensor:
     """Pixels after a WebP file; made on the CPU, wherever they are."""
+    import cv2  # training does without it but for this
+
     bgr = pixels.detach().flip(1)  # which OpenCV takes: luma and chroma are not those of RGB
     pictures = (bgr * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
     kept = []

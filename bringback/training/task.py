@@ -68,7 +68,7 @@ class TrainingTask(nn.Module, ABC):
         try:
             return kind(**settings)
         except (TypeError, ValueError) as error:
-            message = f"network: {dict(settings)} does not make a {kind.__name__}"
+            message = f"network: {self.config.network} does not make a {kind.__name__}"
             raise ConfigError(f"{message}: {error}") from error
 
     @abstractmethod
