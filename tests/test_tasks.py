@@ -234,12 +234,14 @@ def test_a_leg_for_trust_alone_moves_nothing_else(tiny, weights: Path, tmp_path:
 
 
 def test_a_leg_for_trust_alone_learns_in_bfloat16(tiny, tmp_path: Path) -> None:
-    """Of this many channels torch's gradient on a CPU is not finite."""
+    """Of this many channels torch's gradient on a CPU is not finite, unless the leg computes in float32."""
     network = {"widths": [16, 16], "blocks": [0, 1], "inner": 8, "gate": 24}
-    settings = tiny("mapping", tmp_path / "run", options={"only_trust": True}, network=network, mixed_precision="bf16")
+    settings = tiny("mapping", tmp_path / "run", options={"only_trust": True}, network=network)
     task = build_task(settings)
-    train(task, replace(settings, max_train_steps=2, validation_data=[]))
-    assert all(torch.isfinite(parameter).all() for parameter in task.net.trust.parameters())
+    prepared = task.prepare(first_batch(settings), None)
+    with torch.autocast("cpu", torch.bfloat16):
+        task("generator", prepared).total.backward()
+    assert all(torch.isfinite(parameter.grad).all() for parameter in task.net.trust.parameters())
 
 
 def test_a_mapping_without_masks_sees_no_damage(tiny, weights: Path, tmp_path: Path) -> None:
