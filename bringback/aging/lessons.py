@@ -125,6 +125,18 @@ def worn(pixels: Tensor, draws: Draws, overlays: Overlays) -> Aged:
     return completed(aged.clamp(0, 1), truth, mask, grey.flatten())
 
 
+def grainy(pixels: Tensor, draws: Draws, overlays: Overlays) -> Aged:
+    """A print whose grain is as strong as that of fast film or of a faded print whose tones were stretched again."""
+    grey = draws.chance(0.6)
+    truth = greyed(pixels, grey)
+    aged = _some(truth.clone(), draws, 0.6, wear.any_order, 0.4, 0.5)
+    aged = wear.grain(aged, draws, 1.4)
+    aged = _some(aged, draws, 0.4, wear.grain, 1.0)
+    aged = _some(aged.clamp(0, 1), draws, 0.5, wear.compression, 0.5)
+    aged = greyed(aged, grey)
+    return completed(aged.clamp(0, 1), truth, None, grey.flatten())
+
+
 def faces(pixels: Tensor, draws: Draws, overlays: Overlays) -> Aged:
     """Blind damage of a face crop: blur, grain, 1 to 8 times low resolution, marks, noise, print screens, JPEG.
 
@@ -220,8 +232,8 @@ training = mixture(
 )  # fmt: skip
 translation = mixture(
     "What the translation learns from end to end: the narrow wear, as much that is broad, and damage.",
-    (unstructured, 0.4), (second_order, 0.36), (worn, 0.06), (structured, 0.06), (stained, 0.03), (holes, 0.06),
-    (clean, 1.0),
+    (unstructured, 0.36), (second_order, 0.34), (worn, 0.08), (grainy, 0.06), (structured, 0.06), (stained, 0.03),
+    (holes, 0.05), (clean, 1.0),
 )  # fmt: skip
 marked = mixture(
     "What the scratch detector learns from: mostly damage, and photos that have none.",
