@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from bringback.nets.blocks import Network
+from bringback.nets.blocks import Network, ResidualBlock
 from bringback.nets.face import FaceGenerator
 from bringback.nets.mapping import Mapping, translate
 from bringback.nets.partial_nonlocal import PartialNonLocal, attend
@@ -227,7 +227,7 @@ def test_trust_keeps_the_photo_or_takes_what_is_decoded() -> None:
 
 
 def test_trust_sees_noise_where_it_is() -> None:
-    smooth = torch.linspace(0.5, 0.8, 64).expand(1, 3, 64, 64)
+    smooth = torch.linspace(0.5, 0.8, 64).expand(1, 3, 96, 96)
     noisy = smooth.clone()
     noisy[..., 32:] += 1e-3 * torch.randn(1, 1, 64, 32, generator=torch.Generator().manual_seed(0))
     net = Trust()
@@ -281,3 +281,27 @@ def test_doubted_curves_shrink_small_changes_most() -> None:
     small, large = (doubted((identity + size * bent).expand(1, 3, -1)) - identity for size in (0.02, 0.8))
     assert small.abs().max() < 0.1 * 0.02 * bent.max() and large.abs().max() > 0.9 * 0.8 * bent.max()
     assert torch.equal(doubted(identity.expand(1, 3, -1)), identity.expand(1, 3, -1))
+
+
+@pytest.mark.parametrize("stride", [2, 4])
+def test_a_level_photo_decodes_to_a_level_photo_whatever_the_weights(stride: int) -> None:
+    torch.manual_seed(0)
+    vae = VAE(channels=12, blocks=1, stride=stride)
+    for parameter in vae.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    level = torch.tensor([0.3, 0.5, 0.8]).view(1, 3, 1, 1).expand(1, 3, 96, 96)
+    inside = vae(level)[..., 28:-28, 28:-28]  # the border's padding shows
+    assert inside.std((2, 3)).max() < 1e-6
+    assert vae(torch.rand(1, 3, 64, 64)).std((2, 3)).min() > 0.01
+
+
+def test_residual_blocks_keep_float32_precise_under_autocast() -> None:
+    block = ResidualBlock(8)
+    torch.nn.init.normal_(block.second.weight, std=0.01)
+    x = 100 + torch.rand(1, 8, 16, 16)  # there bfloat16 has steps of 1/2
+    with torch.no_grad():
+        exact = block(x)
+        with torch.autocast("cpu", torch.bfloat16):
+            assert block(x).dtype == torch.float32
+            assert (block(x) - exact).abs().max() < 0.05 < (exact - x).abs().max()
+            assert block(x.bfloat16()).dtype == torch.bfloat16

@@ -141,7 +141,10 @@ class ChannelNorm(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """x + conv(act(conv(x))), 3x3, no norm (Lim et al. 2017, EDSR). (B, C, H, W) -> same."""
+    """x + conv(act(conv(x))), 3x3, no norm (Lim et al. 2017, EDSR). (B, C, H, W) -> same.
+
+    Under autocast the convolutions run in its dtype, the sum in that of x: what is float32 stays precise.
+    """
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -152,8 +155,9 @@ class ResidualBlock(nn.Module):
         nn.init.normal_(self.second.weight, std=0.1 * (channels * 9) ** -0.5)
 
     def forward(self, x: Tensor) -> Tensor:
-        # in place where nothing is to be learned: of a large photo a map less is much memory
-        return self.second(F.silu(self.first(x), inplace=not torch.is_grad_enabled())).add_(x)
+        # in place where no gradient is needed: one map less of a large photo is much memory
+        change = self.second(F.silu(self.first(x), inplace=not torch.is_grad_enabled()))
+        return change.add_(x) if change.dtype == x.dtype else x + change
 
 
 def glance(channels: int, widths: Sequence[int]) -> nn.Sequential:
@@ -169,9 +173,10 @@ def luminance(pixels: Tensor) -> Tensor:
 
 
 def pad_to(x: Tensor, multiple: int) -> Tensor:
-    """Grow the right and lower side to a multiple by repeating the border."""
+    """Grow the right and lower side to a multiple by repeating the border; not a copy where nothing is to grow."""
     height, width = x.shape[-2:]
-    return F.pad(x, (0, -width % multiple, 0, -height % multiple), mode="replicate")
+    padding = (0, -width % multiple, 0, -height % multiple)
+    return F.pad(x, padding, mode="replicate") if any(padding) else x
 
 
 def lower(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[None]:

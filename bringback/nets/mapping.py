@@ -69,7 +69,7 @@ class Mapping(Network, license="apache-2.0", tags=["photo-restoration"]):
         x = self.after[-1](self.attention(self.before[-1](x), coarse, seen))
         for up, after, skip in zip(reversed(self.up), reversed(self.after[:-1]), reversed(skips), strict=True):
             x = after(skip + F.interpolate(up(x), scale_factor=2.0, mode="nearest"))
-        return latent + _SCALE * self.head(x)[..., :height, :width]
+        return torch.add(latent, self.head(x)[..., :height, :width], alpha=_SCALE)
 
     def look(self, latent: Tensor, mask: Tensor) -> Tensor:
         """What the attention finds worth looking at, (B, K, h, w) at the size of its level."""
@@ -78,8 +78,11 @@ class Mapping(Network, license="apache-2.0", tags=["photo-restoration"]):
 
     def _descend(self, latent: Tensor, mask: Tensor) -> tuple[list[Tensor], Tensor, Tensor]:
         multiple = 2 ** len(self.down)
-        x = self.stem(pad_to(torch.cat([latent / _SCALE, mask], 1), multiple))
         coarse = pad_to(mask, multiple)
+        # the stem's convolution of (latent / _SCALE, mask), without a copy of what is as large as the photo
+        of_latent, of_mask = self.stem.weight.split([latent.shape[1], 1], 1)
+        x = F.conv2d(pad_to(latent, multiple), of_latent / _SCALE, self.stem.bias, padding=1)
+        x = x.add_(F.conv2d(coarse, of_mask, padding=1))
         skips: list[Tensor] = []
         for before, down in zip(self.before[:-1], self.down, strict=True):
             skips.append(before(x))
@@ -101,12 +104,12 @@ def translate(
     """Encode filled photos (B, 3, H, W), translate their latents, decode, keep of the photos what can be trusted.
 
     Mask (B, 1, H, W), 1 = filled; a latent position counts as filled as the most filled of its pixels. `dtype` is
-    what encoder and mapping compute in; the decoder does in float32, as in bfloat16 a smooth sky would have steps.
+    what convolutions compute in; the decoder's sums and its head stay float32, or a smooth sky would have steps.
     `seen` is the mapping's. Returns (B, 3, H, W), not clamped.
     """
     coarse = F.max_pool2d(mask, old_vae.stride, ceil_mode=True)
     with lower(pixels.device, dtype):
         latent = mapping(old_vae.encode(pixels).to(pixels.dtype), coarse, seen).to(pixels.dtype)
-    decoded = clean_vae.decode(latent, (pixels.shape[-2], pixels.shape[-1]))
+    decoded = clean_vae.decode(latent, (pixels.shape[-2], pixels.shape[-1]), dtype)
     decoded = decoded.to(pixels.dtype)  # under autocast too
     return torch.lerp(decoded, pixels, mapping.trust(pixels, decoded, mask))

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bringback.nets.blocks import Network, ResidualBlock, pad_to, silence
+from bringback.nets.blocks import Network, ResidualBlock, lower, pad_to, silence
 
 
 class VAE(Network, license="apache-2.0", tags=["autoencoder", "photo-restoration"]):
@@ -37,10 +37,15 @@ class VAE(Network, license="apache-2.0", tags=["autoencoder", "photo-restoration
         patches = F.pixel_unshuffle(pad_to(pixels, self.stride) * 2 - 1, self.stride)
         return self.encoder(self.stem(patches))
 
-    def decode(self, latent: Tensor, size: tuple[int, int]) -> Tensor:
-        """Pixels (B, 3, *size); not clamped, so that gradients pass."""
+    def decode(self, latent: Tensor, size: tuple[int, int], dtype: torch.dtype = torch.float32) -> Tensor:
+        """Pixels (B, 3, *size); not clamped, so that gradients pass.
+
+        `dtype` is what the residual blocks' convolutions compute in: their sums and the head keep the latent's own.
+        """
         weight, bias = self._level_head()
-        patches = F.conv2d(self.decoder(latent), weight, bias, padding=1)
+        with lower(latent.device, dtype):
+            features = self.decoder(latent)
+        patches = F.conv2d(features, weight, bias, padding=1)
         return (F.pixel_shuffle(patches, self.stride) / 2 + 0.5)[..., : size[0], : size[1]]
 
     def _level_head(self) -> tuple[Tensor, Tensor]:
