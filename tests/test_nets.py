@@ -227,7 +227,7 @@ def test_trust_keeps_the_photo_or_takes_what_is_decoded() -> None:
 
 
 def test_trust_sees_noise_where_it_is() -> None:
-    smooth = torch.linspace(0.5, 0.8, 64).expand(1, 3, 96, 96)
+    smooth = torch.linspace(0.5, 0.8, 64).expand(1, 3, 64, 64)
     noisy = smooth.clone()
     noisy[..., 32:] += 1e-3 * torch.randn(1, 1, 64, 32, generator=torch.Generator().manual_seed(0))
     net = Trust()
