@@ -286,7 +286,7 @@ def test_doubted_curves_shrink_small_changes_most() -> None:
 @pytest.mark.parametrize("stride", [2, 4])
 def test_a_level_photo_decodes_to_a_level_photo_whatever_the_weights(stride: int) -> None:
     torch.manual_seed(0)
-    vae = VAE(channels=12, blocks=1, stride=stride)
+    vae = VAE(channels=12, blocks=1, stride=stride, level=True)
     for parameter in vae.parameters():
         torch.nn.init.normal_(parameter, std=0.1)
     level = torch.tensor([0.3, 0.5, 0.8]).view(1, 3, 1, 1).expand(1, 3, 96, 96)

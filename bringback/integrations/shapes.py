@@ -53,7 +53,8 @@ def _unet(state: State) -> dict[str, Any]:
 
 def _vae(state: State) -> dict[str, Any]:
     stride = math.isqrt(len(state["head.weight"]) // 3)
-    return {"channels": len(state["stem.weight"]), "blocks": _count(state, "encoder"), "stride": stride}
+    sizes = {"channels": len(state["stem.weight"]), "blocks": _count(state, "encoder")}
+    return sizes | {"stride": stride, "level": "level" in state}
 
 
 def _mapping(state: State) -> dict[str, Any]:

@@ -15,12 +15,17 @@ class VAE(Network, license="apache-2.0", tags=["autoencoder", "photo-restoration
     around the mean, as in the original (after MUNIT): its KL term is the mean square of the latent, its noise is added
     in training alone.
     Args: channels: of the latent; blocks: residual blocks on either side; gain: standard deviation of a fresh latent;
-    stride: pixels a side that one position of the latent stands for.
+    stride: pixels a side that one position of the latent stands for; level: decode a level latent to a level picture,
+    whatever was learned.
     """
 
-    def __init__(self, channels: int = 64, blocks: int = 2, gain: float = 8.0, stride: int = 4) -> None:
+    def __init__(
+        self, channels: int = 64, blocks: int = 2, gain: float = 8.0, stride: int = 4, level: bool = False
+    ) -> None:
         super().__init__()
         self.stride = stride
+        # in the state dict, for programs that know a network by that alone
+        self.register_buffer("level", torch.tensor(True) if level else None)
         patch = 3 * stride**2
         self.stem = nn.Conv2d(patch, channels, 3, padding=1)
         self.encoder = nn.Sequential(*(ResidualBlock(channels) for _ in range(blocks)))
@@ -42,7 +47,7 @@ class VAE(Network, license="apache-2.0", tags=["autoencoder", "photo-restoration
 
         `dtype` is what the residual blocks' convolutions compute in: their sums and the head keep the latent's own.
         """
-        weight, bias = self._level_head()
+        weight, bias = self._level_head() if self.level is not None else (self.head.weight, self.head.bias)
         with lower(latent.device, dtype):
             features = self.decoder(latent)
         patches = F.conv2d(features, weight, bias, padding=1)
@@ -53,6 +58,7 @@ class VAE(Network, license="apache-2.0", tags=["autoencoder", "photo-restoration
 
         Each pixel of a block has a kernel of its own; where their sums differ, a level sky has a lattice of the
         stride's period (the checkerboard of Odena et al. 2016). Learning from noisy photos never quite levels them.
+        What is lost is what repeats exactly with that period; slopes are kept by looking at the neighbors.
         """
         weight, bias = self.head.weight.unflatten(0, (3, -1)), self.head.bias.unflatten(0, (3, -1))  # type: ignore[union-attr]
         sums = weight.mean((3, 4), keepdim=True)
