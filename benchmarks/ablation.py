@@ -13,8 +13,8 @@ from unittest.mock import patch
 import torch
 from torch import Tensor
 
-from bringback.evaluate import Report, evaluate
-from bringback.nets.trust import Trust
+from bringback.evaluation.runner import Report, evaluate
+from bringback.models.translation.blend_gate import Trust
 from bringback.pipeline_config import DEFAULT
 
 NO_GATE = "all, without the gate"

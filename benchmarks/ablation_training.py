@@ -26,13 +26,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bringback.aging import OverlayBank, age
-from bringback.evaluate import contact_sheet, evaluate, photo_seed, read_photos
-from bringback.nets.discriminators import PatchDiscriminator
-from bringback.nets.partial_nonlocal import PartialNonLocal
-from bringback.photo import Photo, PhotoError
+from bringback.degradations import OverlayBank, age
+from bringback.evaluation.protocol import PROTOCOLS, SEED
+from bringback.evaluation.runner import contact_sheet, evaluate, photo_seed, read_photos
+from bringback.images.photo import Photo, PhotoError
+from bringback.models.discriminators import PatchDiscriminator
+from bringback.models.translation.partial_nonlocal import PartialNonLocal
 from bringback.pipeline import Pipeline
-from bringback.protocol import PROTOCOLS, SEED
 from bringback.training.adversarial import feature_matching, fooling, hinge
 from bringback.training.config import TrainConfig, load_config
 from bringback.training.loop import train
@@ -121,7 +121,7 @@ def filled_by(variant: Variant) -> Iterator[None]:
         return
     with (
         patch("bringback.training.tasks.mapping.fill", _paint_white),
-        patch("bringback.filling.push_pull", _paint_white),
+        patch("bringback.ops.tiled_fill.push_pull", _paint_white),
     ):
         yield
 

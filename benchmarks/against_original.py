@@ -40,23 +40,23 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
-from bringback.alignment import CROP, similarity
-from bringback.checkpoints import Checkpoints, save_network
-from bringback.face_finder import LEFT_TO_RIGHT
-from bringback.identity import model_file
-from bringback.nets.blocks import Network, silence
-from bringback.nets.paper import strips
-from bringback.nets.paper.attention import ResidualNonLocal, holes
-from bringback.nets.paper.face import PaperFaceGenerator
-from bringback.nets.paper.mapping import PaperMapping
-from bringback.nets.paper.unet import PaperUNet
-from bringback.nets.paper.vae import PaperVAE
-from bringback.photo import LUMA, Photo
+from bringback.images.photo import LUMA, Photo
+from bringback.models.base import Network, silence
+from bringback.models.wan2020 import strips
+from bringback.models.wan2020.attention import ResidualNonLocal, holes
+from bringback.models.wan2020.face import PaperFaceGenerator
+from bringback.models.wan2020.mapping import PaperMapping
+from bringback.models.wan2020.unet import PaperUNet
+from bringback.models.wan2020.vae import PaperVAE
+from bringback.ops.monochrome import luminance
 from bringback.pipeline_config import shipped
-from bringback.stages.paper.resizing import rounded
-from bringback.stages.paper.scratches import PaperScratchDetector
-from bringback.stages.paper.translate import PaperTranslator
-from bringback.tint import luminance
+from bringback.stages.faces.alignment import CROP, similarity
+from bringback.stages.faces.detector import LEFT_TO_RIGHT
+from bringback.stages.faces.identity import model_file
+from bringback.stages.wan2020.resizing import rounded
+from bringback.stages.wan2020.scratches import PaperScratchDetector
+from bringback.stages.wan2020.translate import PaperTranslator
+from bringback.weights.checkpoints import Checkpoints, save_network
 
 ROOT, CPU = Path(__file__).parents[1], torch.device("cpu")
 FACES_AT_ONCE = 4  # the original's --batchSize
@@ -334,7 +334,7 @@ def made_photos() -> Iterator[Photo]:
     """The astronaut under one seed's scratches after the other, where dlib finds the face."""
     from skimage import data
 
-    from bringback.aging import age
+    from bringback.degradations import age
 
     find, clean = face_finder(), as_tensor(data.astronaut())
     for seed in count():
@@ -345,7 +345,7 @@ def made_photos() -> Iterator[Photo]:
 
 def prepare(source: Path | None, number: int, folder: Path) -> list[Path]:
     """Write the photos for all ways into a folder, as PNG."""
-    from bringback.shards import find_pictures
+    from bringback.images.shards import find_pictures
 
     photos = made_photos() if source is None else map(Photo.read, sorted(find_pictures(source)))
     for index, photo in enumerate(islice(photos, number)):
@@ -417,7 +417,7 @@ class Bench:
 
     def _ours(self, way: str, out: Path) -> Run:
         arguments = [argument.format(self.weights) for argument in OURS[way][1]]
-        command = [sys.executable, "-m", "bringback.cli", "restore", self.photos, "-o", out, "--device", "cpu"]
+        command = [sys.executable, "-m", "bringback.cli.app", "restore", self.photos, "-o", out, "--device", "cpu"]
         return Run(peak=self._process([*command, *arguments]))
 
     def _original(self, out: Path) -> Run:
@@ -448,7 +448,7 @@ class Bench:
 
 def quality(folder: Path, reference: Path) -> dict[str, float]:
     """PSNR in dB of the pictures in a folder to those in another: mean and worst."""
-    from bringback.metrics import psnr
+    from bringback.ops.metrics import psnr
 
     pairs = [(as_tensor(read(path)), as_tensor(read(reference / path.name))) for path in folder.glob("*.png")]
     values = [float(psnr(*pair)) for pair in pairs]

@@ -14,7 +14,7 @@ from statistics import median
 import torch
 import torch.nn.functional as F
 
-from bringback.aging import RECIPES, age
+from bringback.degradations import RECIPES, age
 
 WARMUP = 4  # batches that are not measured: weights are cached, buffers allocated
 

@@ -19,13 +19,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bringback.aging import OverlayBank
-from bringback.backbones import load_distance
-from bringback.evaluate import FLAGGED, aged_photo, as_array, compare, photo_seed, read_photos, rounded
-from bringback.inpaint import firm
-from bringback.photo import Photo, PhotoError
+from bringback.degradations import OverlayBank
+from bringback.evaluation.perceptual import load_distance
+from bringback.evaluation.protocol import PROTOCOLS, SEED
+from bringback.evaluation.runner import FLAGGED, aged_photo, as_array, compare, photo_seed, read_photos, rounded
+from bringback.images.photo import Photo, PhotoError
+from bringback.ops.push_pull import firm
 from bringback.pipeline import Pipeline
-from bringback.protocol import PROTOCOLS, SEED
 from bringback.stages.fill import HoleFiller
 
 STRENGTHS = (1, 3, 6, 10)  # of non-local means, for luminance and colour alike

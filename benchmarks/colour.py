@@ -14,13 +14,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from bringback.checkpoints import Checkpoints
-from bringback.evaluate import as_array, contact_sheet, read_photos, rounded
-from bringback.lab import chroma, tinged
-from bringback.metrics import colour_error, colourfulness, psnr
-from bringback.photo import PhotoError
+from bringback.evaluation.runner import as_array, contact_sheet, read_photos, rounded
+from bringback.images.photo import PhotoError
+from bringback.ops.color import chroma, tinged
+from bringback.ops.metrics import colour_error, colourfulness, psnr
+from bringback.ops.monochrome import luminance
 from bringback.stages.colorize import Colorizer
-from bringback.tint import luminance
+from bringback.weights.checkpoints import Checkpoints
 
 SEPIA = (6.0, 22.0)  # a*, b*
 MEAN = (2.3, 6.6)  # of 321 training photos

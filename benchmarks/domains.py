@@ -24,16 +24,16 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
-from bringback.aging import OverlayBank, age
-from bringback.checkpoints import Checkpoints
-from bringback.nets.vae import VAE
-from bringback.photo import Photo
-from bringback.restoration import Restoration
-from bringback.shards import find_entries
-from bringback.tint import luminance
+from bringback.degradations import OverlayBank, age
+from bringback.images.photo import Photo
+from bringback.images.shards import find_entries
+from bringback.models.translation.vae import VAE
+from bringback.ops.monochrome import luminance
+from bringback.stages.record import Restoration
 from bringback.training.config import load_config
 from bringback.training.loop import train
 from bringback.training.tasks.vae import OldVAETask
+from bringback.weights.checkpoints import Checkpoints
 
 ROOT = Path(__file__).parents[1]
 SHORT, BORDER, SIDE, CROPS, QUALITY = 256, 0.1, 128, 2, 85

@@ -20,18 +20,18 @@ import torch.nn.functional as F
 from photos import scratched
 from torch import Tensor
 
-from bringback.checkpoints import Checkpoints
-from bringback.export import NAMES, facts_of, graphs
-from bringback.nets.blocks import lower, luminance
-from bringback.nets.mapping import Mapping
-from bringback.nets.relight import RelightNet, places
-from bringback.nets.tone import ToneCurves, cumulated
-from bringback.nets.unet import ScratchUNet
-from bringback.nets.vae import VAE
-from bringback.onnx_engine import Session, cached
-from bringback.photo import Photo
+from bringback.images.photo import Photo
+from bringback.models.base import lower, luminance
+from bringback.models.relight import RelightNet, places
+from bringback.models.tone import ToneCurves, cumulated
+from bringback.models.translation.mapping import Mapping
+from bringback.models.translation.vae import VAE
+from bringback.models.unet import ScratchUNet
 from bringback.pipeline import Pipeline
-from bringback.weights import NETWORKS
+from bringback.weights.catalog import NETWORKS
+from bringback.weights.checkpoints import Checkpoints
+from bringback.weights.onnx.engine import Session, cached
+from bringback.weights.onnx.export import NAMES, facts_of, graphs
 
 STAGES = ["scratches", "tone", "fill", "translate", "faces"]
 

@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 from skimage import data
 
-from bringback.alignment import EYES, similarity
-from bringback.face_finder import FaceFinder
-from bringback.photo import Photo
+from bringback.images.photo import Photo
+from bringback.stages.faces.alignment import EYES, similarity
+from bringback.stages.faces.detector import FaceFinder
 
 TEMPLATE = np.array([*EYES, (128, 147.5), (104.6, 195.9), (151.4, 195.9)])  # nose tip and mouth of the original
 # (nose tip, left and right corner of the mouth), by what the file's name ends with; "" is scikit-image's astronaut

@@ -23,21 +23,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bringback.aging import OverlayBank, age
-from bringback.aging.pinned import Aged
-from bringback.alignment import align, similarity, warp
-from bringback.checkpoints import Checkpoints
-from bringback.compute import pick_device
-from bringback.identity import identity_distances
-from bringback.inpaint import fill, firm, solid
-from bringback.metrics import psnr, ssim
-from bringback.pasting import feather
-from bringback.photo import Photo
-from bringback.restoration import Restoration
-from bringback.shards import read_shards
-from bringback.stages.faces import FaceRefiner
+from bringback.degradations import OverlayBank, age
+from bringback.degradations.eval_recipes import Aged
+from bringback.images.photo import Photo
+from bringback.images.shards import read_shards
+from bringback.ops.metrics import psnr, ssim
+from bringback.ops.monochrome import greyed
+from bringback.ops.push_pull import fill, firm, solid
+from bringback.runtime.compute import pick_device
+from bringback.stages.faces.alignment import align, similarity, warp
+from bringback.stages.faces.blending import feather
+from bringback.stages.faces.identity import identity_distances
+from bringback.stages.faces.stage import FaceRefiner
+from bringback.stages.record import Restoration
 from bringback.stages.translate import LatentTranslator
-from bringback.tint import greyed
+from bringback.weights.checkpoints import Checkpoints
 
 SHIFT = (3, -4)  # pixels, of the mirrored crop
 SEAM = 0.1  # the mask below which a pixel belongs to the paste border

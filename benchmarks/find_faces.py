@@ -16,9 +16,9 @@ from pathlib import Path
 
 import cv2
 
-from bringback.face_finder import FaceFinder
-from bringback.photo import Photo
-from bringback.shards import held_out, read_shards
+from bringback.images.photo import Photo
+from bringback.images.shards import held_out, read_shards
+from bringback.stages.faces.detector import FaceFinder
 
 NO_PEOPLE = Path(__file__).with_name("no_people.txt")
 PORTRAITS = ("kensanata", "voteview")  # how the names of old portraits begin

@@ -10,8 +10,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from bringback.evaluate import read_photos
-from bringback.niqe import MODEL, PATCH, gaussian, patch_features
+from bringback.evaluation.niqe import MODEL, PATCH, gaussian, patch_features
+from bringback.evaluation.runner import read_photos
 
 SHARP = 0.75  # of the sharpest patch of a photo, as in the paper: what is out of focus teaches nothing
 ROOMY = 4 * PATCH  # a short side below this leaves few patches, and the sharpest of them need not be sharp

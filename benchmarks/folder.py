@@ -27,9 +27,9 @@ from photos import scratched
 from PIL import Image
 from torch import nn
 
-from bringback import folder as folders
-from bringback.face_finder import FaceFinder
+from bringback.batch import runner as folders
 from bringback.pipeline import Pipeline
+from bringback.stages.faces.detector import FaceFinder
 
 
 class Watch:

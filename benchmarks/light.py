@@ -11,13 +11,13 @@ from pathlib import Path
 
 import numpy as np
 
-from bringback.aging import age
-from bringback.checkpoints import Checkpoints
-from bringback.evaluate import as_array, compare, contact_sheet, photo_seed, read_photos, rounded
-from bringback.metrics import psnr
-from bringback.photo import PhotoError
+from bringback.degradations import age
+from bringback.evaluation.runner import as_array, compare, contact_sheet, photo_seed, read_photos, rounded
+from bringback.images.photo import PhotoError
+from bringback.ops.metrics import psnr
+from bringback.ops.monochrome import luminance
 from bringback.stages.relight import Relighter
-from bringback.tint import luminance
+from bringback.weights.checkpoints import Checkpoints
 
 BRIGHT, EXPOSURE = 0.95, 1.6
 

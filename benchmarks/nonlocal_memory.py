@@ -18,8 +18,8 @@ from pathlib import Path
 
 import torch
 
-from bringback.nets.paper.attention import ResidualNonLocal, attend, holes
-from bringback.stages.paper.resizing import rounded
+from bringback.models.wan2020.attention import ResidualNonLocal, attend, holes
+from bringback.stages.wan2020.resizing import rounded
 
 CHANNELS = 512
 # Whole latents that are alive at the peak, in a residual block: the photo's, what the attention gave, what goes into

@@ -20,10 +20,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bringback.evaluate import as_array, contact_sheet, read_photos
-from bringback.inpaint import push_pull
-from bringback.metrics import psnr
-from bringback.prior import FORMS, PriorSettings, Progress, blended, expected
+from bringback.evaluation.runner import as_array, contact_sheet, read_photos
+from bringback.ops.metrics import psnr
+from bringback.ops.push_pull import push_pull
+from bringback.stages.prior.fit import FORMS, PriorSettings, Progress, blended, expected
 
 PHOTOS = (
     "codec_corpus_CID22__1025469-cb15b8",

@@ -20,14 +20,23 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bringback.aging import OverlayBank, age, structured
-from bringback.aging.draws import Draws
-from bringback.evaluate import BINS, FLAGGED, SHEET_ROWS, as_array, contact_sheet, photo_seed, read_photos, rounded
-from bringback.metrics import auc_of_counts
-from bringback.photo import Photo, PhotoError
+from bringback.degradations import OverlayBank, age, marks
+from bringback.degradations.rng import Draws
+from bringback.evaluation.protocol import PROTOCOLS, SEED
+from bringback.evaluation.runner import (
+    BINS,
+    FLAGGED,
+    SHEET_ROWS,
+    as_array,
+    contact_sheet,
+    photo_seed,
+    read_photos,
+    rounded,
+)
+from bringback.images.photo import Photo, PhotoError
+from bringback.images.shards import read_shards
+from bringback.ops.metrics import auc_of_counts
 from bringback.pipeline import Pipeline
-from bringback.protocol import PROTOCOLS, SEED
-from bringback.shards import read_shards
 
 COVERED, VISIBLE = 0.12, 0.1
 DRAWN = {"strokes": "strokes", "dust": "dust", "cracks": "cracks", "folds": "folds", "missing": "missing pieces"}
@@ -46,7 +55,7 @@ class Layers:
 def watched(kinds: list[str]) -> Iterator[Layers]:
     """Notes what ageing lays on one photo; `kinds` are the types of the overlays. Draws the same random numbers."""
     layers, last = Layers(), ""
-    layer, lay, integers = OverlayBank.layer, structured.lay, Draws.integers
+    layer, lay, integers = OverlayBank.layer, marks.lay, Draws.integers
 
     def note_integers(draws: Draws, low: int, high: int) -> list[int]:
         nonlocal last
@@ -59,7 +68,7 @@ def watched(kinds: list[str]) -> Iterator[Layers]:
             return layer(bank, draws, height, width)
 
     def noting(name: str) -> Callable[..., Tensor]:
-        make = getattr(structured, name)
+        make = getattr(marks, name)
 
         def note(*arguments: object) -> Tensor:
             nonlocal last
@@ -79,9 +88,9 @@ def watched(kinds: list[str]) -> Iterator[Layers]:
 
     with ExitStack() as stack:
         stack.enter_context(patch.object(OverlayBank, "layer", note_layer))
-        stack.enter_context(patch.object(structured, "lay", note_lay))
+        stack.enter_context(patch.object(marks, "lay", note_lay))
         for name in DRAWN:
-            stack.enter_context(patch.object(structured, name, noting(name)))
+            stack.enter_context(patch.object(marks, name, noting(name)))
         yield layers
 
 

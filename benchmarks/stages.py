@@ -20,9 +20,9 @@ from photos import scratched
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
-from bringback.photo import Photo
+from bringback.images.photo import Photo
 from bringback.pipeline import Pipeline
-from bringback.restoration import Restoration
+from bringback.stages.record import Restoration
 
 
 def macs(pipeline: Pipeline, photo: Photo) -> dict[str, float]:

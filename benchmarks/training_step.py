@@ -43,7 +43,10 @@ from bringback.training.tasks.mapping import MappingTask
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 STAGES = ("clean_vae", "old_vae", "scratches", "tone", "mapping", "translation", "faces")
-MAKING = {"bringback.aging": "ageing", "bringback.inpaint": "fill"}  # whose functions work before a network does
+MAKING = {
+    "bringback.degradations": "ageing",
+    "bringback.ops.push_pull": "fill",
+}  # whose functions work before a network does
 WARMUP = 3  # steps that are not measured: buffers are allocated, the first batch is not prepared ahead
 BESIDE = ("drawing", "ageing", "fill")
 COLUMNS = (*BESIDE, "waiting", "forward", "backward", "optimizer", "rest", "step", "outside", "crops/s", "waits")

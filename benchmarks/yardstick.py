@@ -22,22 +22,22 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from bringback import stages
-from bringback.aging import Aged, OverlayBank
-from bringback.checkpoints import Checkpoints
-from bringback.compute import Compute
-from bringback.nets.blocks import Network, ResidualBlock, pad_to, silence
-from bringback.nets.mapping import Mapping, translate
-from bringback.nets.vae import VAE
-from bringback.protocol import protocol_table, run_protocol
-from bringback.restoration import Restoration
+from bringback.degradations import Aged, OverlayBank
+from bringback.evaluation.protocol import protocol_table, run_protocol
+from bringback.models.base import Network, ResidualBlock, pad_to, silence
+from bringback.models.translation.mapping import Mapping, translate
+from bringback.models.translation.vae import VAE
+from bringback.ops.tiling import run_tiled
+from bringback.runtime.compute import Compute
 from bringback.stages.fill import replaced
-from bringback.tiling import run_tiled
+from bringback.stages.record import Restoration
 from bringback.training.config import TrainConfig, load_config
 from bringback.training.data import Batch
 from bringback.training.loop import train
 from bringback.training.task import Losses
 from bringback.training.tasks.mapping import Filled, FilledTask, filled_pairs, judged
 from bringback.training.tasks.translation import TranslationTask, pixel_losses
+from bringback.weights.checkpoints import Checkpoints
 
 CONFIG = Path(__file__).parents[1] / "configs" / "translation.yaml"
 

@@ -22,32 +22,32 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from bringback.folder import restore_folder
-    from bringback.photo import Photo, PhotoError
+    from bringback.batch.runner import restore_folder
+    from bringback.images.photo import Photo, PhotoError
     from bringback.pipeline import Pipeline
-    from bringback.restoration import Restoration
     from bringback.stages.colorize import Colorizer
     from bringback.stages.denoise import Denoiser
-    from bringback.stages.faces import FaceRefiner
+    from bringback.stages.faces.stage import FaceRefiner
     from bringback.stages.fill import HoleFiller
-    from bringback.stages.prior import PriorDenoiser
+    from bringback.stages.prior.stage import PriorDenoiser
+    from bringback.stages.record import Restoration
     from bringback.stages.relight import Relighter
     from bringback.stages.scratches import ScratchDetector
     from bringback.stages.tone import ToneCorrector
     from bringback.stages.translate import LatentTranslator
 
 _HOMES = {
-    "Photo": "photo",
-    "PhotoError": "photo",
+    "Photo": "images.photo",
+    "PhotoError": "images.photo",
     "Pipeline": "pipeline",
-    "Restoration": "restoration",
-    "restore_folder": "folder",
+    "Restoration": "stages.record",
+    "restore_folder": "batch.runner",
     "Colorizer": "stages.colorize",
     "Denoiser": "stages.denoise",
-    "FaceRefiner": "stages.faces",
+    "FaceRefiner": "stages.faces.stage",
     "HoleFiller": "stages.fill",
     "LatentTranslator": "stages.translate",
-    "PriorDenoiser": "stages.prior",
+    "PriorDenoiser": "stages.prior.stage",
     "Relighter": "stages.relight",
     "ScratchDetector": "stages.scratches",
     "ToneCorrector": "stages.tone",

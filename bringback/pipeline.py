@@ -11,17 +11,17 @@ import numpy as np
 import torch
 
 from bringback import __version__
-from bringback.checkpoints import Checkpoints
-from bringback.compute import Compute
-from bringback.hub import fetched
-from bringback.kinds import each, like, mask_array, to_photo
-from bringback.memory import Plan, give_back_heap, halved, out_of_memory
-from bringback.photo import Photo, PhotoError, is_grey
+from bringback.images.adapters import each, like, mask_array, to_photo
+from bringback.images.photo import Photo, PhotoError, is_grey
+from bringback.ops.monochrome import Tint, find_tint, make_grey_
 from bringback.pipeline_config import PipelineConfig
-from bringback.restoration import Restoration, Stage, own_pixels
+from bringback.runtime.compute import Compute
+from bringback.runtime.memory import Plan, give_back_heap, halved, out_of_memory
 from bringback.stages import ordered
-from bringback.stages.alone import built
-from bringback.tint import Tint, find_tint, make_grey_
+from bringback.stages.base import built
+from bringback.stages.record import Restoration, Stage, own_pixels
+from bringback.weights.checkpoints import Checkpoints
+from bringback.weights.hub import fetched
 
 LARGE = 4_000_000  # pixels of a photo from which it is worth while to tidy up before each stage
 

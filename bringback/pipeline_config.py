@@ -13,7 +13,7 @@ from bringback.stages import FAMILIES
 DEFAULT = ("scratches", "tone", "fill", "translate", "faces")
 
 # in a wheel the configs lie beside the modules, in a clone at its top
-_PLACES = (Path(__file__).parent / "configs", Path(__file__).parent.parent / "configs")
+_PLACES = (Path(__file__).parent / "assets" / "presets", Path(__file__).parent.parent / "configs")
 
 
 @cache

@@ -13,7 +13,7 @@ from PIL import Image
 from skimage import data
 
 from bringback import Pipeline
-from bringback.aging import age
+from bringback.degradations import age
 
 PHOTOS = Path(__file__).parent / "photos"
 

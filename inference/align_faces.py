@@ -14,10 +14,10 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from bringback.alignment import EYE_DISTANCE, align, scale, similarity
-from bringback.face_finder import FaceFinder
-from bringback.photo import Photo, PhotoError
-from bringback.shards import read_shards
+from bringback.images.photo import Photo, PhotoError
+from bringback.images.shards import read_shards
+from bringback.stages.faces.alignment import EYE_DISTANCE, align, scale, similarity
+from bringback.stages.faces.detector import FaceFinder
 
 
 def crop_faces(inputs: list[Path], shard: tarfile.TarFile, quality: int, least: float) -> Counter[str]:

@@ -13,10 +13,10 @@ import torch
 from PIL import Image
 from skimage import data
 
-from bringback.checkpoints import save_network
-from bringback.nets.unet import ScratchUNet
-from bringback.nets.vae import VAE
+from bringback.models.translation.vae import VAE
+from bringback.models.unet import ScratchUNet
 from bringback.training.config import Source, TrainConfig
+from bringback.weights.checkpoints import save_network
 
 torch.set_num_threads(1)
 

@@ -11,12 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bringback.nets.blocks import Network
-from bringback.nets.paper.face import PaperFaceGenerator
-from bringback.nets.paper.mapping import PaperMapping
-from bringback.nets.paper.unet import PaperUNet
-from bringback.nets.paper.vae import PaperVAE
-from bringback.originals import ORIGINALS, Original
+from bringback.models.base import Network
+from bringback.models.wan2020.face import PaperFaceGenerator
+from bringback.models.wan2020.mapping import PaperMapping
+from bringback.models.wan2020.unet import PaperUNet
+from bringback.models.wan2020.vae import PaperVAE
+from bringback.weights.wan2020.key_maps import ORIGINALS, Original
 
 _WIDTHS = (8, 12, 16, 16, 16)
 _TINY: dict[str, Callable[[], Network]] = {

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from bringback.checkpoints import Checkpoints
-from bringback.nets.mapping import Mapping
+from bringback.models.translation.mapping import Mapping
+from bringback.weights.checkpoints import Checkpoints
 
 spec = importlib.util.spec_from_file_location(
     "ablation_training", Path(__file__).parents[1] / "benchmarks" / "ablation_training.py"

@@ -12,13 +12,13 @@ from PIL import Image
 from skimage import data
 from torch import Tensor
 
-from bringback.nets.blocks import Network
-from bringback.nets.paper.attention import ResidualNonLocal
-from bringback.nets.paper.face import PaperFaceGenerator
-from bringback.nets.paper.mapping import PaperMapping
-from bringback.nets.paper.unet import PaperUNet
-from bringback.nets.paper.vae import PaperVAE
-from bringback.tint import luminance
+from bringback.models.base import Network
+from bringback.models.wan2020.attention import ResidualNonLocal
+from bringback.models.wan2020.face import PaperFaceGenerator
+from bringback.models.wan2020.mapping import PaperMapping
+from bringback.models.wan2020.unet import PaperUNet
+from bringback.models.wan2020.vae import PaperVAE
+from bringback.ops.monochrome import luminance
 
 spec = importlib.util.spec_from_file_location(
     "against_original", Path(__file__).parents[1] / "benchmarks" / "against_original.py"

@@ -17,7 +17,7 @@ import yaml
 from PIL import Image
 from safetensors.torch import load_file
 
-from bringback.aging import Aged, age
+from bringback.degradations import Aged, age
 from bringback.training import agers as module
 from bringback.training.agers import Agers
 from bringback.training.config import ConfigError, Source, TrainConfig, load_config

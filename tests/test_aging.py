@@ -8,14 +8,14 @@ import pytest
 import torch
 from PIL import EpsImagePlugin, Image, PngImagePlugin
 
-from bringback.aging import RECIPES, OverlayBank, age, structured
-from bringback.aging.draws import Draws
-from bringback.aging.jpeg import jpeg
-from bringback.aging.lowlight import lamps, salt_and_pepper, sensor_noise, underexposed
-from bringback.aging.pinned import worn_film
-from bringback.aging.structured import lay
-from bringback.aging.unstructured import relief, screen
-from bringback.tint import luminance
+from bringback.degradations import RECIPES, OverlayBank, age, marks
+from bringback.degradations.eval_recipes import worn_film
+from bringback.degradations.jpeg import jpeg
+from bringback.degradations.low_light import lamps, salt_and_pepper, sensor_noise, underexposed
+from bringback.degradations.marks import lay
+from bringback.degradations.rng import Draws
+from bringback.degradations.wear import relief, screen
+from bringback.ops.monochrome import luminance
 
 OWN_TRUTH = {"faces", "portraits", "dim"}  # fading is no business of the face stage; what is blown out is gone
 
@@ -159,9 +159,9 @@ def test_overlays_are_of_the_formats_that_are_read_everywhere(tmp_path: Path, mo
     with pytest.raises(ValueError, match=r"a\.png cannot be read: cannot identify image file"):
         OverlayBank.from_shards([tmp_path])
     Image.new("L", (64, 64)).save(tmp_path / "a.png")
-    monkeypatch.setattr(structured, "MAX_PIXELS", 64 * 64)
+    monkeypatch.setattr(marks, "MAX_PIXELS", 64 * 64)
     assert len(OverlayBank.from_shards([tmp_path]).alphas) == 1
-    monkeypatch.setattr(structured, "MAX_PIXELS", 64 * 64 - 1)
+    monkeypatch.setattr(marks, "MAX_PIXELS", 64 * 64 - 1)
     monkeypatch.setattr(PngImagePlugin.PngImageFile, "load", lambda self: pytest.fail("it was decoded"))
     with pytest.raises(ValueError, match=r"a\.png cannot be read: too large: 64x64 pixels"):
         OverlayBank.from_shards([tmp_path])

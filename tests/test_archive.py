@@ -22,14 +22,14 @@ import pytest
 from conftest import Lighten
 from PIL import Image
 
-from bringback import claims as claims_module
-from bringback import files as files_module
-from bringback.claims import Claims
-from bringback.files import passing, write_passing
-from bringback.folder import FolderRestorer, restore_folder
-from bringback.photo import Photo
+from bringback.batch import locks as claims_module
+from bringback.batch.jobs import UsageError
+from bringback.batch.locks import Claims
+from bringback.batch.runner import FolderRestorer, restore_folder
+from bringback.images.photo import Photo
 from bringback.pipeline import Pipeline
-from bringback.tree import UsageError
+from bringback.runtime import files as files_module
+from bringback.runtime.files import passing, write_passing
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="runs are made by forking")
 
@@ -119,7 +119,7 @@ def test_killed_between_two_steps_of_writing(thirty, tmp_path, monkeypatch, mome
         replaced(source, target)
 
     if moment == "a part":
-        monkeypatch.setattr("bringback.manifest.Manifest.add", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+        monkeypatch.setattr("bringback.batch.manifest.Manifest.add", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
     monkeypatch.setattr(os, "replace", replace)
     run = start(photo, out, compare=True)
     run.join()
@@ -307,7 +307,7 @@ def test_on_windows_each_thread_locks_its_own_byte(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "msvcrt", SimpleNamespace(locking=locking, LK_UNLCK=0, LK_LOCK=1, LK_NBLCK=2))
     monkeypatch.setattr(sys, "platform", "win32")
     monkeypatch.setattr(os, "lseek", seek)
-    there: dict = {"__name__": "bringback.claims"}
+    there: dict = {"__name__": "bringback.batch.locks"}
     exec(compile(Path(claims_module.__file__).read_text("utf-8"), "claims", "exec"), there)
 
     def add_lines(claims):

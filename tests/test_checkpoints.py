@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from bringback.checkpoints import Checkpoints, MissingWeights, save_network
-from bringback.files import file_hash
-from bringback.nets.tone import ToneCurves
-from bringback.nets.unet import ScratchUNet
+from bringback.models.tone import ToneCurves
+from bringback.models.unet import ScratchUNet
+from bringback.runtime.files import file_hash
+from bringback.weights.checkpoints import Checkpoints, MissingWeights, save_network
 
 
 def test_round_trip_in_half_precision(tmp_path: Path) -> None:

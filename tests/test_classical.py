@@ -12,19 +12,20 @@ from skimage import data, filters, morphology, restoration
 from torch import Tensor
 from typer.testing import CliRunner
 
-from bringback import classical, cli
-from bringback.checkpoints import Checkpoints
-from bringback.classical import DENOISING, INPAINTING, GradientSettings, denoise, gradient_mask, inpaint
-from bringback.compute import Compute
-from bringback.photo import Photo
+from bringback.cli import app as cli
+from bringback.images.photo import Photo
+from bringback.ops import opencv
+from bringback.ops.opencv import DENOISING, INPAINTING, GradientSettings, denoise, gradient_mask, inpaint
 from bringback.pipeline import Pipeline
-from bringback.prior import PriorSettings
-from bringback.restoration import Restoration
+from bringback.runtime.compute import Compute
 from bringback.stages.denoise import Denoiser
 from bringback.stages.fill import METHODS as FILLS
 from bringback.stages.fill import HoleFiller
+from bringback.stages.prior.fit import PriorSettings
+from bringback.stages.record import Restoration
 from bringback.stages.scratches import METHODS as DETECTORS
 from bringback.stages.scratches import ScratchDetector
+from bringback.weights.checkpoints import Checkpoints
 
 GRADIENT = {"scratches": {"method": "gradient"}}
 
@@ -103,7 +104,7 @@ def test_inpainting_is_opencv_s_window_by_window(method: str) -> None:
     mask[..., 100:130, 10:30] = mask[..., 175:, 200:] = mask[..., 20, 20] = 1
     spoilt = torch.where(mask > 0, torch.ones(()), pixels)
     holes = mask[0, 0].numpy().astype(np.uint8)
-    assert len(classical._windows(holes)) > 1
+    assert len(opencv._windows(holes)) > 1
     levels, plain = np.rint(as_array(spoilt) * 65535).astype(np.uint16), np.rint(as_array(spoilt) * 255)
     whole = [cv2.inpaint(np.ascontiguousarray(levels[..., k]), holes, 5, INPAINTING[method]) for k in range(3)]
     result = inpaint(spoilt, mask, method)
@@ -176,7 +177,7 @@ def test_non_local_means_are_those_of_opencv_and_of_scikit_image() -> None:
 def test_strips_do_not_show(monkeypatch: pytest.MonkeyPatch, method: str) -> None:
     _, spoilt = noisy(8.0)
     whole = denoise(spoilt, method)
-    monkeypatch.setattr("bringback.nets.tone.STRIP", 128 * 20)
+    monkeypatch.setattr("bringback.models.tone.STRIP", 128 * 20)
     assert (denoise(spoilt, method) - whole).abs().max() < 1e-4
 
 
@@ -202,7 +203,7 @@ def test_every_detector_goes_with_every_fill(tmp_path: Path, detector: str, fill
 def test_and_so_they_do_on_the_command_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, detector: str, fill: str
 ) -> None:
-    monkeypatch.setattr("bringback.prior.PriorSettings", lambda: PriorSettings(iterations=2))
+    monkeypatch.setattr("bringback.stages.prior.fit.PriorSettings", lambda: PriorSettings(iterations=2))
     spoilt = torch.where(scratch(72, 96) > 0, torch.ones(()), smooth(72, 96))
     Image.fromarray(np.rint(as_array(spoilt) * 255).astype(np.uint8)).save(tmp_path / "a.png")
     arguments = ["restore", tmp_path / "a.png", "-o", tmp_path / "out", "--preset", "classical", "--json"]

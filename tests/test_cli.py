@@ -12,10 +12,12 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner
 
-from bringback import __version__, cli, evaluate
-from bringback.checkpoints import Checkpoints, MissingWeights
+from bringback import __version__
+from bringback.cli import app as cli
+from bringback.evaluation import runner as evaluate
 from bringback.pipeline import Pipeline
 from bringback.pipeline_config import DEFAULT
+from bringback.weights.checkpoints import Checkpoints, MissingWeights
 
 
 @pytest.fixture
@@ -179,7 +181,7 @@ def test_urls(run, photos, tmp_path):
 
 
 def test_ctrl_c_promises_no_more_than_there_is(run, photos, tmp_path, monkeypatch):
-    from bringback import batch
+    from bringback.batch import masks as batch
 
     def stop(*args, **kwargs):
         raise KeyboardInterrupt
@@ -289,7 +291,7 @@ def test_evaluate(run, photos, tmp_path):
 
 def test_what_is_not_installed_is_one_line(photos, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "dlib", None)
-    from bringback.stages.faces import FaceRefiner
+    from bringback.stages.faces.stage import FaceRefiner
 
     monkeypatch.setattr(Checkpoints, "load", lambda *_: None)
     with pytest.raises(ModuleNotFoundError, match="the faces stage needs the package dlib-bin"):
@@ -300,7 +302,7 @@ def test_what_is_not_installed_is_one_line(photos, tmp_path, monkeypatch):
 
 
 def test_version_and_help_do_not_import_torch():
-    code = "import sys; from bringback.cli import app; app(['--version'], standalone_mode=False)"
+    code = "import sys; from bringback.cli.app import app; app(['--version'], standalone_mode=False)"
     code += "; sys.exit('torch' in sys.modules)"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert result.returncode == 0 and result.stdout == f"bringback {__version__}\n", result.stderr
@@ -308,7 +310,7 @@ def test_version_and_help_do_not_import_torch():
 
 
 def command(*arguments):
-    arguments = [sys.executable, "-m", "bringback.cli", *map(str, arguments)]
+    arguments = [sys.executable, "-m", "bringback.cli.app", *map(str, arguments)]
     return subprocess.run(arguments, capture_output=True, text=True, check=False, encoding="utf-8")
 
 

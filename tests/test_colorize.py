@@ -9,16 +9,16 @@ from PIL import Image, ImageCms
 from skimage import color
 from typer.testing import CliRunner
 
-from bringback.checkpoints import save_network
 from bringback.cli import app
-from bringback.guided import Guided
-from bringback.lab import chroma, lab_to_rgb, rgb_to_lab, tinged
-from bringback.metrics import colour_error, colourfulness
-from bringback.nets.colour import ColourUNet, expected, on_grid
-from bringback.photo import Photo
+from bringback.images.photo import Photo
+from bringback.models.colorizer import ColourUNet, expected, on_grid
+from bringback.ops.color import chroma, lab_to_rgb, rgb_to_lab, tinged
+from bringback.ops.guided_filter import Guided
+from bringback.ops.metrics import colour_error, colourfulness
+from bringback.ops.monochrome import Tint, luminance
 from bringback.pipeline import Pipeline
 from bringback.stages.colorize import Colorizer, Hint
-from bringback.tint import Tint, luminance
+from bringback.weights.checkpoints import save_network
 
 
 def of(pixels: np.ndarray) -> torch.Tensor:

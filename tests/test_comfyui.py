@@ -20,11 +20,11 @@ import torch
 from PIL import Image
 from skimage import data
 
+from bringback.images.photo import PhotoError
 from bringback.integrations import image_batches
 from bringback.integrations.image_batches import report, restore
-from bringback.photo import PhotoError
 from bringback.pipeline import Pipeline
-from bringback.restoration import Face
+from bringback.stages.record import Face
 
 SERVER = """
 import runpy, sys, torch

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from bringback import compute as compute_module
-from bringback.compute import Compute, has_bfloat16, pick_device
-from bringback.memory import machine_memory
+from bringback.runtime import compute as compute_module
+from bringback.runtime.compute import Compute, has_bfloat16, pick_device
+from bringback.runtime.memory import machine_memory
 
 CPU = torch.device("cpu")
 

@@ -14,13 +14,15 @@ from rule import original_shapes, tiny, weights_by_rule
 from safetensors import SafetensorError
 from typer.testing import CliRunner
 
-from bringback import cli, convert, foreign
-from bringback.checkpoints import Checkpoints, MissingWeights
-from bringback.foreign import ConversionError, renamed
-from bringback.nets.paper.face import PaperFaceGenerator
-from bringback.originals import ORIGINALS
+from bringback.cli import app as cli
+from bringback.models.wan2020.face import PaperFaceGenerator
 from bringback.pipeline import Pipeline
 from bringback.pipeline_config import shipped
+from bringback.weights.checkpoints import Checkpoints, MissingWeights
+from bringback.weights.wan2020 import convert
+from bringback.weights.wan2020 import legacy as foreign
+from bringback.weights.wan2020.key_maps import ORIGINALS
+from bringback.weights.wan2020.legacy import ConversionError, renamed
 
 
 @pytest.fixture(autouse=True)
@@ -255,7 +257,7 @@ def test_a_full_disk(checkpoints, tmp_path, monkeypatch):
         Path(path).write_bytes(b"half")
         raise SafetensorError("I/O error: No space left on device")
 
-    monkeypatch.setattr("bringback.checkpoints.save_file", full)
+    monkeypatch.setattr("bringback.weights.checkpoints.save_file", full)
     assert "No space left on device" in refused(tmp_path, checkpoints)
 
 

@@ -6,8 +6,8 @@ import torch
 from PIL import Image
 from skimage import data
 
+from bringback.images.photo import PhotoError
 from bringback.integrations import diffusers as plugin
-from bringback.photo import PhotoError
 from bringback.pipeline import Pipeline
 
 STAGES = ["scratches", "tone", "fill", "translate"]

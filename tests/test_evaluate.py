@@ -15,14 +15,14 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from bringback import evaluate as module
-from bringback.aging import Aged
-from bringback.evaluate import Row, aged_photo, contact_sheet, evaluate, photo_seed, read_photos
-from bringback.metrics import PSNR_CAP
-from bringback.photo import Photo
+from bringback.degradations import Aged
+from bringback.evaluation import runner as module
+from bringback.evaluation.protocol import protocol_table, run_protocol
+from bringback.evaluation.runner import Row, aged_photo, contact_sheet, evaluate, photo_seed, read_photos
+from bringback.images.photo import Photo
+from bringback.ops.metrics import PSNR_CAP
 from bringback.pipeline_config import DEFAULT
-from bringback.protocol import protocol_table, run_protocol
-from bringback.restoration import Restoration
+from bringback.stages.record import Restoration
 
 
 @pytest.fixture

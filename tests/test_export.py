@@ -12,24 +12,24 @@ from conftest import TINY
 from torch import Tensor, nn
 from typer.testing import CliRunner
 
-from bringback import onnx_engine
-from bringback.checkpoints import Checkpoints, save_network
 from bringback.cli import app
-from bringback.compute import Compute
-from bringback.export import _KINDS, NAMES, Graph, facts_of, graphs
-from bringback.extras import MissingExtra
-from bringback.nets.blocks import Network
-from bringback.nets.mapping import Mapping
-from bringback.nets.paper.unet import PaperUNet
-from bringback.nets.relight import RelightNet, places
-from bringback.nets.tone import cumulated
-from bringback.nets.unet import ScratchUNet
-from bringback.nets.vae import VAE
-from bringback.onnx_engine import Session, attach, cache_dir
+from bringback.models.base import Network
+from bringback.models.relight import RelightNet, places
+from bringback.models.tone import cumulated
+from bringback.models.translation.mapping import Mapping
+from bringback.models.translation.vae import VAE
+from bringback.models.unet import ScratchUNet
+from bringback.models.wan2020.unet import PaperUNet
+from bringback.runtime.compute import Compute
+from bringback.runtime.extras import MissingExtra
 from bringback.stages.colorize import Colorizer
 from bringback.stages.relight import Relighter
 from bringback.stages.scratches import ScratchDetector
 from bringback.stages.translate import LatentTranslator
+from bringback.weights.checkpoints import Checkpoints, save_network
+from bringback.weights.onnx import engine as onnx_engine
+from bringback.weights.onnx.engine import Session, attach, cache_dir
+from bringback.weights.onnx.export import _KINDS, NAMES, Graph, facts_of, graphs
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")

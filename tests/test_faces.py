@@ -12,17 +12,23 @@ import torch
 from skimage import data
 from torch import nn
 
-from bringback.alignment import EYES, NOSE_BASE, align, anchors, footprint, scale, similarity, warp
-from bringback.checkpoints import Checkpoints
-from bringback.compute import Compute
-from bringback.face_finder import FaceFinder
-from bringback.identity import descriptor_network, descriptors, identity_distances, model_file, read_descriptor
-from bringback.nets.descriptor import FaceDescriptor
-from bringback.pasting import feather, lost_grain, paste
-from bringback.photo import Photo, PhotoError, is_grey
+from bringback.images.photo import Photo, PhotoError, is_grey
+from bringback.models.faces.descriptor import FaceDescriptor
 from bringback.pipeline import Pipeline
-from bringback.restoration import Restoration
-from bringback.stages.faces import FaceRefiner, Mirrored, match_tone
+from bringback.runtime.compute import Compute
+from bringback.stages.faces.alignment import EYES, NOSE_BASE, align, anchors, footprint, scale, similarity, warp
+from bringback.stages.faces.blending import feather, lost_grain, paste
+from bringback.stages.faces.detector import FaceFinder
+from bringback.stages.faces.identity import (
+    descriptor_network,
+    descriptors,
+    identity_distances,
+    model_file,
+    read_descriptor,
+)
+from bringback.stages.faces.stage import FaceRefiner, Mirrored, match_tone
+from bringback.stages.record import Restoration
+from bringback.weights.checkpoints import Checkpoints
 
 TEMPLATE = np.array([(73, 108.5), (105, 108.5), (151, 108.5), (183, 108.5), NOSE_BASE])
 
@@ -329,7 +335,7 @@ def test_who_would_become_a_stranger_is_left_alone(portrait, monkeypatch):
         calls.append(len(crops))
         return torch.full((len(crops), 128), float(len(calls)))  # each farther from the first
 
-    monkeypatch.setattr("bringback.identity.descriptors", described)
+    monkeypatch.setattr("bringback.stages.faces.identity.descriptors", described)
     restoration = FaceRefiner(Sharper())(start(portrait))
     assert restoration.faces[0].status == "left alone: refinement would change the person"
     assert restoration.faces[0].identity == pytest.approx(3 * 128**0.5, abs=1e-2)
@@ -351,7 +357,7 @@ def test_the_guard_makes_refinement_milder(portrait, monkeypatch):
         asked.append(crops)
         return torch.full((len(crops), 128), [0.0, 0.9, 0.3][len(asked) - 1] / 128**0.5)
 
-    monkeypatch.setattr("bringback.identity.descriptors", described)
+    monkeypatch.setattr("bringback.stages.faces.identity.descriptors", described)
     milder = FaceRefiner(Sharper())(start(portrait))
     assert milder.faces[0].status == "refined at 66%"
     assert milder.faces[0].identity == 0.3

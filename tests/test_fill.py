@@ -13,13 +13,13 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from bringback import inpaint
-from bringback.filling import fill_into, filled
-from bringback.inpaint import firm, push, push_pull, solid
-from bringback.photo import Photo
-from bringback.restoration import Restoration
-from bringback.shards import read_shards
+from bringback.images.photo import Photo
+from bringback.images.shards import read_shards
+from bringback.ops import push_pull as inpaint
+from bringback.ops.push_pull import firm, push, push_pull, solid
+from bringback.ops.tiled_fill import fill_into, filled
 from bringback.stages.fill import HoleFiller, calmed, replaced
+from bringback.stages.record import Restoration
 
 
 def scene(height: int = 96, width: int = 128, batch: int = 1) -> Tensor:
@@ -215,8 +215,8 @@ def holed(where: str, height: int, width: int) -> Tensor:
 
 @pytest.fixture
 def small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bringback.filling.WHOLE", 5_000)
-    monkeypatch.setattr("bringback.filling.TILE", 64)
+    monkeypatch.setattr("bringback.ops.tiled_fill.WHOLE", 5_000)
+    monkeypatch.setattr("bringback.ops.tiled_fill.TILE", 64)
 
 
 @pytest.mark.usefixtures("small_tiles")
@@ -225,7 +225,7 @@ def small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_large_photo_is_filled_as_a_whole(
     monkeypatch: pytest.MonkeyPatch, where: str, whole: int, error: float
 ) -> None:
-    monkeypatch.setattr("bringback.filling.WHOLE", whole)
+    monkeypatch.setattr("bringback.ops.tiled_fill.WHOLE", whole)
     pixels, target = scene(208, 304), holed(where, 208, 304)
     pixels = torch.where(target == 1, torch.ones(()), pixels)
     expected = push_pull(pixels, target)
@@ -262,7 +262,7 @@ def test_only_what_is_damaged_is_filled(monkeypatch: pytest.MonkeyPatch) -> None
         sizes.append(tuple(values[0].shape))
         return push(surface, values, weights)
 
-    monkeypatch.setattr("bringback.filling.push", watched)
+    monkeypatch.setattr("bringback.ops.tiled_fill.push", watched)
     result = filled(pixels, target)
     assert sizes == [(1, 3, 44, 44), (1, 3, 68, 68)]  # with 32 pixels around, as far as there are
     assert torch.equal(result[1], pixels[1]) and not torch.equal(result[0], pixels[0])
@@ -297,7 +297,7 @@ def test_stage_writes_into_the_pixels_that_another_has_made(size: tuple[int, int
 def test_what_is_replaced_does_not_hang_on_strips(monkeypatch: pytest.MonkeyPatch) -> None:
     mask = torch.rand(2, 1, 37, 29, generator=torch.Generator().manual_seed(0)) ** 8
     expected = solid(calmed(mask))
-    monkeypatch.setattr("bringback.nets.tone.STRIP", 60)
+    monkeypatch.setattr("bringback.models.tone.STRIP", 60)
     assert torch.equal(replaced(mask), expected) and 0 < expected.mean() < 1
 
 

@@ -8,14 +8,14 @@ import pytest
 import torch
 from PIL import Image
 
-from bringback import folder as folder_module
-from bringback.batch import age_folder, mask_folder
-from bringback.compute import Compute
-from bringback.folder import restore_folder
-from bringback.photo import Photo
+from bringback.batch import runner as folder_module
+from bringback.batch.jobs import UsageError, plan
+from bringback.batch.masks import age_folder, mask_folder
+from bringback.batch.runner import restore_folder
+from bringback.images.photo import Photo
 from bringback.pipeline import Pipeline
-from bringback.restoration import Face
-from bringback.tree import UsageError, plan
+from bringback.runtime.compute import Compute
+from bringback.stages.record import Face
 
 
 @pytest.fixture

@@ -11,12 +11,12 @@ from PIL import Image
 from skimage import data
 from skimage.registration import phase_cross_correlation
 
-from bringback import evaluate as module
-from bringback.evaluate import aged_photo, evaluate, photo_seed, read_photos
+from bringback.evaluation import runner as module
 from bringback.evaluation.foreign import FOREIGN, Foreign
-from bringback.extras import MissingExtra
-from bringback.metrics import psnr
-from bringback.protocol import SEED, run_protocol
+from bringback.evaluation.protocol import SEED, run_protocol
+from bringback.evaluation.runner import aged_photo, evaluate, photo_seed, read_photos
+from bringback.ops.metrics import psnr
+from bringback.runtime.extras import MissingExtra
 
 WEAR = ("foreign-wear", "enlarged-noise")
 NAMES = (*WEAR, "foreign-damage")
@@ -119,14 +119,14 @@ def test_an_unknown_recipe_is_told_both_lists(photos: Path) -> None:
 def test_without_kornia_the_protocol_says_so_at_once(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "bringback.evaluation.foreign_wear", raising=False)
     monkeypatch.setitem(sys.modules, "kornia", None)
-    monkeypatch.setattr("bringback.protocol.evaluate", lambda *_, **__: pytest.fail("a case was run"))
+    monkeypatch.setattr("bringback.evaluation.protocol.evaluate", lambda *_, **__: pytest.fail("a case was run"))
     with pytest.raises(MissingExtra, match=r'pip install "bringback\[test\]"'):
         run_protocol(photos, stages=["fill"])
 
 
 def test_training_never_sees_them() -> None:
     code = (
-        "import importlib, pkgutil, sys, bringback.aging, bringback.training.tasks as tasks\n"
+        "import importlib, pkgutil, sys, bringback.degradations, bringback.training.tasks as tasks\n"
         "for one in pkgutil.iter_modules(tasks.__path__, tasks.__name__ + '.'): importlib.import_module(one.name)\n"
         "print([name for name in sys.modules if name.startswith(('bringback.evaluation', 'kornia'))])"
     )

@@ -20,8 +20,8 @@ import rawpy
 import tifffile
 from PIL import Image, ImageCms, PngImagePlugin
 
-from bringback import codecs, container, provenance, shards
-from bringback.photo import Photo, PhotoError
+from bringback.images import codecs, container, shards, xmp
+from bringback.images.photo import Photo, PhotoError
 from bringback.training.config import Source
 from bringback.training.data import read_source
 
@@ -152,7 +152,7 @@ def bits_of(data):
 
 def noted(packet):
     found = ElementTree.fromstring(packet.decode().partition("?>")[2] if packet.startswith(b"<?xpacket") else packet)
-    prefix = f"{{{provenance.NAMESPACE}}}"
+    prefix = f"{{{xmp.NAMESPACE}}}"
     return {one.tag.removeprefix(prefix): one.text for one in found.iter() if one.tag.startswith(prefix)}
 
 
@@ -265,17 +265,17 @@ def test_stripped_files_tell_of_nobody_and_look_the_same(pixels, kind):
 def test_xmp_of_another_layout():
     other = (
         f"<rdf:RDF xmlns:rdf='{RDF}'>\n"
-        f" <rdf:Description rdf:about='old'\n  xmlns:bringback='{provenance.NAMESPACE}'>\n"
+        f" <rdf:Description rdf:about='old'\n  xmlns:bringback='{xmp.NAMESPACE}'>\n"
         "  <bringback:tool>1</bringback:tool>\n  <bringback:stages>x</bringback:stages>\n"
         " </rdf:Description>\n</rdf:RDF>"
     ).encode()
-    assert noted(provenance.noted(other, {"tool": "2"})) == {"tool": "2"}
-    assert provenance.noted(b"<xmp/>", NOTE) == b"<xmp/>"
-    assert noted(provenance.noted(None, {"tool": 'a\0b<"&'})) == {"tool": 'ab<"&'}
+    assert noted(xmp.noted(other, {"tool": "2"})) == {"tool": "2"}
+    assert xmp.noted(b"<xmp/>", NOTE) == b"<xmp/>"
+    assert noted(xmp.noted(None, {"tool": 'a\0b<"&'})) == {"tool": 'ab<"&'}
     shared = other.replace(b"  <bringback:stages>", b"  <dc:title>Opa</dc:title><bringback:stages>")
     attributes = other.replace(b"='old'", b"""='old' dc:title="Opa" bringback:tool="1" bringback:x='y'""")
     for packet in (shared, attributes):  # a property twice, and Adobe's programs refuse the packet
-        renewed = provenance.noted(packet, {"tool": "2", "stages": "z"})
+        renewed = xmp.noted(packet, {"tool": "2", "stages": "z"})
         assert b"Opa" in renewed and renewed.count(b"bringback:tool>") == renewed.count(b"bringback:stages>") == 2
         assert b"bringback:tool=" not in renewed and b"bringback:x" not in renewed
 
@@ -296,9 +296,9 @@ def test_xmp_of_another_layout():
 )
 def test_a_packet_made_to_take_for_ever(part):
     """Time is linear in its length; it was quadratic, 12 s for 170 kB."""
-    packet = b"<rdf:RDF>" + provenance.NAMESPACE.encode() + part * (600_000 // len(part)) + b"</rdf:RDF>"
+    packet = b"<rdf:RDF>" + xmp.NAMESPACE.encode() + part * (600_000 // len(part)) + b"</rdf:RDF>"
     begin = time.process_time()
-    provenance.upright(provenance.noted(packet, NOTE))
+    xmp.upright(xmp.noted(packet, NOTE))
     assert time.process_time() - begin < 1
 
 
@@ -451,7 +451,7 @@ def test_the_limit_of_a_huge_header(pixels):
 
 
 def test_the_limit_of_pillow_is_left_to_others():
-    code = "from PIL import Image; limit = Image.MAX_IMAGE_PIXELS; import bringback.photo, bringback.pipeline; "
+    code = "from PIL import Image; limit = Image.MAX_IMAGE_PIXELS; import bringback.images.photo, bringback.pipeline; "
     done = subprocess.run([sys.executable, "-c", f"{code}assert limit == Image.MAX_IMAGE_PIXELS == 89478485"])
     assert done.returncode == 0
 

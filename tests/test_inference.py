@@ -15,11 +15,11 @@ from PIL import Image
 from skimage import data
 from typer.testing import CliRunner
 
-from bringback.checkpoints import save_network
-from bringback.nets.mapping import Mapping
-from bringback.nets.tone import ToneCurves
-from bringback.nets.vae import VAE
-from bringback.stages import faces
+from bringback.models.tone import ToneCurves
+from bringback.models.translation.mapping import Mapping
+from bringback.models.translation.vae import VAE
+from bringback.stages.faces import stage as faces
+from bringback.weights.checkpoints import save_network
 
 SCRIPTS = Path(__file__).parents[1] / "inference"
 

@@ -9,21 +9,21 @@ import torch
 from conftest import TINY
 from PIL import Image
 
-from bringback.compute import Compute
-from bringback.nets.colour import ColourUNet
-from bringback.nets.face import FaceGenerator
-from bringback.nets.mapping import Mapping
-from bringback.nets.relight import RelightNet
-from bringback.nets.tone import ToneCurves
-from bringback.nets.unet import ScratchUNet
-from bringback.nets.vae import VAE
-from bringback.photo import PhotoError
+from bringback.images.photo import PhotoError
+from bringback.models.colorizer import ColourUNet
+from bringback.models.faces.generator import FaceGenerator
+from bringback.models.relight import RelightNet
+from bringback.models.tone import ToneCurves
+from bringback.models.translation.mapping import Mapping
+from bringback.models.translation.vae import VAE
+from bringback.models.unet import ScratchUNet
 from bringback.pipeline import Pipeline
+from bringback.runtime.compute import Compute
 from bringback.stages.colorize import Colorizer, Hint
 from bringback.stages.denoise import Denoiser
-from bringback.stages.faces import FaceRefiner, Mirrored
+from bringback.stages.faces.stage import FaceRefiner, Mirrored
 from bringback.stages.fill import HoleFiller
-from bringback.stages.prior import PriorDenoiser
+from bringback.stages.prior.stage import PriorDenoiser
 from bringback.stages.relight import Relighter
 from bringback.stages.scratches import ScratchDetector
 from bringback.stages.tone import ToneCorrector

@@ -11,9 +11,10 @@ import psutil
 import pytest
 import torch
 
-from bringback import memory
-from bringback.compute import Compute
-from bringback.memory import (
+from bringback.images.photo import PhotoError
+from bringback.runtime import memory
+from bringback.runtime.compute import Compute
+from bringback.runtime.memory import (
     HELD,
     SMALLEST_TILE,
     WRITTEN,
@@ -25,7 +26,6 @@ from bringback.memory import (
     out_of_memory,
     peak_memory,
 )
-from bringback.photo import PhotoError
 
 HEIGHT, WIDTH = 2000, 3000
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="the peak is kept by Linux")

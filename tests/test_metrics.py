@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from bringback.metrics import PSNR_CAP, auc, auc_of_counts, luminance, psnr, ssim
+from bringback.ops.metrics import PSNR_CAP, auc, auc_of_counts, luminance, psnr, ssim
 
 
 def pictures(height: int = 48, width: int = 61, batch: int = 2) -> tuple[Tensor, Tensor]:

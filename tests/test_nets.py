@@ -3,15 +3,15 @@
 import pytest
 import torch
 
-from bringback.nets.blocks import Network, ResidualBlock
-from bringback.nets.face import FaceGenerator
-from bringback.nets.mapping import Mapping, translate
-from bringback.nets.partial_nonlocal import PartialNonLocal, attend
-from bringback.nets.tone import ToneCurves, apply_curves, doubted
-from bringback.nets.trust import Trust
-from bringback.nets.unet import ScratchUNet
-from bringback.nets.vae import VAE
-from bringback.tiling import run_tiled
+from bringback.models.base import Network, ResidualBlock
+from bringback.models.faces.generator import FaceGenerator
+from bringback.models.tone import ToneCurves, apply_curves, doubted
+from bringback.models.translation.blend_gate import Trust
+from bringback.models.translation.mapping import Mapping, translate
+from bringback.models.translation.partial_nonlocal import PartialNonLocal, attend
+from bringback.models.translation.vae import VAE
+from bringback.models.unet import ScratchUNet
+from bringback.ops.tiling import run_tiled
 
 SIZES = [(1, 1), (17, 30), (64, 48)]
 

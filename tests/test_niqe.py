@@ -9,8 +9,8 @@ from PIL import Image, ImageFilter
 from skimage import data
 from torch import Tensor
 
-from bringback.metrics import luminance
-from bringback.niqe import _fit, gaussian, niqe, patch_features
+from bringback.evaluation.niqe import _fit, gaussian, niqe, patch_features
+from bringback.ops.metrics import luminance
 
 NAMES = ("astronaut", "coffee", "chelsea")
 

@@ -11,10 +11,10 @@ from PIL import Image
 from skimage import data
 from typer.testing import CliRunner
 
-from bringback import cli
-from bringback.old_photos import OldReport, OldRow, choose_old_photos, evaluate_old_photos
+from bringback.cli import app as cli
+from bringback.evaluation.real_photos import OldReport, OldRow, choose_old_photos, evaluate_old_photos
+from bringback.images.shards import held_out
 from bringback.pipeline import Pipeline
-from bringback.shards import held_out
 
 NAMES = [f"old-{k}.png" for k in range(60)]
 HELD_OUT = [name for name in NAMES if held_out(name)]

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from bringback.overlap import overlapped
+from bringback.batch.prefetch import overlapped
 
 
 def works(count: int, failing: str = "", large: tuple[int, ...] = ()) -> list[SimpleNamespace]:

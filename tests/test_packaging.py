@@ -39,12 +39,12 @@ def test_installed_version_is_the_declared_one():
 @needs_installation
 def test_entry_point_is_callable():
     (script,) = metadata.entry_points(group="console_scripts", name="bringback")
-    assert script.value == PROJECT["project"]["scripts"]["bringback"] == "bringback.cli:app"
+    assert script.value == PROJECT["project"]["scripts"]["bringback"] == "bringback.cli.app:app"
     assert callable(script.load())
 
 
 def test_help_names_the_commands():
-    code = "from bringback.cli import app; app(prog_name='bringback')"
+    code = "from bringback.cli.app import app; app(prog_name='bringback')"
     done = subprocess.run([sys.executable, "-c", code, "--help"], capture_output=True, text=True, cwd=ROOT, timeout=60)
     assert done.returncode == 0, done.stderr
     for command in ("restore", "scratches", "age", "evaluate"):

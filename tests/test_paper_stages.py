@@ -10,20 +10,20 @@ from PIL import Image
 from skimage import data
 from torch import nn
 
-from bringback import cli
-from bringback.compute import Compute
-from bringback.metrics import psnr
-from bringback.nets.paper.mapping import PaperMapping
-from bringback.nets.paper.vae import PaperVAE
-from bringback.photo import Photo, PhotoError
+from bringback.cli import app as cli
+from bringback.images.photo import Photo, PhotoError
+from bringback.models.wan2020.mapping import PaperMapping
+from bringback.models.wan2020.vae import PaperVAE
+from bringback.ops.metrics import psnr
 from bringback.pipeline import Pipeline
 from bringback.pipeline_config import DEFAULT, PipelineConfig, shipped
-from bringback.restoration import Restoration
+from bringback.runtime.compute import Compute
 from bringback.stages import FAMILIES
-from bringback.stages.paper.faces import PaperFaceRefiner
-from bringback.stages.paper.resizing import resize, rounded
-from bringback.stages.paper.scratches import PaperScratchDetector
-from bringback.stages.paper.translate import PaperTranslator
+from bringback.stages.record import Restoration
+from bringback.stages.wan2020.faces import PaperFaceRefiner
+from bringback.stages.wan2020.resizing import resize, rounded
+from bringback.stages.wan2020.scratches import PaperScratchDetector
+from bringback.stages.wan2020.translate import PaperTranslator
 
 CPU = torch.device("cpu")
 

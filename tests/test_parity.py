@@ -16,14 +16,14 @@ import torch.nn.functional as F
 from rule import original_shapes, tiny, weights_by_rule
 from torch import Tensor
 
-from bringback.foreign import renamed
-from bringback.nets.paper import strips
-from bringback.nets.paper.attention import PatchAttention, ResidualNonLocal, holes
-from bringback.nets.paper.face import PaperFaceGenerator
-from bringback.nets.paper.mapping import PaperMapping
-from bringback.nets.paper.unet import PaperUNet
-from bringback.nets.paper.vae import PaperVAE
-from bringback.originals import ORIGINALS, Original
+from bringback.models.wan2020 import strips
+from bringback.models.wan2020.attention import PatchAttention, ResidualNonLocal, holes
+from bringback.models.wan2020.face import PaperFaceGenerator
+from bringback.models.wan2020.mapping import PaperMapping
+from bringback.models.wan2020.unet import PaperUNet
+from bringback.models.wan2020.vae import PaperVAE
+from bringback.weights.wan2020.key_maps import ORIGINALS, Original
+from bringback.weights.wan2020.legacy import renamed
 
 CLOSE = 1e-4
 TINY = Path(__file__).parent / "data" / "paper_tiny.npz"

@@ -15,10 +15,10 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from typer.testing import CliRunner
 
-from bringback import cli
-from bringback.backbones import load_distance
-from bringback.nets import features as module
-from bringback.nets.features import CAFFE, Features, PerceptualDistance, SqueezeNetFeatures, VGG19Features
+from bringback.cli import app as cli
+from bringback.evaluation.perceptual import load_distance
+from bringback.models import perceptual as module
+from bringback.models.perceptual import CAFFE, Features, PerceptualDistance, SqueezeNetFeatures, VGG19Features
 from bringback.training.config import ConfigError, Source, TrainConfig
 from bringback.training.data import Batch
 from bringback.training.losses import perceptual_distance

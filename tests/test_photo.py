@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms, ImageOps, PngImagePlugin
 
-from bringback import codecs, tiff
-from bringback.files import write_beside
-from bringback.photo import LUMA, Photo, PhotoError, is_grey
+from bringback.images import codecs, tiff
+from bringback.images.photo import LUMA, Photo, PhotoError, is_grey
+from bringback.runtime.files import write_beside
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 TAKEN = "1931:05:02 10:11:12"
@@ -304,7 +304,7 @@ def grey_as_a_whole(pixels):
 @pytest.mark.parametrize("strip", [1, 100, 1 << 18])
 @pytest.mark.parametrize("shape", [(1, 1), (3, 70), (70, 3), (61, 97), (530, 67)])
 def test_grey_is_told_strip_by_strip_as_from_the_whole(monkeypatch, shape, strip):
-    monkeypatch.setattr("bringback.photo.STRIP", strip)
+    monkeypatch.setattr("bringback.images.photo.STRIP", strip)
     random, seen = np.random.default_rng(0), set()
     checks = (-1.0) ** np.indices(shape).sum(0)[..., None]  # which average out in every block
     # on the way: what a block may have, and what the whole may
@@ -320,7 +320,7 @@ def test_grey_is_told_strip_by_strip_as_from_the_whole(monkeypatch, shape, strip
 @pytest.mark.parametrize("depth", [8, 16])
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
 def test_levels_are_made_strip_by_strip_as_from_the_whole(monkeypatch, channels, depth, strip):
-    monkeypatch.setattr("bringback.photo.STRIP", strip)
+    monkeypatch.setattr("bringback.images.photo.STRIP", strip)
     random = np.random.default_rng(0)
     colours = random.random((37, 23, 3), dtype=np.float32) * 1.2 - 0.1
     alpha = random.random((37, 23), dtype=np.float32) if channels in (2, 4) else None

@@ -14,12 +14,12 @@ from PIL import Image
 
 import bringback
 from bringback import pipeline as pipeline_module
-from bringback.compute import Compute, has_bfloat16, pick_device
-from bringback.kinds import mask_array
-from bringback.metrics import psnr
-from bringback.photo import Photo, PhotoError
+from bringback.images.adapters import mask_array
+from bringback.images.photo import Photo, PhotoError
+from bringback.ops.metrics import psnr
 from bringback.pipeline import Pipeline
 from bringback.pipeline_config import DEFAULT
+from bringback.runtime.compute import Compute, has_bfloat16, pick_device
 
 
 @pytest.fixture
@@ -187,7 +187,7 @@ def test_unknown_stages_and_devices_are_named():
 
 def test_stages_run_in_their_order_and_weights_are_hashed(monkeypatch, tmp_path):
     from bringback import stages
-    from bringback.nets.blocks import Network
+    from bringback.models.base import Network
 
     class Net(Network):
         def __init__(self, width: int = 3) -> None:
@@ -203,7 +203,7 @@ def test_stages_run_in_their_order_and_weights_are_hashed(monkeypatch, tmp_path)
                 self.net = checkpoints.load("tone", Net, compute.device)
             return self
 
-    from bringback.checkpoints import MissingWeights, save_network
+    from bringback.weights.checkpoints import MissingWeights, save_network
 
     monkeypatch.setitem(stages.FAMILIES, "lean", {name: Loads(name) for name in DEFAULT})
     digest = save_network(Net(), tmp_path / "weights" / "tone")
@@ -408,7 +408,7 @@ LITTLE_MEMORY = """
 import resource
 import numpy as np, torch
 torch.set_num_threads(1)
-from bringback.photo import Photo
+from bringback.images.photo import Photo
 from bringback.pipeline import Pipeline
 
 photo = Photo.from_array(np.random.default_rng(0).random((1000, 1500, 3), dtype=np.float32))

@@ -6,18 +6,18 @@ import torch
 from torch import Tensor
 from typer.testing import CliRunner
 
-from bringback import prior
-from bringback.checkpoints import Checkpoints
-from bringback.cli import app
-from bringback.inpaint import push_pull
-from bringback.metrics import psnr
-from bringback.nets.hourglass import Hourglass, SegNet
-from bringback.photo import Photo, PhotoError
+from bringback.cli.app import app
+from bringback.images.photo import Photo, PhotoError
+from bringback.models.hourglass import Hourglass, SegNet
+from bringback.ops.metrics import psnr
+from bringback.ops.push_pull import push_pull
 from bringback.pipeline import Pipeline
-from bringback.prior import PriorSettings, Progress, denoise, inpaint
-from bringback.restoration import Restoration
 from bringback.stages.fill import HoleFiller
-from bringback.stages.prior import PriorDenoiser
+from bringback.stages.prior import fit as prior
+from bringback.stages.prior.fit import PriorSettings, Progress, denoise, inpaint
+from bringback.stages.prior.stage import PriorDenoiser
+from bringback.stages.record import Restoration
+from bringback.weights.checkpoints import Checkpoints
 
 SHORT = PriorSettings(iterations=6)
 

@@ -5,16 +5,16 @@ import pytest
 import torch
 
 from bringback import Pipeline
-from bringback.aging import age
-from bringback.alignment import align, similarity
-from bringback.checkpoints import Checkpoints
-from bringback.evaluate import photo_seed
-from bringback.face_finder import FaceFinder
-from bringback.identity import identity_distances
-from bringback.inpaint import fill, firm, solid
-from bringback.metrics import luminance, psnr
-from bringback.photo import Photo
-from bringback.stages.faces import FaceRefiner
+from bringback.degradations import age
+from bringback.evaluation.runner import photo_seed
+from bringback.images.photo import Photo
+from bringback.ops.metrics import luminance, psnr
+from bringback.ops.push_pull import fill, firm, solid
+from bringback.stages.faces.alignment import align, similarity
+from bringback.stages.faces.detector import FaceFinder
+from bringback.stages.faces.identity import identity_distances
+from bringback.stages.faces.stage import FaceRefiner
+from bringback.weights.checkpoints import Checkpoints
 
 PICTURES = ("astronaut", "coffee", "chelsea", "rocket")
 

@@ -8,10 +8,10 @@ import pytest
 import torch
 from PIL import Image
 
-from bringback.folder import FolderRestorer
+from bringback.batch.jobs import UsageError, plan
+from bringback.batch.runner import FolderRestorer
 from bringback.integrations import ray as integration
 from bringback.pipeline import Pipeline
-from bringback.tree import UsageError, plan
 
 
 def maker(deadly=None):

@@ -7,13 +7,13 @@ import pytest
 import torch
 from scipy.ndimage import median_filter
 
-from bringback.checkpoints import Checkpoints, save_network
-from bringback.metrics import psnr
-from bringback.nets.relight import BRIGHT, RelightNet, median, places, without_dots
+from bringback.models.relight import BRIGHT, RelightNet, median, places, without_dots
+from bringback.ops.metrics import psnr
+from bringback.ops.monochrome import luminance
+from bringback.ops.tiling import run_tiled
 from bringback.pipeline import Pipeline
 from bringback.stages.relight import Relighter
-from bringback.tiling import run_tiled
-from bringback.tint import luminance
+from bringback.weights.checkpoints import Checkpoints, save_network
 
 
 def restless(strength: float = 1.0) -> RelightNet:

@@ -9,14 +9,14 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from bringback import restorers
-from bringback.checkpoints import Checkpoints
 from bringback.cli import app
-from bringback.evaluate import evaluate
-from bringback.nets.unet import ScratchUNet
+from bringback.evaluation import comparison as restorers
+from bringback.evaluation.comparison import METHODS, Method, restorers_table, run_restorers
+from bringback.evaluation.protocol import PROTOCOLS
+from bringback.evaluation.runner import evaluate
+from bringback.models.unet import ScratchUNet
 from bringback.pipeline import Pipeline
-from bringback.protocol import PROTOCOLS
-from bringback.restorers import METHODS, Method, restorers_table, run_restorers
+from bringback.weights.checkpoints import Checkpoints
 
 CASES = list("USMHGD")
 TINY = {

@@ -10,15 +10,15 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from bringback.aging import age
-from bringback.aging.codecs import jpeg_file, webp_file
-from bringback.aging.draws import Draws
-from bringback.aging.filters import box_blur, disc_blur, gaussian_blur, median, sharpened
-from bringback.aging.noise import impulses, noise, posterized, rows
-from bringback.aging.resampling import ENLARGING, SHRINKING, Kernel, resized, weights
-from bringback.aging.second_order import program
-from bringback.aging.surfaces import halftone, linen, rough, silk
-from bringback.tint import luminance
+from bringback.degradations import age
+from bringback.degradations.rng import Draws
+from bringback.degradations.second_order import program
+from bringback.degradations.second_order.codecs import jpeg_file, webp_file
+from bringback.degradations.second_order.filters import box_blur, disc_blur, gaussian_blur, median, sharpened
+from bringback.degradations.second_order.noise import impulses, noise, posterized, rows
+from bringback.degradations.second_order.resampling import ENLARGING, SHRINKING, Kernel, resized, weights
+from bringback.degradations.second_order.surfaces import halftone, linen, rough, silk
+from bringback.ops.monochrome import luminance
 
 
 def smooth(count: int, height: int, width: int) -> Tensor:

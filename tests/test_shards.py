@@ -4,7 +4,7 @@ import tarfile
 
 import pytest
 
-from bringback.shards import read_shards, survey
+from bringback.images.shards import read_shards, survey
 
 
 @pytest.fixture

@@ -13,12 +13,12 @@ from skimage import data
 from torch import Tensor, nn
 
 from bringback import Pipeline
-from bringback.checkpoints import MissingWeights, save_network
-from bringback.integrations import shapes
-from bringback.integrations.shapes import ALONE, SHAPES, is_of, parts
-from bringback.photo import PhotoError
-from bringback.stages.faces import FaceRefiner
+from bringback.images.photo import PhotoError
+from bringback.models import registry as shapes
+from bringback.models.registry import ALONE, SHAPES, is_of, parts
+from bringback.stages.faces.stage import FaceRefiner
 from bringback.stages.scratches import ScratchDetector
+from bringback.weights.checkpoints import MissingWeights, save_network
 
 SHIPPED = Path(__file__).parents[1] / "checkpoints"
 STAGES = ["scratches", "relight", "tone", "fill", "translate"]

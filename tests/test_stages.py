@@ -9,19 +9,19 @@ import numpy as np
 import pytest
 import torch
 
-from bringback.checkpoints import Checkpoints, MissingWeights, save_network
-from bringback.compute import Compute
-from bringback.inpaint import push_pull, solid
-from bringback.nets import tone as tone_module
-from bringback.nets.mapping import Mapping
-from bringback.nets.tone import ToneCurves, tone
-from bringback.nets.vae import VAE
-from bringback.photo import Photo
-from bringback.restoration import Restoration
+from bringback.images.photo import Photo
+from bringback.models import tone as tone_module
+from bringback.models.tone import ToneCurves, tone
+from bringback.models.translation.mapping import Mapping
+from bringback.models.translation.vae import VAE
+from bringback.ops.push_pull import push_pull, solid
+from bringback.runtime.compute import Compute
 from bringback.stages import STAGES
+from bringback.stages.record import Restoration
 from bringback.stages.scratches import ScratchDetector
 from bringback.stages.tone import ToneCorrector
 from bringback.stages.translate import LatentTranslator
+from bringback.weights.checkpoints import Checkpoints, MissingWeights, save_network
 
 CPU = torch.device("cpu")
 
@@ -53,7 +53,7 @@ import sys
 sys.modules["dlib"] = None  # as if it were not installed
 from bringback.stages import STAGES
 assert STAGES["fill"].name == "fill" and "faces" in list(STAGES)
-assert "bringback.stages.faces" not in sys.modules
+assert "bringback.stages.faces.stage" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[1], check=True)
 

@@ -7,11 +7,11 @@ import tempfile
 import pytest
 from PIL import Image
 
-from bringback import storage
-from bringback.folder import FolderRestorer
+from bringback.batch import remote as storage
+from bringback.batch.jobs import UsageError, plan
+from bringback.batch.remote import is_remote, restore_remote
+from bringback.batch.runner import FolderRestorer
 from bringback.pipeline import Pipeline
-from bringback.storage import is_remote, restore_remote
-from bringback.tree import UsageError, plan
 
 fsspec = pytest.importorskip("fsspec")
 NAMES = ["1931/b.jpg", "1931/deep/Käthe [red].tif", "a.png"]

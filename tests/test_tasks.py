@@ -6,11 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from bringback.aging import Aged, age
-from bringback.checkpoints import Checkpoints, MissingWeights, save_network
-from bringback.nets.discriminators import LatentDiscriminator, PatchDiscriminator
-from bringback.nets.mapping import Mapping, translate
-from bringback.nets.vae import VAE
+from bringback.degradations import Aged, age
+from bringback.models.discriminators import LatentDiscriminator, PatchDiscriminator
+from bringback.models.translation.mapping import Mapping, translate
+from bringback.models.translation.vae import VAE
 from bringback.training.adversarial import feature_matching, fooling, hinge
 from bringback.training.config import ConfigError, TrainConfig
 from bringback.training.data import Crops
@@ -18,6 +17,7 @@ from bringback.training.loop import train
 from bringback.training.losses import entropy_dice
 from bringback.training.task import TrainingTask
 from bringback.training.tasks import build_task
+from bringback.weights.checkpoints import Checkpoints, MissingWeights, save_network
 
 RATES = {
     "scratches": 1e-2,

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bringback.tiling import run_tiled, tiles
+from bringback.ops.tiling import run_tiled, tiles
 
 
 def noise(height: int, width: int, channels: int = 3, batch: int = 1) -> Tensor:

@@ -5,10 +5,10 @@ import torch
 import torch.nn.functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from bringback.aging import age
-from bringback.aging.draws import Draws
-from bringback.aging.tone import sepia
-from bringback.tint import DOUBTFUL, SOUND, SPREAD, Tint, find_tint, greyed, luminance, make_grey_
+from bringback.degradations import age
+from bringback.degradations.rng import Draws
+from bringback.degradations.tone import sepia
+from bringback.ops.monochrome import DOUBTFUL, SOUND, SPREAD, Tint, find_tint, greyed, luminance, make_grey_
 
 
 @pytest.fixture
@@ -95,7 +95,7 @@ def applied_as_a_whole(tint: Tint, grey: torch.Tensor) -> torch.Tensor:
 
 @pytest.fixture(params=[1, 1000, 1 << 18])
 def strip(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
-    for place in ("bringback.tint.STRIP", "bringback.nets.tone.STRIP"):
+    for place in ("bringback.ops.monochrome.STRIP", "bringback.models.tone.STRIP"):
         monkeypatch.setattr(place, request.param)
     return request.param
 

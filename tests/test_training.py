@@ -14,10 +14,9 @@ import yaml
 from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
 
-from bringback.aging import RECIPES, Aged, OverlayBank
-from bringback.checkpoints import Checkpoints, save_network
-from bringback.nets.blocks import Network
-from bringback.nets.mapping import Mapping
+from bringback.degradations import RECIPES, Aged, OverlayBank
+from bringback.models.base import Network
+from bringback.models.translation.mapping import Mapping
 from bringback.training import card, loop
 from bringback.training import state as states
 from bringback.training.config import ConfigError, TrainConfig, load_config
@@ -26,6 +25,7 @@ from bringback.training.loop import train
 from bringback.training.state import Average, Clock
 from bringback.training.task import Losses, Phase, TrainingTask
 from bringback.training.tasks import build_task
+from bringback.weights.checkpoints import Checkpoints, save_network
 
 
 def run(settings: TrainConfig) -> None:

@@ -20,7 +20,7 @@ import torch
 from PIL import Image, ImageCms
 from skimage import data
 
-from bringback.photo import Photo
+from bringback.images.photo import Photo
 from bringback.training.config import ConfigError, Source, load_config
 from bringback.training.data import Batch, Crops, ahead, find_sources
 from bringback.training.pictures import decode, free_memory

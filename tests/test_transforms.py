@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader
 
+from bringback.images.photo import PhotoError
 from bringback.integrations.transforms import Age, AgedPairs
-from bringback.photo import PhotoError
 
 
 class Pair(NamedTuple):

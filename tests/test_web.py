@@ -12,16 +12,16 @@ import pytest
 from PIL import Image, ImageCms
 from typer.testing import CliRunner
 
-from bringback.integrations.gradio import is_loopback
-from bringback.integrations.web import mask as web_mask
-from bringback.integrations.web import text as web_text
-from bringback.integrations.web.desk import Desk, attempt, base_name
-from bringback.integrations.web.mask import CANVAS, MARGIN, PAINTED, Place
-from bringback.integrations.web.pipelines import Choices, Pipelines, Stopped
-from bringback.photo import Photo
+from bringback.images.photo import Photo
 from bringback.pipeline import Pipeline
-from bringback.restoration import Face
 from bringback.stages import FAMILIES
+from bringback.stages.record import Face
+from bringback.web import mask_layer as web_mask
+from bringback.web import text as web_text
+from bringback.web.mask_layer import CANVAS, MARGIN, PAINTED, Place
+from bringback.web.pipelines import Choices, Pipelines, Stopped
+from bringback.web.server import is_loopback
+from bringback.web.session import Desk, attempt, base_name
 
 DATE = "1961:04:12 07:07:00"
 CHROMIUM = os.environ.get("BRINGBACK_CHROMIUM") or next(
@@ -215,7 +215,7 @@ def test_a_photo_of_too_many_pixels_is_refused_by_its_header(tmp_path, pixels):
 
 
 def test_more_photos_than_a_page_takes_are_refused(desk, pixels, monkeypatch):
-    monkeypatch.setattr("bringback.integrations.web.desk.MAX_PHOTOS", 1)
+    monkeypatch.setattr("bringback.web.session.MAX_PHOTOS", 1)
     put(desk, pixels, "a.jpg")
     (line,) = desk.add([(jpeg(desk.folder / "1.jpg", pixels), "b.jpg")], silent)
     assert line.startswith("b.jpg: not taken")
@@ -421,7 +421,7 @@ def test_other_hosts_are_not_loopback(host):
 
 def test_a_wrong_preset_is_one_line():
     pytest.importorskip("gradio")
-    from bringback.cli import app
+    from bringback.cli.app import app
 
     done = CliRunner().invoke(app, ["web", "--config", "nonsense"])
     assert done.exit_code == 2
@@ -430,10 +430,10 @@ def test_a_wrong_preset_is_one_line():
 
 
 def test_without_gradio_the_extra_is_named(monkeypatch):
-    from bringback.cli import app
+    from bringback.cli.app import app
 
     monkeypatch.setitem(__import__("sys").modules, "gradio", None)
-    monkeypatch.delitem(__import__("sys").modules, "bringback.integrations.web.page", raising=False)
+    monkeypatch.delitem(__import__("sys").modules, "bringback.web.page", raising=False)
     done = CliRunner().invoke(app, ["web", "--host", "0.0.0.0"])
     assert done.exit_code == 2
     assert 'pip install "bringback[web]"' in done.output
@@ -446,8 +446,8 @@ def test_without_gradio_the_extra_is_named(monkeypatch):
 @pytest.fixture(scope="module")
 def server():
     pytest.importorskip("gradio")
-    from bringback.integrations.gradio import served
-    from bringback.integrations.web import page as web_page
+    from bringback.web import page as web_page
+    from bringback.web.server import served
 
     seen = Seen()
     with pytest.MonkeyPatch.context() as patch:

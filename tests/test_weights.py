@@ -22,18 +22,18 @@ from huggingface_hub import constants, metadata_load
 from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
-from bringback import nets
-from bringback.checkpoints import Checkpoints, MissingWeights, save_network
-from bringback.cli import app
-from bringback.files import file_hash
-from bringback.hub import fetched
-from bringback.nets.blocks import Network
-from bringback.nets.mapping import Mapping
-from bringback.nets.paper.face import PaperFaceGenerator
-from bringback.nets.tone import ToneCurves
-from bringback.nets.unet import ScratchUNet
-from bringback.nets.vae import VAE
-from bringback.weights import NETWORKS, Weight, fault, files, pull
+from bringback import models as nets
+from bringback.cli.app import app
+from bringback.models.base import Network
+from bringback.models.tone import ToneCurves
+from bringback.models.translation.mapping import Mapping
+from bringback.models.translation.vae import VAE
+from bringback.models.unet import ScratchUNet
+from bringback.models.wan2020.face import PaperFaceGenerator
+from bringback.runtime.files import file_hash
+from bringback.weights.catalog import NETWORKS, Weight, fault, files, pull
+from bringback.weights.checkpoints import Checkpoints, MissingWeights, save_network
+from bringback.weights.hub import fetched
 
 SMALL: dict[str, dict] = {
     "ColourUNet": TINY["colorize"],
@@ -201,11 +201,11 @@ def same(a: Network, b: Network) -> bool:
 
 
 def test_every_network_is_known_by_its_name() -> None:
-    for module in pkgutil.walk_packages(nets.__path__, "bringback.nets."):
+    for module in pkgutil.walk_packages(nets.__path__, "bringback.models."):
         import_module(module.name)
     kinds, wanted = [Network], set()
     while kinds:
-        below = [kind for kind in kinds.pop().__subclasses__() if kind.__module__.startswith("bringback.nets.")]
+        below = [kind for kind in kinds.pop().__subclasses__() if kind.__module__.startswith("bringback.models.")]
         kinds += below
         wanted |= {kind.__name__ for kind in below}
     assert set(NETWORKS) == wanted == set(SMALL)
@@ -466,7 +466,7 @@ def test_the_environment_can_forbid_to_ask_the_hub(hub: Hub, checkpoints: Path) 
     hub.asked.clear()
     environment = {"HF_ENDPOINT": hub.url, "HF_HUB_CACHE": constants.HF_HUB_CACHE, "HF_HUB_OFFLINE": "1"}
     done = subprocess.run(
-        [sys.executable, "-m", "bringback.cli", "weights", "where", "tone", "--weights", "me/set"],
+        [sys.executable, "-m", "bringback.cli.app", "weights", "where", "tone", "--weights", "me/set"],
         env={**os.environ, **environment, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(SHIPPED.parent)},
         capture_output=True,
         text=True,

@@ -1,7 +1,7 @@
 """Foreign programs: photos worn and damaged by code that made none of the training lessons.
 
 What our own recipes draw, the networks have seen in training; how well they do on these says more about real photos.
-Nothing in here uses `bringback.aging`, and nothing in `bringback.training` uses this.
+Nothing in here uses `bringback.degradations`, and nothing in `bringback.training` uses this.
 """
 
 from collections.abc import Callable

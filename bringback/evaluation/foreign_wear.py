@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bringback.extras import extra
+from bringback.runtime.extras import extra
 
 with extra("test"):
     import kornia.augmentation as K

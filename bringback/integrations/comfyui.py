@@ -14,7 +14,7 @@ from torch import Tensor
 
 from bringback.integrations.image_batches import Restored, Settings, report, restore
 from bringback.pipeline_config import PipelineConfig, shipped
-from bringback.stages.faces import MIN_SIZE
+from bringback.stages.faces.stage import MIN_SIZE
 from bringback.stages.fill import METHODS as FILLS
 from bringback.stages.scratches import METHODS as DETECTORS
 

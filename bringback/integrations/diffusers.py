@@ -15,12 +15,12 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from bringback.extras import extra
-from bringback.kinds import each, mask_array, to_photo
-from bringback.photo import Photo, PhotoError
+from bringback.images.adapters import each, mask_array, to_photo
+from bringback.images.photo import Photo, PhotoError
 from bringback.pipeline import Pipeline, begin, finish, through
-from bringback.restoration import Restoration
+from bringback.runtime.extras import extra
 from bringback.stages import STAGES
+from bringback.stages.record import Restoration
 
 with extra("plugins"):
     from diffusers.modular_pipelines import (
@@ -198,7 +198,7 @@ class Finish(ModularPipelineBlocks):
         return [
             OutputParam("images", type_hint=list, description="Pillow images, arrays (H, W, 3) or tensors (3, H, W)"),
             OutputParam("masks", type_hint=list[Tensor], description="(H, W) in [0, 1], 1 = damaged"),
-            OutputParam("faces", type_hint=list, description="of each photo, a list of bringback.restoration.Face"),
+            OutputParam("faces", type_hint=list, description="of each photo, a list of bringback.stages.record.Face"),
         ]
 
     def __call__(self, components: Any, state: PipelineState) -> tuple[Any, PipelineState]:

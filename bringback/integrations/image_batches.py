@@ -8,10 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bringback.kinds import like, to_photo
-from bringback.photo import PhotoError
+from bringback.images.adapters import like, to_photo
+from bringback.images.photo import PhotoError
 from bringback.pipeline import Pipeline
-from bringback.restoration import Face, Restoration
+from bringback.stages.record import Face, Restoration
 
 Settings = Mapping[str, Mapping[str, Any]]  # arguments of stages, by the names of the stages that are to run
 Tell = Callable[[int, int], None]  # is told how many steps are done, of how many; what it raises ends the work

@@ -9,11 +9,11 @@ from typing import Any
 
 import torch
 
-from bringback.claims import claims_in
-from bringback.folder import FolderRestorer
-from bringback.manifest import Entry, OnPhoto, OnStart, as_line
+from bringback.batch.jobs import Job, plan_with_masks
+from bringback.batch.locks import claims_in
+from bringback.batch.manifest import Entry, OnPhoto, OnStart, as_line
+from bringback.batch.runner import FolderRestorer
 from bringback.pipeline import Pipeline
-from bringback.tree import Job, plan_with_masks
 
 MISSING = 'Ray is not installed: pip install "bringback[ray]"'
 DEATHS = 3  # of as many times the workers there are a run makes nothing
@@ -33,7 +33,7 @@ def restore_folder(
     on_photo: OnPhoto | None = None,
     **choices: Any,
 ) -> list[Entry]:
-    """`bringback.folder.restore_folder` by `workers` processes; inputs and `out` lie where all machines see them.
+    """`bringback.batch.runner.restore_folder` by `workers` processes; inputs and `out` lie where all machines see them.
 
     `pipeline` are arguments of `Pipeline.from_pretrained`, or a function that makes a pipeline; each worker makes one,
     once, and takes `batch_size` photos at a time. It reserves `gpus` GPUs (0.5: two workers share one) and `threads`

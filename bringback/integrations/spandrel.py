@@ -13,18 +13,18 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from bringback.alignment import CROP
-from bringback.checkpoints import Checkpoints
-from bringback.compute import Compute
-from bringback.extras import extra
-from bringback.integrations.shapes import ALONE, SHAPES, SIDE, TRANSLATION, State, is_of, parts
-from bringback.nets.blocks import Network
-from bringback.nets.compact import expanded
-from bringback.nets.mapping import Mapping as LatentMapping
+from bringback.models.base import Network
+from bringback.models.quantize import expanded
+from bringback.models.registry import ALONE, SHAPES, SIDE, TRANSLATION, State, is_of, parts
+from bringback.models.translation.mapping import Mapping as LatentMapping
 from bringback.pipeline import Pipeline
 from bringback.pipeline_config import DEFAULT
+from bringback.runtime.compute import Compute
+from bringback.runtime.extras import extra
 from bringback.stages import STAGES
+from bringback.stages.faces.alignment import CROP
 from bringback.stages.scratches import ScratchDetector
+from bringback.weights.checkpoints import Checkpoints
 
 with extra("plugins"):
     import spandrel

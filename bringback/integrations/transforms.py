@@ -13,11 +13,11 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from bringback.aging import RECIPES, OverlayBank, age
-from bringback.kinds import like, to_photo
-from bringback.photo import Photo, PhotoError
-from bringback.restoration import own_pixels
-from bringback.shards import find_entries
+from bringback.degradations import RECIPES, OverlayBank, age
+from bringback.images.adapters import like, to_photo
+from bringback.images.photo import Photo, PhotoError
+from bringback.images.shards import find_entries
+from bringback.stages.record import own_pixels
 
 
 def _checked(recipe: str, overlays: Sequence[Path | str]) -> OverlayBank | None:
@@ -27,7 +27,7 @@ def _checked(recipe: str, overlays: Sequence[Path | str]) -> OverlayBank | None:
 
 
 class Age(nn.Module):
-    """Ages pictures at random, by a recipe of `bringback.aging`.
+    """Ages pictures at random, by a recipe of `bringback.degradations`.
 
     Takes a tensor (C, H, W) or (B, C, H, W), C = 1 or 3, of floats in [0, 1] or uint8, a `tv_tensors.Image`, or a
     Pillow image, and gives the same kind back; a batch's pictures age each in its own way. Of a sample that is a tuple,

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 
-from bringback.restoration import Stage
+from bringback.stages.record import Stage
 
 GROUP = "bringback.stages"
 
@@ -17,43 +17,44 @@ GROUP = "bringback.stages"
 class _Stages(Mapping[str, type[Stage]]):
     """Stage classes by name. A stage's file is imported when it is asked for: dlib is for those who refine faces."""
 
-    def __init__(self, package: str, **kinds: str) -> None:
-        self._package, self._kinds = package, kinds
+    def __init__(self, package: str, **homes: str) -> None:
+        """Args: homes: by the stage's name, `module:Class` within the package."""
+        self._package, self._homes = package, homes
 
     def __getitem__(self, name: str) -> type[Stage]:
-        kind = self._kinds[name]
-        return getattr(importlib.import_module(f"{self._package}.{name}"), kind)
+        module, _, kind = self._homes[name].partition(":")
+        return getattr(importlib.import_module(f"{self._package}.{module}"), kind)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._kinds)
+        return iter(self._homes)
 
     def __len__(self) -> int:
-        return len(self._kinds)
+        return len(self._homes)
 
     def __contains__(self, name: object) -> bool:
-        return name in self._kinds
+        return name in self._homes
 
 
 STAGES: Mapping[str, type[Stage]] = _Stages(
     __name__,
-    scratches="ScratchDetector",
-    relight="Relighter",
-    tone="ToneCorrector",
-    fill="HoleFiller",
-    prior="PriorDenoiser",
-    denoise="Denoiser",
-    translate="LatentTranslator",
-    faces="FaceRefiner",
-    colorize="Colorizer",
+    scratches="scratches:ScratchDetector",
+    relight="relight:Relighter",
+    tone="tone:ToneCorrector",
+    fill="fill:HoleFiller",
+    prior="prior.stage:PriorDenoiser",
+    denoise="denoise:Denoiser",
+    translate="translate:LatentTranslator",
+    faces="faces.stage:FaceRefiner",
+    colorize="colorize:Colorizer",
 )
 
 FAMILIES: dict[str, Mapping[str, type[Stage]]] = {
     "lean": STAGES,
     "paper": _Stages(
-        f"{__name__}.paper",
-        scratches="PaperScratchDetector",
-        translate="PaperTranslator",
-        faces="PaperFaceRefiner",
+        f"{__name__}.wan2020",
+        scratches="scratches:PaperScratchDetector",
+        translate="translate:PaperTranslator",
+        faces="faces:PaperFaceRefiner",
     ),
 }
 

@@ -10,17 +10,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bringback.checkpoints import Checkpoints
-from bringback.compute import Compute
-from bringback.guided import Guided
-from bringback.kinds import any_kind
-from bringback.lab import chroma, rgb_to_lab, tinged
-from bringback.metrics import colourfulness
-from bringback.nets.colour import PATCH, ColourUNet, expected
-from bringback.nets.tone import STRIP, strips
-from bringback.restoration import Restoration
-from bringback.stages.alone import Alone
-from bringback.tint import luminance
+from bringback.images.adapters import any_kind
+from bringback.models.colorizer import PATCH, ColourUNet, expected
+from bringback.models.tone import STRIP, strips
+from bringback.ops.color import chroma, rgb_to_lab, tinged
+from bringback.ops.guided_filter import Guided
+from bringback.ops.metrics import colourfulness
+from bringback.ops.monochrome import luminance
+from bringback.runtime.compute import Compute
+from bringback.stages.base import Alone
+from bringback.stages.record import Restoration
+from bringback.weights.checkpoints import Checkpoints
 
 SHORT_SIDE = 192  # pixels, at which the network sees a photo: colours are a matter of the whole
 TEMPERATURE = 0.5  # of the mean of the likely colours: 1 is pale, near 0 patchy

@@ -5,14 +5,14 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from bringback.checkpoints import Checkpoints
-from bringback.classical import DENOISING, STRENGTH, denoise
-from bringback.compute import Compute
-from bringback.kinds import any_kind
-from bringback.metrics import mean_change
-from bringback.nets.tone import STRIP
-from bringback.restoration import Restoration
-from bringback.stages.alone import Alone
+from bringback.images.adapters import any_kind
+from bringback.models.tone import STRIP
+from bringback.ops.metrics import mean_change
+from bringback.ops.opencv import DENOISING, STRENGTH, denoise
+from bringback.runtime.compute import Compute
+from bringback.stages.base import Alone
+from bringback.stages.record import Restoration
+from bringback.weights.checkpoints import Checkpoints
 
 
 class Denoiser(Alone):

@@ -6,20 +6,20 @@ from typing import TYPE_CHECKING, Any, Self
 import torch
 from torch import Tensor
 
-from bringback import classical
-from bringback.checkpoints import Checkpoints
-from bringback.compute import Compute
-from bringback.filling import WHOLE, fill_into
-from bringback.inpaint import solid
-from bringback.kinds import any_kind
-from bringback.nets.tone import strips
-from bringback.restoration import Restoration
-from bringback.stages.alone import Alone
+from bringback.images.adapters import any_kind
+from bringback.models.tone import strips
+from bringback.ops import opencv
+from bringback.ops.push_pull import solid
+from bringback.ops.tiled_fill import WHOLE, fill_into
+from bringback.runtime.compute import Compute
+from bringback.stages.base import Alone
+from bringback.stages.record import Restoration
+from bringback.weights.checkpoints import Checkpoints
 
 if TYPE_CHECKING:
-    from bringback.prior import Progress
+    from bringback.stages.prior.fit import Progress
 
-METHODS = ("pushpull", *classical.INPAINTING, "prior")
+METHODS = ("pushpull", *opencv.INPAINTING, "prior")
 
 _A_PIXEL = 260  # bytes of what is solved at once, measured
 _CLASSICAL = 50  # bytes a pixel where a window is the whole photo, measured
@@ -36,7 +36,7 @@ class HoleFiller(Alone):
     References: Gortler et al., "The Lumigraph" (1996) for push-pull; Perez et al., "Poisson Image Editing" (2003) for
     the membrane it approaches; Weickert, "Coherence-enhancing diffusion filtering" (1999) for following edges. Texture
     is not invented here: that is left to the stage `translate`, which is told what was filled. "telea" and "ns" are
-    `classical.inpaint`, on the CPU; "prior" is `prior.inpaint`, slow.
+    `opencv.inpaint`, on the CPU; "prior" is `prior.inpaint`, slow.
     """
 
     name = "fill"
@@ -54,7 +54,7 @@ class HoleFiller(Alone):
             raise TypeError(f"the fill {method!r} has no {next(iter(settings))!r}")
         self.compute, self.method = Compute.of(compute), method
         if method == "prior":
-            from bringback.prior import PriorSettings  # for those who ask for it
+            from bringback.stages.prior.fit import PriorSettings  # for those who ask for it
 
             self.prior = PriorSettings(**settings)
             self.on_step: Callable[[Progress], None] | None = None  # told how far a photo's network is
@@ -66,11 +66,11 @@ class HoleFiller(Alone):
 
     def needs(self, height: int, width: int, tile: int | None) -> int:
         """Bytes beside photo, pixels and mask: what is to be filled, and what is solved at once."""
-        if self.method in classical.INPAINTING:
+        if self.method in opencv.INPAINTING:
             return _CLASSICAL * height * width
         at_once = 4 * height * width + _A_PIXEL * min(height * width, WHOLE)
         if self.method == "prior":
-            from bringback.prior import working_memory
+            from bringback.stages.prior.fit import working_memory
 
             return max(working_memory(height, width, self.prior), at_once + _PRIOR * height * width)
         return at_once
@@ -103,7 +103,7 @@ class HoleFiller(Alone):
         if self.method == "pushpull":
             fill_into(pixels, target, self.compute.device)
         elif self.method == "prior":
-            from bringback.prior import inpaint
+            from bringback.stages.prior.fit import inpaint
 
             def told(progress: "Progress") -> None:
                 steps[:] = [progress]
@@ -113,7 +113,7 @@ class HoleFiller(Alone):
             for photo, holes in zip(pixels.split(1), target.detach().split(1), strict=True):
                 photo.copy_(inpaint(photo, holes, settings=self.prior, device=self.compute, on_step=told))
         else:
-            pixels.copy_(classical.inpaint(pixels, target.detach(), self.method))
+            pixels.copy_(opencv.inpaint(pixels, target.detach(), self.method))
         return steps
 
 

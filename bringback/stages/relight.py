@@ -5,15 +5,15 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from bringback.checkpoints import Checkpoints
-from bringback.compute import Compute
-from bringback.kinds import any_kind
-from bringback.metrics import mean_change
-from bringback.nets.relight import SPECKLED, RelightNet, dots, places, undotted
-from bringback.nets.tone import STRIP, strips
-from bringback.restoration import Restoration
-from bringback.stages.alone import Alone
-from bringback.tiling import run_tiled
+from bringback.images.adapters import any_kind
+from bringback.models.relight import SPECKLED, RelightNet, dots, places, undotted
+from bringback.models.tone import STRIP, strips
+from bringback.ops.metrics import mean_change
+from bringback.ops.tiling import run_tiled
+from bringback.runtime.compute import Compute
+from bringback.stages.base import Alone
+from bringback.stages.record import Restoration
+from bringback.weights.checkpoints import Checkpoints
 
 TILE, OVERLAP = 640, 48
 _A_STRIP = 500  # bytes a pixel of a strip in which dots are looked for

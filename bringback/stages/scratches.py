@@ -6,16 +6,16 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from bringback.checkpoints import Checkpoints
-from bringback.classical import GradientSettings, gradient_mask
-from bringback.compute import Compute
-from bringback.filling import filled
-from bringback.inpaint import solid
-from bringback.kinds import any_kind
-from bringback.nets.unet import EAGER, ScratchUNet
-from bringback.restoration import Restoration
-from bringback.stages.alone import Alone
-from bringback.tiling import run_tiled
+from bringback.images.adapters import any_kind
+from bringback.models.unet import EAGER, ScratchUNet
+from bringback.ops.opencv import GradientSettings, gradient_mask
+from bringback.ops.push_pull import solid
+from bringback.ops.tiled_fill import filled
+from bringback.ops.tiling import run_tiled
+from bringback.runtime.compute import Compute
+from bringback.stages.base import Alone
+from bringback.stages.record import Restoration
+from bringback.weights.checkpoints import Checkpoints
 
 TILE, OVERLAP = 640, 64
 _A_PIXEL = 490  # bytes of a tile on its way, measured in float32

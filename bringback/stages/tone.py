@@ -5,13 +5,13 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from bringback.checkpoints import Checkpoints
-from bringback.compute import Compute
-from bringback.kinds import any_kind
-from bringback.metrics import mean_change
-from bringback.nets.tone import STRIP, ToneCurves, bend, cumulated, doubted, one_for_grey, strips
-from bringback.restoration import Restoration
-from bringback.stages.alone import Alone
+from bringback.images.adapters import any_kind
+from bringback.models.tone import STRIP, ToneCurves, bend, cumulated, doubted, one_for_grey, strips
+from bringback.ops.metrics import mean_change
+from bringback.runtime.compute import Compute
+from bringback.stages.base import Alone
+from bringback.stages.record import Restoration
+from bringback.weights.checkpoints import Checkpoints
 
 
 class ToneCorrector(Alone):

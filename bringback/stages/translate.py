@@ -6,16 +6,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bringback.checkpoints import Checkpoints
-from bringback.compute import Compute
-from bringback.kinds import any_kind
-from bringback.metrics import mean_change
-from bringback.nets.mapping import Mapping, translate
-from bringback.nets.vae import VAE
-from bringback.restoration import Restoration
-from bringback.stages.alone import Alone
+from bringback.images.adapters import any_kind
+from bringback.models.translation.mapping import Mapping, translate
+from bringback.models.translation.vae import VAE
+from bringback.ops.metrics import mean_change
+from bringback.ops.tiling import run_tiled, tiles
+from bringback.runtime.compute import Compute
+from bringback.stages.base import Alone
 from bringback.stages.fill import replaced
-from bringback.tiling import run_tiled, tiles
+from bringback.stages.record import Restoration
+from bringback.weights.checkpoints import Checkpoints
 
 TILE, OVERLAP = 1024, 96
 _A_PIXEL = 190  # bytes of a tile on its way, measured

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bringback.aging import Aged, age
+from bringback.degradations import Aged, age
 from bringback.training.config import ConfigError, TrainConfig
 from bringback.training.data import Crops, read_overlays
 from bringback.training.pictures import local_processes

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 import yaml
 
-from bringback.files import file_hash
-from bringback.nets.blocks import Network
+from bringback.models.base import Network
+from bringback.runtime.files import file_hash
 from bringback.training.config import TrainConfig
 
 _CARD = """---

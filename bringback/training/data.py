@@ -17,8 +17,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from bringback.aging import OverlayBank
-from bringback.shards import PLAIN, find_entries, held_out
+from bringback.degradations import OverlayBank
+from bringback.images.shards import PLAIN, find_entries, held_out
 from bringback.training.config import ConfigError, Source
 from bringback.training.pictures import Pictures, local_processes, memory_budget
 

@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bringback.backbones import load_distance
-from bringback.nets.features import PerceptualDistance
+from bringback.evaluation.perceptual import load_distance
+from bringback.models.perceptual import PerceptualDistance
 from bringback.training.config import ConfigError
 
 logger = logging.getLogger(__name__)

@@ -1,7 +1,7 @@
 """The pictures of a source, held decoded in memory or read and decoded when asked for: the same pixels either way.
 
-Files are understood as `bringback.photo` understands them (upright, 16 bits scaled, CMYK by its profile), but by Pillow
-alone: training does without OpenCV.
+Files are understood as `bringback.images.photo` understands them (upright, 16 bits scaled, CMYK by its profile), but
+by Pillow alone: training does without OpenCV.
 """
 
 import io
@@ -18,9 +18,9 @@ import psutil
 from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.ContainerIO import ContainerIO
 
-from bringback import tiff
-from bringback.modes import FORMATS, from_cmyk
-from bringback.shards import Entry
+from bringback.images import tiff
+from bringback.images.modes import FORMATS, from_cmyk
+from bringback.images.shards import Entry
 from bringback.training.config import ConfigError
 
 logger = logging.getLogger(__name__)

@@ -7,11 +7,11 @@ from typing import Any, ClassVar, TypeVar
 
 from torch import Tensor, nn
 
-from bringback.aging import Aged, OverlayBank, age
-from bringback.checkpoints import Checkpoints
-from bringback.nets.blocks import Network
+from bringback.degradations import Aged, OverlayBank, age
+from bringback.models.base import Network
 from bringback.training.config import ConfigError, TrainConfig, read_options
 from bringback.training.data import Batch
+from bringback.weights.checkpoints import Checkpoints
 
 N = TypeVar("N", bound=Network)
 

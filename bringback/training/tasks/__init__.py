@@ -2,7 +2,7 @@
 
 import importlib
 
-from bringback.aging import RECIPES
+from bringback.degradations import RECIPES
 from bringback.training.config import ConfigError, TrainConfig, known_recipe
 from bringback.training.task import TrainingTask
 

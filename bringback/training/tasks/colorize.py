@@ -7,13 +7,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bringback.aging import OverlayBank
-from bringback.aging.draws import Draws
-from bringback.lab import chroma, rgb_to_lab, tinged
-from bringback.metrics import colour_error, colourfulness
-from bringback.nets.blocks import Network
-from bringback.nets.colour import PATCH, ColourUNet, expected, on_grid
-from bringback.tint import luminance
+from bringback.degradations import OverlayBank
+from bringback.degradations.rng import Draws
+from bringback.models.base import Network
+from bringback.models.colorizer import PATCH, ColourUNet, expected, on_grid
+from bringback.ops.color import chroma, rgb_to_lab, tinged
+from bringback.ops.metrics import colour_error, colourfulness
+from bringback.ops.monochrome import luminance
 from bringback.training.config import TrainConfig
 from bringback.training.data import Batch
 from bringback.training.losses import charbonnier, perceptual_distance

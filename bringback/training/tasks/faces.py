@@ -6,22 +6,22 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bringback.aging import Aged, OverlayBank, age
-from bringback.checkpoints import Checkpoints
-from bringback.identity import descriptors, identity_distances
-from bringback.inpaint import fill, firm, solid
-from bringback.metrics import psnr
-from bringback.nets.blocks import Network
-from bringback.nets.discriminators import PatchDiscriminator
-from bringback.nets.face import FaceGenerator
-from bringback.nets.mapping import Mapping, translate
-from bringback.nets.vae import VAE
-from bringback.tint import greyed
+from bringback.degradations import Aged, OverlayBank, age
+from bringback.models.base import Network
+from bringback.models.discriminators import PatchDiscriminator
+from bringback.models.faces.generator import FaceGenerator
+from bringback.models.translation.mapping import Mapping, translate
+from bringback.models.translation.vae import VAE
+from bringback.ops.metrics import psnr
+from bringback.ops.monochrome import greyed
+from bringback.ops.push_pull import fill, firm, solid
+from bringback.stages.faces.identity import descriptors, identity_distances
 from bringback.training.adversarial import feature_matching, fooling, hinge
 from bringback.training.config import ConfigError, TrainConfig
 from bringback.training.data import Batch
 from bringback.training.losses import charbonnier, perceptual_distance
 from bringback.training.task import Losses, TrainingTask
+from bringback.weights.checkpoints import Checkpoints
 
 GOLDEN = 0.618034  # its multiples, less their whole parts, cover [0, 1) evenly: a share by a sample's seed
 

@@ -7,19 +7,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bringback.aging import Aged, OverlayBank, age
-from bringback.checkpoints import Checkpoints
-from bringback.inpaint import fill, firm, solid
-from bringback.metrics import psnr
-from bringback.nets.blocks import Network
-from bringback.nets.mapping import Mapping, translate
-from bringback.nets.unet import ScratchUNet, damage
-from bringback.nets.vae import VAE
-from bringback.tint import greyed
+from bringback.degradations import Aged, OverlayBank, age
+from bringback.models.base import Network
+from bringback.models.translation.mapping import Mapping, translate
+from bringback.models.translation.vae import VAE
+from bringback.models.unet import ScratchUNet, damage
+from bringback.ops.metrics import psnr
+from bringback.ops.monochrome import greyed
+from bringback.ops.push_pull import fill, firm, solid
 from bringback.training.config import TrainConfig
 from bringback.training.data import Batch
 from bringback.training.losses import charbonnier, perceptual_distance
 from bringback.training.task import Losses, TrainingTask
+from bringback.weights.checkpoints import Checkpoints
 
 Filled = tuple[Tensor, Tensor, Tensor]  # filled pixels, how far they were filled, the truth
 

@@ -6,11 +6,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from bringback.aging import Aged, OverlayBank, age
-from bringback.metrics import psnr
-from bringback.nets.blocks import Network
-from bringback.nets.relight import RelightNet, median, places, without_dots
-from bringback.tint import greyed, luminance
+from bringback.degradations import Aged, OverlayBank, age
+from bringback.models.base import Network
+from bringback.models.relight import RelightNet, median, places, without_dots
+from bringback.ops.metrics import psnr
+from bringback.ops.monochrome import greyed, luminance
 from bringback.training.config import TrainConfig
 from bringback.training.data import Batch
 from bringback.training.losses import charbonnier, perceptual_distance

@@ -5,10 +5,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from bringback.aging import Aged, OverlayBank, age
-from bringback.metrics import auc
-from bringback.nets.blocks import Network
-from bringback.nets.unet import ScratchUNet, damage
+from bringback.degradations import Aged, OverlayBank, age
+from bringback.models.base import Network
+from bringback.models.unet import ScratchUNet, damage
+from bringback.ops.metrics import auc
 from bringback.training.config import ConfigError, TrainConfig
 from bringback.training.data import Batch
 from bringback.training.losses import entropy_dice

@@ -5,11 +5,11 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from bringback.aging import Aged, OverlayBank, age
-from bringback.metrics import psnr
-from bringback.nets.blocks import Network
-from bringback.nets.tone import ToneCurves, tone
-from bringback.tint import greyed
+from bringback.degradations import Aged, OverlayBank, age
+from bringback.models.base import Network
+from bringback.models.tone import ToneCurves, tone
+from bringback.ops.metrics import psnr
+from bringback.ops.monochrome import greyed
 from bringback.training.config import TrainConfig
 from bringback.training.data import Batch
 from bringback.training.losses import charbonnier

@@ -6,17 +6,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bringback.aging import Aged, OverlayBank
-from bringback.aging.draws import Draws
-from bringback.checkpoints import Checkpoints
-from bringback.nets.blocks import Network
-from bringback.nets.mapping import Mapping
-from bringback.nets.vae import VAE
+from bringback.degradations import Aged, OverlayBank
+from bringback.degradations.rng import Draws
+from bringback.models.base import Network
+from bringback.models.translation.mapping import Mapping
+from bringback.models.translation.vae import VAE
 from bringback.training.config import TrainConfig
 from bringback.training.data import Batch
 from bringback.training.losses import charbonnier, perceptual_distance
 from bringback.training.task import Losses
 from bringback.training.tasks.mapping import Filled, FilledTask, filled_pairs, judged
+from bringback.weights.checkpoints import Checkpoints
 
 _GOOD = 3e-4  # the squared error of 35 dB: a logarithm that cares for less makes a network timid that sees clean photos
 

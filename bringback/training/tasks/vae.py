@@ -7,12 +7,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bringback.aging import OverlayBank, age
-from bringback.aging.draws import Draws
-from bringback.metrics import psnr
-from bringback.nets.blocks import Network
-from bringback.nets.discriminators import LatentDiscriminator
-from bringback.nets.vae import VAE
+from bringback.degradations import OverlayBank, age
+from bringback.degradations.rng import Draws
+from bringback.models.base import Network
+from bringback.models.discriminators import LatentDiscriminator
+from bringback.models.translation.vae import VAE
+from bringback.ops.metrics import psnr
 from bringback.training.config import TrainConfig
 from bringback.training.data import Batch
 from bringback.training.losses import charbonnier, perceptual_distance

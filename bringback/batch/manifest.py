@@ -1,0 +1,180 @@
+"""What became of each photo of a run, one JSON line each, and the rule that nothing is left half done."""
+
+import errno
+import json
+import os
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+from bringback.batch.jobs import MANIFEST, Job, UsageError
+from bringback.batch.locks import Claims, claims_in
+from bringback.images.photo import PhotoError
+from bringback.runtime.files import WriteError, leads_out
+
+Entry = dict[str, Any]
+OnStart = Callable[[int], None]  # is told the number of photos
+OnPhoto = Callable[[Entry], None]  # is told what became of each
+CLAIMED = "another run is working on it"
+KEPT = ("input", "sha256", "mask", "settings", "weights", "extras", "written")  # what a later run asks for
+
+
+def new_entry(job: Job, output: Path) -> Entry:
+    """The entry of a photo that is about to be worked on."""
+    return {
+        "photo": job.relative.as_posix(),
+        "input": str(job.source),
+        "output": str(output),
+        "status": "done",
+        "seconds": 0.0,
+        "stages": {},
+        "faces": {"count": 0, "each": []},
+        "message": "",
+    }
+
+
+def as_line(entry: Entry) -> str:
+    """One line of JSON."""
+    return json.dumps(entry, default=float)  # float: numbers that are numpy's or torch's
+
+
+class Manifest:
+    """`manifest.jsonl` in an output folder: a line a photo is added the moment the photo is finished.
+
+    `done` is what the last finished entry of each photo, by its place in the tree, has to say to a later run, with
+    `earlier`, the hashes of what else was written in the places of its files before. A line cut short is passed over.
+    Several processes may add lines; `refresh` takes in theirs.
+    """
+
+    def __init__(self, claims: Claims) -> None:
+        """Raises `UsageError` when the manifest there is a link, which could lead anywhere."""
+        self.path, self._claims, self._lock = claims.folder / MANIFEST, claims, Lock()
+        if self.path.is_symlink():
+            raise UsageError(f"{self.path} is a link: put the file itself there, or choose another output folder")
+        self.done: dict[str, Entry] = {}
+        self._read, self._same = 0, dict[str, Any]()
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Read what was added since the last time."""
+        with self._lock, suppress(FileNotFoundError), self.path.open("rb") as stream:
+            if os.fstat(stream.fileno()).st_size < self._read:
+                self._read = 0  # somebody has begun it anew
+            stream.seek(self._read)
+            for line in stream:
+                if not line.endswith(b"\n"):
+                    break
+                self._read += len(line)
+                self._take_in(line)
+
+    def _take_in(self, line: bytes) -> None:
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            return
+        if not isinstance(entry, dict) or entry.get("status") != "done" or "photo" not in entry:
+            return
+        kept = {key: entry[key] for key in KEPT if key in entry}
+        for key in ("settings", "weights", "extras"):  # the same for thousands of photos
+            if key in kept:
+                kept[key] = self._same.setdefault(json.dumps(kept[key], sort_keys=True), kept[key])
+        if before := self.done.get(entry["photo"]):
+            earlier = {name: list(hashes) for name, hashes in before.get("earlier", {}).items()}
+            for name, digest in before.get("written", {}).items():
+                earlier.setdefault(name, []).append(digest)
+            now = kept.get("written", {})  # which may be once more what was there before the last
+            earlier = {name: [one for one in hashes if one != now.get(name)] for name, hashes in earlier.items()}
+            if any(earlier.values()):
+                kept["earlier"] = earlier
+        self.done[entry["photo"]] = kept
+
+    def add(self, entry: Entry) -> None:
+        """Append an entry, whole or not at all; several threads may. Raises OSError."""
+        line = as_line(entry).encode() + b"\n"
+        with self._claims.manifest(), self.path.open("ab+", buffering=0) as stream:
+            end = stream.seek(0, os.SEEK_END)
+            if end and (stream.seek(end - 1), stream.read(1))[1] != b"\n":
+                line = b"\n" + line  # after one that a killed process cut short
+            try:
+                if stream.write(line) != len(line):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                if entry["status"] == "done":
+                    os.fsync(stream.fileno())
+            except BaseException:
+                stream.truncate(end)
+                raise
+
+
+def each(
+    jobs: Sequence[Job],
+    work: Callable[[Job, Entry], None],
+    output: Callable[[Job], Path],
+    out: Path,
+    on_start: OnStart | None,
+    on_photo: OnPhoto | None,
+) -> list[Entry]:
+    """Do the work on each photo, whose result goes to `output(job)` in `out`; an entry for each, failed ones too.
+
+    Photos that another process is working on are skipped. Raises `UsageError` when nothing can be written in `out`.
+    """
+    if on_start:
+        on_start(len(jobs))
+    entries = []
+    with claims_in(out) as claims:
+        for job in jobs:
+            entry = new_entry(job, output(job))
+            if job.problem:
+                entry |= {"status": "failed", "message": f"{job.source}: {job.problem}"}
+            elif claims.take(entry["photo"]):
+                try:
+                    attempt(entry, partial(_inside, out, work, job))
+                finally:
+                    claims.give_back(entry["photo"])
+            else:
+                entry |= {"status": "skipped", "message": f"{job.source}: {CLAIMED}"}
+            entries.append(entry)
+            if on_photo:
+                on_photo(entry)
+    return entries
+
+
+def _inside(out: Path, work: Callable[[Job, Entry], None], job: Job, entry: Entry) -> None:
+    stay_inside(out, [Path(entry["output"])])
+    work(job, entry)
+
+
+def stay_inside(out: Path, paths: Iterable[Path]) -> None:
+    """Raise `PhotoError` when links lead one of the paths out of the output folder."""
+    if led := leads_out(out, paths):
+        raise PhotoError(f"{led}: a link leads out of the output folder: nothing is written there")
+
+
+def attempt(entry: Entry, work: Callable[[Entry], None]) -> Entry:
+    """Do the work on one photo and put into its entry what became of it; only an interruption gets through."""
+    begin = time.perf_counter()
+    try:
+        work(entry)
+    except (PhotoError, WriteError) as error:
+        entry |= {"status": "failed", "message": str(error)}
+    except Exception as error:  # one bad photo must not end the run
+        first = (str(error).splitlines() or [""])[0]
+        entry |= {"status": "failed", "message": f"{entry['input']}: {type(error).__name__}: {first}"}
+    if entry["status"] != "done":
+        entry["seconds"] = seconds_since(begin)
+    return entry
+
+
+def seconds_since(begin: float) -> float:
+    """Seconds from a `time.perf_counter()` until now, in milliseconds' steps."""
+    return round(time.perf_counter() - begin, 3)
+
+
+def refuse_existing(paths: Iterable[Path], advice: str) -> None:
+    """Raise `PhotoError` with the advice when one of the files is there already."""
+    for path in paths:
+        if os.path.lexists(path):
+            raise PhotoError(f"{path} exists already: {advice}")

@@ -1,0 +1,106 @@
+"""What `bringback scratches` and `bringback age` do with whole folders."""
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from bringback.batch.jobs import Job, UsageError, mask_path, plan, protect
+from bringback.batch.manifest import Entry, OnPhoto, OnStart, each, refuse_existing, seconds_since
+from bringback.images.photo import Photo
+from bringback.runtime.files import write_all
+from bringback.stages.record import Restoration
+
+
+def mask_folder(
+    inputs: Sequence[Path],
+    out: Path,
+    detect: Callable[[Tensor], Tensor],
+    *,
+    overwrite: bool = False,
+    skip_existing: bool = False,
+    on_start: OnStart | None = None,
+    on_photo: OnPhoto | None = None,
+) -> list[Entry]:
+    """Write the soft damage masks of photos to `<stem>_mask.png` in `out`: 8-bit grey, 0 to 255 for 0 to 1.
+
+    `detect` takes pixels (1, 3, H, W) to a mask (1, 1, H, W). A photo whose mask is there is failed unless `overwrite`
+    or, which skips it, `skip_existing`. Raises `UsageError`; bad photos are failed entries.
+    """
+
+    def work(job: Job, entry: Entry) -> None:
+        begin = time.perf_counter()
+        path = mask_path(job, out)
+        if skip_existing and _skipped(entry, path):
+            return
+        _refuse(overwrite, path)
+        with torch.inference_mode():
+            found = detect(Restoration.start(Photo.read(job.source)).pixels)
+        write_all({path: mask_png(found)})
+        entry["seconds"] = seconds_since(begin)
+
+    jobs = plan(inputs, out)
+    protect((job.source for job in jobs), (mask_path(job, out) for job in jobs))
+    return each(jobs, work, lambda job: mask_path(job, out), out, on_start, on_photo)
+
+
+def age_folder(
+    inputs: Sequence[Path],
+    out: Path,
+    recipe: str,
+    seed: int,
+    *,
+    overlays: Sequence[Path] = (),
+    overwrite: bool = False,
+    skip_existing: bool = False,
+    on_start: OnStart | None = None,
+    on_photo: OnPhoto | None = None,
+) -> list[Entry]:
+    """Write aged photos under their own names and their damage as `<stem>_mask.png`.
+
+    Photo number k is aged as `evaluate` ages it. Files that are there are treated as by `mask_folder`. Raises
+    `UsageError` (of an unknown recipe too) and ValueError for overlays that are none; bad photos are failed entries.
+    """
+    from bringback.degradations import RECIPES, OverlayBank, age
+    from bringback.evaluation.runner import photo_seed
+
+    if recipe not in RECIPES:
+        raise UsageError(f"unknown recipe {recipe!r}; the recipes are {', '.join(RECIPES)}")
+    jobs = plan(inputs, out)
+    if both := {job.output for job in jobs} & {mask_path(job, out) for job in jobs}:
+        raise UsageError(f"{min(both)} would be a photo and the mask of another")
+    read = [*(job.source for job in jobs), *overlays]
+    protect(read, (path for job in jobs for path in (job.output, mask_path(job, out))))
+    bank = OverlayBank.from_shards(overlays) if overlays else None
+    seeds = {job: photo_seed(seed, index) for index, job in enumerate(jobs)}
+
+    def work(job: Job, entry: Entry) -> None:
+        begin = time.perf_counter()
+        if skip_existing and _skipped(entry, job.output):  # which is written last
+            return
+        _refuse(overwrite, job.output, mask_path(job, out))
+        photo = Photo.read(job.source)
+        sample = age(Restoration.start(photo).pixels, recipe, [seeds[job]], bank)
+        aged = photo.with_pixels(sample.aged[0].numpy().transpose(1, 2, 0))
+        write_all({mask_path(job, out): mask_png(sample.mask), job.output: aged.encode()})
+        entry["seconds"] = seconds_since(begin)
+
+    return each(jobs, work, lambda job: job.output, out, on_start, on_photo)
+
+
+def _skipped(entry: Entry, path: Path) -> bool:
+    if path.exists():
+        entry |= {"status": "skipped", "message": f"{path} exists already"}
+    return path.exists()
+
+
+def _refuse(overwrite: bool, *paths: Path) -> None:
+    if not overwrite:
+        refuse_existing(paths, "use --overwrite or --skip-existing")
+
+
+def mask_png(mask: Tensor) -> bytes:
+    """A damage mask (1, 1, H, W) in [0, 1] as an 8-bit grey PNG."""
+    return Photo.from_array(mask[0, 0].clamp(0, 1).cpu().numpy()).encode()

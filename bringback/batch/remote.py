@@ -1,0 +1,268 @@
+"""Photos and results in object stores (s3://, gs:// and others), through fsspec and a desk of a few photos."""
+
+import json
+import re
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext, suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from bringback.batch.jobs import MANIFEST, Job, Tell, UsageError, no_pictures, plan, silent
+from bringback.batch.locks import Claims, claims_in
+from bringback.batch.manifest import Entry, Manifest, OnPhoto, OnStart
+from bringback.batch.runner import FolderRestorer
+from bringback.images.shards import is_picture
+from bringback.pipeline import Pipeline
+from bringback.runtime.files import file_hash
+
+GROUP = 16  # photos on the desk at a time; as many are fetched meanwhile
+
+
+def is_remote(place: str) -> bool:
+    """Whether a place is a URL, and not that of a local file."""
+    scheme, mark, _ = place.partition("://")
+    return bool(mark) and scheme != "file"
+
+
+def restore_remote(
+    inputs: Sequence[str],
+    out: str,
+    pipeline: Pipeline,
+    *,
+    on_start: OnStart | None = None,
+    on_photo: OnPhoto | None = None,
+    tell: Tell = silent,
+    **choices: Any,
+) -> list[Entry]:
+    """`bringback.batch.runner.restore_folder` where `inputs`, `out` or both are URLs of fsspec; `choices` as there.
+
+    A few photos at a time are fetched, restored in a temporary folder and put into `out`, each whole, the manifest
+    before them. What that has as done with the same settings is not done again, nor is its result fetched. Whatever
+    ends a run, the next goes on. Object stores have no locks: one run at a time into a remote `out`, which takes
+    neither `save_stages` nor `compare`. What cannot be fetched or put is a failed entry.
+
+    Raises `UsageError` before anything is written, for a name that leads out of `out` or a store out of reach too;
+    ModuleNotFoundError without fsspec or what it needs for a store; OSError when the manifest cannot be put.
+    """
+    if is_remote(out) and (choices.get("save_stages") or choices.get("compare")):
+        raise UsageError(f"{out}: stages and strips are written into local folders alone")
+    dry, entries = choices.get("dry_run", False), list[Entry]()
+    with TemporaryDirectory(prefix="bringback-") as folder:
+        desk = _Desk(Path(folder), inputs, out, tell)
+        if on_start:
+            on_start(len(desk.jobs))
+        restorer = FolderRestorer(desk.out, pipeline, **choices)
+        restorer.manifest = _Manifest(restorer.claims, desk)
+        restorer.check(desk.jobs)  # the groups, each, know nothing of the photos of the others
+        groups = [desk.jobs[begin : begin + GROUP] for begin in range(0, len(desk.jobs), GROUP)]
+        with nullcontext() if dry else claims_in(desk.out), ThreadPoolExecutor(1, "fetch") as pool:
+            ahead = pool.submit(desk.fetch, groups[0], restorer)
+            for number, group in enumerate(groups, 1):
+                ahead.result()
+                if number < len(groups):
+                    ahead = pool.submit(desk.fetch, groups[number], restorer)
+                finished: list[Entry] = []
+                try:
+                    restorer.run(group, on_photo=finished.append)
+                finally:  # interrupted, what is finished is put all the same
+                    desk.put_manifest()
+                    for entry in map(desk.told, finished):
+                        desk.put(entry, restorer.manifest)
+                        entries.append(entry)
+                        if on_photo:
+                            on_photo(entry)
+                    desk.clear(group)
+        desk.put_manifest()  # with what could not be put
+    return entries
+
+
+class _Desk:
+    """A folder with empty files for the photos of a store, so that they are planned as others are; few are ever full.
+
+    `out` is the folder to restore into: a part of the desk when it stands for a remote one.
+    """
+
+    def __init__(self, folder: Path, inputs: Sequence[str], out: str, tell: Tell = silent) -> None:
+        self.folder, self.there, self.size = folder, set[str](), 0
+        self.store: Any = None  # where the results go, `root` in it, what is `there`, and the manifest's `size` there
+        self.root = ""
+        self.out = folder / "out" if is_remote(out) else _local(out)
+        self.names: dict[str, str] = {}  # places on the desk and what they are called outside
+        self.keys: dict[Path, tuple[Any, str]] = {}  # where photos are to be fetched from
+        self.problems: dict[str, str] = {}
+        self.others = 0  # files in a store that are no pictures
+        if is_remote(out):
+            self.names[str(self.out)] = out.rstrip("/")
+            self.store, self.root = _reach(out)
+        places = [
+            self._lay(number, given, out) if is_remote(given) else _local(given) for number, given in enumerate(inputs)
+        ]
+        if self.store:
+            self.there = {key.removeprefix(self.root).lstrip("/") for key in _ask(out, self.store.find, self.root)}
+            self.out.mkdir()
+            if MANIFEST in self.there:
+                _ask(out, self.store.get_file, f"{self.root}/{MANIFEST}", str(self.out / MANIFEST))
+                self.size = (self.out / MANIFEST).stat().st_size
+        try:
+            self.jobs = plan(places, self.out, tell)
+        except UsageError as error:
+            raise UsageError(self.shown(str(error))) from None
+        if self.others:
+            tell(no_pictures(self.others))
+        originals = {key for store, key in self.keys.values() if type(store) is type(self.store)}
+        for job in self.jobs:
+            if self.store and f"{self.root}/{job.output.relative_to(self.out).as_posix()}" in originals:
+                raise UsageError(f"{self.shown(str(job.output))} is an input itself: choose another output folder")
+        self.sources = {job.relative.as_posix(): str(job.source) for job in self.jobs}
+
+    def _lay(self, number: int, given: str, out: str) -> Path:
+        place, top = self.folder / f"in-{number:06}", given.rstrip("/")
+        store, root = _reach(given)
+        single = _ask(given, store.isfile, root)
+        keys = [root] if single else sorted(_ask(given, store.find, root))
+        if single:
+            top, _, _ = top.rpartition("/")
+        elif type(store) is type(self.store) and f"{self.root}/".startswith(f"{root}/"):
+            raise UsageError(f"the output {out} is inside the input {given}: choose one outside")
+        self.names[str(place)] = top
+        place.mkdir()
+        for key in keys:
+            relative = root.rpartition("/")[2] if single else key.removeprefix(root).removeprefix("/")
+            if not single and not is_picture(Path(relative)):
+                self.others += 1
+                continue
+            if {"", ".", ".."} & set(re.split(r"[/\\]", relative)) or Path(relative).drive or "\0" in relative:
+                raise UsageError(f"{top}/{relative}: a name that leads out of its folder: rename it, or leave it out")
+            path = place / relative
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.touch(exist_ok=False)
+            except OSError as error:  # too long, or that of a folder, or, but for capitals, that of another photo
+                reason = f"no name for a file on this machine: {error.strerror}"
+                raise UsageError(f"{top}/{relative}: {reason}: rename it, or leave it out") from None
+            self.keys[path] = store, key
+        return place / root.rpartition("/")[2] if single else place
+
+    def shown(self, text: str) -> str:
+        """With the names of places as they are outside."""
+        for place, name in self.names.items():
+            text = text.replace(place, name)
+        return text
+
+    def told(self, entry: Entry) -> Entry:
+        """The entry as it is to be read by others."""
+        entry = {**entry, **{key: self.shown(entry[key]) for key in ("input", "output", "message")}}
+        if entry["status"] == "failed":
+            entry["message"] = self.problems.get(entry["photo"], entry["message"])
+        return entry
+
+    def fetch(self, jobs: Sequence[Job], restorer: FolderRestorer) -> None:
+        """Lay the photos on the desk, and of the results in `out` those that it takes to tell what to do."""
+        for job in jobs:
+            if job.problem:
+                continue
+            try:
+                if job.source in self.keys:
+                    store, key = self.keys[job.source]
+                    store.get_file(key, str(job.source))
+                name = job.output.relative_to(self.out).as_posix()
+                if self.store and name in self.there:
+                    job.output.parent.mkdir(parents=True, exist_ok=True)
+                    job.output.touch()  # that it is there may be enough
+                    if self._may_be_redone(job, restorer):
+                        self.store.get_file(f"{self.root}/{name}", str(job.output))
+            except Exception as error:  # which kind depends on the store
+                self.problems[job.relative.as_posix()] = (
+                    f"{self.shown(str(job.source))}: cannot be fetched: {_why(error)}"
+                )
+                if job.source in self.keys:
+                    job.source.unlink(missing_ok=True)
+
+    def _may_be_redone(self, job: Job, restorer: FolderRestorer) -> bool:
+        before: Any = restorer.manifest.done.get(job.relative.as_posix())
+        if not before:
+            return False  # not ours, whatever it is
+        same = before.get("settings") == restorer.settings and before.get("weights") == restorer.pipeline.weights
+        masks = before.get("mask") or job.relative in restorer.masks
+        return bool(not same or masks or before.get("earlier") or before.get("sha256") != file_hash(job.source))
+
+    def put(self, entry: Entry, manifest: Manifest) -> None:
+        """Put a result into the store; if that fails the entry is a failed one."""
+        if not self.store or entry["status"] != "done":
+            return
+        try:
+            for name in entry["written"]:
+                self.store.pipe_file(f"{self.root}/{name}", (self.out / name).read_bytes())  # whole or not at all
+        except Exception as error:
+            entry |= {"status": "failed", "message": f"{entry['output']}: cannot be put: {_why(error)}"}
+            manifest.add(entry)
+
+    def put_manifest(self) -> None:
+        """Put the manifest, if there is something new in it; raises OSError."""
+        path = self.out / MANIFEST
+        if self.store and path.exists() and path.stat().st_size != self.size:
+            data = path.read_bytes()
+            try:
+                self.store.pipe_file(f"{self.root}/{MANIFEST}", data)
+            except Exception as error:  # which kind depends on the store
+                raise OSError(f"{self.shown(str(path))}: cannot be put: {_why(error)}") from None
+            self.size = len(data)
+
+    def clear(self, jobs: Sequence[Job]) -> None:
+        """Take photos off the desk, and what was made of them."""
+        for job in jobs:
+            if job.source in self.keys:
+                job.source.unlink(missing_ok=True)
+            if self.store and not job.problem:
+                job.output.unlink(missing_ok=True)
+
+
+class _Manifest(Manifest):
+    """Tells others the names of places outside, and the restorer those on the desk."""
+
+    def __init__(self, claims: Claims, desk: _Desk) -> None:
+        self.desk = desk
+        super().__init__(claims)
+
+    def add(self, entry: Entry) -> None:
+        """Append an entry, as it is to be read by others."""
+        super().add(self.desk.told(entry))
+
+    def _take_in(self, line: bytes) -> None:
+        with suppress(ValueError, AttributeError, KeyError):
+            entry = json.loads(line)
+            source = self.desk.sources[entry.get("photo")]
+            if entry.get("input") == self.desk.shown(source):
+                line = json.dumps({**entry, "input": source}).encode()
+        super()._take_in(line)
+
+
+def _local(place: str) -> Path:
+    return Path(place.removeprefix("file://"))
+
+
+def _reach(place: str) -> tuple[Any, str]:
+    """The file system of a URL and the place within it."""
+    try:
+        from fsspec.core import url_to_fs
+
+        store, root = url_to_fs(place)
+        store.invalidate_cache()
+    except ImportError:  # of fsspec, or by it, of what it needs for this kind of store
+        raise ModuleNotFoundError(f'{place}: wants what is not installed: pip install "bringback[cloud]"') from None
+    except Exception as error:
+        raise UsageError(f"{place}: cannot be reached: {_why(error)}") from None
+    return store, root.rstrip("/")
+
+
+def _ask(place: str, do: Any, *given: str) -> Any:
+    try:
+        return do(*given)
+    except Exception as error:  # no network, no rights, no such bucket: each store has its own kinds
+        raise UsageError(f"{place}: cannot be reached: {_why(error)}") from None
+
+
+def _why(error: Exception) -> str:
+    return (str(error).splitlines() or [""])[0] or type(error).__name__

@@ -1,0 +1,47 @@
+"""All recipes by name, and the way to age by one."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from bringback.degradations import eval_recipes, train_recipes
+from bringback.degradations.eval_recipes import Aged, Overlays, Recipe
+from bringback.degradations.rng import Draws
+from bringback.degradations.second_order.program import second_order
+
+RECIPES: dict[str, Recipe] = {
+    "unstructured": eval_recipes.unstructured,
+    "structured": eval_recipes.structured,
+    "mixed": eval_recipes.mixed,
+    "holes": eval_recipes.holes,
+    "clean": eval_recipes.clean,
+    "grainy-bw": eval_recipes.grainy_bw,
+    "dark-noisy": eval_recipes.dark_noisy,
+    "faces": train_recipes.faces,
+    "portraits": train_recipes.portraits,
+    "battered": train_recipes.battered,
+    "worn": train_recipes.worn,
+    "faded": train_recipes.faded,
+    "dim": train_recipes.dim,
+    "marked": train_recipes.marked,
+    "training": train_recipes.training,
+    "translation": train_recipes.translation,
+    "second-order": second_order,
+}
+
+
+def age(pixels: Tensor, recipe: str, seeds: Sequence[int], overlays: Overlays = None) -> Aged:
+    """Age clean photos, each by its own seed; the same seed, recipe and photo give the same result in any batch.
+
+    Args: pixels (B, 3, H, W) float32 in [0, 1]; recipe: a name in `RECIPES`; seeds: B integers; overlays: real damage
+    to lay on, or None for procedural damage alone. Raises ValueError, naming the recipes, when there is none of that
+    name.
+    """
+    if recipe not in RECIPES:
+        raise ValueError(f"unknown recipe {recipe!r}; the recipes are {', '.join(RECIPES)}")
+    if len(seeds) != len(pixels):
+        raise ValueError(f"{len(pixels)} pictures want as many seeds, not {len(seeds)}")
+    # ageing is physics, not a network: it runs in float32 inside a bf16 training step too
+    with torch.autocast(pixels.device.type, enabled=False), torch.no_grad():
+        return RECIPES[recipe](pixels, Draws(seeds, pixels.device), overlays)

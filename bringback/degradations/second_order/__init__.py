@@ -1,0 +1,1 @@
+"""The recipe of the second order, and the operations that it draws from."""

@@ -1,0 +1,65 @@
+"""Fading, casts and uneven light. All (B, 3, H, W) in [0, 1] -> same."""
+
+from functools import lru_cache
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from bringback.degradations.rng import Draws
+from bringback.ops.monochrome import luminance
+
+_MANY = 400  # knots
+
+
+def smooth_field(draws: Draws, cells: int, height: int, width: int) -> Tensor:
+    """A smooth random field (B, 1, H, W), standard normal at its knots, about `cells` waves along the short side."""
+    scale = cells / min(height, width)
+    knots = draws.normal(1, max(2, round(height * scale)) + 1, max(2, round(width * scale)) + 1)
+    if max(knots.shape[-2:]) > _MANY:  # a strip: the weights would be larger than the field
+        return F.interpolate(knots, (height, width), mode="bicubic", align_corners=True)
+    down, across = (_bicubic(n, size, draws.device) for n, size in zip(knots.shape[-2:], (height, width), strict=True))
+    return down.T @ (knots @ across)
+
+
+@lru_cache(maxsize=64)
+def _bicubic(knots: int, size: int, device: torch.device) -> Tensor:
+    """The weights (knots, size) of bicubic interpolation along one axis: two products beat a resize by ten times."""
+    rows = torch.eye(knots, device=device)[None, :, None]
+    return F.interpolate(rows, (1, size), mode="bicubic", align_corners=True)[0, :, 0]
+
+
+def fade(pixels: Tensor, draws: Draws, strength: Tensor | float = 1.0) -> Tensor:
+    """Lifted blacks, dulled whites and a bent middle, a little different on each channel (a cast)."""
+    shared = draws.uniform(0.3, 1.0) * strength
+    black = shared * (draws.uniform(0.0, 0.28) + draws.uniform(-0.05, 0.05, 3)).clamp_min(0)
+    white = 1 - shared * (draws.uniform(0.0, 0.28) + draws.uniform(-0.06, 0.06, 3)).clamp_min(0)
+    gamma = torch.exp(shared * (draws.uniform(-0.45, 0.45) + draws.uniform(-0.12, 0.12, 3)))
+    return black + (white - black) * pixels.clamp_min(1e-4) ** gamma
+
+
+def yellowing(pixels: Tensor, draws: Draws, strength: float = 1.0) -> Tensor:
+    """Paper and varnish gone yellow: blue is lost, a little green, and shadows turn warm."""
+    amount = draws.uniform(0.1, 0.6) * strength
+    loss = torch.tensor([0.03, 0.12, 0.42], device=pixels.device).view(1, 3, 1, 1)
+    glow = torch.tensor([0.08, 0.05, 0.0], device=pixels.device).view(1, 3, 1, 1)
+    return (pixels * (1 - amount * loss) + amount * glow * (1 - pixels)).clamp(0, 1)
+
+
+def sepia(grey: Tensor, draws: Draws) -> Tensor:
+    """Tint a grey picture with one warm hue; its luminance is kept."""
+    tint = torch.cat([draws.uniform(0.02, 0.1), draws.uniform(-0.03, 0.0), draws.uniform(-0.15, -0.04)], 1)
+    light = luminance(grey)
+    coloured = grey + tint * 4 * light * (1 - light)
+    return (coloured + light - luminance(coloured)).clamp(0, 1)
+
+
+def uneven_light(pixels: Tensor, draws: Draws, strength: float = 1.0) -> Tensor:
+    """A vignette and a slow drift of brightness over the print."""
+    h, w = pixels.shape[-2:]
+    y = torch.linspace(-1, 1, h, device=pixels.device)[:, None]
+    x = torch.linspace(-1, 1, w, device=pixels.device)[None]
+    corner = (x**2 + y**2) / 2
+    vignette = 1 - draws.uniform(0.0, 0.45) * strength * corner
+    drift = 1 + 0.1 * strength * draws.uniform() * smooth_field(draws, 2, h, w)
+    return (pixels * vignette * drift).clamp(0, 1)

@@ -1,0 +1,245 @@
+"""The recipes that networks learn from: milder, wilder or of one kind, for breadth."""
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from bringback.degradations import low_light, tone, wear
+from bringback.degradations import marks as damage
+from bringback.degradations.eval_recipes import (
+    SEVERITY,
+    Aged,
+    Overlays,
+    Recipe,
+    aged_print,
+    clean,
+    completed,
+    holes,
+    lay_marks,
+    structured,
+    unstructured,
+)
+from bringback.degradations.rng import Draws
+from bringback.degradations.second_order.program import second_order
+from bringback.ops.monochrome import greyed
+
+
+def lightly_structured(pixels: Tensor, draws: Draws, overlays: Overlays) -> Aged:
+    """S with fewer marks, from next to none to many: what a crop of a damaged photo looks like."""
+    aged, mask = lay_marks(pixels, draws, overlays, draws.uniform(0.3, 2.4))
+    return completed(aged.clamp(0, 1), pixels, mask)
+
+
+def stained(pixels: Tensor, draws: Draws, overlays: Overlays) -> Aged:
+    """S with a large stain or two: what is rare among marks, but spoils most of a photo where it occurs."""
+    h, w = pixels.shape[-2:]
+    spoilt, mask = pixels, torch.zeros_like(pixels[:, :1])
+    stains = [damage.missing(draws, h, w, 0.01, 0.12) * draws.chance(0.6)]
+    if overlays is not None:
+        stains.append(overlays.layer(draws, h, w, heavy=True))
+    for stain in stains:
+        light = torch.where(draws.chance(0.8), draws.uniform(0.7, 1.0), draws.uniform(0.0, 0.25))
+        colour = (light + draws.uniform(-0.08, 0.08, 3)).clamp(0, 1)
+        spoilt, mask = damage.lay(spoilt, mask, stain * draws.uniform(0.6, 1.0), colour)
+    aged, marks = lay_marks(spoilt, draws, overlays, draws.uniform(0.2, 1.6))
+    return completed(aged.clamp(0, 1), pixels, 1 - (1 - mask) * (1 - marks))
+
+
+def lightly_mixed(pixels: Tensor, draws: Draws, overlays: Overlays) -> Aged:
+    """M of any strength, from next to nothing to the full."""
+    return aged_print(pixels, draws, overlays, draws.uniform(0.1, 1.05), draws.uniform(0.2, 1.0))
+
+
+def _drawn(draws: Draws, probability: Tensor | float) -> list[int]:
+    """Which samples of the batch something happens to."""
+    return draws.chance(probability).flatten().nonzero().flatten().tolist()
+
+
+def _some(pixels: Tensor, draws: Draws, probability: float, way: Callable[..., Tensor], *args: float) -> Tensor:
+    """Age a random part of the batch one way; the others draw nothing for it."""
+    chosen = _drawn(draws, probability)
+    if chosen:
+        pixels = pixels.clone()
+        pixels[chosen] = way(pixels[chosen], draws[chosen], *args)
+    return pixels
+
+
+def _printed(pixels: Tensor, draws: Draws, probability: float) -> Tensor:
+    """Some out of a book, some on rough paper, each with `probability`."""
+    return _some(_some(pixels, draws, probability, wear.screen), draws, probability, wear.relief)
+
+
+def battered(pixels: Tensor, draws: Draws, overlays: Overlays) -> Aged:
+    """Damage of every kind and colour, light or dark, flat or textured, sharp or worn after it came: for breadth."""
+    h, w = pixels.shape[-2:]
+    grey = draws.chance(0.4)
+    truth = greyed(pixels, grey)
+    aged = _some(truth.clone(), draws, 0.4, wear.any_order, 0.4, 0.4)  # what is laid on it must not reach the truth
+    aged = _some(aged, draws, 0.3, tone.fade, SEVERITY["mixed"])
+    aged = _printed(aged, draws, 0.08)
+    mask = torch.zeros_like(pixels[:, :1])
+    kinds: list[Callable[[Draws, int, int], Tensor]]
+    kinds = [damage.strokes, partial(damage.strokes, count=2, thick=3.0), damage.curls, damage.dust, damage.specks]
+    kinds += [damage.cracks, damage.folds, damage.flakes, damage.stain, damage.stain, damage.foxing]
+    kinds += [partial(damage.missing, low=0.005, high=0.06), *([overlays.layer] * 3 if overlays is not None else [])]
+    amount = draws.uniform(0.1, 0.45)
+    for kind in kinds:
+        chosen = _drawn(draws, amount)
+        if chosen:
+            part = draws[chosen]
+            alpha = kind(part, h, w) * torch.where(part.chance(0.3), part.uniform(0.25, 0.7), part.uniform(0.7, 1.0))
+            colour = _paint(aged[chosen], part)
+            aged[chosen], mask[chosen] = damage.lay(aged[chosen], mask[chosen], alpha, colour)
+    aged = greyed(aged, grey & draws.chance(0.6))
+    # what photos and scans go through after they were damaged: without it a detector learns how untouched damage looks
+    aged = _some(aged.clamp(0, 1), draws, 0.4, wear.any_order, 0.35, 0.4)
+    aged = _some(aged, draws, 0.5, wear.compression, 0.6)
+    return completed(_some(aged, draws, 0.3, wear.grain, 0.6).clamp(0, 1), truth, mask, grey.flatten())
+
+
+def _paint(pixels: Tensor, draws: Draws) -> Tensor:
+    """What damage shows: white, black, any tone or hue, or what it covers made darker; flat or grained (B, 3, H, W)."""
+    kind = draws.uniform()
+    light = torch.where(kind < 0.5, draws.uniform(0.75, 1.0), draws.uniform(0.0, 0.3))
+    light = torch.where(kind > 0.85, draws.uniform(), light)
+    hue = draws.uniform(-1, 1, 3) * torch.where(draws.chance(0.3), 0.3, 0.06)
+    flat = (light + hue).expand_as(pixels)
+    flat = torch.where((kind > 0.5) & draws.chance(0.3), pixels * (draws.uniform(0.1, 0.7) + hue), flat)
+    grain = draws.normal(1, *pixels.shape[-2:]) * draws.uniform(0.0, 0.08) * draws.chance(0.5)
+    return (flat + grain).clamp(0, 1)
+
+
+def worn(pixels: Tensor, draws: Draws, overlays: Overlays) -> Aged:
+    """An old print that has not faded: soft, grainy, marked, often grey, at times out of a book or on rough paper."""
+    grey = draws.chance(0.5)
+    truth = greyed(pixels, grey)
+    aged = wear.any_order(truth, draws, 0.5, 0.5)
+    aged, mask = lay_marks(aged, draws, overlays, draws.uniform(0.2, 1.0))
+    aged = _some(aged, draws, 0.6, wear.grain, 1.0)
+    aged = _printed(aged, draws, 0.2)
+    aged = _some(aged, draws, 0.5, wear.compression, 0.5)
+    aged = greyed(aged, grey)
+    return completed(aged.clamp(0, 1), truth, mask, grey.flatten())
+
+
+def grainy(pixels: Tensor, draws: Draws, overlays: Overlays) -> Aged:
+    """A print whose grain is as strong as that of fast film or of a faded print whose tones were stretched again."""
+    grey = draws.chance(0.6)
+    truth = greyed(pixels, grey)
+    aged = _some(truth.clone(), draws, 0.6, wear.any_order, 0.4, 0.5)
+    aged = wear.grain(aged, draws, 1.4)
+    aged = _some(aged, draws, 0.4, wear.grain, 1.0)
+    aged = _some(aged.clamp(0, 1), draws, 0.5, wear.compression, 0.5)
+    aged = greyed(aged, grey)
+    return completed(aged.clamp(0, 1), truth, None, grey.flatten())
+
+
+def faces(pixels: Tensor, draws: Draws, overlays: Overlays) -> Aged:
+    """Blind damage of a face crop: blur, grain, 1 to 8 times low resolution, marks, noise, print screens, JPEG.
+
+    Often grey. Some are faded, and so is their truth: tones are the business of another stage, and a face that stands
+    out from its photo is worse than a faded one.
+    """
+    grey = draws.chance(0.4)
+    truth = _some(greyed(pixels, grey), draws, 0.3, tone.fade, 0.8)
+    truth = greyed(truth, grey).clamp(0, 1)
+    aged = _some(truth, draws, 0.6, wear.blur, 1.2)
+    aged = _some(aged, draws, 0.35, wear.grain, 0.8)
+    aged = _some(wear.low_resolution(aged, draws, 2.5), draws, 0.25, wear.low_resolution, 4.4)
+    mask = torch.zeros_like(pixels[:, :1])
+    marked = _drawn(draws, 0.3)
+    if marked:
+        aged, part = aged.clone(), draws[marked]
+        aged[marked], mask[marked] = lay_marks(aged[marked].clamp(0, 1), part, overlays, part.uniform(0.2, 1.4))
+    aged = _some(aged, draws, 0.5, wear.noise, 0.6)
+    aged = _printed(aged, draws, 0.1)
+    aged = _some(aged, draws, 0.7, wear.compression, 0.9)
+    aged = greyed(aged, grey)
+    return completed(aged.clamp(0, 1), truth, mask, grey.flatten())
+
+
+def lightly_worn(pixels: Tensor, draws: Draws, overlays: Overlays) -> Aged:
+    """A good scan of a good print: a little blur, noise or JPEG, at times grey."""
+    grey = draws.chance(0.3)
+    truth = greyed(pixels, grey)
+    aged = wear.any_order(truth, draws, 0.25, 0.3)
+    aged = greyed(aged, grey)
+    return completed(aged.clamp(0, 1), truth, None, grey.flatten())
+
+
+def faded(pixels: Tensor, draws: Draws, overlays: Overlays) -> Aged:
+    """What the tone curves learn from: fading and casts of any strength, often none, on worn photos too."""
+    grey = draws.chance(0.5)
+    truth = greyed(pixels, grey)
+    strength = draws.uniform(0.5, 1.1) * SEVERITY["mixed"]
+    soft = _some(truth, draws, 0.5, wear.any_order, 0.6, 0.5)
+    soft = greyed(soft, grey)
+    dull = tone.fade(tone.uneven_light(soft, draws, 0.5), draws, strength)
+    dull = greyed(dull, grey)
+    dull = torch.where(draws.chance(0.3) & ~grey, tone.yellowing(dull, draws), dull)
+    aged = torch.where(draws.chance(0.35), soft, dull)
+    aged = _some(aged, draws, 0.5, wear.grain, 0.7)
+    return completed(aged.clamp(0, 1), truth, None, grey.flatten())
+
+
+def dim(pixels: Tensor, draws: Draws, overlays: Overlays) -> Aged:
+    """What the relighting learns from: too dark and noisy by anything up to 1.2 times the pinned, or well lit.
+
+    A quarter is well lit, with little noise or none, and is to come back as it is; some of these are overexposed, and
+    so is their truth: what is blown out must not be taken for a fault that could be mended. How dark, how noisy and how
+    speckled a photo is are drawn apart, so that none of them tells of the others.
+    """
+    grey = draws.chance(0.3)
+    well_lit = draws.chance(0.25)
+    blown = torch.where(well_lit & draws.chance(0.4), draws.uniform(1.2, 1.8), 1.0)
+    truth = (greyed(pixels, grey) * blown).clamp(0, 1)
+    severity = draws.uniform(0, 1.2, 3) * SEVERITY["dark-noisy"]
+    dark, noisy, speckled = severity.split(1, 1)
+    aged = low_light.underexposed(truth, draws, torch.where(well_lit, 0.0, dark))
+    aged = low_light.sensor_noise(aged, draws, torch.where(well_lit, noisy * 0.3 * draws.chance(0.5), noisy))
+    aged = low_light.salt_and_pepper(aged, draws, speckled * (~well_lit & draws.chance(0.7)))
+    aged = torch.where(grey, aged[:, :1], aged)  # a grey file has noise of one channel, not the mean of three
+    return completed(low_light.eight_bit(aged), truth, None, grey.flatten())
+
+
+def mixture(about: str, *shares: tuple[Recipe, float]) -> Recipe:
+    """A recipe that draws one of several for each photo; the last takes what the shares before it leave."""
+
+    def recipe(pixels: Tensor, draws: Draws, overlays: Overlays) -> Aged:
+        dice = draws.uniform().flatten().tolist()
+        aged, mask, truth = torch.empty_like(pixels), torch.empty_like(pixels[:, :1]), torch.empty_like(pixels)
+        grey = torch.zeros(len(pixels), dtype=torch.bool, device=pixels.device)
+        start = 0.0
+        for part, share in shares:
+            chosen = [i for i, value in enumerate(dice) if start <= value < start + share]
+            start += share
+            if chosen:
+                result = part(pixels[chosen], draws[chosen], overlays)
+                aged[chosen], mask[chosen], truth[chosen] = result.aged, result.mask, result.truth
+                grey[chosen] = result.grey
+        return Aged(aged, mask, truth, grey)
+
+    recipe.__doc__ = about
+    return recipe
+
+
+training = mixture(
+    "What the translation learns from.",
+    (unstructured, 0.35), (structured, 0.15), (stained, 0.08), (worn, 0.27), (holes, 0.1), (clean, 1.0),
+)  # fmt: skip
+translation = mixture(
+    "What the translation learns from end to end: the narrow wear, as much that is broad, and damage.",
+    (unstructured, 0.36), (second_order, 0.34), (worn, 0.08), (grainy, 0.06), (structured, 0.06), (stained, 0.03),
+    (holes, 0.05), (clean, 1.0),
+)  # fmt: skip
+marked = mixture(
+    "What the scratch detector learns from: mostly damage, and photos that have none.",
+    (structured, 0.12), (stained, 0.06), (lightly_structured, 0.08), (lightly_mixed, 0.2), (battered, 0.4),
+    (unstructured, 0.07), (clean, 1.0),
+)  # fmt: skip
+portraits = mixture(
+    "What the face generator learns from: blind damage, little of it, and none.",
+    (faces, 0.75), (lightly_worn, 0.13), (clean, 1.0),
+)  # fmt: skip

@@ -1,0 +1,75 @@
+"""The frozen protocol: the same cases for every release, so that its numbers compare with those before it."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bringback.evaluation.foreign import FOREIGN
+from bringback.evaluation.runner import Report, evaluate
+
+# A change of any of these makes a new protocol: numbers of the two do not compare. Photos, overlays and backbone are
+# the caller's, and have to be the same as well.
+PROTOCOLS = {
+    "default": {
+        "U": "unstructured",
+        "S": "structured",
+        "M": "mixed",
+        "C": "clean",
+        "H": "holes",
+        "W": "foreign-wear",
+        "F": "foreign-damage",
+        "E": "enlarged-noise",
+    },
+    "restorers": {  # what ways of restoring are compared on, see `restorers.py`
+        "U": "unstructured",
+        "S": "structured",
+        "M": "mixed",
+        "H": "holes",
+        "G": "grainy-bw",
+        "D": "dark-noisy",
+    },
+}
+SEED = 0
+
+
+def run_protocol(
+    photos: Path,
+    protocol: str = "default",
+    *,
+    sheets: Path | None = None,
+    **settings: Any,
+) -> dict[str, Report]:
+    """The report of each case of a protocol, by its letter.
+
+    `settings` are those of `evaluate`; `sheets`, a folder, gets a contact sheet a case. Raises ValueError when there is
+    no such protocol, and what `evaluate` raises.
+    """
+    if protocol not in PROTOCOLS:
+        raise ValueError(f"unknown protocol {protocol!r}; there is {', '.join(PROTOCOLS)}")
+    blank = np.zeros((32, 32, 3), np.uint8)
+    for recipe in FOREIGN.keys() & PROTOCOLS[protocol].values():
+        FOREIGN[recipe](blank, SEED)  # a package that is missing is told before the other cases take their time
+    reports = {}
+    if sheets is not None:
+        sheets.mkdir(parents=True, exist_ok=True)
+    for case, recipe in PROTOCOLS[protocol].items():
+        sheet = None if sheets is None else sheets / f"{case}.png"
+        reports[case] = evaluate(photos, recipe, SEED, sheet=sheet, **settings)
+    return reports
+
+
+def protocol_table(reports: dict[str, Report]) -> str:
+    """Markdown: a row a case, means of photos before -> after; then of how many, and which were left out."""
+    lines = ["| case | PSNR, dB | gain | SSIM | perceptual | scratch AUC | sound pixels flagged |", "|---" * 7 + "|"]
+    for case, report in reports.items():
+        mean = report.summary()
+        shown = [f"{mean['psnr_before']:.2f} -> {mean['psnr_after']:.2f}", f"{mean['psnr_gain']:+.2f}"]
+        shown.append(f"{mean['ssim_before']:.3f} -> {mean['ssim_after']:.3f}")
+        far = mean["perceptual_before"], mean["perceptual_after"]
+        shown.append("" if far[0] is None else f"{far[0]:.2f} -> {far[1]:.2f}")
+        shown.append("" if report.scratch_auc is None else f"{report.scratch_auc:.3f}")
+        shown.append("" if report.flagged is None else f"{100 * report.flagged:.2f} %")
+        lines.append(f"| {case} {report.recipe} | {' | '.join(shown)} |")
+    first = next(iter(reports.values()))
+    return "\n".join([*lines, "", f"{len(first.rows)} photos", *(f"left out: {reason}" for reason in first.left_out)])

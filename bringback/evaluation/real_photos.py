@@ -1,0 +1,123 @@
+"""Real old photos, of which there is no truth: restore those that training never sees, tell how natural they look."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bringback.evaluation.niqe import niqe
+from bringback.evaluation.runner import contact_sheet, rounded
+from bringback.images.photo import Photo, PhotoError
+from bringback.images.shards import Entry, find_entries, held_out
+from bringback.pipeline import Pipeline
+from bringback.stages.record import Restoration
+
+# A change of these makes a new protocol, as in protocol.py.
+PHOTOS, SHEET_ROWS = 40, 12
+
+
+@dataclass(frozen=True, slots=True)
+class OldRow:
+    """One photo: NIQE before and after (lower is better), the share of it found damaged, seconds it took."""
+
+    name: str
+    niqe_before: float
+    niqe_after: float
+    damaged: float
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class OldReport:
+    """What was found on real old photos; `left_out` says of each that could not be measured, in one line, why."""
+
+    stages: tuple[str, ...]
+    rows: list[OldRow]
+    left_out: list[str] = field(default_factory=list)
+
+    def summary(self) -> dict[str, Any]:
+        """Means over photos, on how many NIQE fell, and the settings."""
+        names = ("niqe_before", "niqe_after", "damaged", "seconds")
+        means = {name: float(np.mean([getattr(row, name) for row in self.rows])) for name in names}
+        better = sum(row.niqe_after < row.niqe_before for row in self.rows)
+        settings = {"stages": list(self.stages), "photos": len(self.rows)}
+        return settings | means | {"better": better, "left_out": self.left_out}
+
+    def as_dict(self) -> dict[str, Any]:
+        """The summary and all rows, ready for JSON."""
+        return self.summary() | {"rows": [asdict(row) for row in self.rows]}
+
+    def table(self) -> str:
+        """Markdown: the means before -> after, and on how many photos it got better; then what was left out."""
+        mean = self.summary()
+        shown = [f"{mean['niqe_before']:.2f} -> {mean['niqe_after']:.2f}"]
+        shown += [f"{mean['niqe_after'] - mean['niqe_before']:+.2f}", f"{mean['better']} of {mean['photos']}"]
+        shown.append(f"{100 * mean['damaged']:.2f} %")
+        lines = ["| real old photos | NIQE | change | better | found damaged |", "|---" * 5 + "|"]
+        lines.append(f"| R | {' | '.join(shown)} |")
+        return "\n".join([*lines, *([""] if self.left_out else []), *(f"left out: {why}" for why in self.left_out)])
+
+
+def choose_old_photos(places: Sequence[Path], limit: int | None = None) -> list[Entry]:
+    """At most 40 (and `limit`) of the old photos that are held out from training, spread evenly, in a fixed order.
+
+    `places` are folders, tar shards or folders of shards. Raises FileNotFoundError when there is none of them or no
+    photo in them is held out, ValueError when a shard is none.
+    """
+    entries = [entry for place in places for entry in find_entries(place) if held_out(entry.name)]
+    if not entries:
+        raise FileNotFoundError(f"{', '.join(map(str, places))}: no old photo there is held out from training")
+    return _spread(entries, min(PHOTOS, limit or PHOTOS))
+
+
+def evaluate_old_photos(
+    entries: Sequence[Entry],
+    *,
+    stages: Sequence[str] | None = None,
+    config: Path | str | None = None,
+    weights: Path | None = None,
+    device: str = "auto",
+    dtype: str = "auto",
+    sheet: Path | None = None,
+    on_photo: Callable[[OldRow], None] | None = None,
+) -> OldReport:
+    """Restore old photos with `stages` (None: the pipeline's) and measure NIQE before and after, rounded to 8 bit.
+
+    `sheet` is the picture file that gets twelve of them: before, mask, after. `on_photo` is called after each. Broken
+    photos and those too small for NIQE are left out; raises ValueError when that is all.
+    """
+    pipeline = Pipeline.from_pretrained(weights, config=config, stages=stages, device=device, dtype=dtype)
+    rows: list[OldRow] = []
+    cells: list[list[np.ndarray]] = []
+    left_out: list[str] = []
+    shown = {entry.name for entry in _spread(entries, SHEET_ROWS)} if sheet is not None else set()
+    for entry in entries:
+        try:
+            photo = Photo.decode(entry.read(), entry.name)
+            before = Restoration.start(photo).pixels
+            natural = niqe(rounded(before)).item()
+        except (PhotoError, ValueError) as error:
+            left_out.append(str(error) if isinstance(error, PhotoError) else f"{entry.name}: {error}")
+            continue
+        begin = time.perf_counter()
+        restoration = pipeline.restore(photo)
+        seconds = time.perf_counter() - begin
+        after, found = rounded(restoration.pixels.cpu()), restoration.damage().cpu()
+        rows.append(OldRow(entry.name, natural, niqe(after).item(), (found > 0.5).float().mean().item(), seconds))
+        if entry.name in shown:
+            cells.append([x[0].permute(1, 2, 0).numpy() for x in (before, found.expand_as(after), after)])
+        if on_photo is not None:
+            on_photo(rows[-1])
+    if not rows:
+        raise ValueError(left_out[0])
+    if sheet is not None and cells:
+        contact_sheet(cells, sheet)
+    return OldReport(tuple(stage.name for stage in pipeline.stages), rows, left_out)
+
+
+def _spread(entries: Sequence[Entry], count: int) -> list[Entry]:
+    count = min(count, len(entries))
+    return [entries[k * len(entries) // count] for k in range(count)]

@@ -1,0 +1,1 @@
+"""Picture files to photos and back, with everything that their files know."""

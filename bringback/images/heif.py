@@ -1,0 +1,67 @@
+"""HEIF and HEIC pictures, by pillow-heif, which is an extra of this package."""
+
+import sys
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+
+from bringback.images import tiff, xmp
+from bringback.images.container import CodecError, Container, check_size, missing
+
+QUALITY = 95
+BITS = 12  # that a picture of 16 bits is written with: HEIF knows 8, 10 and 12
+BRANDS = frozenset([b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"])
+
+
+def is_heif(data: bytes) -> bool:
+    """Whether a file begins as such pictures do."""
+    return data[4:8] == b"ftyp" and data[8:12] in BRANDS
+
+
+def decode(data: bytes, max_pixels: int) -> tuple[np.ndarray, Container]:
+    """The upright pixels of the main picture of a file, and the rest of it; raises `CodecError`.
+
+    10 and 12 bits are scaled to 16. The library turns the pixels by what the file says of it; the orientation in the
+    EXIF block is there for those who do not, and is only reset.
+    """
+    library = _library()
+    file = library.open_heif(BytesIO(data), convert_hdr_to_8bit=False, hdr_to_16bit=False)
+    picture = file[file.primary_index]
+    check_size(picture.size[0], picture.size[1], max_pixels)
+    if picture.premultiplied_alpha:
+        raise CodecError("colours multiplied by alpha are not supported in HEIF; save it as PNG")
+    array, info = np.asarray(picture), picture.info
+    if array.dtype == np.uint16:
+        top = 2 ** info["bit_depth"] - 1
+        array = (array.astype(np.uint32) * 65535 + top // 2) // top
+        array = np.minimum(array, 65535).astype(np.uint16)
+    if "chroma" not in info and array.shape[2:] == (4,) and not np.ptp(array[..., :3], axis=2).any():
+        array = array[..., [0, 3]]  # grey with alpha, which the library gives as colour
+    extra: dict[str, Any] = {name: info[name] for name in ("chroma", "nclx_profile") if info.get(name)}
+    if info["bit_depth"] > 8:
+        extra["bit_depth"] = info["bit_depth"]
+    if info.get("xmp"):
+        extra["xmp"] = xmp.upright(info["xmp"])
+    exif = tiff.reset_orientation(info["exif"]) if info.get("exif") else None
+    return np.ascontiguousarray(array), Container("HEIF", exif, info.get("icc_profile"), None, extra)
+
+
+def encode(array: np.ndarray, **known: Any) -> bytes:
+    """A HEIC file of (H, W), (H, W, 2), (H, W, 3) or (H, W, 4) uint8 or uint16 pixels, with what is `known` of it."""
+    channels = 1 if array.ndim == 2 else array.shape[2]
+    mode = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}[channels] + (";16" if array.dtype == np.uint16 else "")
+    if array.dtype == np.uint16 and sys.byteorder == "big":
+        array = array.byteswap()
+    file = BytesIO()
+    size = (array.shape[1], array.shape[0])
+    _library().encode(mode, size, array.tobytes(), file, **{"quality": QUALITY, "bit_depth": BITS} | known)
+    return file.getvalue()
+
+
+def _library() -> Any:
+    try:
+        import pillow_heif
+    except ImportError:
+        raise missing("HEIF") from None
+    return pillow_heif

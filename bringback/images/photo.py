@@ -1,0 +1,196 @@
+"""One picture with everything its file knew, read from any supported file and written back alike."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from PIL import Image
+
+from bringback.images import codecs
+from bringback.runtime.files import write_beside
+
+# Rec. 601 luma, as in JPEG and in Pillow's "L".
+LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
+ROUNDING = 1e-4  # by which floats given as a picture may leave [0, 1]
+STRIP = 1 << 18  # pixels that are worked on at a time, so that a large photo needs no second copy of itself
+
+
+class PhotoError(ValueError):
+    """A photo that cannot be read, used or written; the message is one line that names the file."""
+
+
+def luminance(pixels: np.ndarray) -> np.ndarray:
+    """Rec. 601 luma of (..., 3) RGB, shape (...)."""
+    return pixels @ LUMA
+
+
+def is_grey(pixels: np.ndarray) -> bool:
+    """Whether the chroma of (H, W, 3) RGB in [0, 1] is only noise: a black and white photo stored as colour.
+
+    Chroma noise averages out over a block of pixels, a tint or a coloured corner does not; a sepia print is not grey.
+    """
+    height, width = pixels.shape[:2]
+    rows, columns = (
+        np.linspace(0, side, min(max(side // 8, 1), 64), endpoint=False).astype(int) for side in (height, width)
+    )
+    left, sums = 0.04 * 2 * height * width, []  # what the absolute chroma may still sum up to
+    for blocks in np.split(pixels, rows[1:]):
+        line = np.zeros((width, 2))
+        for part in strips(blocks):
+            chroma = blocks[part, :, ::2] - luminance(blocks[part])[..., None]  # R - Y and B - Y
+            line += chroma.sum(0, dtype=np.float64)
+            left -= np.abs(chroma, out=chroma).sum(dtype=np.float64)
+        if left < 0:
+            return False
+        sums.append(np.add.reduceat(line, columns, axis=0))
+    area = np.diff(rows, append=height)[:, None, None] * np.diff(columns, append=width)[None, :, None]
+    return bool(np.quantile(np.abs(np.stack(sums) / area), 0.995) < 0.016)
+
+
+def strips(pixels: np.ndarray) -> Iterator[slice]:
+    """Slices of rows that cut (H, W, ...) into strips of about `STRIP` pixels, at least a row each."""
+    rows = max(1, STRIP // pixels.shape[1])
+    return (slice(top, top + rows) for top in range(0, pixels.shape[0], rows))
+
+
+@dataclass(frozen=True, eq=False)
+class Photo:
+    """A picture and what its file knew.
+
+    `pixels` is (H, W, 3) float32 RGB in [0, 1], upright (the EXIF orientation is applied and reset in `exif`); `grey`
+    says that the file had one channel, and it is written with one; `alpha` is (H, W) float32 in [0, 1] or None;
+    `bit_depth` is 8 or 16; `format` is Pillow's name of the file format; `dpi` is (horizontal, vertical); `extra` is
+    what the writer of the format needs to write alike (JPEG tables, texts). CMYK becomes RGB and loses its profile.
+    """
+
+    pixels: np.ndarray
+    grey: bool = False
+    alpha: np.ndarray | None = None
+    bit_depth: int = 8
+    format: str = "PNG"
+    exif: bytes | None = None
+    icc: bytes | None = None
+    dpi: tuple[float, float] | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, path: Path | str) -> Self:
+        """Read a file (its content decides the format, not its name, but for RAW); the first frame of an animation.
+
+        A RAW file becomes a 16-bit TIFF. Raises `PhotoError` when it is missing, empty, broken, too large, no picture
+        or several pages.
+        """
+        try:
+            data = Path(path).read_bytes()
+        except OSError as error:
+            raise PhotoError(f"{path}: cannot be read: {error.strerror or error}") from None
+        return cls.decode(data, str(path))
+
+    @classmethod
+    def decode(cls, data: bytes, name: str, max_pixels: int = codecs.MAX_PIXELS) -> Self:
+        """Take the bytes of a file called `name`; raises `PhotoError` as `read` does.
+
+        The name tells only RAW files of cameras, most of which look like TIFFs, from others.
+        """
+        try:
+            return cls._from(*codecs.decode(data, name, max_pixels))
+        except codecs.CodecError as error:
+            raise PhotoError(f"{name}: {error}") from None
+
+    @classmethod
+    def from_array(cls, pixels: np.ndarray) -> Self:
+        """Take (H, W) grey, (H, W, 3) RGB or (H, W, 4) RGBA: uint8, uint16 or float in [0, 1]; a PNG when written.
+
+        Raises `PhotoError` for arrays of another shape, type or range.
+        """
+        if pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[2] not in (1, 3, 4)) or 0 in pixels.shape:
+            raise PhotoError(f"an array of shape {pixels.shape} is no photo: (H, W), (H, W, 3) or (H, W, 4) is")
+        if pixels.dtype not in (np.uint8, np.uint16) and pixels.dtype.kind != "f":
+            raise PhotoError(f"an array of {pixels.dtype} is no photo: uint8, uint16 or floats in [0, 1] are")
+        if pixels.dtype.kind == "f" and not (pixels.min() >= -ROUNDING and pixels.max() <= 1 + ROUNDING):
+            low, high = pixels.min(), pixels.max()
+            raise PhotoError(f"the floats of a picture lie in [0, 1]; here they go from {low:.4g} to {high:.4g}")
+        return cls._from(pixels, codecs.Container())
+
+    @classmethod
+    def from_image(cls, image: Image.Image) -> Self:
+        """Take a Pillow image as it lies in memory (an EXIF orientation is not applied)."""
+        try:
+            return cls._from(*codecs.from_image(image))
+        except codecs.CodecError as error:
+            raise PhotoError(str(error)) from None
+
+    @classmethod
+    def _from(cls, array: np.ndarray, container: codecs.Container) -> Self:
+        top = 1.0 if array.dtype.kind == "f" else np.iinfo(array.dtype).max
+        channels = 1 if array.ndim == 2 else array.shape[2]
+        planes = array.reshape(*array.shape[:2], channels)
+
+        def scaled(levels: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+            return np.divide(levels, np.float32(top), out=out, dtype=np.float32, order="C")
+
+        if channels >= 3:
+            pixels = scaled(planes[..., :3])
+        else:
+            pixels = np.empty((*array.shape[:2], 3), np.float32)
+            for channel in range(3):
+                scaled(planes[..., 0], out=pixels[..., channel])
+        return cls(
+            pixels=pixels,
+            grey=channels < 3,
+            alpha=scaled(planes[..., -1]) if channels in (2, 4) else None,
+            bit_depth=16 if array.dtype == np.uint16 else 8,
+            **vars(container),
+        )
+
+    def with_pixels(self, pixels: np.ndarray) -> Self:
+        """The same photo with other (H, W, 3) pixels."""
+        return replace(self, pixels=pixels)
+
+    def in_colour(self) -> Self:
+        """The same photo, to be written with three channels; a profile of grey files says nothing about those."""
+        return replace(self, grey=False, icc=None if self.icc is not None and self.icc[16:20] == b"GRAY" else self.icc)
+
+    def array(self) -> np.ndarray:
+        """The pixels as the file holds them: uint8 or uint16, (H, W), (H, W, 2), (H, W, 3) or (H, W, 4)."""
+        channels = (1 if self.grey else 3) + (self.alpha is not None)
+        top, kind = (65535, np.uint16) if self.bit_depth == 16 else (255, np.uint8)
+        whole = np.empty((*self.pixels.shape[:2], channels), kind)
+        for rows in strips(whole):
+            planes = luminance(self.pixels[rows])[..., None] if self.grey else self.pixels[rows]
+            if self.alpha is not None:
+                planes = np.concatenate([planes, self.alpha[rows, :, None]], axis=2)
+            levels = np.clip(planes, 0, 1)
+            levels *= np.float32(top)
+            whole[rows] = np.rint(levels, out=levels)
+        return whole[..., 0] if channels == 1 else whole
+
+    def encode(self, note: Mapping[str, str] | None = None, strip: bool = False) -> bytes:
+        """The bytes of the file, in the photo's own format.
+
+        The `note` goes into the XMP packet, where the format has one (JPEG, PNG, TIFF, WebP, HEIF). `strip` leaves out
+        all that tells of people and places, note included; profile and resolution, which are how it looks, stay.
+        """
+        container = codecs.Container(self.format, self.exif, self.icc, self.dpi, self.extra)
+        return codecs.encode(self.array(), container, note, strip)
+
+    def write(self, path: Path | str) -> None:
+        """Write the photo in its own format, whole or not at all; raises `PhotoError`."""
+        try:
+            write_beside(Path(path), self.encode())
+        except OSError as error:
+            raise PhotoError(f"{path}: cannot be written: {error.strerror or error}") from None
+
+    def to_image(self) -> Image.Image:
+        """A Pillow image of 8 bits a channel (16 for grey ones of 16), with the profile and EXIF in its `info`."""
+        array = self.array()
+        if array.dtype == np.uint16 and array.ndim == 3:
+            deep, array = array, np.empty(array.shape, np.uint8)
+            for rows in strips(deep):
+                array[rows] = np.rint(deep[rows] / 257.0)
+        image = Image.fromarray(array)
+        known = {"icc_profile": self.icc, "exif": self.exif, "dpi": self.dpi}
+        image.info.update({name: value for name, value in known.items() if value is not None})
+        return image

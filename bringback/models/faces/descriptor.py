@@ -1,0 +1,70 @@
+"""The network behind dlib's face descriptor, in torch: who a face is, as a function that has a gradient."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class _Residual(nn.Module):
+    """Two convolutions, each scaled and shifted; one that halves the side pads neither, as dlib does not."""
+
+    def __init__(self, channels: int, out: int, *, halve: bool) -> None:
+        super().__init__()
+        self.halve = halve
+        self.first = nn.Conv2d(channels, out, 3, stride=2 if halve else 1, padding=0 if halve else 1)
+        self.first_scale = _Affine(out)
+        self.second = nn.Conv2d(out, out, 3, padding=1)
+        self.second_scale = _Affine(out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        change = self.second_scale(self.second(F.relu(self.first_scale(self.first(x)))))
+        if self.halve:
+            x = F.avg_pool2d(x, 2)
+        # where they differ in channels or by a row, the smaller one is thought to go on as zeros
+        shape = [max(a, b) for a, b in zip(x.shape[1:], change.shape[1:], strict=True)]
+        return F.relu(_filled_up(x, shape) + _filled_up(change, shape))
+
+
+class _Affine(nn.Module):
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.gamma_beta = nn.Parameter(torch.zeros(2, channels, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.gamma_beta[0] + self.gamma_beta[1]
+
+
+class FaceDescriptor(nn.Module):
+    """Face chips (B, 3, 150, 150) in [0, 1] -> descriptors (B, 128); less than 0.6 apart is one person to dlib.
+
+    A ResNet of 29 convolutions (He et al. 2016, with half the filters), the network of dlib's public-domain model
+    `dlib_face_recognition_resnet_model_v1.dat` (King 2017); `bringback.stages.faces.identity` reads its weights there.
+    """
+
+    SIDE = 150
+    LEVELS = ((32, 3), (64, 4), (128, 3), (256, 3), (256, 1))  # channels and blocks; the first of all but one halves
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 32, 7, stride=2)
+        self.stem_scale = _Affine(32)
+        blocks: list[nn.Module] = []
+        channels = 32
+        for out, count in self.LEVELS:
+            for number in range(count):
+                blocks.append(_Residual(channels, out, halve=number == 0 and len(blocks) > 0))
+                channels = out
+        self.blocks = nn.Sequential(*blocks)
+        self.project = nn.Linear(256, 128, bias=False)
+        self.mean: Tensor
+        self.register_buffer("mean", torch.tensor([122.782, 117.001, 104.298]).view(3, 1, 1) / 255, persistent=False)
+
+    def forward(self, chips: Tensor) -> Tensor:
+        x = (chips - self.mean) * (255 / 256)
+        x = F.max_pool2d(F.relu(self.stem_scale(self.stem(x))), 3, 2)
+        return self.project(self.blocks(x).mean((2, 3)))
+
+
+def _filled_up(x: Tensor, shape: list[int]) -> Tensor:
+    channels, height, width = (want - have for want, have in zip(shape, x.shape[1:], strict=True))
+    return F.pad(x, (0, width, 0, height, 0, channels))

@@ -1,0 +1,83 @@
+"""Face generator: coarse to fine, told by the degraded face at every scale (SPADE: Park et al. 2019)."""
+
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bringback.models.base import ChannelNorm, Network, silence
+
+
+class _Modulated(nn.Module):
+    """Residual block whose features are scaled and shifted, place by place, by the degraded face."""
+
+    def __init__(self, channels: int, hidden: int) -> None:
+        super().__init__()
+        self.norm = ChannelNorm()
+        self.told = nn.Conv2d(4, hidden, 3, padding=1)
+        self.gamma_beta = nn.Conv2d(hidden, 2 * channels, 1)
+        self.first = nn.Conv2d(channels, channels, 3, padding=1)
+        self.second = nn.Conv2d(channels, channels, 3, padding=1)
+        silence(self.second)
+        nn.init.normal_(self.second.weight, std=0.1 * (channels * 9) ** -0.5)
+        silence(self.gamma_beta)
+
+    def forward(self, x: Tensor, degraded: Tensor) -> Tensor:
+        gamma, beta = self.gamma_beta(F.silu(self.told(degraded))).chunk(2, 1)
+        return x + self.second(F.silu(self.first(self.norm(x) * (1 + gamma) + beta)))
+
+
+class _Scale(nn.ModuleList):
+    """The modulated blocks of one scale."""
+
+    def __init__(self, channels: int, blocks: int, hidden: int) -> None:
+        super().__init__(_Modulated(channels, hidden) for _ in range(blocks))
+
+    def forward(self, x: Tensor, degraded: Tensor) -> Tensor:
+        for block in self:
+            x = block(x, degraded)
+        return x
+
+
+class FaceGenerator(Network, license="apache-2.0", tags=["face-restoration"]):
+    """Aligned faces (B, 3, S, S) in [0, 1] -> clearer ones, same shape; S a multiple of 64, 256 in all of our use.
+
+    A mask (B, 1, S, S) tells what was filled, 1 = filled: there the picture knows little. None: nothing was.
+    Reads the face down to 1/64, then builds it up again; at each scale the degraded face itself modulates the features.
+    It predicts the difference to the input and starts as the identity, so nothing has to be learned to keep a face.
+    Args: widths: channels at 1/4, 1/8, ... of the side (face and mask enter as 4x4 blocks of pixels); blocks: at each
+    scale on the way up; hidden: channels of the modulation.
+    """
+
+    def __init__(
+        self,
+        widths: tuple[int, ...] = (64, 96, 128, 192, 192),
+        blocks: tuple[int, ...] = (4, 3, 2, 2, 2),
+        hidden: int = 24,
+    ) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(64, widths[0], 3, padding=1)
+        steps = list(pairwise(widths))
+        self.down = nn.ModuleList(nn.Conv2d(a, b, 3, stride=2, padding=1) for a, b in steps)
+        self.up = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in steps)
+        self.build = nn.ModuleList(_Scale(w, n, hidden) for w, n in zip(widths, blocks, strict=True))
+        self.head = nn.Conv2d(widths[0], 48, 3, padding=1)
+        silence(self.head)
+
+    def forward(self, degraded: Tensor, mask: Tensor | None = None) -> Tensor:
+        mask = torch.zeros_like(degraded[:, :1]) if mask is None else mask
+        told = torch.cat([degraded * 2 - 1, mask], 1)
+        x = self.stem(F.pixel_unshuffle(told, 4))
+        seen = [F.avg_pool2d(told, 4)]
+        skips = [x]
+        for down in self.down:
+            x = down(F.silu(x))
+            skips.append(x)
+            seen.append(F.avg_pool2d(seen[-1], 2))
+        for level in reversed(range(len(skips))):
+            if level < len(skips) - 1:
+                x = skips[level] + F.interpolate(self.up[level](x), scale_factor=2.0, mode="nearest")
+            x = self.build[level](x, seen[level])
+        # a tenth, so that one step of the optimizer moves the picture by less than noise does
+        return degraded + 0.1 * F.pixel_shuffle(self.head(x), 4)

@@ -1,0 +1,115 @@
+"""The mapping: an old latent in, a clean latent out."""
+
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bringback.models.base import Network, ResidualBlock, lower, pad_to, silence
+from bringback.models.translation.blend_gate import Trust
+from bringback.models.translation.partial_nonlocal import PartialNonLocal
+from bringback.models.translation.vae import VAE
+
+# what latents are measured in: their standard deviation is a few units, most of it in the mean colour
+_SCALE = 8.0
+
+
+class Mapping(Network, license="apache-2.0", tags=["photo-restoration"]):
+    """Old latent (B, C, h, w) and damage mask (B, 1, h, w), 1 = damaged -> clean latent, any size.
+
+    A small U over the latent: residual blocks at 1, 1/2, 1/4, ... of its size, the partial non-local block at the
+    bottom. It predicts the difference and starts as the identity. Takes the mask as a further channel. Beside it,
+    `trust` tells where a photo is better than what its latent is decoded to.
+    Args: channels: of the latents; widths: of the levels; blocks: residual blocks a level and side; inner: of the
+    attention; old_vae, clean_vae: SHA-256 of the VAEs whose latents it knows ("" = not tied to any); gate: channels
+    within `trust`.
+    """
+
+    def __init__(
+        self,
+        channels: int = 64,
+        widths: tuple[int, ...] = (96, 144, 176),
+        blocks: tuple[int, ...] = (4, 3, 2),
+        inner: int = 96,
+        old_vae: str = "",
+        clean_vae: str = "",
+        gate: int = 48,
+    ) -> None:
+        super().__init__()
+        self.old_vae, self.clean_vae = old_vae, clean_vae
+        self.stem = nn.Conv2d(channels + 1, widths[0], 3, padding=1)
+        steps = list(pairwise(widths))
+        self.down = nn.ModuleList(nn.Conv2d(a, b, 2, stride=2) for a, b in steps)
+        lifts = [nn.Conv2d(b, a, 1) for a, b in steps]
+        for lift in lifts:  # the coarse levels come in quietly
+            nn.init.normal_(lift.weight, std=0.01)
+        self.up = nn.ModuleList(lifts)
+        self.before, self.after = (
+            nn.ModuleList(
+                nn.Sequential(*(ResidualBlock(w) for _ in range(n))) for w, n in zip(widths, blocks, strict=True)
+            )
+            for _ in range(2)
+        )
+        self.attention = PartialNonLocal(widths[-1], inner)
+        self.head = nn.Conv2d(widths[0], channels, 3, padding=1)
+        silence(self.head)
+        self.trust = Trust(gate)
+
+    def tie(self, **hashes: str) -> None:
+        """Name the VAEs that it goes with from now on: `old_vae`, `clean_vae`, SHA-256."""
+        for name, sha256 in hashes.items():
+            setattr(self, name, sha256)
+            self._hub_mixin_config[name] = sha256  # type: ignore[index]
+
+    def forward(self, latent: Tensor, mask: Tensor, seen: Tensor | None = None) -> Tensor:
+        """`seen`, for a tile of a photo: the attention's sums over all of it, from `look` and `attention.pool`."""
+        height, width = latent.shape[-2:]
+        skips, x, coarse = self._descend(latent, mask)
+        x = self.after[-1](self.attention(self.before[-1](x), coarse, seen))
+        for up, after, skip in zip(reversed(self.up), reversed(self.after[:-1]), reversed(skips), strict=True):
+            x = after(skip + F.interpolate(up(x), scale_factor=2.0, mode="nearest"))
+        return torch.add(latent, self.head(x)[..., :height, :width], alpha=_SCALE)
+
+    def look(self, latent: Tensor, mask: Tensor) -> Tensor:
+        """What the attention finds worth looking at, (B, K, h, w) at the size of its level."""
+        _, x, coarse = self._descend(latent, mask)
+        return self.attention.look(self.before[-1](x), coarse)
+
+    def _descend(self, latent: Tensor, mask: Tensor) -> tuple[list[Tensor], Tensor, Tensor]:
+        multiple = 2 ** len(self.down)
+        coarse = pad_to(mask, multiple)
+        # the stem's convolution of (latent / _SCALE, mask), without a copy of what is as large as the photo
+        of_latent, of_mask = self.stem.weight.split([latent.shape[1], 1], 1)
+        x = F.conv2d(pad_to(latent, multiple), of_latent / _SCALE, self.stem.bias, padding=1)
+        x = x.add_(F.conv2d(coarse, of_mask, padding=1))
+        skips: list[Tensor] = []
+        for before, down in zip(self.before[:-1], self.down, strict=True):
+            skips.append(before(x))
+            x = down(skips[-1])
+            coarse = F.max_pool2d(coarse, 2)
+        return skips, x, coarse
+
+
+def translate(
+    old_vae: VAE,
+    mapping: Mapping,
+    clean_vae: VAE,
+    pixels: Tensor,
+    mask: Tensor,
+    *,
+    dtype: torch.dtype = torch.float32,
+    seen: Tensor | None = None,
+) -> Tensor:
+    """Encode filled photos (B, 3, H, W), translate their latents, decode, keep of the photos what can be trusted.
+
+    Mask (B, 1, H, W), 1 = filled; a latent position counts as filled as the most filled of its pixels. `dtype` is
+    what convolutions compute in; the decoder's sums and its head stay float32, or a smooth sky would have steps.
+    `seen` is the mapping's. Returns (B, 3, H, W), not clamped.
+    """
+    coarse = F.max_pool2d(mask, old_vae.stride, ceil_mode=True)
+    with lower(pixels.device, dtype):
+        latent = mapping(old_vae.encode(pixels).to(pixels.dtype), coarse, seen).to(pixels.dtype)
+    decoded = clean_vae.decode(latent, (pixels.shape[-2], pixels.shape[-1]), dtype)
+    decoded = decoded.to(pixels.dtype)  # under autocast too
+    return torch.lerp(decoded, pixels, mapping.trust(pixels, decoded, mask))

@@ -1,0 +1,92 @@
+"""The partial non-local block: damaged places look at undamaged ones, in memory linear in the number of positions."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bringback.models.base import silence
+
+
+def attend(query: Tensor, key: Tensor, value: Tensor, *, scale: float | None = None, budget: int = 1 << 24) -> Tensor:
+    """softmax(scale q k^T) v for (N, d), (M, d), (M, c) -> (N, c), M > 0; `scale` is 1 / sqrt(d) unless given.
+
+    torch's fused attention holds no scores where it has a kernel for the device, and the rows go in chunks of at most
+    `budget` scores for where it has none, so memory grows with N + M and not with their product. In bfloat16 it gains
+    nothing on a CPU; there the scores are made in float32, as rounding them would change the softmax most.
+    """
+    rows = max(1, budget // key.shape[0])
+    if value.dtype == torch.bfloat16 and value.device.type == "cpu":
+        scale = query.shape[1] ** -0.5 if scale is None else scale
+        with torch.autocast("cpu", enabled=False):
+            keys = key.float().T
+            shares = (torch.softmax((q.float() * scale) @ keys, -1).to(value.dtype) for q in query.split(rows))
+            return torch.cat([share @ value for share in shares])
+    keys, values = key[None, None], value[None, None]
+    return torch.cat(
+        [F.scaled_dot_product_attention(q[None, None], keys, values, scale=scale)[0, 0] for q in query.split(rows)]
+    )
+
+
+class PartialNonLocal(nn.Module):
+    """Attention over undamaged positions only (Wan et al. 2020, section 3.3), added where the damage is.
+
+    x (B, C, H, W) and mask (B, 1, H, W), 1 = damaged -> (B, C, H, W): x + mask * attention(x). Positions with a mask
+    over 1/2 are no keys. The original's softmax over all keys, times validity, renormalised, is the same thing as this
+    softmax over the valid keys alone. Where no key is valid there is nothing to attend to.
+    Tiles of a photo see all of it through `seen`: what `look` gives of every tile's own part, summed up by `pool`.
+    Args: channels; inner: of queries, keys and values; max_keys: above so many keys, they are averaged over cells of
+    the picture before they are attended to (cost stays linear for large photos).
+    """
+
+    def __init__(self, channels: int, inner: int, max_keys: int = 4096) -> None:
+        super().__init__()
+        self.inner, self.max_keys = inner, max_keys
+        self.query = nn.Conv2d(channels, inner, 1)
+        self.key = nn.Conv2d(channels, inner, 1)
+        self.value = nn.Conv2d(channels, inner, 1)
+        self.out = nn.Conv2d(inner, channels, 1)
+        silence(self.out)
+
+    def look(self, x: Tensor, mask: Tensor) -> Tensor:
+        """(B, 2 * inner + 1, H, W): keys and values where they are valid, zeros elsewhere, and whether they are."""
+        valid = (mask <= 0.5).to(x.dtype)
+        return torch.cat([self.key(x) * valid, self.value(x) * valid, valid], 1).float()
+
+    def pool(self, looked: Tensor, size: tuple[int, int], origin: tuple[int, int] = (0, 0)) -> Tensor:
+        """The sums over the cells (B, 2 * inner + 1, h, w) of a picture of `size` positions.
+
+        `looked` is a part of it, whose first position is the picture's `origin`; parts that do not overlap add up.
+        """
+        cells = 1
+        while size[0] * size[1] / cells**2 > self.max_keys:
+            cells += 1
+        if cells == 1 and looked.shape[-2:] == size:
+            return looked
+        for axis, side, first in zip((-2, -1), size, origin, strict=True):
+            # whole cells, summed in one order on every device, and then put where they belong
+            before = first % cells
+            after = -(before + looked.shape[axis]) % cells
+            padding = (before, after) if axis == -1 else (0, 0, before, after)
+            sums = F.pad(looked, padding).unflatten(axis, (-1, cells)).sum(axis)
+            begin, count = first // cells, -(-side // cells)
+            around = (begin, count - begin - sums.shape[axis])
+            looked = F.pad(sums, around if axis == -1 else (0, 0, *around))
+        return looked
+
+    def forward(self, x: Tensor, mask: Tensor, seen: Tensor | None = None) -> Tensor:
+        holes = mask.flatten(1) > 0
+        if torch.is_grad_enabled() and self.query.weight.requires_grad:
+            holes = torch.ones_like(holes)  # a gradient for every weight, whatever the mask
+        elif not holes.any():
+            return x
+        if seen is None:
+            seen = self.pool(self.look(x, mask), (x.shape[-2], x.shape[-1]))
+        found = torch.zeros_like(query := self.query(x).flatten(2))
+        # the number of valid keys differs from photo to photo
+        for number, hole in enumerate(holes):
+            sums, count = seen[number % len(seen)].flatten(1).split([2 * self.inner, 1])
+            keep = count[0] > 0
+            if keep.any() and hole.any():
+                keys = (sums[:, keep] / count[:, keep]).to(query.dtype).T
+                found[number, :, hole] = attend(query[number, :, hole].T, *keys.split(self.inner, 1)).T.to(found.dtype)
+        return x + mask * self.out(found.view(*found.shape[:2], *x.shape[-2:]))

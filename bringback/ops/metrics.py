@@ -1,0 +1,102 @@
+"""How near one picture is to another, and how well scores tell two classes apart."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from bringback.models.tone import strips
+from bringback.ops.color import rgb_to_lab
+from bringback.ops.monochrome import luminance
+
+__all__ = ["auc", "colour_error", "colourfulness", "luminance", "mean_change", "psnr", "ssim"]
+
+PSNR_CAP = 100.0  # dB, what equal pictures get, so that means stay finite
+SSIM_TAPS, SSIM_SIGMA = 11, 1.5
+
+
+def psnr(a: Tensor, b: Tensor) -> Tensor:
+    """Peak signal-to-noise ratio (B,) in dB of pictures (B, C, H, W) in [0, 1], both rounded to 8 bit first.
+
+    Equal pictures get `PSNR_CAP`.
+    """
+    error = (_eight_bit(a) - _eight_bit(b)).square().mean((1, 2, 3))
+    return (20 * torch.log10(torch.tensor(255.0)) - 10 * torch.log10(error)).clamp(max=PSNR_CAP).float()
+
+
+@torch.no_grad()
+def mean_change(after: Tensor, before: Tensor) -> float:
+    """The mean absolute difference of two photos (B, C, H, W), in strips: their difference never exists as a whole."""
+    parts = ((after[..., rows, :] - before[..., rows, :]).abs().sum(dtype=torch.float64) for rows in strips(after))
+    return sum(map(float, parts)) / after.numel()
+
+
+def ssim(a: Tensor, b: Tensor) -> Tensor:
+    """Mean structural similarity (B,) of the luminance of RGB pictures (B, 3, H, W) in [0, 1].
+
+    Wang et al., "Image quality assessment: from error visibility to structural similarity" (2004), with its Gaussian
+    window of 11 taps and sigma 1.5, averaged over the pixels whose window lies inside the picture (a picture with a
+    side below 11 is mirrored outwards first).
+    """
+    x, y = luminance(a.double()), luminance(b.double())
+    if min(x.shape[-2:]) < SSIM_TAPS:
+        x, y = _mirrored(x), _mirrored(y)
+    mean_x, mean_y = _blur(x), _blur(y)
+    var_x, var_y = _blur(x * x) - mean_x.square(), _blur(y * y) - mean_y.square()
+    covariance = _blur(x * y) - mean_x * mean_y
+    c1, c2 = 0.01**2, 0.03**2
+    score = (2 * mean_x * mean_y + c1) * (2 * covariance + c2)
+    score = score / ((mean_x.square() + mean_y.square() + c1) * (var_x + var_y + c2))
+    return score.mean((1, 2, 3)).float()
+
+
+def auc(scores: Tensor, labels: Tensor) -> float:
+    """Area under the ROC curve: how often a score of class 1 lies above one of class 0, ties counting half.
+
+    `scores` and `labels` (true = class 1) have one shape, any. NaN when a class is empty.
+    """
+    levels, index = torch.unique(scores.flatten(), return_inverse=True)
+    positive = labels.flatten().bool()
+    return auc_of_counts(
+        torch.bincount(index[positive], minlength=len(levels)), torch.bincount(index[~positive], minlength=len(levels))
+    )
+
+
+def auc_of_counts(positive: Tensor, negative: Tensor) -> float:
+    """`auc` from histograms (N,) of the two classes over the same bins, lowest score first."""
+    positive, negative = positive.double(), negative.double()
+    below = negative.cumsum(0) - negative / 2
+    pairs = positive.sum() * negative.sum()
+    return ((positive * below).sum() / pairs).item()
+
+
+def _eight_bit(x: Tensor) -> Tensor:
+    return (x.double().clamp(0, 1) * 255).round()
+
+
+def _mirrored(x: Tensor) -> Tensor:
+    reach = SSIM_TAPS // 2
+    height, width = x.shape[-2:]
+    return F.pad(x, (reach, reach, reach, reach), mode="replicate" if min(height, width) <= reach else "reflect")
+
+
+def _blur(x: Tensor) -> Tensor:
+    """Gaussian means over whole windows: (B, 1, H, W) to (B, 1, H - 10, W - 10)."""
+    reach = SSIM_TAPS // 2
+    window = torch.exp(-0.5 * (torch.arange(-reach, reach + 1, dtype=x.dtype, device=x.device) / SSIM_SIGMA).square())
+    window = (window / window.sum())[None, None, None]
+    return F.conv2d(F.conv2d(x, window), window.mT)
+
+
+def colour_error(a: Tensor, b: Tensor) -> Tensor:
+    """Root mean square distance (B,) of the colours of RGB (B, 3, H, W) in [0, 1], in units of CIELAB's a* and b*."""
+    return (rgb_to_lab(a)[:, 1:] - rgb_to_lab(b)[:, 1:]).square().sum(1).mean((1, 2)).sqrt()
+
+
+def colourfulness(pixels: Tensor) -> Tensor:
+    """How colourful (B,) RGB (B, 3, H, W) in [0, 1] look: 0 for grey, 0.4 and more for very.
+
+    Hasler and Süsstrunk, "Measuring colourfulness in natural images" (2003), for a white of 1 in place of 255.
+    """
+    red, green, blue = pixels.unbind(1)
+    opponents = torch.stack([red - green, (red + green) / 2 - blue], 1).flatten(2)
+    return opponents.std(-1).norm(dim=1) + 0.3 * opponents.mean(-1).norm(dim=1)

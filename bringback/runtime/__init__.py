@@ -1,0 +1,1 @@
+"""The machine: devices and precision, memory, files written whole, optional packages."""

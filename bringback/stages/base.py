@@ -1,0 +1,70 @@
+"""What lets a stage be used without a pipeline: it is loaded, and moved, by itself."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from torch import nn
+
+from bringback.runtime.compute import Compute
+from bringback.weights.checkpoints import Checkpoints
+
+
+class Alone:
+    """A stage with `compute` and perhaps networks among its attributes.
+
+    Its verb (`detect`, `translate`, `refine`, ...) takes pictures of every kind, see `kinds.any_kind`, with `no_grad`
+    or without: gradients reach the pictures, and the networks once `requires_grad_` says so. They are loaded frozen.
+    """
+
+    compute: Compute
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        weights: Path | str | None = None,
+        *,
+        revision: str | None = None,
+        cache_dir: Path | str | None = None,
+        local_files_only: bool = False,
+        device: str = "auto",
+        dtype: str = "auto",
+        tile: int | None = None,
+        batch_size: int | None = None,
+        **settings: Any,
+    ) -> Self:
+        """The stage with the shipped checkpoints, or those in the folder or hub id `weights`.
+
+        `settings` are the stage's own, the others are as in `hub.fetched` and `Compute.pick`. Raises `MissingWeights`
+        and ValueError, in one line.
+        """
+        checkpoints = Checkpoints(weights, revision=revision, cache_dir=cache_dir, local_files_only=local_files_only)
+        return built(cls, checkpoints, Compute.pick(device, dtype, tile, batch_size), settings)
+
+    def to(
+        self,
+        *where: torch.device | torch.dtype | str | int,
+        device: torch.device | str | int | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> Self:
+        """Compute on another device, or in another dtype, or both, see `Compute.to`; itself.
+
+        The dtype is what convolutions and products run in; weights, and what comes in and out, stay as they are.
+        """
+        compute = self.compute.to(*where, *(one for one in (device, dtype) if one is not None))
+        for part in vars(self).values():
+            if isinstance(part, nn.Module):
+                part.to(compute.device)
+        self.compute = compute
+        return self
+
+
+def built(kind: Any, checkpoints: Checkpoints, compute: Compute, settings: Mapping[str, Any]) -> Any:
+    """A stage of that kind; which settings it has is its own business. Raises ValueError for one that it has not."""
+    try:
+        return kind.from_checkpoints(checkpoints, compute, **settings)
+    except TypeError as error:
+        if not settings:
+            raise
+        raise ValueError(f"settings of the stage {kind.name!r}: {error}") from error

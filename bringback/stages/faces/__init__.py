@@ -1,0 +1,1 @@
+"""Stage `faces`: find, align, refine, check, put back."""

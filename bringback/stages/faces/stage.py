@@ -1,0 +1,252 @@
+"""Stage `faces`: finds faces, makes each clear in a crop of its own, and puts back what changed."""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bringback.images.adapters import any_kind
+from bringback.images.photo import Photo, PhotoError, is_grey
+from bringback.models.faces.generator import FaceGenerator
+from bringback.ops.metrics import luminance
+from bringback.runtime.compute import Compute
+from bringback.stages.base import Alone
+from bringback.stages.faces.alignment import CROP, EYE_DISTANCE, EYES, NOSE_BASE, align, scale, similarity
+from bringback.stages.faces.blending import paste
+from bringback.stages.faces.detector import ENLARGED_PIXELS, FaceFinder
+from bringback.stages.faces.identity import guard, in_batches
+from bringback.stages.fill import HoleFiller, replaced
+from bringback.stages.record import Face, Restoration
+from bringback.weights.checkpoints import Checkpoints
+
+FINDING = 27  # bytes that dlib takes for a pixel of the picture it searches, measured
+MIN_SIZE = 32  # pixels of a face's box; those of 36, the smallest that dlib finds, still gain 0.3 dB
+MOST_EYES = 4 * EYE_DISTANCE  # eye distance above which a crop shows too little of what the photo does to be worth it
+# The descriptor distance that refinement may cost. Blind damage alone moves 91 % of faces less than this (median 0.25),
+# and 99.7 % of pairs of different people lie farther apart.
+SAME_PERSON = 0.45
+STRENGTHS = (1.0, 0.66, 0.33)  # tried in turn until the person stays the same
+
+
+@dataclass(slots=True)
+class _Crops:
+    """The faces of a photo, and the aligned crops (N, 3, S, S) of those to be refined, with what is known of each."""
+
+    faces: list[Face]
+    chosen: list[Face]
+    crops: Tensor
+    filled: Tensor  # (N, 1, S, S)
+    grey: bool
+    matrices: list[np.ndarray] = field(default_factory=list)
+
+
+class FaceRefiner(Alone):
+    """Refines the faces of a photo, or aligned crops, with a network from aligned crops to aligned crops.
+
+    Only the difference between refined and unrefined crop goes back into the photo, so a face larger than its crop
+    keeps its own detail. A face whose dlib descriptor moves too far is refined more mildly or left as it was.
+    """
+
+    name = "faces"
+    size = CROP  # pixels a side of the crops
+
+    def __init__(
+        self,
+        generator: nn.Module,
+        compute: Compute | torch.device | str = "cpu",
+        *,
+        min_size: int = MIN_SIZE,
+        only_center_face: bool = False,
+        fidelity: float = 0.0,
+        aligned: bool = False,
+    ) -> None:
+        """Args: generator: crops and masks of what was filled -> crops; min_size: the least width of a face's box
+        in pixels; only_center_face: refine the one nearest to the photo's centre and no other;
+        fidelity: 0 for what the generator makes of a face, 1 for the face as it came, a mixture between; aligned: the
+        photos are crops that show one face where the template has it, to be refined as a whole.
+
+        Raises ValueError for a fidelity outside [0, 1], and for aligned crops of which some are to be left alone.
+        """
+        if not 0 <= fidelity <= 1:
+            raise ValueError(f"fidelity {fidelity:g}: wants 0 (as refined as can be) to 1 (faces as they came)")
+        if aligned and (only_center_face or min_size != MIN_SIZE):
+            raise ValueError("an aligned crop is one face of a known size: no choice of size or place goes with it")
+        self.generator = generator
+        self.compute = Compute.of(compute)
+        self.min_size, self.only_center_face, self.fidelity = min_size, only_center_face, fidelity
+        self.finder = None if aligned else FaceFinder()
+
+    @classmethod
+    def from_checkpoints(cls, checkpoints: Checkpoints, compute: Compute | torch.device, **settings: Any) -> Self:
+        """With the checkpoint `faces`; `settings` are those of the constructor. Raises `MissingWeights`, ValueError."""
+        generator = checkpoints.load("faces", FaceGenerator, Compute.of(compute).device)
+        return cls(Mirrored(generator), compute, **settings)
+
+    def needs(self, height: int, width: int, tile: int | None) -> int:
+        """Bytes beside photo, pixels and mask: a grey copy, what was filled, what dlib makes of an enlarged one."""
+        return 8 * height * width + FINDING * min(4 * height * width, int(ENLARGED_PIXELS))
+
+    @any_kind
+    def refine(self, crops: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Refine aligned crops (B, 3, S, S) in [0, 1], S the size; grey ones stay grey, identity is guarded.
+
+        `mask` (B, 1, S, S) tells what was filled in them, 1 = filled. Whole photos are for `refine_faces`.
+        """
+        grey = [is_grey(_planes(crop)) for crop in crops]
+        return self._refine(crops, torch.zeros_like(crops[:, :1]) if mask is None else mask, grey, [])
+
+    @any_kind
+    def refine_faces(self, pixels: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Photos (B, 3, H, W) in [0, 1] -> the same with all their faces refined; without a gradient.
+
+        `mask` (B, 1, H, W) tells what was filled in them. What was done with each face is for `__call__` to tell.
+        """
+        photos = [Restoration.start(Photo.from_array(np.clip(_planes(photo), 0, 1))) for photo in pixels]
+        if mask is not None:
+            for photo, filled in zip(photos, mask.detach(), strict=True):
+                photo.mask, photo.notes[HoleFiller.name] = filled[None].cpu(), {}
+        return torch.cat([photo.pixels for photo in self.many(photos)]).to(pixels)
+
+    def __call__(self, restoration: Restoration) -> Restoration:
+        """Refine every face of the photo that has a size worth it; `restoration.faces` tells what was done with each.
+
+        A photo without such a face comes back untouched. Notes how many faces were found and how many refined. Raises
+        `PhotoError` when an aligned crop is of another size.
+        """
+        return self.many([restoration])[0]
+
+    @torch.no_grad()  # dlib and OpenCV have no gradients
+    def many(self, restorations: Sequence[Restoration]) -> list[Restoration]:
+        """`__call__` for several photos, whose faces are searched for side by side and refined together."""
+        if not restorations:
+            return []
+        if len(restorations) == 1:  # torch would give a thread cores of its own
+            groups = [self._crops(restorations[0])]
+        else:
+            with ThreadPoolExecutor(min(len(restorations), torch.get_num_threads())) as pool:
+                groups = list(pool.map(self._crops, restorations))
+        crops = torch.cat([group.crops for group in groups])
+        refined = self._refine(
+            crops,
+            torch.cat([group.filled for group in groups]),
+            [group.grey for group in groups for _ in group.chosen],
+            [face for group in groups for face in group.chosen],
+        )
+        parts = [part.split([len(group.chosen) for group in groups]) for part in (crops, refined)]
+        for restoration, group, before, after in zip(restorations, groups, *parts, strict=True):
+            if self.finder is None:
+                restoration.pixels = after.to(restoration.pixels.device)
+            elif group.chosen:
+                changes = (after - before).permute(0, 2, 3, 1).numpy()
+                pixels = paste(_picture(restoration), list(changes), group.matrices)
+                restoration.pixels = torch.from_numpy(pixels.transpose(2, 0, 1))[None].to(restoration.pixels.device)
+            restoration.faces = group.faces
+            count = sum(face.status.startswith("refined") for face in group.faces)
+            restoration.notes[self.name] = {"found": len(group.faces), "refined": count}
+        return list(restorations)
+
+    @torch.no_grad()  # which a thread does not have from the one that started it
+    def _crops(self, restoration: Restoration) -> _Crops:
+        return self._whole(restoration) if self.finder is None else self._found(restoration, self.finder)
+
+    def _found(self, restoration: Restoration, finder: FaceFinder) -> _Crops:
+        pixels, size = _picture(restoration), self.size
+        faces = [Face(face.box, face.points) for face in finder.find(pixels)]
+        chosen = self._chosen(faces, pixels)
+        matrices = [similarity(face.points, size) for face in chosen]
+        crops = torch.empty(len(chosen), 3, size, size)
+        filled = torch.zeros(len(chosen), 1, size, size)
+        mask = _filled(restoration) if chosen else None
+        for number, matrix in enumerate(matrices):
+            crops[number] = torch.from_numpy(align(pixels, matrix, size)).permute(2, 0, 1)
+            if mask is not None:
+                filled[number, 0] = torch.from_numpy(align(mask[0, 0].numpy(), matrix, size))
+        return _Crops(faces, chosen, crops, filled, bool(chosen) and is_grey(pixels), matrices)
+
+    def _whole(self, restoration: Restoration) -> _Crops:
+        crops = restoration.pixels.cpu()
+        size = self.size
+        if crops.shape[-2:] != (size, size):
+            raise PhotoError(f"an aligned crop is {size}x{size} pixels, this is {crops.shape[-1]}x{crops.shape[-2]}")
+        points = np.array([EYES[0], EYES[0], EYES[1], EYES[1], NOSE_BASE]) * (size / CROP)
+        face = Face((0.0, 0.0, size, size), points)
+        filled = _filled(restoration)
+        filled = torch.zeros_like(crops[:, :1]) if filled is None else filled
+        return _Crops([face], [face], crops, filled, is_grey(crops[0].permute(1, 2, 0).numpy()))
+
+    def _chosen(self, faces: list[Face], pixels: np.ndarray) -> list[Face]:
+        """The faces to refine; the others are told why not."""
+        middle = np.array(pixels.shape[1::-1]) / 2
+        central = min(faces, key=lambda face: float(np.linalg.norm(face.points.mean(0) - middle)), default=None)
+        for face in faces:
+            eyes, width = EYE_DISTANCE / scale(similarity(face.points)), face.box[2] - face.box[0]
+            if width < self.min_size:
+                face.status = f"left alone: too small, {width:.0f} pixels wide"
+            elif eyes > MOST_EYES * self.size / CROP:
+                face.status = f"left alone: too large, its eyes are {eyes:.0f} pixels apart"
+            elif self.only_center_face and face is not central:
+                face.status = "left alone: not the face in the center"
+        return [face for face in faces if face.status == "found"]
+
+    def _refine(self, crops: Tensor, filled: Tensor, grey: list[bool], faces: list[Face]) -> Tensor:
+        """The refined crops; tells the faces, one for each crop or none at all, what became of them."""
+        tried = [share * (1 - self.fidelity) for share in STRENGTHS if self.fidelity < 1]
+        distances: list[float | None] = [None] * len(crops)
+        strengths = [0.0] * len(crops)
+        if tried and len(crops):
+            device, batch = self.compute.device, self.compute.batch
+            with self.compute.autocast():
+                made = in_batches(self.generator, batch, device, crops, filled).to(crops)
+            change = match_tone(made, crops) - crops
+            change = torch.where(torch.tensor(grey).view(-1, 1, 1, 1).to(change.device), luminance(change), change)
+            distances, strengths = guard(crops, change, tried, SAME_PERSON, device=device, batch=batch)
+            crops = (crops + change * change.new_tensor(strengths).view(-1, 1, 1, 1)).clamp(0, 1)
+        for face, distance, strength in zip(faces, distances, strengths, strict=bool(faces)):
+            face.identity = None if distance is None else round(distance, 3)
+            face.status = "refined" if strength == 1 else f"refined at {strength:.0%}"
+            if strength == 0:
+                face.status = f"left alone: {'refinement would change the person' if tried else 'fidelity 1'}"
+        return crops
+
+
+def _picture(restoration: Restoration) -> np.ndarray:
+    """The pixels as an array (H, W, 3): the restoration's own memory where they lie in it like that."""
+    return _planes(restoration.pixels[0])
+
+
+def _planes(pixels: Tensor) -> np.ndarray:
+    """(3, H, W) as an array (H, W, 3)."""
+    return np.ascontiguousarray(pixels.detach().permute(1, 2, 0).cpu().numpy())
+
+
+class Mirrored(nn.Module):
+    """The mean of what a generator makes of faces and of their mirror images: what both agree on is surer."""
+
+    def __init__(self, generator: nn.Module) -> None:
+        super().__init__()
+        self.generator = generator
+
+    def forward(self, crops: Tensor, mask: Tensor) -> Tensor:
+        mirrored = self.generator(crops.flip(3), mask.flip(3)).flip(3)
+        return (self.generator(crops, mask) + mirrored) / 2
+
+
+def _filled(restoration: Restoration) -> Tensor | None:
+    """What the stage `fill` has replaced (1, 1, H, W); None before it: damage is for the generator to see."""
+    return replaced(restoration.damage()).cpu() if HoleFiller.name in restoration.notes else None
+
+
+def match_tone(refined: Tensor, crops: Tensor) -> Tensor:
+    """`refined` with the low frequencies' mean and deviation, channel by channel, of `crops` (both (B, 3, H, W)).
+
+    A generator's tint or contrast would show against the photo around the face. What counts is the face itself, the
+    middle of the crop, and only its large areas: noise and blur must not enter the deviation.
+    """
+    own, wanted = (F.adaptive_avg_pool2d(picture, 16)[:, :, 2:-1, 2:-2].flatten(2) for picture in (refined, crops))
+    gain = ((wanted.std(2) + 1e-3) / (own.std(2) + 1e-3)).clamp(0.8, 1.25)[..., None, None]
+    return (refined - own.mean(2)[..., None, None]) * gain + wanted.mean(2)[..., None, None]

@@ -1,0 +1,1 @@
+"""Stage `prior`: a network that is fitted to one photo."""

@@ -1,0 +1,40 @@
+"""Stage `faces` of the original: its generators, between our alignment and our way of putting faces back."""
+
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from bringback.models.wan2020.face import PaperFaceGenerator
+from bringback.runtime.compute import Compute
+from bringback.stages.faces.stage import FaceRefiner
+from bringback.weights.checkpoints import Checkpoints
+
+SIZES = (256, 512)
+
+
+class PaperFaceRefiner(FaceRefiner):
+    """Refines faces with a generator of the original's; it is not told what was filled."""
+
+    @classmethod
+    def from_checkpoints(
+        cls, checkpoints: Checkpoints, compute: Compute | torch.device, *, size: int = 256, **settings: Any
+    ) -> Self:
+        """With the checkpoint `paper_faces_256` or `paper_faces_512`; `settings` are those of the constructor."""
+        if size not in SIZES:
+            raise ValueError(f"size {size}: there are generators for {' and '.join(map(str, SIZES))} pixels")
+        generator = checkpoints.load(f"paper_faces_{size}", PaperFaceGenerator, Compute.of(compute).device)
+        stage = cls(_Untold(generator), compute, **settings)
+        stage.size = size
+        return stage
+
+
+class _Untold(nn.Module):
+    """Crops and masks -> crops, for a generator of crops alone."""
+
+    def __init__(self, generator: nn.Module) -> None:
+        super().__init__()
+        self.generator = generator
+
+    def forward(self, crops: Tensor, mask: Tensor) -> Tensor:
+        return self.generator(crops)

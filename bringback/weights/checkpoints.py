@@ -1,0 +1,118 @@
+"""Checkpoint folders (`config.json`, `model.safetensors`, `README.md`): find, load, save, name by hash."""
+
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+
+from bringback.models.base import Network
+from bringback.models.quantize import compacted
+from bringback.models.translation.mapping import Mapping
+from bringback.runtime.files import file_hash
+from bringback.weights.hub import MissingWeights, fetched
+
+N = TypeVar("N", bound=Network)
+
+ENGINES = ("torch", "onnx")
+
+# a wheel has the weights inside the package, a clone at its top
+_SHIPPED = (Path(__file__).parents[1] / "assets" / "weights", Path(__file__).parents[2] / "checkpoints")
+
+
+def save_network(network: Network, folder: Path, *, half: bool = True, compact: bool = False) -> str:
+    """Write a network as a checkpoint folder, in half precision or as it is; returns the SHA-256 of its weights.
+
+    Buffers keep their type: the variances of a batch norm can be larger than half precision holds. `compact` keeps
+    kernels in eight bits (`nets.compact`): half the size again, for networks that bear it. The weights appear under
+    their name only when they are complete.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    learned = {key for key, _ in network.named_parameters()}
+    state = {key: value.contiguous().cpu() for key, value in network.state_dict().items()}
+    state = compacted(state) if compact else state
+    if half:
+        state = {
+            key: value.half() if key in learned and value.dtype != torch.int8 else value for key, value in state.items()
+        }
+    partial = folder / "model.safetensors.part"
+    try:
+        try:
+            save_file(state, partial)
+        except SafetensorError as error:  # what safetensors makes of a full disk
+            raise OSError(f"{partial}: cannot be written: {error}") from None
+        partial.replace(folder / "model.safetensors")
+    finally:
+        partial.unlink(missing_ok=True)
+    network.save_config(folder)
+    return file_hash(folder / "model.safetensors")
+
+
+class Checkpoints:
+    """The shipped checkpoints, with those of another folder laid over them name by name."""
+
+    def __init__(
+        self,
+        overlay: Path | str | None = None,
+        *,
+        revision: str | None = None,
+        cache_dir: Path | str | None = None,
+        local_files_only: bool = False,
+        engine: str = "torch",
+    ) -> None:
+        """Args: overlay: a folder of checkpoint folders (`scratches/`, `mapping/`, ...) that go before the shipped, or
+        the id of one on the hub (`org/name`), for which the others are as in `hub.fetched`.
+
+        `engine` is what networks compute with: "torch", or "onnx", see `onnx_engine.attach`.
+
+        Raises MissingWeights when the overlay holds no checkpoint at all, and as `hub.fetched` does, ValueError for
+        another engine.
+        """
+        if engine not in ENGINES:
+            raise ValueError(f"unknown engine {engine!r}: one of {', '.join(ENGINES)}")
+        self.engine = engine
+        self.roots = list(_SHIPPED)
+        if overlay is not None:
+            root = fetched(overlay, revision=revision, cache_dir=cache_dir, local_files_only=local_files_only)
+            if not any(root.glob("*/model.safetensors")):
+                raise MissingWeights(f"{overlay}: no checkpoint folder in it (NAME/model.safetensors)")
+            self.roots.insert(0, root)
+
+    def folder(self, name: str) -> Path:
+        """The folder of a checkpoint; raises MissingWeights when no place has it."""
+        for root in self.roots:
+            if (root / name / "model.safetensors").is_file():
+                return root / name
+        places = ", ".join(str(root) for root in self.roots)
+        raise MissingWeights(
+            f"weights {name!r} not found in {places}; train or convert them, or give their folder with --weights"
+        )
+
+    def load(self, name: str, kind: type[N], device: torch.device | str = "cpu") -> N:
+        """A network of class `kind`, float32, in eval mode, on the device.
+
+        Raises MissingWeights when the checkpoint is absent, unreadable, or of another network, and as
+        `onnx_engine.attach` does.
+        """
+        folder = self.folder(name)
+        network = kind.from_pretrained(folder)
+        # convolutions of most devices are faster on maps whose channels lie side by side
+        layout = torch.contiguous_format if torch.device(device).type == "mps" else torch.channels_last
+        network = network.to(memory_format=layout)  # type: ignore[call-overload] # which torch's own stubs lack
+        network.requires_grad_(False)
+        if self.engine == "onnx":
+            from bringback.weights.onnx.engine import attach
+
+            attach(network, name, folder, torch.device(device))
+        return network.to(device)
+
+    def hashes(self, names: list[str]) -> dict[str, str]:
+        """SHA-256 of the weights of each name."""
+        return {name: file_hash(self.folder(name) / "model.safetensors") for name in names}
+
+    def check_vaes(self, mapping: Mapping) -> None:
+        """Raise MissingWeights when the VAEs here are not those whose hashes the mapping carries."""
+        for name, hash_ in self.hashes(["old_vae", "clean_vae"]).items():
+            if getattr(mapping, name) not in ("", hash_):
+                raise MissingWeights(f"{self.folder(name)}: is not the {name} that the mapping was trained with")

@@ -1,0 +1,177 @@
+"""onnxruntime in the place of torch: what stages call of a network is computed by its ONNX graphs."""
+
+import hashlib
+import json
+import logging
+import os
+import sys
+import tempfile
+from collections.abc import Callable
+from contextlib import suppress
+from importlib.metadata import version
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import torch
+from torch import Tensor
+
+import bringback
+from bringback.models.base import Network
+from bringback.runtime.extras import extra
+from bringback.runtime.files import PASSING
+from bringback.weights.onnx.export import OPSET, Graph, facts_of, graphs
+
+_LOG = logging.getLogger(__name__)
+
+
+def attach(network: Network, name: str, folder: Path, device: torch.device) -> None:
+    """Let a network compute with onnxruntime in float32: that of the checkpoint `name`, which lies in `folder`.
+
+    Its graphs are made at the first use of these weights, which takes seconds each, and kept in `cache_dir()`. They use
+    as many threads as torch does now. Raises ValueError for a network without graphs and for a device that onnxruntime
+    does not have here, `MissingExtra` when it is not installed.
+    """
+    found = graphs(name, network)
+    providers = _providers(device)
+    facts = facts_of(name, folder)
+    facts |= {"config": json.dumps(network._hub_mixin_config, sort_keys=True)}
+    _ATTACHED[name](network, {graph.name: Session(cached(graph, facts), providers) for graph in found})
+
+
+class Session:
+    """A graph that is called like a function of tensors: float32, on any device, as the result is on that of the first.
+
+    Raises ValueError when a gradient is asked for.
+    """
+
+    def __init__(self, model: bytes, providers: list[Any]) -> None:
+        """Args: model: the file; providers: where it is to run, as onnxruntime names them."""
+        self.model, self.providers, self.threads = model, providers, torch.get_num_threads()
+        self.opened: Any = None
+        self.opening = Lock()
+
+    @property
+    def session(self) -> Any:
+        """Opened by the first call: in memory a graph is several times its file, and a photo seldom wants all."""
+        with self.opening:
+            if self.opened is None:
+                self.opened, self.model = self._open(), b""
+            return self.opened
+
+    def _open(self) -> Any:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = self.threads
+        options.enable_cpu_mem_arena = False  # which keeps all that the largest tile took, and gains no time
+        options.log_severity_level = 3  # errors: what it warns of is where it computes a shape
+        return onnxruntime.InferenceSession(self.model, options, providers=self.providers)
+
+    def __call__(self, *inputs: Tensor) -> Tensor:
+        if torch.is_grad_enabled() and any(x.requires_grad for x in inputs):
+            raise ValueError("the engine onnx gives no gradients: use the engine torch")
+        names = [port.name for port in self.session.get_inputs()]
+        arrays = (x.detach().to("cpu", torch.float32).contiguous().numpy() for x in inputs)
+        (made,) = self.session.run(None, dict(zip(names, arrays, strict=True)))
+        return torch.from_numpy(made).to(inputs[0].device)
+
+
+def cache_dir() -> Path:
+    """Where files are kept that can be made again: $BRINGBACK_CACHE, or a folder in the platform's own place."""
+    given = os.environ.get("BRINGBACK_CACHE")
+    if given:
+        return Path(given)
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local"), "bringback", "cache")
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "bringback"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "bringback")
+
+
+def cached(graph: Graph, facts: dict[str, str]) -> bytes:
+    """The graph's file, from the cache where it is in there; a cache that cannot be written costs time alone.
+
+    In the cache its SHA-256 follows it: a file that is cut short, or spoilt otherwise, is made again.
+    """
+    makers = [torch.__version__, *(version(name) for name in ("onnx", "onnxscript"))]
+    key = hashlib.sha256(f"{facts} {OPSET} {makers} {_sources()}".encode()).hexdigest()[:16]
+    path = cache_dir() / "onnx" / f"{'-'.join(filter(None, (facts['checkpoint'], graph.name)))}-{key}.graph"
+    with suppress(OSError):
+        kept = path.read_bytes()
+        if hashlib.sha256(kept[:-32]).digest() == kept[-32:]:
+            return kept[:-32]
+    _LOG.warning("onnx: making %s, once for these weights", path.name)
+    made = graph.proto(facts)
+    with suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # a name of its own, as others may be making the same
+        with tempfile.NamedTemporaryFile(prefix=PASSING, suffix=".part", dir=path.parent, delete=False) as stream:
+            stream.write(made + hashlib.sha256(made).digest())
+        try:
+            os.replace(stream.name, path)
+        finally:
+            Path(stream.name).unlink(missing_ok=True)
+    return made
+
+
+def _sources() -> str:
+    """A hash of what graphs are made by: a clone changes without its version."""
+    top = Path(bringback.__file__).parent
+    files = (top / "weights" / "onnx" / "export.py", *sorted((top / "models").rglob("*.py")))
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+
+
+def _providers(device: torch.device) -> list[Any]:
+    with extra("export"):
+        import onnxruntime
+    if device.type == "cpu":
+        return ["CPUExecutionProvider"]
+    if device.type == "cuda" and "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        # float32 is asked for, and not what is near to it
+        return [("CUDAExecutionProvider", {"device_id": device.index or 0, "use_tf32": "0"}), "CPUExecutionProvider"]
+    other = "install onnxruntime-gpu in place of onnxruntime, or " if device.type == "cuda" else ""
+    raise ValueError(f"the engine onnx has no {device.type} here: {other}use --device cpu, or --engine torch")
+
+
+def _plain(method: str) -> Callable[[Any, dict[str, Session]], None]:
+    """For a network of which one method is called, with tensors alone."""
+    return lambda network, run: setattr(network, method, run[""])
+
+
+def _clean_vae(network: Any, run: dict[str, Session]) -> None:
+    network.decode = lambda latent, size: run[""](latent)[..., : size[0], : size[1]]
+
+
+def _mapping(network: Any, run: dict[str, Session]) -> None:
+    attention = network.attention
+
+    def forward(latent: Tensor, mask: Tensor, seen: Tensor | None = None) -> Tensor:
+        if not mask.any():  # then nothing is looked at
+            seen = latent.new_zeros(1, 2 * attention.inner + 1, 1, 1)
+        elif seen is None:
+            cells = 2 ** len(network.down)
+            size = -(-latent.shape[-2] // cells), -(-latent.shape[-1] // cells)
+            if size[0] * size[1] <= attention.max_keys:
+                return run[""](latent, mask)
+            seen = attention.pool(network.look(latent, mask), size)
+        return run["tile"](latent, mask, seen[torch.arange(len(latent)) % len(seen)])
+
+    network.forward, network.look, network.trust.forward = forward, run["look"], run["trust"]
+
+
+def _relight(network: Any, run: dict[str, Session]) -> None:
+    network.curves = run["curves"]
+    network.relit = lambda pixels, curves, places: run[""](pixels, curves, places.expand(len(pixels), -1, -1, -1))
+
+
+_ATTACHED: dict[str, Callable[[Any, dict[str, Session]], None]] = {
+    "scratches": _plain("forward"),
+    "relight": _relight,
+    "tone": _plain("curves"),
+    "old_vae": _plain("encode"),
+    "mapping": _mapping,
+    "clean_vae": _clean_vae,
+    "faces": _plain("forward"),
+    "colorize": _plain("forward"),
+}

@@ -1,0 +1,1 @@
+"""The original method's published weights (Wan et al. 2020), read and converted."""
