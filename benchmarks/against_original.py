@@ -41,22 +41,23 @@ from PIL import Image
 from torch import Tensor, nn
 
 from bringback.images.photo import LUMA, Photo
-from bringback.models.base import Network, silence
+from bringback.models.base import Network
+from bringback.models.layers import silence
 from bringback.models.wan2020 import strips
 from bringback.models.wan2020.attention import ResidualNonLocal, holes
 from bringback.models.wan2020.face import PaperFaceGenerator
 from bringback.models.wan2020.mapping import PaperMapping
 from bringback.models.wan2020.unet import PaperUNet
 from bringback.models.wan2020.vae import PaperVAE
-from bringback.ops.monochrome import luminance
+from bringback.ops.color import luminance
 from bringback.pipeline_config import shipped
 from bringback.stages.faces.alignment import CROP, similarity
 from bringback.stages.faces.detector import LEFT_TO_RIGHT
-from bringback.stages.faces.identity import model_file
 from bringback.stages.wan2020.resizing import rounded
 from bringback.stages.wan2020.scratches import PaperScratchDetector
 from bringback.stages.wan2020.translate import PaperTranslator
 from bringback.weights.checkpoints import Checkpoints, save_network
+from bringback.weights.dlib_files import model_file
 
 ROOT, CPU = Path(__file__).parents[1], torch.device("cpu")
 FACES_AT_ONCE = 4  # the original's --batchSize

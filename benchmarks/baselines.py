@@ -20,11 +20,12 @@ import torch
 from torch import Tensor
 
 from bringback.degradations import OverlayBank
+from bringback.errors import PhotoError
 from bringback.evaluation.perceptual import load_distance
 from bringback.evaluation.protocol import PROTOCOLS, SEED
 from bringback.evaluation.runner import FLAGGED, aged_photo, as_array, compare, photo_seed, read_photos, rounded
-from bringback.images.photo import Photo, PhotoError
-from bringback.ops.push_pull import firm
+from bringback.images.photo import Photo
+from bringback.ops.masks import firm
 from bringback.pipeline import Pipeline
 from bringback.stages.fill import HoleFiller
 

@@ -14,11 +14,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from bringback.errors import PhotoError
 from bringback.evaluation.runner import as_array, contact_sheet, read_photos, rounded
-from bringback.images.photo import PhotoError
-from bringback.ops.color import chroma, tinged
+from bringback.ops.color import chroma, luminance, tinged
 from bringback.ops.metrics import colour_error, colourfulness, psnr
-from bringback.ops.monochrome import luminance
 from bringback.stages.colorize import Colorizer
 from bringback.weights.checkpoints import Checkpoints
 

@@ -28,7 +28,7 @@ from bringback.degradations import OverlayBank, age
 from bringback.images.photo import Photo
 from bringback.images.shards import find_entries
 from bringback.models.translation.vae import VAE
-from bringback.ops.monochrome import luminance
+from bringback.ops.color import luminance
 from bringback.stages.record import Restoration
 from bringback.training.config import load_config
 from bringback.training.loop import train

@@ -21,13 +21,14 @@ from photos import scratched
 from torch import Tensor
 
 from bringback.images.photo import Photo
-from bringback.models.base import lower, luminance
 from bringback.models.relight import RelightNet, places
 from bringback.models.tone import ToneCurves, cumulated
 from bringback.models.translation.mapping import Mapping
 from bringback.models.translation.vae import VAE
 from bringback.models.unet import ScratchUNet
+from bringback.ops.color import luminance
 from bringback.pipeline import Pipeline
+from bringback.runtime.compute import lower
 from bringback.weights.catalog import NETWORKS
 from bringback.weights.checkpoints import Checkpoints
 from bringback.weights.onnx.engine import Session, cached

@@ -27,9 +27,10 @@ from bringback.degradations import OverlayBank, age
 from bringback.degradations.eval_recipes import Aged
 from bringback.images.photo import Photo
 from bringback.images.shards import read_shards
+from bringback.ops.color import greyed
+from bringback.ops.masks import firm, solid
 from bringback.ops.metrics import psnr, ssim
-from bringback.ops.monochrome import greyed
-from bringback.ops.push_pull import fill, firm, solid
+from bringback.ops.push_pull import fill
 from bringback.runtime.compute import pick_device
 from bringback.stages.faces.alignment import align, similarity, warp
 from bringback.stages.faces.blending import feather

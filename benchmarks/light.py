@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 
 from bringback.degradations import age
+from bringback.errors import PhotoError
 from bringback.evaluation.runner import as_array, compare, contact_sheet, photo_seed, read_photos, rounded
-from bringback.images.photo import PhotoError
+from bringback.ops.color import luminance
 from bringback.ops.metrics import psnr
-from bringback.ops.monochrome import luminance
 from bringback.stages.relight import Relighter
 from bringback.weights.checkpoints import Checkpoints
 

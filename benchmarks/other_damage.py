@@ -17,8 +17,9 @@ import cv2
 import numpy as np
 import torch
 
+from bringback.errors import PhotoError
 from bringback.evaluation.runner import BINS, contact_sheet, read_photos
-from bringback.images.photo import Photo, PhotoError
+from bringback.images.photo import Photo
 from bringback.ops.metrics import auc_of_counts, psnr
 from bringback.pipeline import Pipeline
 from bringback.pipeline_config import DEFAULT

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from bringback.degradations import OverlayBank, age, marks
 from bringback.degradations.rng import Draws
+from bringback.errors import PhotoError
 from bringback.evaluation.protocol import PROTOCOLS, SEED
 from bringback.evaluation.runner import (
     BINS,
@@ -33,7 +34,7 @@ from bringback.evaluation.runner import (
     read_photos,
     rounded,
 )
-from bringback.images.photo import Photo, PhotoError
+from bringback.images.photo import Photo
 from bringback.images.shards import read_shards
 from bringback.ops.metrics import auc_of_counts
 from bringback.pipeline import Pipeline

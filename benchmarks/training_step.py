@@ -34,8 +34,9 @@ from accelerate import Accelerator
 from accelerate.optimizer import AcceleratedOptimizer
 from torch import nn
 
+from bringback.errors import ConfigError
 from bringback.training import loop
-from bringback.training.config import ConfigError, TrainConfig, load_config
+from bringback.training.config import TrainConfig, load_config
 from bringback.training.data import Crops
 from bringback.training.task import TrainingTask
 from bringback.training.tasks import build_task

@@ -24,12 +24,13 @@ from torch.utils.flop_counter import FlopCounterMode
 from bringback import stages
 from bringback.degradations import Aged, OverlayBank
 from bringback.evaluation.protocol import protocol_table, run_protocol
-from bringback.models.base import Network, ResidualBlock, pad_to, silence
+from bringback.models.base import Network
+from bringback.models.layers import ResidualBlock, pad_to, silence
 from bringback.models.translation.mapping import Mapping, translate
 from bringback.models.translation.vae import VAE
+from bringback.ops.masks import replaced
 from bringback.ops.tiling import run_tiled
 from bringback.runtime.compute import Compute
-from bringback.stages.fill import replaced
 from bringback.stages.record import Restoration
 from bringback.training.config import TrainConfig, load_config
 from bringback.training.data import Batch

@@ -23,7 +23,8 @@ __all__ = [
 
 if TYPE_CHECKING:
     from bringback.batch.runner import restore_folder
-    from bringback.images.photo import Photo, PhotoError
+    from bringback.errors import PhotoError
+    from bringback.images.photo import Photo
     from bringback.pipeline import Pipeline
     from bringback.stages.colorize import Colorizer
     from bringback.stages.denoise import Denoiser

@@ -11,9 +11,11 @@ import numpy as np
 import torch
 
 from bringback import __version__
+from bringback.errors import PhotoError
 from bringback.images.adapters import each, like, mask_array, to_photo
-from bringback.images.photo import Photo, PhotoError, is_grey
-from bringback.ops.monochrome import Tint, find_tint, make_grey_
+from bringback.images.photo import Photo, is_grey
+from bringback.ops.color import make_grey_
+from bringback.ops.monochrome import Tint, find_tint
 from bringback.pipeline_config import PipelineConfig
 from bringback.runtime.compute import Compute
 from bringback.runtime.memory import Plan, give_back_heap, halved, out_of_memory

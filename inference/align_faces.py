@@ -14,7 +14,8 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from bringback.images.photo import Photo, PhotoError
+from bringback.errors import PhotoError
+from bringback.images.photo import Photo
 from bringback.images.shards import read_shards
 from bringback.stages.faces.alignment import EYE_DISTANCE, align, scale, similarity
 from bringback.stages.faces.detector import FaceFinder

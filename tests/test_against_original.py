@@ -18,7 +18,7 @@ from bringback.models.wan2020.face import PaperFaceGenerator
 from bringback.models.wan2020.mapping import PaperMapping
 from bringback.models.wan2020.unet import PaperUNet
 from bringback.models.wan2020.vae import PaperVAE
-from bringback.ops.monochrome import luminance
+from bringback.ops.color import luminance
 
 spec = importlib.util.spec_from_file_location(
     "against_original", Path(__file__).parents[1] / "benchmarks" / "against_original.py"

@@ -18,9 +18,10 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from bringback.degradations import Aged, age
+from bringback.errors import ConfigError
 from bringback.training import agers as module
 from bringback.training.agers import Agers
-from bringback.training.config import ConfigError, Source, TrainConfig, load_config
+from bringback.training.config import Source, TrainConfig, load_config
 from bringback.training.data import Crops, read_overlays
 from bringback.training.loop import train
 from bringback.training.tasks import build_task

@@ -15,7 +15,7 @@ from bringback.degradations.low_light import lamps, salt_and_pepper, sensor_nois
 from bringback.degradations.marks import lay
 from bringback.degradations.rng import Draws
 from bringback.degradations.wear import relief, screen
-from bringback.ops.monochrome import luminance
+from bringback.ops.color import luminance
 
 OWN_TRUTH = {"faces", "portraits", "dim"}  # fading is no business of the face stage; what is blown out is gone
 

@@ -23,9 +23,9 @@ from conftest import Lighten
 from PIL import Image
 
 from bringback.batch import locks as claims_module
-from bringback.batch.jobs import UsageError
 from bringback.batch.locks import Claims
 from bringback.batch.runner import FolderRestorer, restore_folder
+from bringback.errors import UsageError
 from bringback.images.photo import Photo
 from bringback.pipeline import Pipeline
 from bringback.runtime import files as files_module

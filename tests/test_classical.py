@@ -177,7 +177,7 @@ def test_non_local_means_are_those_of_opencv_and_of_scikit_image() -> None:
 def test_strips_do_not_show(monkeypatch: pytest.MonkeyPatch, method: str) -> None:
     _, spoilt = noisy(8.0)
     whole = denoise(spoilt, method)
-    monkeypatch.setattr("bringback.models.tone.STRIP", 128 * 20)
+    monkeypatch.setattr("bringback.ops.strips.STRIP", 128 * 20)
     assert (denoise(spoilt, method) - whole).abs().max() < 1e-4
 
 

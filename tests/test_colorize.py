@@ -12,10 +12,10 @@ from typer.testing import CliRunner
 from bringback.cli import app
 from bringback.images.photo import Photo
 from bringback.models.colorizer import ColourUNet, expected, on_grid
-from bringback.ops.color import chroma, lab_to_rgb, rgb_to_lab, tinged
+from bringback.ops.color import chroma, lab_to_rgb, luminance, rgb_to_lab, tinged
 from bringback.ops.guided_filter import Guided
 from bringback.ops.metrics import colour_error, colourfulness
-from bringback.ops.monochrome import Tint, luminance
+from bringback.ops.monochrome import Tint
 from bringback.pipeline import Pipeline
 from bringback.stages.colorize import Colorizer, Hint
 from bringback.weights.checkpoints import save_network

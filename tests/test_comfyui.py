@@ -20,7 +20,7 @@ import torch
 from PIL import Image
 from skimage import data
 
-from bringback.images.photo import PhotoError
+from bringback.errors import PhotoError
 from bringback.integrations import image_batches
 from bringback.integrations.image_batches import report, restore
 from bringback.pipeline import Pipeline

@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 from typer.testing import CliRunner
 
 from bringback.cli import app as cli
+from bringback.errors import ConversionError
 from bringback.models.wan2020.face import PaperFaceGenerator
 from bringback.pipeline import Pipeline
 from bringback.pipeline_config import shipped
@@ -22,7 +23,7 @@ from bringback.weights.checkpoints import Checkpoints, MissingWeights
 from bringback.weights.wan2020 import convert
 from bringback.weights.wan2020 import legacy as foreign
 from bringback.weights.wan2020.key_maps import ORIGINALS
-from bringback.weights.wan2020.legacy import ConversionError, renamed
+from bringback.weights.wan2020.legacy import renamed
 
 
 @pytest.fixture(autouse=True)

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 from skimage import data
 
-from bringback.images.photo import PhotoError
+from bringback.errors import PhotoError
 from bringback.integrations import diffusers as plugin
 from bringback.pipeline import Pipeline
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from typer.testing import CliRunner
 
 from bringback.cli import app
+from bringback.errors import MissingExtra
 from bringback.models.base import Network
 from bringback.models.relight import RelightNet, places
 from bringback.models.tone import cumulated
@@ -21,7 +22,6 @@ from bringback.models.translation.vae import VAE
 from bringback.models.unet import ScratchUNet
 from bringback.models.wan2020.unet import PaperUNet
 from bringback.runtime.compute import Compute
-from bringback.runtime.extras import MissingExtra
 from bringback.stages.colorize import Colorizer
 from bringback.stages.relight import Relighter
 from bringback.stages.scratches import ScratchDetector

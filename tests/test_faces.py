@@ -12,23 +12,19 @@ import torch
 from skimage import data
 from torch import nn
 
-from bringback.images.photo import Photo, PhotoError, is_grey
+from bringback.errors import PhotoError
+from bringback.images.photo import Photo, is_grey
 from bringback.models.faces.descriptor import FaceDescriptor
 from bringback.pipeline import Pipeline
 from bringback.runtime.compute import Compute
 from bringback.stages.faces.alignment import EYES, NOSE_BASE, align, anchors, footprint, scale, similarity, warp
 from bringback.stages.faces.blending import feather, lost_grain, paste
 from bringback.stages.faces.detector import FaceFinder
-from bringback.stages.faces.identity import (
-    descriptor_network,
-    descriptors,
-    identity_distances,
-    model_file,
-    read_descriptor,
-)
+from bringback.stages.faces.identity import descriptor_network, descriptors, identity_distances, read_descriptor
 from bringback.stages.faces.stage import FaceRefiner, Mirrored, match_tone
 from bringback.stages.record import Restoration
 from bringback.weights.checkpoints import Checkpoints
+from bringback.weights.dlib_files import model_file
 
 TEMPLATE = np.array([(73, 108.5), (105, 108.5), (151, 108.5), (183, 108.5), NOSE_BASE])
 

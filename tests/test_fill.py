@@ -16,9 +16,10 @@ from torch import Tensor
 from bringback.images.photo import Photo
 from bringback.images.shards import read_shards
 from bringback.ops import push_pull as inpaint
-from bringback.ops.push_pull import firm, push, push_pull, solid
+from bringback.ops.masks import calmed, firm, replaced, solid
+from bringback.ops.push_pull import push, push_pull
 from bringback.ops.tiled_fill import fill_into, filled
-from bringback.stages.fill import HoleFiller, calmed, replaced
+from bringback.stages.fill import HoleFiller
 from bringback.stages.record import Restoration
 
 
@@ -297,7 +298,7 @@ def test_stage_writes_into_the_pixels_that_another_has_made(size: tuple[int, int
 def test_what_is_replaced_does_not_hang_on_strips(monkeypatch: pytest.MonkeyPatch) -> None:
     mask = torch.rand(2, 1, 37, 29, generator=torch.Generator().manual_seed(0)) ** 8
     expected = solid(calmed(mask))
-    monkeypatch.setattr("bringback.models.tone.STRIP", 60)
+    monkeypatch.setattr("bringback.ops.strips.STRIP", 60)
     assert torch.equal(replaced(mask), expected) and 0 < expected.mean() < 1
 
 

@@ -9,9 +9,10 @@ import torch
 from PIL import Image
 
 from bringback.batch import runner as folder_module
-from bringback.batch.jobs import UsageError, plan
+from bringback.batch.jobs import plan
 from bringback.batch.masks import age_folder, mask_folder
 from bringback.batch.runner import restore_folder
+from bringback.errors import UsageError
 from bringback.images.photo import Photo
 from bringback.pipeline import Pipeline
 from bringback.runtime.compute import Compute

@@ -20,8 +20,9 @@ import rawpy
 import tifffile
 from PIL import Image, ImageCms, PngImagePlugin
 
+from bringback.errors import PhotoError
 from bringback.images import codecs, container, shards, xmp
-from bringback.images.photo import Photo, PhotoError
+from bringback.images.photo import Photo
 from bringback.training.config import Source
 from bringback.training.data import read_source
 

@@ -9,7 +9,7 @@ import torch
 from conftest import TINY
 from PIL import Image
 
-from bringback.images.photo import PhotoError
+from bringback.errors import PhotoError
 from bringback.models.colorizer import ColourUNet
 from bringback.models.faces.generator import FaceGenerator
 from bringback.models.relight import RelightNet

@@ -11,7 +11,7 @@ import psutil
 import pytest
 import torch
 
-from bringback.images.photo import PhotoError
+from bringback.errors import PhotoError
 from bringback.runtime import memory
 from bringback.runtime.compute import Compute
 from bringback.runtime.memory import (

@@ -5,7 +5,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from bringback.ops.metrics import PSNR_CAP, auc, auc_of_counts, luminance, psnr, ssim
+from bringback.ops.color import luminance
+from bringback.ops.metrics import PSNR_CAP, auc, auc_of_counts, psnr, ssim
 
 
 def pictures(height: int = 48, width: int = 61, batch: int = 2) -> tuple[Tensor, Tensor]:

@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from bringback.models.base import Network, ResidualBlock
+from bringback.models.base import Network
 from bringback.models.faces.generator import FaceGenerator
+from bringback.models.layers import ResidualBlock
 from bringback.models.tone import ToneCurves, apply_curves, doubted
 from bringback.models.translation.blend_gate import Trust
 from bringback.models.translation.mapping import Mapping, translate

@@ -10,7 +10,7 @@ from skimage import data
 from torch import Tensor
 
 from bringback.evaluation.niqe import _fit, gaussian, niqe, patch_features
-from bringback.ops.metrics import luminance
+from bringback.ops.color import luminance
 
 NAMES = ("astronaut", "coffee", "chelsea")
 

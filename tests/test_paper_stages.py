@@ -11,7 +11,8 @@ from skimage import data
 from torch import nn
 
 from bringback.cli import app as cli
-from bringback.images.photo import Photo, PhotoError
+from bringback.errors import PhotoError
+from bringback.images.photo import Photo
 from bringback.models.wan2020.mapping import PaperMapping
 from bringback.models.wan2020.vae import PaperVAE
 from bringback.ops.metrics import psnr

@@ -16,10 +16,11 @@ from torch import Tensor, nn
 from typer.testing import CliRunner
 
 from bringback.cli import app as cli
+from bringback.errors import ConfigError
 from bringback.evaluation.perceptual import load_distance
 from bringback.models import perceptual as module
 from bringback.models.perceptual import CAFFE, Features, PerceptualDistance, SqueezeNetFeatures, VGG19Features
-from bringback.training.config import ConfigError, Source, TrainConfig
+from bringback.training.config import Source, TrainConfig
 from bringback.training.data import Batch
 from bringback.training.losses import perceptual_distance
 from bringback.training.tasks import build_task

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms, ImageOps, PngImagePlugin
 
+from bringback.errors import PhotoError
 from bringback.images import codecs, tiff
-from bringback.images.photo import LUMA, Photo, PhotoError, is_grey
+from bringback.images.photo import LUMA, Photo, is_grey
 from bringback.runtime.files import write_beside
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()

@@ -14,8 +14,9 @@ from PIL import Image
 
 import bringback
 from bringback import pipeline as pipeline_module
+from bringback.errors import PhotoError
 from bringback.images.adapters import mask_array
-from bringback.images.photo import Photo, PhotoError
+from bringback.images.photo import Photo
 from bringback.ops.metrics import psnr
 from bringback.pipeline import Pipeline
 from bringback.pipeline_config import DEFAULT

@@ -7,7 +7,8 @@ from torch import Tensor
 from typer.testing import CliRunner
 
 from bringback.cli.app import app
-from bringback.images.photo import Photo, PhotoError
+from bringback.errors import PhotoError
+from bringback.images.photo import Photo
 from bringback.models.hourglass import Hourglass, SegNet
 from bringback.ops.metrics import psnr
 from bringback.ops.push_pull import push_pull

@@ -8,8 +8,10 @@ from bringback import Pipeline
 from bringback.degradations import age
 from bringback.evaluation.runner import photo_seed
 from bringback.images.photo import Photo
-from bringback.ops.metrics import luminance, psnr
-from bringback.ops.push_pull import fill, firm, solid
+from bringback.ops.color import luminance
+from bringback.ops.masks import firm, solid
+from bringback.ops.metrics import psnr
+from bringback.ops.push_pull import fill
 from bringback.stages.faces.alignment import align, similarity
 from bringback.stages.faces.detector import FaceFinder
 from bringback.stages.faces.identity import identity_distances

@@ -8,8 +8,9 @@ import pytest
 import torch
 from PIL import Image
 
-from bringback.batch.jobs import UsageError, plan
+from bringback.batch.jobs import plan
 from bringback.batch.runner import FolderRestorer
+from bringback.errors import UsageError
 from bringback.integrations import ray as integration
 from bringback.pipeline import Pipeline
 

@@ -8,8 +8,8 @@ import torch
 from scipy.ndimage import median_filter
 
 from bringback.models.relight import BRIGHT, RelightNet, median, places, without_dots
+from bringback.ops.color import luminance
 from bringback.ops.metrics import psnr
-from bringback.ops.monochrome import luminance
 from bringback.ops.tiling import run_tiled
 from bringback.pipeline import Pipeline
 from bringback.stages.relight import Relighter

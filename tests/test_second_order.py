@@ -18,7 +18,7 @@ from bringback.degradations.second_order.filters import box_blur, disc_blur, gau
 from bringback.degradations.second_order.noise import impulses, noise, posterized, rows
 from bringback.degradations.second_order.resampling import ENLARGING, SHRINKING, Kernel, resized, weights
 from bringback.degradations.second_order.surfaces import halftone, linen, rough, silk
-from bringback.ops.monochrome import luminance
+from bringback.ops.color import luminance
 
 
 def smooth(count: int, height: int, width: int) -> Tensor:

@@ -13,7 +13,7 @@ from skimage import data
 from torch import Tensor, nn
 
 from bringback import Pipeline
-from bringback.images.photo import PhotoError
+from bringback.errors import PhotoError
 from bringback.models import registry as shapes
 from bringback.models.registry import ALONE, SHAPES, is_of, parts
 from bringback.stages.faces.stage import FaceRefiner

@@ -14,7 +14,8 @@ from bringback.models import tone as tone_module
 from bringback.models.tone import ToneCurves, tone
 from bringback.models.translation.mapping import Mapping
 from bringback.models.translation.vae import VAE
-from bringback.ops.push_pull import push_pull, solid
+from bringback.ops.masks import solid
+from bringback.ops.push_pull import push_pull
 from bringback.runtime.compute import Compute
 from bringback.stages import STAGES
 from bringback.stages.record import Restoration

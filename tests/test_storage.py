@@ -8,9 +8,10 @@ import pytest
 from PIL import Image
 
 from bringback.batch import remote as storage
-from bringback.batch.jobs import UsageError, plan
+from bringback.batch.jobs import plan
 from bringback.batch.remote import is_remote, restore_remote
 from bringback.batch.runner import FolderRestorer
+from bringback.errors import UsageError
 from bringback.pipeline import Pipeline
 
 fsspec = pytest.importorskip("fsspec")

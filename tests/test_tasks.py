@@ -7,11 +7,12 @@ import pytest
 import torch
 
 from bringback.degradations import Aged, age
+from bringback.errors import ConfigError
 from bringback.models.discriminators import LatentDiscriminator, PatchDiscriminator
 from bringback.models.translation.mapping import Mapping, translate
 from bringback.models.translation.vae import VAE
 from bringback.training.adversarial import feature_matching, fooling, hinge
-from bringback.training.config import ConfigError, TrainConfig
+from bringback.training.config import TrainConfig
 from bringback.training.data import Crops
 from bringback.training.loop import train
 from bringback.training.losses import entropy_dice

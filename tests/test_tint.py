@@ -8,7 +8,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from bringback.degradations import age
 from bringback.degradations.rng import Draws
 from bringback.degradations.tone import sepia
-from bringback.ops.monochrome import DOUBTFUL, SOUND, SPREAD, Tint, find_tint, greyed, luminance, make_grey_
+from bringback.ops.color import greyed, luminance, make_grey_
+from bringback.ops.monochrome import DOUBTFUL, SOUND, SPREAD, Tint, find_tint
 
 
 @pytest.fixture
@@ -95,7 +96,7 @@ def applied_as_a_whole(tint: Tint, grey: torch.Tensor) -> torch.Tensor:
 
 @pytest.fixture(params=[1, 1000, 1 << 18])
 def strip(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
-    for place in ("bringback.ops.monochrome.STRIP", "bringback.models.tone.STRIP"):
+    for place in ("bringback.ops.strips.STRIP", "bringback.ops.strips.STRIP"):
         monkeypatch.setattr(place, request.param)
     return request.param
 

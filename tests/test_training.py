@@ -15,11 +15,12 @@ from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
 
 from bringback.degradations import RECIPES, Aged, OverlayBank
+from bringback.errors import ConfigError
 from bringback.models.base import Network
 from bringback.models.translation.mapping import Mapping
 from bringback.training import card, loop
 from bringback.training import state as states
-from bringback.training.config import ConfigError, TrainConfig, load_config
+from bringback.training.config import TrainConfig, load_config
 from bringback.training.data import Batch, spare_core
 from bringback.training.loop import train
 from bringback.training.state import Average, Clock

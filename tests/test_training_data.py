@@ -20,8 +20,9 @@ import torch
 from PIL import Image, ImageCms
 from skimage import data
 
+from bringback.errors import ConfigError
 from bringback.images.photo import Photo
-from bringback.training.config import ConfigError, Source, load_config
+from bringback.training.config import Source, load_config
 from bringback.training.data import Batch, Crops, ahead, find_sources
 from bringback.training.pictures import decode, free_memory
 

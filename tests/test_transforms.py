@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from bringback.images.photo import PhotoError
+from bringback.errors import PhotoError
 from bringback.integrations.transforms import Age, AgedPairs
 
 

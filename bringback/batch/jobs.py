@@ -5,15 +5,12 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from bringback.errors import UsageError
 from bringback.images.shards import output_name, survey
 
 MANIFEST = "manifest.jsonl"  # in an output folder
 
 Tell = Callable[[str], None]  # is told, a line each, what of the inputs is left out, though no photo is lost by it
-
-
-class UsageError(ValueError):
-    """A command that cannot be carried out as it was given; one line."""
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Self
 
-from bringback.batch.jobs import UsageError
+from bringback.errors import UsageError
 from bringback.runtime.files import PASSING
 
 _NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EINVAL, errno.ENOSYS)  # file systems that have none

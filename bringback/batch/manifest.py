@@ -11,10 +11,10 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from bringback.batch.jobs import MANIFEST, Job, UsageError
+from bringback.batch.jobs import MANIFEST, Job
 from bringback.batch.locks import Claims, claims_in
-from bringback.images.photo import PhotoError
-from bringback.runtime.files import WriteError, leads_out
+from bringback.errors import PhotoError, UsageError, WriteError
+from bringback.runtime.files import leads_out
 
 Entry = dict[str, Any]
 OnStart = Callable[[int], None]  # is told the number of photos

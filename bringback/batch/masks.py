@@ -7,8 +7,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from bringback.batch.jobs import Job, UsageError, mask_path, plan, protect
+from bringback.batch.jobs import Job, mask_path, plan, protect
 from bringback.batch.manifest import Entry, OnPhoto, OnStart, each, refuse_existing, seconds_since
+from bringback.errors import UsageError
 from bringback.images.photo import Photo
 from bringback.runtime.files import write_all
 from bringback.stages.record import Restoration

@@ -9,10 +9,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from bringback.batch.jobs import MANIFEST, Job, Tell, UsageError, no_pictures, plan, silent
+from bringback.batch.jobs import MANIFEST, Job, Tell, no_pictures, plan, silent
 from bringback.batch.locks import Claims, claims_in
 from bringback.batch.manifest import Entry, Manifest, OnPhoto, OnStart
 from bringback.batch.runner import FolderRestorer
+from bringback.errors import UsageError
 from bringback.images.shards import is_picture
 from bringback.pipeline import Pipeline
 from bringback.runtime.files import file_hash

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from bringback import __version__
-from bringback.batch.jobs import Job, UsageError, plan_with_masks, protect
+from bringback.batch.jobs import Job, plan_with_masks, protect
 from bringback.batch.locks import Claims, claims_in
 from bringback.batch.manifest import (
     CLAIMED,
@@ -30,10 +30,11 @@ from bringback.batch.manifest import (
 )
 from bringback.batch.masks import mask_png
 from bringback.batch.prefetch import overlapped
+from bringback.errors import PhotoError, UsageError, WriteError
 from bringback.images.codecs import MAX_PIXELS
-from bringback.images.photo import Photo, PhotoError, luminance
+from bringback.images.photo import Photo, luminance
 from bringback.pipeline import Pipeline
-from bringback.runtime.files import WriteError, file_hash, leads_out, passing, write_all
+from bringback.runtime.files import file_hash, leads_out, passing, write_all
 from bringback.runtime.memory import Plan, forget_peak, peak_memory
 from bringback.stages import origins
 from bringback.stages.record import Restoration

@@ -9,7 +9,7 @@ from torch import Tensor
 from bringback.degradations import low_light, tone, wear
 from bringback.degradations import marks as damage
 from bringback.degradations.rng import Draws
-from bringback.ops.monochrome import greyed, luminance
+from bringback.ops.color import greyed, luminance
 
 SPOILED = 0.2  # the coverage from which a pixel is to be replaced
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from bringback.degradations.rng import Draws
 from bringback.degradations.tone import uneven_light
-from bringback.ops.monochrome import luminance
+from bringback.ops.color import luminance
 
 GAMMA = 2.2  # of pixels over linear light
 DARKEST, DARK = 1 / 14, 1 / 3  # of the light is left at strength 1

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bringback.degradations.rng import Draws
-from bringback.ops.monochrome import luminance
+from bringback.ops.color import luminance
 
 _MANY = 400  # knots
 

@@ -23,7 +23,7 @@ from bringback.degradations.eval_recipes import (
 )
 from bringback.degradations.rng import Draws
 from bringback.degradations.second_order.program import second_order
-from bringback.ops.monochrome import greyed
+from bringback.ops.color import greyed
 
 
 def lightly_structured(pixels: Tensor, draws: Draws, overlays: Overlays) -> Aged:

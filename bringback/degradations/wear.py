@@ -8,7 +8,7 @@ from torch import Tensor
 
 from bringback.degradations.jpeg import jpeg
 from bringback.degradations.rng import Draws
-from bringback.ops.monochrome import luminance
+from bringback.ops.color import luminance
 
 
 def convolve(pixels: Tensor, kernels: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor
 
-from bringback.ops.monochrome import luminance
+from bringback.ops.color import luminance
 
 MODEL = Path(__file__).with_suffix(".safetensors")
 PATCH = 96  # pixels a side, at the first of the two scales

@@ -9,6 +9,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
+from bringback.errors import first_line
 from bringback.models.perceptual import (
     CAFFE,
     IMAGENET,
@@ -18,7 +19,6 @@ from bringback.models.perceptual import (
     SqueezeNetFeatures,
     VGG19Features,
 )
-from bringback.weights.hub import first_line
 
 NAMES = {"vgg19": "VGG19_Weights.IMAGENET1K_V1", "squeezenet1_1": "SqueezeNet1_1_Weights.IMAGENET1K_V1"}
 

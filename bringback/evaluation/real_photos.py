@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from bringback.errors import PhotoError
 from bringback.evaluation.niqe import niqe
 from bringback.evaluation.runner import contact_sheet, rounded
-from bringback.images.photo import Photo, PhotoError
+from bringback.images.photo import Photo
 from bringback.images.shards import Entry, find_entries, held_out
 from bringback.pipeline import Pipeline
 from bringback.stages.record import Restoration

@@ -13,12 +13,14 @@ from PIL import Image
 from torch import Tensor
 
 from bringback.degradations import RECIPES, Aged, OverlayBank, age
+from bringback.errors import PhotoError
 from bringback.evaluation.foreign import FOREIGN
 from bringback.evaluation.perceptual import load_distance
-from bringback.images.photo import Photo, PhotoError
+from bringback.images.photo import Photo
 from bringback.images.shards import read_shards
 from bringback.models.perceptual import PerceptualDistance
-from bringback.ops.metrics import auc_of_counts, luminance, psnr, ssim
+from bringback.ops.color import luminance
+from bringback.ops.metrics import auc_of_counts, psnr, ssim
 from bringback.pipeline import Pipeline
 from bringback.stages.record import Restoration
 

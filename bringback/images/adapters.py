@@ -10,7 +10,8 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from bringback.images.photo import Photo, PhotoError, luminance
+from bringback.errors import PhotoError
+from bringback.images.photo import Photo, luminance
 
 
 def to_photo(image: Any) -> Photo:

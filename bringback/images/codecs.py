@@ -18,8 +18,9 @@ import cv2
 import numpy as np
 from PIL import Image, JpegImagePlugin, PngImagePlugin, UnidentifiedImageError
 
+from bringback.errors import CodecError
 from bringback.images import heif, png, raw, tiff, xmp
-from bringback.images.container import MAX_PIXELS, CodecError, Container, check_size
+from bringback.images.container import MAX_PIXELS, Container, check_size
 from bringback.images.modes import FORMATS, beyond_limit, from_cmyk, open_any_size
 from bringback.images.shards import RAW
 

@@ -4,11 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from bringback.errors import CodecError
+
 MAX_PIXELS = 178_956_970  # of one photo; more is taken for a file made to eat up all memory, as Pillow takes it
-
-
-class CodecError(ValueError):
-    """A file that is not a picture we can read; one line without the file's name."""
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from bringback.errors import CodecError
 from bringback.images import tiff, xmp
-from bringback.images.container import CodecError, Container, check_size, missing
+from bringback.images.container import Container, check_size, missing
 
 QUALITY = 95
 BITS = 12  # that a picture of 16 bits is written with: HEIF knows 8, 10 and 12

@@ -8,6 +8,7 @@ from typing import Any, Self
 import numpy as np
 from PIL import Image
 
+from bringback.errors import PhotoError
 from bringback.images import codecs
 from bringback.runtime.files import write_beside
 
@@ -15,10 +16,6 @@ from bringback.runtime.files import write_beside
 LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 ROUNDING = 1e-4  # by which floats given as a picture may leave [0, 1]
 STRIP = 1 << 18  # pixels that are worked on at a time, so that a large photo needs no second copy of itself
-
-
-class PhotoError(ValueError):
-    """A photo that cannot be read, used or written; the message is one line that names the file."""
 
 
 def luminance(pixels: np.ndarray) -> np.ndarray:

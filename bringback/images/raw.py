@@ -4,8 +4,9 @@ from io import BytesIO
 
 import numpy as np
 
+from bringback.errors import CodecError
 from bringback.images import tiff, xmp
-from bringback.images.container import CodecError, Container, check_size, missing
+from bringback.images.container import Container, check_size, missing
 
 
 def decode(data: bytes, max_pixels: int) -> tuple[np.ndarray, Container]:

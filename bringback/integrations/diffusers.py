@@ -15,8 +15,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from bringback.errors import PhotoError
 from bringback.images.adapters import each, mask_array, to_photo
-from bringback.images.photo import Photo, PhotoError
+from bringback.images.photo import Photo
 from bringback.pipeline import Pipeline, begin, finish, through
 from bringback.runtime.extras import extra
 from bringback.stages import STAGES

@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from bringback.errors import PhotoError
 from bringback.images.adapters import like, to_photo
-from bringback.images.photo import PhotoError
 from bringback.pipeline import Pipeline
 from bringback.stages.record import Face, Restoration
 

@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from bringback.degradations import RECIPES, OverlayBank, age
+from bringback.errors import PhotoError
 from bringback.images.adapters import like, to_photo
-from bringback.images.photo import Photo, PhotoError
+from bringback.images.photo import Photo
 from bringback.images.shards import find_entries
 from bringback.stages.record import own_pixels
 

@@ -4,7 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bringback.models.base import Network, pad_to
+from bringback.models.base import Network
+from bringback.models.layers import pad_to
 from bringback.models.unet import UShape
 
 PATCH = 4  # pixels a side that become one place of the finest level

@@ -6,7 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bringback.models.base import Network, ResidualBlock, glance, luminance, pad_to, silence
+from bringback.models.base import Network
+from bringback.models.layers import ResidualBlock, glance, pad_to, silence
+from bringback.ops.color import luminance
 
 BRIGHT = 0.95  # the luminance from which nothing is changed
 _FADE = 0.1  # below `BRIGHT`, over which the residual network's say fades away

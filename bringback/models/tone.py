@@ -1,14 +1,13 @@
 """Tone curves: undo fading and casts by one smooth curve a channel, read off a thumbnail and histograms."""
 
-from collections.abc import Iterator
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bringback.models.base import Network, glance, silence
+from bringback.models.base import Network
+from bringback.models.layers import glance, silence
+from bringback.ops.strips import strips
 
-STRIP = 1 << 18  # pixels that are looked at or bent at a time
 _BINS = 256
 # the error of a curve on a photo that has not faded, root mean square
 _DOUBT = 0.035
@@ -66,13 +65,6 @@ class ToneCurves(Network, license="apache-2.0", tags=["photo-restoration", "tone
         steps = torch.exp(raw[..., 2:])
         bend = F.pad((steps / steps.sum(-1, keepdim=True)).cumsum(-1), (1, 0))
         return apply_curves(used[..., None], bend)[..., 0]
-
-
-def strips(pixels: Tensor) -> Iterator[slice]:
-    """Slices of rows that cut (B, C, H, W) into strips of about `STRIP` pixels, at least a row each."""
-    height, width = pixels.shape[-2:]
-    rows = max(1, STRIP // width)
-    return (slice(top, top + rows) for top in range(0, height, rows))
 
 
 def cumulated(pixels: Tensor, mask: Tensor) -> Tensor:

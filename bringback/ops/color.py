@@ -3,12 +3,31 @@
 import torch
 from torch import Tensor
 
-from bringback.ops.monochrome import luminance
+from bringback.ops.strips import strips
 
 _XYZ = ((0.4124564, 0.3575761, 0.1804375), (0.2126729, 0.7151522, 0.0721750), (0.0193339, 0.1191920, 0.9503041))
 _WHITE = (0.95047, 1.0, 1.08883)
 _KNEE = 6 / 29  # of the cube root, below which it goes on as a straight line
 _STEPS = 4  # of the search for a lightness: the luminance is met to 1e-3, and exactly by the shift that follows
+
+
+def luminance(pixels: Tensor) -> Tensor:
+    """Rec. 601 luma, (B, 3, H, W) -> (B, 1, H, W)."""
+    red, green, blue = pixels.split(1, 1)
+    return red * 0.299 + green * 0.587 + blue * 0.114
+
+
+def greyed(pixels: Tensor, grey: Tensor) -> Tensor:
+    """Pictures (B, 3, H, W), those of which `grey`, (B,) or (B, 1, 1, 1) bool, is true by their luminance."""
+    return torch.where(grey.view(-1, 1, 1, 1), luminance(pixels).expand_as(pixels), pixels)
+
+
+def make_grey_(pixels: Tensor) -> Tensor:
+    """Pictures (B, 3, H, W) with their luminance in all three channels, written into `pixels` itself."""
+    for rows in strips(pixels):
+        part = pixels[..., rows, :]
+        part.copy_(luminance(part).expand_as(part))
+    return pixels
 
 
 def rgb_to_lab(pixels: Tensor) -> Tensor:

@@ -4,9 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bringback.models.tone import strips
-from bringback.ops.color import rgb_to_lab
-from bringback.ops.monochrome import luminance
+from bringback.ops.color import luminance, rgb_to_lab
+from bringback.ops.strips import strips
 
 __all__ = ["auc", "colour_error", "colourfulness", "luminance", "mean_change", "psnr", "ssim"]
 

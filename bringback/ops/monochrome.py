@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bringback.models.base import luminance
-from bringback.models.tone import STRIP, strips
+from bringback.ops.color import luminance
+from bringback.ops.strips import STRIP, strips
 
 # Chroma, in [0, 1] units, that a quadratic in luminance may leave over in a block of a single-tint photo. Of 40 aged
 # validation photos it takes one of 22 coloured ones for a tint and three of 18 grey ones for coloured, the lesser harm.
@@ -19,19 +19,6 @@ SPREAD = 0.03
 DOUBTFUL = 0.37  # the damage mask from which a pixel is no witness
 SOUND = 0.995  # the share of blocks that must stay below: a red jacket in the snow is a percent of the picture
 BLOCK, BLOCKS = 8, 64  # pixels a side, in which noise averages out; at most so many blocks a side
-
-
-def greyed(pixels: Tensor, grey: Tensor) -> Tensor:
-    """Pictures (B, 3, H, W), those of which `grey`, (B,) or (B, 1, 1, 1) bool, is true by their luminance."""
-    return torch.where(grey.view(-1, 1, 1, 1), luminance(pixels).expand_as(pixels), pixels)
-
-
-def make_grey_(pixels: Tensor) -> Tensor:
-    """Pictures (B, 3, H, W) with their luminance in all three channels, written into `pixels` itself."""
-    for rows in strips(pixels):
-        part = pixels[..., rows, :]
-        part.copy_(luminance(part).expand_as(part))
-    return pixels
 
 
 @dataclass(frozen=True, slots=True)

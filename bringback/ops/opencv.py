@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bringback.models.tone import strips
-from bringback.ops.monochrome import luminance
+from bringback.ops.color import luminance
 from bringback.ops.push_pull import mix
+from bringback.ops.strips import strips
 
 INPAINTING = {"telea": cv2.INPAINT_TELEA, "ns": cv2.INPAINT_NS}
 RADIUS = 5  # pixels around a hole that inpainting looks at

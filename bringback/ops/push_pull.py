@@ -15,11 +15,6 @@ EDGE_REACH = 7  # pixels, side of the box (applied twice) in which edge directio
 EDGE_POWER = 4  # how much less colour flows across an edge than along it
 EDGE_DOUBT = 0.02  # weight of a direction seen in the filled colours, where sound pixels weigh 1
 
-# How a soft damage mask becomes the mask that is filled.
-SOUND = 0.5  # up to here a pixel is left alone
-DAMAGED = 0.77  # from here on it is replaced entirely; linear between the two
-RIM = 0.4  # how far the pixels next to a replaced one are replaced too: scratches have faint borders
-
 
 def push_pull(pixels: Tensor, mask: Tensor, *, smoothing: int = 8) -> Tensor:
     """Fill the damaged places of `pixels` with a smooth surface spanned by the undamaged ones, edges carried through.
@@ -83,25 +78,6 @@ def fill(pixels: Tensor, holes: Tensor) -> Tensor:
     with torch.autocast(pixels.device.type, enabled=False):
         result[marked] = push_pull(pixels[marked], holes[marked])
     return result
-
-
-def solid(mask: Tensor, *, sound: float = SOUND, damaged: float = DAMAGED, rim: float = RIM) -> Tensor:
-    """The mask to fill, out of a soft damage mask (B, 1, H, W) in [0, 1]: steeper, and wider by one soft pixel.
-
-    Values up to `sound` become 0, from `damaged` on 1. The eight neighbours of a pixel get at least `rim` times
-    its value. With a `rim` of 0 an exact mask of zeros and ones stays as it is. Same shape, range and dtype.
-    """
-    steep = ((mask - sound) / (damaged - sound)).clamp(0, 1)
-    return torch.maximum(steep, rim * F.max_pool2d(steep, 3, stride=1, padding=1))
-
-
-def firm(mask: Tensor) -> Tensor:
-    """A damage mask (B, 1, H, W), as people and programs draw it, with firm edges: same shape, range and dtype.
-
-    What it covers a little is as damaged as the most covered of its neighbours, because a soft edge shows the damage
-    too. What it does not cover at all stays sound.
-    """
-    return torch.where(mask > 0, F.max_pool2d(mask, 3, stride=1, padding=1), mask)
 
 
 def _pull(value: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:

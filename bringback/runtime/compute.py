@@ -1,13 +1,12 @@
 """Where and how the networks of a pipeline run: device, precision, tiles, batches, and how much memory they get."""
 
 import os
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Self
 
 import torch
 
-from bringback.models.base import lower
 from bringback.runtime.memory import SMALLEST_TILE, machine_memory
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -121,3 +120,8 @@ def has_bfloat16(device: torch.device) -> bool:
     return any(
         getattr(torch.cpu, name, lambda: False)() for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
     )
+
+
+def lower(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[None]:
+    """Within it convolutions and products run in `dtype`; for float32, in what the caller has chosen."""
+    return nullcontext() if dtype == torch.float32 else torch.autocast(device.type, dtype)

@@ -3,9 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-
-class MissingExtra(ImportError):
-    """A package of one of the extras is not installed, or is broken; one line that says what to do."""
+from bringback.errors import MissingExtra
 
 
 @contextmanager

@@ -1,22 +1,14 @@
 """Writing files so that nobody ever sees half of one, and nowhere but where they belong."""
 
-import errno
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from bringback.errors import WriteError
+
 PASSING = ".bringback-"  # how the names of files begin that are not complete yet; they end with .part
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
-
-
-class WriteError(ValueError):
-    """A file that cannot be written; one line that names it. `full`: nor can any other, the disk being full."""
-
-    def __init__(self, path: Path, error: OSError) -> None:
-        super().__init__(f"{path}: cannot be written: {error.strerror or error}")
-        self.full = error.errno in _FULL
 
 
 def file_hash(path: Path) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 import psutil
 import torch
 
-from bringback.images.photo import PhotoError
+from bringback.errors import PhotoError
 
 if TYPE_CHECKING:
     from bringback.runtime.compute import Compute

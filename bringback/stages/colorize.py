@@ -12,11 +12,10 @@ from torch import Tensor
 
 from bringback.images.adapters import any_kind
 from bringback.models.colorizer import PATCH, ColourUNet, expected
-from bringback.models.tone import STRIP, strips
-from bringback.ops.color import chroma, rgb_to_lab, tinged
+from bringback.ops.color import chroma, luminance, rgb_to_lab, tinged
 from bringback.ops.guided_filter import Guided
 from bringback.ops.metrics import colourfulness
-from bringback.ops.monochrome import luminance
+from bringback.ops.strips import STRIP, strips
 from bringback.runtime.compute import Compute
 from bringback.stages.base import Alone
 from bringback.stages.record import Restoration

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from bringback.images.adapters import any_kind
-from bringback.models.tone import STRIP
 from bringback.ops.metrics import mean_change
 from bringback.ops.opencv import DENOISING, STRENGTH, denoise
+from bringback.ops.strips import STRIP
 from bringback.runtime.compute import Compute
 from bringback.stages.base import Alone
 from bringback.stages.record import Restoration

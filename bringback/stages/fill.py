@@ -7,9 +7,8 @@ import torch
 from torch import Tensor
 
 from bringback.images.adapters import any_kind
-from bringback.models.tone import strips
 from bringback.ops import opencv
-from bringback.ops.push_pull import solid
+from bringback.ops.masks import replaced
 from bringback.ops.tiled_fill import WHOLE, fill_into
 from bringback.runtime.compute import Compute
 from bringback.stages.base import Alone
@@ -24,10 +23,6 @@ METHODS = ("pushpull", *opencv.INPAINTING, "prior")
 _A_PIXEL = 260  # bytes of what is solved at once, measured
 _CLASSICAL = 50  # bytes a pixel where a window is the whole photo, measured
 _PRIOR = 36  # bytes a pixel: what the network says, its share, and what that misses
-
-# The texture of a sound photo raises doubts everywhere, damage certainties somewhere. Where fewer pixels than this
-# share are certainly damaged, doubts count for less, down to exp(-CALM) times the odds.
-CERTAIN, SHARE, CALM = 0.95, 0.001, 2.0
 
 
 class HoleFiller(Alone):
@@ -115,29 +110,3 @@ class HoleFiller(Alone):
         else:
             pixels.copy_(opencv.inpaint(pixels, target.detach(), self.method))
         return steps
-
-
-def replaced(mask: Tensor) -> Tensor:
-    """How far each pixel is to be filled, in [0, 1], by a soft damage mask (B, 1, H, W); same shape."""
-    odds = _calm(mask)
-    target = torch.empty_like(mask)
-    for rows in strips(mask):
-        first, last = max(rows.start - 1, 0), min(rows.stop + 1, mask.shape[-2])  # `solid` looks a pixel further
-        part = solid(_calmed(mask[..., first:last, :], odds))
-        target[..., rows, :] = part[..., rows.start - first : rows.stop - first, :]
-    return target
-
-
-def calmed(mask: Tensor) -> Tensor:
-    """A soft damage mask (B, 1, H, W) with lower odds in a photo where little is certain; zeros and ones stay."""
-    return _calmed(mask, _calm(mask))
-
-
-def _calm(mask: Tensor) -> Tensor:
-    """What is to be added to the log odds of each photo (B, 1, 1, 1)."""
-    counts = [(mask[..., rows, :] > CERTAIN).sum((1, 2, 3), keepdim=True) for rows in strips(mask)]
-    return (torch.stack(counts).sum(0) / mask[0].numel() / SHARE).log().clamp(-CALM, 0)
-
-
-def _calmed(mask: Tensor, odds: Tensor) -> Tensor:
-    return torch.sigmoid(torch.logit(mask, 1e-6) + odds)

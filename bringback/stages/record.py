@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from bringback.images.photo import Photo
+from bringback.ops.masks import firm
 from bringback.ops.monochrome import Tint
-from bringback.ops.push_pull import firm
 from bringback.runtime.compute import Compute
 from bringback.weights.checkpoints import Checkpoints
 

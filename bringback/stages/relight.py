@@ -7,8 +7,8 @@ from torch import Tensor
 
 from bringback.images.adapters import any_kind
 from bringback.models.relight import SPECKLED, RelightNet, dots, places, undotted
-from bringback.models.tone import STRIP, strips
 from bringback.ops.metrics import mean_change
+from bringback.ops.strips import STRIP, strips
 from bringback.ops.tiling import run_tiled
 from bringback.runtime.compute import Compute
 from bringback.stages.base import Alone

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from bringback.images.adapters import any_kind
 from bringback.models.unet import EAGER, ScratchUNet
+from bringback.ops.masks import solid
 from bringback.ops.opencv import GradientSettings, gradient_mask
-from bringback.ops.push_pull import solid
 from bringback.ops.tiled_fill import filled
 from bringback.ops.tiling import run_tiled
 from bringback.runtime.compute import Compute

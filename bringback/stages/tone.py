@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 
 from bringback.images.adapters import any_kind
-from bringback.models.tone import STRIP, ToneCurves, bend, cumulated, doubted, one_for_grey, strips
+from bringback.models.tone import ToneCurves, bend, cumulated, doubted, one_for_grey
 from bringback.ops.metrics import mean_change
+from bringback.ops.strips import STRIP, strips
 from bringback.runtime.compute import Compute
 from bringback.stages.base import Alone
 from bringback.stages.record import Restoration

@@ -9,11 +9,11 @@ from torch import Tensor
 from bringback.images.adapters import any_kind
 from bringback.models.translation.mapping import Mapping, translate
 from bringback.models.translation.vae import VAE
+from bringback.ops.masks import replaced
 from bringback.ops.metrics import mean_change
 from bringback.ops.tiling import run_tiled, tiles
 from bringback.runtime.compute import Compute
 from bringback.stages.base import Alone
-from bringback.stages.fill import replaced
 from bringback.stages.record import Restoration
 from bringback.weights.checkpoints import Checkpoints
 

@@ -21,7 +21,8 @@ import torch
 from torch import Tensor
 
 from bringback.degradations import Aged, age
-from bringback.training.config import ConfigError, TrainConfig
+from bringback.errors import ConfigError
+from bringback.training.config import TrainConfig
 from bringback.training.data import Crops, read_overlays
 from bringback.training.pictures import local_processes
 

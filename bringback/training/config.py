@@ -12,11 +12,9 @@ from typing import Any, Literal
 
 import yaml
 
+from bringback.errors import ConfigError
+
 _EXPONENT = re.compile(r"[-+]?\d+[eE][-+]?\d+")  # 1e-4: YAML 1.1 takes it for a word
-
-
-class ConfigError(ValueError):
-    """A key or value that the config does not know; one line, naming the nearest right key."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,8 +18,9 @@ from PIL import Image
 from torch import Tensor
 
 from bringback.degradations import OverlayBank
+from bringback.errors import ConfigError
 from bringback.images.shards import PLAIN, find_entries, held_out
-from bringback.training.config import ConfigError, Source
+from bringback.training.config import Source
 from bringback.training.pictures import Pictures, local_processes, memory_budget
 
 logger = logging.getLogger(__name__)

@@ -18,11 +18,12 @@ from PIL import Image
 from rich.progress import Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
 
+from bringback.errors import ConfigError, SaveError
 from bringback.training.agers import Agers
 from bringback.training.card import Lineage, write_card
-from bringback.training.config import ConfigError, TrainConfig
+from bringback.training.config import TrainConfig
 from bringback.training.data import Crops, ahead, read_overlays, spare_core
-from bringback.training.state import Average, Clock, SaveError, StopWish, save_state, saving, state_to_resume
+from bringback.training.state import Average, Clock, StopWish, save_state, saving, state_to_resume
 from bringback.training.task import TrainingTask
 from bringback.weights.checkpoints import save_network
 

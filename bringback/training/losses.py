@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from bringback.errors import ConfigError
 from bringback.evaluation.perceptual import load_distance
 from bringback.models.perceptual import PerceptualDistance
-from bringback.training.config import ConfigError
 
 logger = logging.getLogger(__name__)
 

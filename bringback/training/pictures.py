@@ -18,10 +18,10 @@ import psutil
 from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.ContainerIO import ContainerIO
 
+from bringback.errors import ConfigError
 from bringback.images import tiff
 from bringback.images.modes import FORMATS, from_cmyk
 from bringback.images.shards import Entry
-from bringback.training.config import ConfigError
 
 logger = logging.getLogger(__name__)
 

@@ -5,7 +5,8 @@ import logging
 import os
 from pathlib import Path
 
-from bringback.training.config import ConfigError, load_config
+from bringback.errors import ConfigError
+from bringback.training.config import load_config
 
 
 def main(default_config: str) -> None:

@@ -17,7 +17,8 @@ from accelerate.utils import broadcast
 from safetensors import SafetensorError
 from torch import Tensor
 
-from bringback.training.config import ConfigError, TrainConfig
+from bringback.errors import ConfigError
+from bringback.training.config import TrainConfig
 from bringback.training.task import TrainingTask
 
 logger = logging.getLogger(__name__)
@@ -135,10 +136,6 @@ class StopWish:
     def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
-
-
-class SaveError(OSError):
-    """What a run has learned could not be written; one line."""
 
 
 @contextmanager

@@ -8,8 +8,9 @@ from typing import Any, ClassVar, TypeVar
 from torch import Tensor, nn
 
 from bringback.degradations import Aged, OverlayBank, age
+from bringback.errors import ConfigError
 from bringback.models.base import Network
-from bringback.training.config import ConfigError, TrainConfig, read_options
+from bringback.training.config import TrainConfig, read_options
 from bringback.training.data import Batch
 from bringback.weights.checkpoints import Checkpoints
 

@@ -5,7 +5,7 @@ from typing import NamedTuple, Self
 import cv2
 import numpy as np
 
-from bringback.ops.push_pull import SOUND
+from bringback.ops.masks import SOUND
 
 FOUND, PAINTED = (255, 80, 0), (0, 110, 255)  # RGB of what was found, and of what the user adds
 OPACITY = 170  # of 255, so that the photo shines through

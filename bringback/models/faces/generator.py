@@ -6,7 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bringback.models.base import ChannelNorm, Network, silence
+from bringback.models.base import Network
+from bringback.models.layers import ChannelNorm, silence
 
 
 class _Modulated(nn.Module):

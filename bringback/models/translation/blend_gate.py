@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bringback.models.base import pad_to, silence
+from bringback.models.layers import pad_to, silence
 
 _CELL = 4  # pixels a side: trust is a matter of places, not of pixels
 

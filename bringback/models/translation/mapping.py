@@ -6,10 +6,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bringback.models.base import Network, ResidualBlock, lower, pad_to, silence
+from bringback.models.base import Network
+from bringback.models.layers import ResidualBlock, pad_to, silence
 from bringback.models.translation.blend_gate import Trust
 from bringback.models.translation.partial_nonlocal import PartialNonLocal
 from bringback.models.translation.vae import VAE
+from bringback.runtime.compute import lower
 
 # what latents are measured in: their standard deviation is a few units, most of it in the mean colour
 _SCALE = 8.0

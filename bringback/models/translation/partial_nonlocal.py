@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bringback.models.base import silence
+from bringback.models.layers import silence
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, *, scale: float | None = None, budget: int = 1 << 24) -> Tensor:

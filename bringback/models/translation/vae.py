@@ -4,7 +4,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bringback.models.base import Network, ResidualBlock, lower, pad_to, silence
+from bringback.models.base import Network
+from bringback.models.layers import ResidualBlock, pad_to, silence
+from bringback.runtime.compute import lower
 
 
 class VAE(Network, license="apache-2.0", tags=["autoencoder", "photo-restoration"]):

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bringback.models.base import pad_to
+from bringback.models.layers import pad_to
 from bringback.models.translation.partial_nonlocal import attend
 from bringback.models.wan2020.blocks import NormedBlock
 

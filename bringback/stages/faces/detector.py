@@ -6,7 +6,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from bringback.stages.faces.identity import model_file
+from bringback.weights.dlib_files import model_file
 
 # dlib's order is right eye (outer, inner), left eye (outer, inner), nose base, as seen in the picture.
 LEFT_TO_RIGHT = [2, 3, 1, 0, 4]

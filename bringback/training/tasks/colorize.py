@@ -11,9 +11,8 @@ from bringback.degradations import OverlayBank
 from bringback.degradations.rng import Draws
 from bringback.models.base import Network
 from bringback.models.colorizer import PATCH, ColourUNet, expected, on_grid
-from bringback.ops.color import chroma, rgb_to_lab, tinged
+from bringback.ops.color import chroma, luminance, rgb_to_lab, tinged
 from bringback.ops.metrics import colour_error, colourfulness
-from bringback.ops.monochrome import luminance
 from bringback.training.config import TrainConfig
 from bringback.training.data import Batch
 from bringback.training.losses import charbonnier, perceptual_distance

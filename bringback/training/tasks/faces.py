@@ -7,17 +7,19 @@ import torch
 from torch import Tensor
 
 from bringback.degradations import Aged, OverlayBank, age
+from bringback.errors import ConfigError
 from bringback.models.base import Network
 from bringback.models.discriminators import PatchDiscriminator
 from bringback.models.faces.generator import FaceGenerator
 from bringback.models.translation.mapping import Mapping, translate
 from bringback.models.translation.vae import VAE
+from bringback.ops.color import greyed
+from bringback.ops.masks import firm, solid
 from bringback.ops.metrics import psnr
-from bringback.ops.monochrome import greyed
-from bringback.ops.push_pull import fill, firm, solid
+from bringback.ops.push_pull import fill
 from bringback.stages.faces.identity import descriptors, identity_distances
 from bringback.training.adversarial import feature_matching, fooling, hinge
-from bringback.training.config import ConfigError, TrainConfig
+from bringback.training.config import TrainConfig
 from bringback.training.data import Batch
 from bringback.training.losses import charbonnier, perceptual_distance
 from bringback.training.task import Losses, TrainingTask

@@ -12,9 +12,10 @@ from bringback.models.base import Network
 from bringback.models.translation.mapping import Mapping, translate
 from bringback.models.translation.vae import VAE
 from bringback.models.unet import ScratchUNet, damage
+from bringback.ops.color import greyed
+from bringback.ops.masks import firm, solid
 from bringback.ops.metrics import psnr
-from bringback.ops.monochrome import greyed
-from bringback.ops.push_pull import fill, firm, solid
+from bringback.ops.push_pull import fill
 from bringback.training.config import TrainConfig
 from bringback.training.data import Batch
 from bringback.training.losses import charbonnier, perceptual_distance

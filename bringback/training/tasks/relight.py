@@ -9,8 +9,8 @@ from torch import Tensor
 from bringback.degradations import Aged, OverlayBank, age
 from bringback.models.base import Network
 from bringback.models.relight import RelightNet, median, places, without_dots
+from bringback.ops.color import greyed, luminance
 from bringback.ops.metrics import psnr
-from bringback.ops.monochrome import greyed, luminance
 from bringback.training.config import TrainConfig
 from bringback.training.data import Batch
 from bringback.training.losses import charbonnier, perceptual_distance

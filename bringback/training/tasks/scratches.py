@@ -6,10 +6,11 @@ import torch
 from torch import Tensor, nn
 
 from bringback.degradations import Aged, OverlayBank, age
+from bringback.errors import ConfigError
 from bringback.models.base import Network
 from bringback.models.unet import ScratchUNet, damage
 from bringback.ops.metrics import auc
-from bringback.training.config import ConfigError, TrainConfig
+from bringback.training.config import TrainConfig
 from bringback.training.data import Batch
 from bringback.training.losses import entropy_dice
 from bringback.training.task import Losses, TrainingTask

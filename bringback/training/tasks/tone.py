@@ -8,8 +8,8 @@ from torch import Tensor
 from bringback.degradations import Aged, OverlayBank, age
 from bringback.models.base import Network
 from bringback.models.tone import ToneCurves, tone
+from bringback.ops.color import greyed
 from bringback.ops.metrics import psnr
-from bringback.ops.monochrome import greyed
 from bringback.training.config import TrainConfig
 from bringback.training.data import Batch
 from bringback.training.losses import charbonnier

@@ -10,12 +10,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from bringback.errors import ConversionError
 from bringback.models.base import Network
 from bringback.pipeline_config import shipped
 from bringback.runtime.files import file_hash
 from bringback.weights.checkpoints import save_network
 from bringback.weights.wan2020.key_maps import ORIGINALS, Original
-from bringback.weights.wan2020.legacy import ConversionError, File, files, read
+from bringback.weights.wan2020.legacy import File, files, read
 
 
 @dataclass(frozen=True)

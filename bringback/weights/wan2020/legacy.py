@@ -17,17 +17,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bringback.errors import ConversionError, first_line
 from bringback.models.base import Network
-from bringback.weights.hub import first_line
 from bringback.weights.wan2020.key_maps import ORIGINALS, Modules, Original
 
 _SUFFIXES = (".pth", ".pt")
 _MOST_BYTES = 1 << 31  # the largest of the original's files has 370 MB
 _NAMED = 4  # so many keys are named when they are wrong
-
-
-class ConversionError(ValueError):
-    """Weights that cannot be converted; one line, naming the file and what is wrong with it."""
 
 
 @dataclass(frozen=True)
