@@ -27,9 +27,10 @@ import torch
 from torch import Tensor
 
 from bringback.degradations import OverlayBank, age
+from bringback.degradations.rng import photo_seed
 from bringback.errors import PhotoError
 from bringback.evaluation.protocol import PROTOCOLS, SEED
-from bringback.evaluation.runner import contact_sheet, evaluate, photo_seed, read_photos
+from bringback.evaluation.runner import contact_sheet, evaluate, read_photos
 from bringback.images.photo import Photo
 from bringback.models.discriminators import PatchDiscriminator
 from bringback.models.translation.partial_nonlocal import PartialNonLocal

@@ -40,6 +40,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
+from bringback.assets import presets
 from bringback.images.photo import LUMA, Photo
 from bringback.models.base import Network
 from bringback.models.layers import silence
@@ -50,7 +51,6 @@ from bringback.models.wan2020.mapping import PaperMapping
 from bringback.models.wan2020.unet import PaperUNet
 from bringback.models.wan2020.vae import PaperVAE
 from bringback.ops.color import luminance
-from bringback.pipeline_config import shipped
 from bringback.stages.faces.alignment import CROP, similarity
 from bringback.stages.faces.detector import LEFT_TO_RIGHT
 from bringback.stages.wan2020.resizing import rounded
@@ -327,7 +327,7 @@ def stand_in(networks: dict[str, Network], photo: Tensor, folder: Path) -> Path:
     makers[PaperUNet] = partial(calibrated_detector, photo=photo)
     for name, network in networks.items():
         save_network(makers[type(network)](network), folder / name, half=False)
-    shutil.copyfile(shipped()["paper"], folder / "pipeline.yaml")
+    shutil.copyfile(presets()["paper"], folder / "pipeline.yaml")
     return folder
 
 

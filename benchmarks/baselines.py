@@ -20,10 +20,11 @@ import torch
 from torch import Tensor
 
 from bringback.degradations import OverlayBank
+from bringback.degradations.rng import photo_seed
 from bringback.errors import PhotoError
 from bringback.evaluation.perceptual import load_distance
 from bringback.evaluation.protocol import PROTOCOLS, SEED
-from bringback.evaluation.runner import FLAGGED, aged_photo, as_array, compare, photo_seed, read_photos, rounded
+from bringback.evaluation.runner import FLAGGED, aged_photo, as_array, compare, read_photos, rounded
 from bringback.images.photo import Photo
 from bringback.ops.masks import firm
 from bringback.pipeline import Pipeline

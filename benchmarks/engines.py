@@ -21,6 +21,7 @@ from photos import scratched
 from torch import Tensor
 
 from bringback.images.photo import Photo
+from bringback.models.registry import MODELS, NETWORKS
 from bringback.models.relight import RelightNet, places
 from bringback.models.tone import ToneCurves, cumulated
 from bringback.models.translation.mapping import Mapping
@@ -29,10 +30,9 @@ from bringback.models.unet import ScratchUNet
 from bringback.ops.color import luminance
 from bringback.pipeline import Pipeline
 from bringback.runtime.compute import lower
-from bringback.weights.catalog import NETWORKS
 from bringback.weights.checkpoints import Checkpoints
 from bringback.weights.onnx.engine import Session, cached
-from bringback.weights.onnx.export import NAMES, facts_of, graphs
+from bringback.weights.onnx.export import facts_of, graphs
 
 STAGES = ["scratches", "tone", "fill", "translate", "faces"]
 
@@ -106,7 +106,7 @@ def main() -> None:
     print(HEAD.format("graph"))
     with torch.inference_mode():
         given = inputs(checkpoints, options.side)
-    for name in NAMES:
+    for name in MODELS:
         folder = checkpoints.folder(name)
         facts = facts_of(name, folder)
         network = checkpoints.load(name, NETWORKS[facts["network"]])

@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from bringback.degradations import age
+from bringback.degradations.rng import photo_seed
 from bringback.errors import PhotoError
-from bringback.evaluation.runner import as_array, compare, contact_sheet, photo_seed, read_photos, rounded
+from bringback.evaluation.runner import as_array, compare, contact_sheet, read_photos, rounded
 from bringback.ops.color import luminance
 from bringback.ops.metrics import psnr
 from bringback.stages.relight import Relighter

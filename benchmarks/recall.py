@@ -21,19 +21,10 @@ import torch
 from torch import Tensor
 
 from bringback.degradations import OverlayBank, age, marks
-from bringback.degradations.rng import Draws
+from bringback.degradations.rng import Draws, photo_seed
 from bringback.errors import PhotoError
 from bringback.evaluation.protocol import PROTOCOLS, SEED
-from bringback.evaluation.runner import (
-    BINS,
-    FLAGGED,
-    SHEET_ROWS,
-    as_array,
-    contact_sheet,
-    photo_seed,
-    read_photos,
-    rounded,
-)
+from bringback.evaluation.runner import BINS, FLAGGED, SHEET_ROWS, as_array, contact_sheet, read_photos, rounded
 from bringback.images.photo import Photo
 from bringback.images.shards import read_shards
 from bringback.ops.metrics import auc_of_counts

@@ -18,13 +18,14 @@ from bringback.ops.color import make_grey_
 from bringback.ops.monochrome import Tint, find_tint
 from bringback.pipeline_config import PipelineConfig
 from bringback.runtime.compute import Compute
+from bringback.runtime.hub import fetched
 from bringback.runtime.memory import Plan, give_back_heap, halved, out_of_memory
 from bringback.stages import ordered
 from bringback.stages.base import built
 from bringback.stages.record import Restoration, Stage, own_pixels
-from bringback.weights.checkpoints import Checkpoints
-from bringback.weights.hub import fetched
+from bringback.weights.checkpoints import Attach, Checkpoints
 
+ENGINES = ("torch", "onnx")
 LARGE = 4_000_000  # pixels of a photo from which it is worth while to tidy up before each stage
 
 
@@ -77,7 +78,7 @@ class Pipeline:
         """A pipeline with the shipped checkpoints, those in the folder or hub id `weights` laid over them.
 
         `revision`, `cache_dir` and `local_files_only` are for a hub id, as in `hub.fetched`. `engine` is "torch", or
-        "onnx" for onnxruntime, which computes in float32; see `onnx_engine.attach`.
+        "onnx" for onnxruntime, which computes in float32; see `weights.onnx.engine.attach`.
         `config` is a YAML file or the name of one that ships ("lean", "paper", ...) and tells which family of networks,
         which stages and which settings; without it `pipeline.yaml` in the folder of the weights does, and without that
         "lean". `stages` and `settings`, arguments of single stages as in {"faces": {"fidelity": 0.5}}, go before what
@@ -93,7 +94,7 @@ class Pipeline:
         if idle:
             raise ValueError(f"settings of the stage {idle[0]!r}, which is not among those to run: {', '.join(kinds)}")
         given = {name: {**chosen.settings.get(name, {}), **(settings or {}).get(name, {})} for name in kinds}
-        checkpoints = _Asked(weights, engine=engine)
+        checkpoints = _Asked(weights, attach=_attaching(engine))
         compute = Compute.pick(device, _precision(dtype, engine), tile, batch_size, memory)
         ready = [built(kind, checkpoints, compute, given[name]) for name, kind in kinds.items()]
         return cls(ready, checkpoints.hashes(checkpoints.names), compute, strength, given, engine)
@@ -278,14 +279,25 @@ def finish(restoration: Restoration, strength: float = 1.0) -> None:
 class _Asked(Checkpoints):
     """Checkpoints that remember which of them were asked for."""
 
-    def __init__(self, overlay: Path | str | None, *, engine: str) -> None:
-        super().__init__(overlay, engine=engine)
+    def __init__(self, overlay: Path | str | None, *, attach: Attach | None) -> None:
+        super().__init__(overlay, attach=attach)
         self.names: list[str] = []
 
     def folder(self, name: str) -> Path:
         if name not in self.names:
             self.names.append(name)
         return super().folder(name)
+
+
+def _attaching(engine: str) -> Attach | None:
+    """What lets networks compute with that engine; None for torch. Raises ValueError for one that is not known."""
+    if engine not in ENGINES:
+        raise ValueError(f"unknown engine {engine!r}: one of {', '.join(ENGINES)}")
+    if engine == "torch":
+        return None
+    from bringback.weights.onnx.engine import attach  # whose packages only those have who want them
+
+    return attach
 
 
 def _precision(dtype: str, engine: str) -> str:

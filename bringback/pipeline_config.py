@@ -1,28 +1,16 @@
-"""Which family, stages and settings make a pipeline: YAML files as in configs/pipeline-*.yaml."""
+"""Which family, stages and settings make a pipeline: YAML files as in assets/presets/."""
 
 import difflib
 from dataclasses import dataclass, field, fields
-from functools import cache
 from pathlib import Path
 from typing import Any, Self
 
 import yaml
 
+from bringback.assets import presets
 from bringback.stages import FAMILIES
 
 DEFAULT = ("scratches", "tone", "fill", "translate", "faces")
-
-# in a wheel the configs lie beside the modules, in a clone at its top
-_PLACES = (Path(__file__).parent / "assets" / "presets", Path(__file__).parent.parent / "configs")
-
-
-@cache
-def shipped() -> dict[str, Path]:
-    """The pipelines that come with the package, by name."""
-    found: dict[str, Path] = {}
-    for place in reversed(_PLACES):
-        found |= {path.stem.removeprefix("pipeline-"): path for path in sorted(place.glob("pipeline-*.yaml"))}
-    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +23,12 @@ class PipelineConfig:
 
     @classmethod
     def read(cls, config: Path | str) -> Self:
-        """From a YAML file, or one of `shipped` by its name. Raises ValueError, one line, for what it cannot be."""
-        path = shipped().get(str(config), Path(config))
+        """From a YAML file, or one of `assets.presets` by name. Raises ValueError, one line, for what it cannot be."""
+        path = presets().get(str(config), Path(config))
         try:
             text = path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            names = ", ".join(shipped())
+            names = ", ".join(presets())
             raise ValueError(f"{config}: no pipeline can be read there ({error}); those that ship: {names}") from None
         try:
             found = yaml.safe_load(text)

@@ -14,11 +14,11 @@ from rule import original_shapes, tiny, weights_by_rule
 from safetensors import SafetensorError
 from typer.testing import CliRunner
 
+from bringback.assets import presets
 from bringback.cli import app as cli
 from bringback.errors import ConversionError
 from bringback.models.wan2020.face import PaperFaceGenerator
 from bringback.pipeline import Pipeline
-from bringback.pipeline_config import shipped
 from bringback.weights.checkpoints import Checkpoints, MissingWeights
 from bringback.weights.wan2020 import convert
 from bringback.weights.wan2020 import legacy as foreign
@@ -79,7 +79,7 @@ def test_a_folder_is_converted_and_restores(checkpoints, tmp_path, pixels):
         files = {path.name for path in (out / original.folder).iterdir()}
         assert files == {"config.json", "model.safetensors", "README.md"}
     assert "passed over: " in result.stdout and "not there" not in result.stdout
-    assert (out / "pipeline.yaml").read_bytes() == shipped()["paper"].read_bytes()
+    assert (out / "pipeline.yaml").read_bytes() == presets()["paper"].read_bytes()
     photos.mkdir()
     Image.fromarray(pixels).save(photos / "a.png")
     for config in ([], ["--config", "paper-quality"], ["--config", "paper-hr"], ["--stages", "scratches"]):
@@ -266,10 +266,10 @@ def test_the_pipeline_is_the_one_that_can_run(checkpoints, tmp_path):
     out, parts = tmp_path / "out", checkpoints / "restoration"
     for name in ("VAE_A_quality", "VAE_B_quality", "mapping_quality"):
         assert run("convert", parts / name, "-o", out).exit_code == 0
-    assert (out / "pipeline.yaml").read_bytes() == shipped()["paper-quality"].read_bytes()
+    assert (out / "pipeline.yaml").read_bytes() == presets()["paper-quality"].read_bytes()
     for rest in (parts / "mapping_scratch", checkpoints / "detection"):
         assert run("convert", rest, "-o", out).exit_code == 0
-    assert (out / "pipeline.yaml").read_bytes() == shipped()["paper"].read_bytes()
+    assert (out / "pipeline.yaml").read_bytes() == presets()["paper"].read_bytes()
     (out / "pipeline.yaml").write_text("mine")
     assert run("convert", parts / "VAE_B_scratch", "-o", out).exit_code == 0
     assert (out / "pipeline.yaml").read_text() == "mine"

@@ -16,9 +16,10 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from bringback.degradations import Aged
+from bringback.degradations.rng import photo_seed
 from bringback.evaluation import runner as module
 from bringback.evaluation.protocol import protocol_table, run_protocol
-from bringback.evaluation.runner import Row, aged_photo, contact_sheet, evaluate, photo_seed, read_photos
+from bringback.evaluation.runner import Row, aged_photo, contact_sheet, evaluate, read_photos
 from bringback.images.photo import Photo
 from bringback.ops.metrics import PSNR_CAP
 from bringback.pipeline_config import DEFAULT

@@ -15,12 +15,15 @@ from typer.testing import CliRunner
 from bringback.cli import app
 from bringback.errors import MissingExtra
 from bringback.models.base import Network
+from bringback.models.graphs import Graph
+from bringback.models.registry import MODELS
 from bringback.models.relight import RelightNet, places
 from bringback.models.tone import cumulated
 from bringback.models.translation.mapping import Mapping
 from bringback.models.translation.vae import VAE
 from bringback.models.unet import ScratchUNet
 from bringback.models.wan2020.unet import PaperUNet
+from bringback.pipeline import Pipeline
 from bringback.runtime.compute import Compute
 from bringback.stages.colorize import Colorizer
 from bringback.stages.relight import Relighter
@@ -29,7 +32,7 @@ from bringback.stages.translate import LatentTranslator
 from bringback.weights.checkpoints import Checkpoints, save_network
 from bringback.weights.onnx import engine as onnx_engine
 from bringback.weights.onnx.engine import Session, attach, cache_dir
-from bringback.weights.onnx.export import _KINDS, NAMES, Graph, facts_of, graphs
+from bringback.weights.onnx.export import facts_of, graphs
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -41,6 +44,7 @@ GRAPHS = [
     *("scratches", "relight", "relight-curves", "tone", "old_vae", "mapping", "mapping-tile", "mapping-look"),
     *("mapping-trust", "clean_vae", "faces", "colorize"),
 ]
+KINDS = {name: model.network for name, model in MODELS.items()}
 SHIPPED = Path(__file__).parents[1] / "checkpoints"
 
 
@@ -56,7 +60,7 @@ def kept(request: pytest.FixtureRequest):
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Checkpoints of tiny networks that do something."""
     folder = tmp_path_factory.mktemp("tiny")
-    for name, (kind, _) in _KINDS.items():
+    for name, kind in KINDS.items():
         torch.manual_seed(0)
         network = kind(**SMALL[name])
         for layer in network.modules():
@@ -78,7 +82,7 @@ def graph(folder: Path) -> Callable[[str], tuple[Graph, Session, Network]]:
 
     def of(full: str) -> tuple[Graph, Session, Network]:
         name, _, own = full.partition("-")
-        network = Checkpoints(folder).load(name, _KINDS[name][0])
+        network = Checkpoints(folder).load(name, KINDS[name])
         one = next(one for one in graphs(name, network) if one.name == own)
         model = onnx_engine.cached(one, facts_of(name, folder / name))
         return one, Session(model, ["CPUExecutionProvider"]), network
@@ -148,15 +152,14 @@ def test_a_graph_gives_the_numbers_of_its_network(full: str, graph) -> None:
 
 
 def test_all_graphs_are_tested(folder: Path) -> None:
-    found = [(name, Checkpoints(folder).load(name, kind)) for name, (kind, _) in _KINDS.items()]
+    found = [(name, Checkpoints(folder).load(name, kind)) for name, kind in KINDS.items()]
     assert [name + f"-{one.name}" * bool(one.name) for name, own in found for one in graphs(name, own)] == GRAPHS
-    assert list(NAMES) == list(_KINDS)
 
 
 @pytest.mark.parametrize("damage", ["nothing", "something", "everything", "one of two"])
 def test_the_mapping_looks_where_the_network_does(damage: str, folder: Path, graph) -> None:
     network = graph("mapping")[2]
-    engine = Checkpoints(folder, engine="onnx").load("mapping", Mapping)
+    engine = Checkpoints(folder, attach=attach).load("mapping", Mapping)
     latent = 8 * torch.randn(2, 16, 18, 23)
     mask = torch.zeros(2, 1, 18, 23)
     if damage == "something":
@@ -199,8 +202,8 @@ def test_stages_run_on_onnxruntime_as_on_torch(folder: Path) -> None:
     holes[..., 60:100, 90:260] = 1
     compute = Compute(CPU, tile=128)
     made: dict[str, list[Tensor]] = {}
-    for engine in ("torch", "onnx"):
-        own = Checkpoints(folder, engine=engine)
+    for engine, way in {"torch": None, "onnx": attach}.items():
+        own = Checkpoints(folder, attach=way)
         made[engine] = [
             ScratchDetector.from_checkpoints(own, compute).detect(photo),
             LatentTranslator.from_checkpoints(own, compute).translate(photo, holes),
@@ -215,7 +218,7 @@ def test_stages_run_on_onnxruntime_as_on_torch(folder: Path) -> None:
 def test_a_network_computes_with_the_graph(folder: Path) -> None:
     """And not with torch, whose weights are spoilt here; the graph is made once, and gives no gradients."""
     plain = Checkpoints(folder).load("old_vae", VAE)
-    engine = Checkpoints(folder, engine="onnx").load("old_vae", VAE)
+    engine = Checkpoints(folder, attach=attach).load("old_vae", VAE)
     pixels = torch.rand(1, 3, 33, 30).contiguous(memory_format=torch.channels_last)
     for parameter in engine.parameters():
         parameter.fill_(torch.nan)
@@ -253,7 +256,7 @@ def test_graphs_are_kept(folder: Path, tmp_path: Path, monkeypatch: pytest.Monke
     own = Checkpoints(folder)
 
     def load() -> None:
-        attach(own.load("relight", _KINDS["relight"][0]), "relight", own.folder("relight"), CPU)
+        attach(own.load("relight", KINDS["relight"]), "relight", own.folder("relight"), CPU)
 
     load()
     load()
@@ -284,17 +287,17 @@ def test_the_cache_is_where_the_platform_keeps_them(monkeypatch: pytest.MonkeyPa
 
 def test_what_cannot_run_is_told_in_a_line(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValueError, match="unknown engine 'tensorrt'"):
-        Checkpoints(folder, engine="tensorrt")
+        Pipeline.from_pretrained(folder, engine="tensorrt")
     save_network(PaperUNet(widths=[4, 4, 4, 4, 4]), tmp_path / "scratches")
     with pytest.raises(ValueError, match="no ONNX graph of the network PaperUNet"):
-        Checkpoints(tmp_path, engine="onnx").load("scratches", PaperUNet)
+        Checkpoints(tmp_path, attach=attach).load("scratches", PaperUNet)
     own = Checkpoints(folder)
     for device, told in (("cuda", "install onnxruntime-gpu"), ("mps", "use --device cpu")):
         with pytest.raises(ValueError, match=told):
             attach(own.load("scratches", ScratchUNet), "scratches", folder / "scratches", torch.device(device))
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(MissingExtra, match=r'pip install "bringback\[export\]"'):
-        Checkpoints(folder, engine="onnx").load("scratches", ScratchUNet)
+        Checkpoints(folder, attach=attach).load("scratches", ScratchUNet)
 
 
 def test_the_command_writes_files_and_overwrites_none(
@@ -329,7 +332,7 @@ def test_the_command_writes_files_and_overwrites_none(
 def test_the_shipped_weights_give_the_same_numbers(full: str) -> None:
     """On a photo: of noise, which no latent is like, the numbers are larger than any other and so are differences."""
     name, _, own = full.partition("-")
-    network = Checkpoints().load(name, _KINDS[name][0])
+    network = Checkpoints().load(name, KINDS[name])
     one = next(one for one in graphs(name, network) if one.name == own)
     session = Session(onnx_engine.cached(one, facts_of(name, SHIPPED / name)), ["CPUExecutionProvider"])
     given = inputs(full, network, 1, 130, 185)

@@ -11,11 +11,12 @@ from PIL import Image
 from skimage import data
 from skimage.registration import phase_cross_correlation
 
+from bringback.degradations.rng import photo_seed
 from bringback.errors import MissingExtra
 from bringback.evaluation import runner as module
 from bringback.evaluation.foreign import FOREIGN, Foreign
 from bringback.evaluation.protocol import SEED, run_protocol
-from bringback.evaluation.runner import aged_photo, evaluate, photo_seed, read_photos
+from bringback.evaluation.runner import aged_photo, evaluate, read_photos
 from bringback.ops.metrics import psnr
 
 WEAR = ("foreign-wear", "enlarged-noise")

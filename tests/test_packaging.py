@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import bringback
-from bringback.pipeline_config import shipped
+from bringback.assets import presets
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
@@ -94,10 +94,10 @@ def test_the_wheel_carries_the_weights(tmp_path):
     assert done.returncode == 0, done.stderr
     (wheel,) = tmp_path.glob("*.whl")
     names = set(zipfile.ZipFile(wheel).namelist())
-    assert {f"bringback/weights/{name}/model.safetensors" for name in NAMES} <= names
-    assert "bringback/niqe.safetensors" in names
-    assert {f"bringback/configs/pipeline-{name}.yaml" for name in shipped()} <= names
-    assert "bringback/cli.py" in names and "bringback/py.typed" in names
+    assert {f"bringback/assets/weights/{name}/model.safetensors" for name in NAMES} <= names
+    assert "bringback/evaluation/niqe.safetensors" in names
+    assert {f"bringback/assets/presets/{name}.yaml" for name in presets()} <= names
+    assert "bringback/cli/app.py" in names and "bringback/py.typed" in names
     assert not any(name.startswith(("tests/", "checkpoints/", "train/")) for name in names)
 
 

@@ -10,6 +10,7 @@ from PIL import Image
 from skimage import data
 from torch import nn
 
+from bringback.assets import presets
 from bringback.cli import app as cli
 from bringback.errors import PhotoError
 from bringback.images.photo import Photo
@@ -17,7 +18,7 @@ from bringback.models.wan2020.mapping import PaperMapping
 from bringback.models.wan2020.vae import PaperVAE
 from bringback.ops.metrics import psnr
 from bringback.pipeline import Pipeline
-from bringback.pipeline_config import DEFAULT, PipelineConfig, shipped
+from bringback.pipeline_config import DEFAULT, PipelineConfig
 from bringback.runtime.compute import Compute
 from bringback.stages import FAMILIES
 from bringback.stages.record import Restoration
@@ -127,8 +128,8 @@ def test_the_detector_sees_a_short_side_of_256():
 
 
 def test_configs_that_ship():
-    assert set(shipped()) >= {"lean", "classical", "paper", "paper-hr", "paper-quality"}
-    for name in shipped():
+    assert set(presets()) >= {"lean", "classical", "paper", "paper-hr", "paper-quality"}
+    for name in presets():
         config = PipelineConfig.read(name)
         kinds = FAMILIES[config.family]
         assert set(config.settings) <= set(config.stages) <= set(kinds)

@@ -6,7 +6,7 @@ import torch
 
 from bringback import Pipeline
 from bringback.degradations import age
-from bringback.evaluation.runner import photo_seed
+from bringback.degradations.rng import photo_seed
 from bringback.images.photo import Photo
 from bringback.ops.color import luminance
 from bringback.ops.masks import firm, solid

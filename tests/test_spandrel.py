@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from bringback import Pipeline
 from bringback.errors import PhotoError
 from bringback.models import registry as shapes
-from bringback.models.registry import ALONE, SHAPES, is_of, parts
+from bringback.models.registry import ALONE, MODELS, is_of, parts
 from bringback.stages.faces.stage import FaceRefiner
 from bringback.stages.scratches import ScratchDetector
 from bringback.weights.checkpoints import MissingWeights, save_network
@@ -51,7 +51,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def random_network(name: str, config: dict) -> nn.Module:
     """A network none of whose layers is silent, as most begin."""
-    network = SHAPES[name].network(**config).eval()
+    network = MODELS[name].network(**config).eval()
     for parameter in network.parameters():
         parameter.data.add_(0.02 * torch.randn_like(parameter))
     return network
@@ -201,9 +201,9 @@ def test_sizes_are_read_off_the_shapes(name: str, config: dict, tmp_path: Path) 
     save_network(random_network(name, config), tmp_path, compact=True)
     state = load_file(tmp_path / "model.safetensors")
     side = {"side": torch.tensor(config["side"])} if "side" in config else {}
-    told = SHAPES[name].config(state | side)
+    told = MODELS[name].config(state | side)
     assert {key: told[key] for key in config} == config
-    assert {key: value.shape for key, value in SHAPES[name].network(**told).state_dict().items()} == {
+    assert {key: value.shape for key, value in MODELS[name].network(**told).state_dict().items()} == {
         key: value.shape for key, value in state.items() if not key.endswith(":scale")
     }
     assert [other for other in ALONE if is_of(state, other)] == [name] * (name in ALONE)

@@ -25,15 +25,16 @@ from typer.testing import CliRunner
 from bringback import models as nets
 from bringback.cli.app import app
 from bringback.models.base import Network
+from bringback.models.registry import NETWORKS
 from bringback.models.tone import ToneCurves
 from bringback.models.translation.mapping import Mapping
 from bringback.models.translation.vae import VAE
 from bringback.models.unet import ScratchUNet
 from bringback.models.wan2020.face import PaperFaceGenerator
 from bringback.runtime.files import file_hash
-from bringback.weights.catalog import NETWORKS, Weight, fault, files, pull
+from bringback.runtime.hub import fetched
+from bringback.weights.catalog import Weight, fault, files, pull
 from bringback.weights.checkpoints import Checkpoints, MissingWeights, save_network
-from bringback.weights.hub import fetched
 
 SMALL: dict[str, dict] = {
     "ColourUNet": TINY["colorize"],

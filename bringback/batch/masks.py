@@ -65,7 +65,7 @@ def age_folder(
     `UsageError` (of an unknown recipe too) and ValueError for overlays that are none; bad photos are failed entries.
     """
     from bringback.degradations import RECIPES, OverlayBank, age
-    from bringback.evaluation.runner import photo_seed
+    from bringback.degradations.rng import photo_seed
 
     if recipe not in RECIPES:
         raise UsageError(f"unknown recipe {recipe!r}; the recipes are {', '.join(RECIPES)}")

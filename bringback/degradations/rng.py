@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Self
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -54,3 +55,8 @@ class Draws:
     def field(self, *shape: int) -> Tensor:
         """(B, *shape), uniform in [0, 1)."""
         return torch.stack([torch.rand(shape, generator=g, device=self.device) for g in self._fields])
+
+
+def photo_seed(seed: int, index: int) -> int:
+    """The seed by which photo number `index` is aged when the evaluation's seed is `seed`: 32 bits."""
+    return int(np.random.SeedSequence([seed, index]).generate_state(1)[0])

@@ -13,6 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from bringback.degradations import RECIPES, Aged, OverlayBank, age
+from bringback.degradations.rng import photo_seed
 from bringback.errors import PhotoError
 from bringback.evaluation.foreign import FOREIGN
 from bringback.evaluation.perceptual import load_distance
@@ -202,11 +203,6 @@ def read_photos(photos: Path, limit: int | None = None) -> Iterator[tuple[str, T
             yield name, Restoration.start(Photo.decode(data, name)).pixels
         except PhotoError as error:
             yield name, error
-
-
-def photo_seed(seed: int, index: int) -> int:
-    """The seed by which photo number `index` is aged when the evaluation's seed is `seed`: 32 bits."""
-    return int(np.random.SeedSequence([seed, index]).generate_state(1)[0])
 
 
 def contact_sheet(rows: Sequence[Sequence[np.ndarray]], path: Path) -> None:

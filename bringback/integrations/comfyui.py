@@ -12,8 +12,9 @@ from typing import Any
 
 from torch import Tensor
 
+from bringback.assets import presets
 from bringback.integrations.image_batches import Restored, Settings, report, restore
-from bringback.pipeline_config import PipelineConfig, shipped
+from bringback.pipeline_config import PipelineConfig
 from bringback.stages.faces.stage import MIN_SIZE
 from bringback.stages.fill import METHODS as FILLS
 from bringback.stages.scratches import METHODS as DETECTORS
@@ -29,7 +30,7 @@ except ImportError as error:
     ) from error
 
 CATEGORY = "image/bringback"
-PRESETS = [name for name in shipped() if PipelineConfig.read(name).family == "lean"]  # others want converted weights
+PRESETS = [name for name in presets() if PipelineConfig.read(name).family == "lean"]  # others want converted weights
 
 
 def _strength() -> io.Float.Input:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from bringback.models.base import Network
 from bringback.models.quantize import expanded
-from bringback.models.registry import ALONE, SHAPES, SIDE, TRANSLATION, State, is_of, parts
+from bringback.models.registry import ALONE, MODELS, SIDE, TRANSLATION, State, is_of, parts
 from bringback.models.translation.mapping import Mapping as LatentMapping
 from bringback.pipeline import Pipeline
 from bringback.pipeline_config import DEFAULT
@@ -61,7 +61,7 @@ class _Loaded(Checkpoints):
     def load(self, name: str, kind: Any, device: torch.device | str = "cpu") -> Any:
         return self.networks[name]
 
-    def check_vaes(self, mapping: LatentMapping) -> None: ...
+    def check_vaes(self, mapping: Network) -> None: ...
 
 
 def _read(state: State) -> tuple[str, dict[str, dict[str, Tensor]]]:
@@ -84,7 +84,7 @@ class BringbackArch(spandrel.Architecture[Model]):
     def load(self, state_dict: State) -> spandrel.ModelDescriptor:
         """The networks with their weights, compact and half precision ones expanded to float32."""
         _, found = _read(state_dict)
-        networks = {name: SHAPES[name].network(**SHAPES[name].config(part)) for name, part in found.items()}
+        networks = {name: MODELS[name].network(**MODELS[name].config(part)) for name, part in found.items()}
         model = Model(self.kind, networks).eval().requires_grad_(False)
         common: dict[str, Any] = {
             "model": model.to(memory_format=torch.channels_last),  # type: ignore[call-overload] # as `Checkpoints.load`
@@ -133,7 +133,7 @@ def save_merged(path: Path | str, weights: Path | str | None = None, stages: Seq
     if "translate" in stages:
         checkpoints.check_vaes(checkpoints.load("mapping", LatentMapping))
     state: dict[str, Tensor] = {}
-    for name in SHAPES:
+    for name in MODELS:
         if ("translate" if name in TRANSLATION else name) in stages:
             folder = checkpoints.folder(name)
             state |= {f"{name}.{key}": value for key, value in load_file(folder / "model.safetensors").items()}

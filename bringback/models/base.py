@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from bringback.errors import MissingWeights, first_line
 from bringback.models.quantize import expanded
 from bringback.runtime.files import file_hash
-from bringback.weights.hub import ONE, fetched
+from bringback.runtime.hub import ONE, fetched
 
 _CARD = """---
 {{ card_data }}

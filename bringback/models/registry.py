@@ -1,4 +1,4 @@
-"""Which of our networks a state dict is, and with which arguments of its constructor: told by names and shapes."""
+"""The one registry of models, and which of them a state dict is, by the names and shapes of its tensors."""
 
 import math
 from collections import defaultdict
@@ -7,14 +7,20 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
+from bringback.models import graphs
 from bringback.models.base import Network
 from bringback.models.colorizer import ColourUNet
 from bringback.models.faces.generator import FaceGenerator
+from bringback.models.graphs import Graph, Runs, method
 from bringback.models.relight import RelightNet
 from bringback.models.tone import ToneCurves
 from bringback.models.translation.mapping import Mapping as LatentMapping
 from bringback.models.translation.vae import VAE
 from bringback.models.unet import ScratchUNet
+from bringback.models.wan2020.face import PaperFaceGenerator
+from bringback.models.wan2020.mapping import PaperMapping
+from bringback.models.wan2020.unet import PaperUNet
+from bringback.models.wan2020.vae import PaperVAE
 
 State = Mapping[str, Tensor]
 
@@ -22,13 +28,16 @@ TRANSLATION = ("old_vae", "mapping", "clean_vae")  # the networks of the stage `
 SIDE = "side"  # of a thumbnail, which no weight tells: a tensor of its own where it is known
 
 
-class Shape(NamedTuple):
-    """A network, the constructor's arguments that a state dict of it tells, and keys that any such dict has."""
+class Model(NamedTuple):
+    """A network and what other parts of the package know of it, so that a new one is entered in one place."""
 
     network: type[Network]
-    config: Callable[[State], dict[str, Any]]
-    keys: frozenset[str]
-    outputs: tuple[int, ...]  # channels that its last convolution, `head`, may have; empty: it has none
+    task: str  # that trains it: module and class within `training.tasks`
+    graphs: Callable[[Any], list[Graph]]  # what other runtimes compute of it
+    attach: Callable[[Any, Runs], None]  # lets a network compute with those
+    config: Callable[[State], dict[str, Any]]  # the constructor's arguments that a state dict tells
+    keys: frozenset[str]  # that any state dict of it has
+    outputs: tuple[int, ...] = ()  # channels that its last convolution, `head`, may have; empty: it has none
 
 
 def _count(state: State, prefix: str) -> int:
@@ -86,26 +95,65 @@ def _side(state: State) -> dict[str, Any]:
 
 _U = frozenset(["down.0.0.weight", "down.0.4.running_var"])
 _V = frozenset(["stem.weight", "encoder.0.first.weight", "decoder.0.first.weight"])
-SHAPES = {
-    "scratches": Shape(ScratchUNet, _unet, _U, (4,)),
-    "relight": Shape(RelightNet, _relight, frozenset(["look.4.weight", "whole.0.weight", "decide.2.weight"]), (12,)),
-    "tone": Shape(ToneCurves, _tone, frozenset(["look.4.weight", "decide.0.weight", "decide.4.weight"]), ()),
-    "old_vae": Shape(VAE, _vae, _V, (12, 48)),
-    "mapping": Shape(LatentMapping, _mapping, frozenset(["attention.query.weight", "trust.layers.6.weight"]), ()),
-    "clean_vae": Shape(VAE, _vae, _V, (12, 48)),
-    "faces": Shape(FaceGenerator, _faces, frozenset(["build.0.0.gamma_beta.weight", "build.0.0.told.weight"]), (48,)),
-    "colorize": Shape(ColourUNet, _unet, _U, (440,)),
+MODELS: dict[str, Model] = {
+    "scratches": Model(ScratchUNet, "scratches:ScratchTask", graphs.of_scratches, method("forward"), _unet, _U, (4,)),
+    "relight": Model(
+        RelightNet,
+        "relight:RelightTask",
+        graphs.of_relight,
+        graphs.attach_relight,
+        _relight,
+        frozenset(["look.4.weight", "whole.0.weight", "decide.2.weight"]),
+        (12,),
+    ),
+    "tone": Model(
+        ToneCurves,
+        "tone:ToneTask",
+        graphs.of_tone,
+        method("curves"),
+        _tone,
+        frozenset(["look.4.weight", "decide.0.weight", "decide.4.weight"]),
+    ),
+    "old_vae": Model(VAE, "vae:OldVAETask", graphs.of_old_vae, method("encode"), _vae, _V, (12, 48)),
+    "mapping": Model(
+        LatentMapping,
+        "mapping:MappingTask",
+        graphs.of_mapping,
+        graphs.attach_mapping,
+        _mapping,
+        frozenset(["attention.query.weight", "trust.layers.6.weight"]),
+    ),
+    "clean_vae": Model(VAE, "vae:CleanVAETask", graphs.of_clean_vae, graphs.attach_clean_vae, _vae, _V, (12, 48)),
+    "faces": Model(
+        FaceGenerator,
+        "faces:FaceTask",
+        graphs.of_faces,
+        method("forward"),
+        _faces,
+        frozenset(["build.0.0.gamma_beta.weight", "build.0.0.told.weight"]),
+        (48,),
+    ),
+    "colorize": Model(ColourUNet, "colorize:ColourTask", graphs.of_colorize, method("forward"), _unet, _U, (440,)),
 }
-"""The networks by the names of their checkpoints, in the order of the stages."""
+"""What is known of each network, by the name of its checkpoint, in the order of the stages."""
 
-ALONE = tuple(name for name in SHAPES if name not in TRANSLATION)
+NETWORKS: dict[str, type[Network]] = {
+    kind.__name__: kind
+    for kind in (
+        *(model.network for model in MODELS.values()),
+        *(PaperFaceGenerator, PaperMapping, PaperUNet, PaperVAE),
+    )
+}
+"""The networks that checkpoints are of, those of the family paper too, by the name in their `config.json`."""
+
+ALONE = tuple(name for name in MODELS if name not in TRANSLATION)
 """Networks that are of use by themselves."""
 
 
 def is_of(state: State, name: str) -> bool:
     """Whether a state dict, compact or not, is of the network of that checkpoint."""
-    shape = SHAPES[name]
-    return shape.keys <= state.keys() and (not shape.outputs or _outputs(state) in shape.outputs)
+    model = MODELS[name]
+    return model.keys <= state.keys() and (not model.outputs or _outputs(state) in model.outputs)
 
 
 def _outputs(state: State) -> int:
@@ -119,6 +167,6 @@ def parts(state: State) -> dict[str, dict[str, Tensor]]:
         name, _, rest = key.partition(".")
         found[name][rest] = value
     whole = len(found.keys() & set(TRANSLATION)) in (0, len(TRANSLATION))
-    if not whole or not all(name in SHAPES and is_of(part, name) for name, part in found.items()):
+    if not whole or not all(name in MODELS and is_of(part, name) for name, part in found.items()):
         return {}
-    return {name: found[name] for name in SHAPES if name in found}
+    return {name: found[name] for name in MODELS if name in found}

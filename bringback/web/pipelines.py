@@ -8,8 +8,8 @@ from typing import Any, Self
 
 from bringback.pipeline import Pipeline
 from bringback.pipeline_config import PipelineConfig
+from bringback.runtime.hub import fetched
 from bringback.stages import ordered
-from bringback.weights.hub import fetched
 
 
 @dataclass(frozen=True)

@@ -13,29 +13,12 @@ import yaml
 from huggingface_hub import metadata_load
 
 from bringback.errors import MissingWeights
-from bringback.models.base import Network
-from bringback.models.colorizer import ColourUNet
-from bringback.models.faces.generator import FaceGenerator
-from bringback.models.relight import RelightNet
-from bringback.models.tone import ToneCurves
+from bringback.models.registry import NETWORKS
 from bringback.models.translation.mapping import Mapping
-from bringback.models.translation.vae import VAE
-from bringback.models.unet import ScratchUNet
-from bringback.models.wan2020.face import PaperFaceGenerator
-from bringback.models.wan2020.mapping import PaperMapping
-from bringback.models.wan2020.unet import PaperUNet
-from bringback.models.wan2020.vae import PaperVAE
 from bringback.runtime.files import PASSING, file_hash
+from bringback.runtime.hub import ONE, SET, fetched, is_hub_id
 from bringback.weights.checkpoints import Checkpoints
 from bringback.weights.dlib_files import DLIB_FILES, model_file
-from bringback.weights.hub import ONE, SET, fetched, is_hub_id
-
-_KINDS: tuple[type[Network], ...] = (
-    *(ColourUNet, FaceGenerator, Mapping, RelightNet, ScratchUNet, ToneCurves, VAE),
-    *(PaperFaceGenerator, PaperMapping, PaperUNet, PaperVAE),
-)
-NETWORKS = {kind.__name__: kind for kind in _KINDS}
-"""The networks that checkpoints are of, by the name in their `config.json`."""
 
 
 @dataclass(frozen=True, slots=True)

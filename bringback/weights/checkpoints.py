@@ -1,5 +1,6 @@
 """Checkpoint folders (`config.json`, `model.safetensors`, `README.md`): find, load, save, name by hash."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
@@ -7,19 +8,16 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
+from bringback.assets import weights
 from bringback.errors import MissingWeights
 from bringback.models.base import Network
 from bringback.models.quantize import compacted
-from bringback.models.translation.mapping import Mapping
 from bringback.runtime.files import file_hash
-from bringback.weights.hub import fetched
+from bringback.runtime.hub import fetched
 
 N = TypeVar("N", bound=Network)
 
-ENGINES = ("torch", "onnx")
-
-# a wheel has the weights inside the package, a clone at its top
-_SHIPPED = (Path(__file__).parents[1] / "assets" / "weights", Path(__file__).parents[2] / "checkpoints")
+Attach = Callable[[Network, str, Path, torch.device], None]
 
 
 def save_network(network: Network, folder: Path, *, half: bool = True, compact: bool = False) -> str:
@@ -60,20 +58,18 @@ class Checkpoints:
         revision: str | None = None,
         cache_dir: Path | str | None = None,
         local_files_only: bool = False,
-        engine: str = "torch",
+        attach: Attach | None = None,
     ) -> None:
         """Args: overlay: a folder of checkpoint folders (`scratches/`, `mapping/`, ...) that go before the shipped, or
         the id of one on the hub (`org/name`), for which the others are as in `hub.fetched`.
 
-        `engine` is what networks compute with: "torch", or "onnx", see `onnx_engine.attach`.
+        `attach` is called with each network, its name, its folder and the device, and may let it compute with something
+        else than torch, see `weights.onnx.engine.attach`.
 
-        Raises MissingWeights when the overlay holds no checkpoint at all, and as `hub.fetched` does, ValueError for
-        another engine.
+        Raises MissingWeights when the overlay holds no checkpoint at all, and as `hub.fetched` does.
         """
-        if engine not in ENGINES:
-            raise ValueError(f"unknown engine {engine!r}: one of {', '.join(ENGINES)}")
-        self.engine = engine
-        self.roots = list(_SHIPPED)
+        self.attach = attach
+        self.roots = [weights()]
         if overlay is not None:
             root = fetched(overlay, revision=revision, cache_dir=cache_dir, local_files_only=local_files_only)
             if not any(root.glob("*/model.safetensors")):
@@ -93,8 +89,7 @@ class Checkpoints:
     def load(self, name: str, kind: type[N], device: torch.device | str = "cpu") -> N:
         """A network of class `kind`, float32, in eval mode, on the device.
 
-        Raises MissingWeights when the checkpoint is absent, unreadable, or of another network, and as
-        `onnx_engine.attach` does.
+        Raises MissingWeights when the checkpoint is absent, unreadable, or of another network, and as `attach` does.
         """
         folder = self.folder(name)
         network = kind.from_pretrained(folder)
@@ -102,17 +97,15 @@ class Checkpoints:
         layout = torch.contiguous_format if torch.device(device).type == "mps" else torch.channels_last
         network = network.to(memory_format=layout)  # type: ignore[call-overload] # which torch's own stubs lack
         network.requires_grad_(False)
-        if self.engine == "onnx":
-            from bringback.weights.onnx.engine import attach
-
-            attach(network, name, folder, torch.device(device))
+        if self.attach is not None:
+            self.attach(network, name, folder, torch.device(device))
         return network.to(device)
 
     def hashes(self, names: list[str]) -> dict[str, str]:
         """SHA-256 of the weights of each name."""
         return {name: file_hash(self.folder(name) / "model.safetensors") for name in names}
 
-    def check_vaes(self, mapping: Mapping) -> None:
+    def check_vaes(self, mapping: Network) -> None:
         """Raise MissingWeights when the VAEs here are not those whose hashes the mapping carries."""
         for name, hash_ in self.hashes(["old_vae", "clean_vae"]).items():
             if getattr(mapping, name) not in ("", hash_):

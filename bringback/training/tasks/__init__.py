@@ -4,20 +4,11 @@ import importlib
 
 from bringback.degradations import RECIPES
 from bringback.errors import ConfigError
+from bringback.models.registry import MODELS
 from bringback.training.config import TrainConfig, known_recipe
 from bringback.training.task import TrainingTask
 
-_TASKS = {
-    "scratches": "scratches:ScratchTask",
-    "tone": "tone:ToneTask",
-    "clean_vae": "vae:CleanVAETask",
-    "old_vae": "vae:OldVAETask",
-    "mapping": "mapping:MappingTask",
-    "translation": "translation:TranslationTask",
-    "faces": "faces:FaceTask",
-    "colorize": "colorize:ColourTask",
-    "relight": "relight:RelightTask",
-}
+_TASKS = {name: model.task for name, model in MODELS.items()} | {"translation": "translation:TranslationTask"}
 
 
 def build_task(config: TrainConfig) -> TrainingTask:

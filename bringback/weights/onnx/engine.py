@@ -6,7 +6,6 @@ import logging
 import os
 import sys
 import tempfile
-from collections.abc import Callable
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
@@ -18,9 +17,11 @@ from torch import Tensor
 
 import bringback
 from bringback.models.base import Network
+from bringback.models.graphs import Graph
+from bringback.models.registry import MODELS
 from bringback.runtime.extras import extra
 from bringback.runtime.files import PASSING
-from bringback.weights.onnx.export import OPSET, Graph, facts_of, graphs
+from bringback.weights.onnx.export import OPSET, facts_of, graphs, proto
 
 _LOG = logging.getLogger(__name__)
 
@@ -36,7 +37,7 @@ def attach(network: Network, name: str, folder: Path, device: torch.device) -> N
     providers = _providers(device)
     facts = facts_of(name, folder)
     facts |= {"config": json.dumps(network._hub_mixin_config, sort_keys=True)}
-    _ATTACHED[name](network, {graph.name: Session(cached(graph, facts), providers) for graph in found})
+    MODELS[name].attach(network, {graph.name: Session(cached(graph, facts), providers) for graph in found})
 
 
 class Session:
@@ -102,7 +103,7 @@ def cached(graph: Graph, facts: dict[str, str]) -> bytes:
         if hashlib.sha256(kept[:-32]).digest() == kept[-32:]:
             return kept[:-32]
     _LOG.warning("onnx: making %s, once for these weights", path.name)
-    made = graph.proto(facts)
+    made = proto(graph, facts)
     with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
         # a name of its own, as others may be making the same
@@ -132,46 +133,3 @@ def _providers(device: torch.device) -> list[Any]:
         return [("CUDAExecutionProvider", {"device_id": device.index or 0, "use_tf32": "0"}), "CPUExecutionProvider"]
     other = "install onnxruntime-gpu in place of onnxruntime, or " if device.type == "cuda" else ""
     raise ValueError(f"the engine onnx has no {device.type} here: {other}use --device cpu, or --engine torch")
-
-
-def _plain(method: str) -> Callable[[Any, dict[str, Session]], None]:
-    """For a network of which one method is called, with tensors alone."""
-    return lambda network, run: setattr(network, method, run[""])
-
-
-def _clean_vae(network: Any, run: dict[str, Session]) -> None:
-    network.decode = lambda latent, size: run[""](latent)[..., : size[0], : size[1]]
-
-
-def _mapping(network: Any, run: dict[str, Session]) -> None:
-    attention = network.attention
-
-    def forward(latent: Tensor, mask: Tensor, seen: Tensor | None = None) -> Tensor:
-        if not mask.any():  # then nothing is looked at
-            seen = latent.new_zeros(1, 2 * attention.inner + 1, 1, 1)
-        elif seen is None:
-            cells = 2 ** len(network.down)
-            size = -(-latent.shape[-2] // cells), -(-latent.shape[-1] // cells)
-            if size[0] * size[1] <= attention.max_keys:
-                return run[""](latent, mask)
-            seen = attention.pool(network.look(latent, mask), size)
-        return run["tile"](latent, mask, seen[torch.arange(len(latent)) % len(seen)])
-
-    network.forward, network.look, network.trust.forward = forward, run["look"], run["trust"]
-
-
-def _relight(network: Any, run: dict[str, Session]) -> None:
-    network.curves = run["curves"]
-    network.relit = lambda pixels, curves, places: run[""](pixels, curves, places.expand(len(pixels), -1, -1, -1))
-
-
-_ATTACHED: dict[str, Callable[[Any, dict[str, Session]], None]] = {
-    "scratches": _plain("forward"),
-    "relight": _relight,
-    "tone": _plain("curves"),
-    "old_vae": _plain("encode"),
-    "mapping": _mapping,
-    "clean_vae": _clean_vae,
-    "faces": _plain("forward"),
-    "colorize": _plain("forward"),
-}

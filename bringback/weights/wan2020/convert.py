@@ -10,9 +10,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from bringback.assets import presets
 from bringback.errors import ConversionError
 from bringback.models.base import Network
-from bringback.pipeline_config import shipped
 from bringback.runtime.files import file_hash
 from bringback.weights.checkpoints import save_network
 from bringback.weights.wan2020.key_maps import ORIGINALS, Original
@@ -104,13 +104,13 @@ def _converted(
 def _choose_pipeline(made: Path, out: Path, overwrite: bool) -> None:
     """Write the pipeline that the checkpoints are complete for; one that the user has changed stays."""
     there = out / "pipeline.yaml"
-    ours = {path.read_bytes() for path in shipped().values()}
+    ours = {path.read_bytes() for path in presets().values()}
     if there.exists() and not overwrite and not (there.is_file() and there.read_bytes() in ours):
         return
     scratched = ("paper_scratches", "paper_mapping_scratch")
     complete = all((made / name).exists() or (out / name).exists() for name in scratched)
     plain = not complete and ((made / "paper_mapping_quality").exists() or (out / "paper_mapping_quality").exists())
-    shutil.copyfile(shipped()["paper-quality" if plain else "paper"], made / "pipeline.yaml")
+    shutil.copyfile(presets()["paper-quality" if plain else "paper"], made / "pipeline.yaml")
 
 
 def _place(made: Path, out: Path, aside: Path) -> None:

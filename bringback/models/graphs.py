@@ -1,0 +1,206 @@
+"""What other runtimes compute of each network: its graphs, and how a network is made to use them.
+
+A graph is a function of a network with the meaning of what goes in and comes out; `weights.onnx` makes files of them.
+"""
+
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+from bringback.models.colorizer import ColourUNet
+from bringback.models.faces.generator import FaceGenerator
+from bringback.models.relight import RelightNet
+from bringback.models.tone import ToneCurves
+from bringback.models.translation.mapping import Mapping
+from bringback.models.translation.partial_nonlocal import PartialNonLocal
+from bringback.models.translation.vae import VAE
+from bringback.models.unet import EAGER, ScratchUNet
+
+Runs: TypeAlias = dict[str, Callable[..., Tensor]]
+"""What computes the graphs of a network, by their names."""
+
+Ports: TypeAlias = dict[str, tuple[tuple[int | str, ...], str]]
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A function of a network, with the shape and the meaning of each of its inputs and of its output; all float32.
+
+    Axes of a free size have names; one that is divided is rounded up. `name` tells the graphs of a network apart.
+    """
+
+    name: str
+    about: str
+    network: nn.Module
+    function: Callable[..., Tensor]
+    inputs: Ports
+    output: Ports
+
+
+class _Attention(nn.Module):
+    """A `PartialNonLocal` in which every position asks, and what is no key gets no share: the same numbers.
+
+    Memory grows with positions times keys, of which `PartialNonLocal.pool` leaves 4096.
+    """
+
+    def __init__(self, attention: PartialNonLocal) -> None:
+        super().__init__()
+        self.own = attention
+
+    def forward(self, x: Tensor, mask: Tensor, seen: Tensor | None) -> Tensor:
+        inner = self.own.inner
+        seen = self.own.look(x, mask) if seen is None else seen
+        key, value, count = seen.flatten(2).split([inner, inner, 1], 1)
+        some, valid = count.clamp_min(1.0), count.sign()
+        query = self.own.query(x).flatten(2).transpose(1, 2) * inner**-0.5
+        share = torch.softmax(query @ (key / some) + (valid - 1) * 1e30, -1)
+        found = (share @ (value / some).transpose(1, 2)).transpose(1, 2) * valid.amax(2, keepdim=True)
+        return x + mask * self.own.out(found.unflatten(2, (x.shape[-2], x.shape[-1])))
+
+
+def _photo(about: str = "RGB in [0, 1]", channels: int = 3) -> Ports:
+    return {"pixels": (("batch", channels, "height", "width"), about)}
+
+
+def _divided(name: str, by: int, channels: int, about: str) -> Ports:
+    return {name: (("batch", channels, f"height/{by}", f"width/{by}"), about)}
+
+
+_PROCESSED = "RGB, not clamped"
+
+
+def of_scratches(network: ScratchUNet) -> list[Graph]:
+    meaning = f"sigmoid(logits + {EAGER}) is the damage mask; from 0.5 on a place is damaged"
+    output: Ports = {"logits": (("batch", 1, "height", "width"), meaning)}
+    about = "Where a photo is damaged: scratches, dust, stains, cracks. At the photo's own resolution."
+    return [Graph("", about, network, network.forward, _photo(), output)]
+
+
+def of_old_vae(network: VAE) -> list[Graph]:
+    latent = _divided("latent", network.stride, network.stem.out_channels, "of an old photo")
+    about = "Encoder of old photos, whose damage has been filled."
+    return [Graph("", about, network, network.encode, _photo(), latent)]
+
+
+def of_clean_vae(network: VAE) -> list[Graph]:
+    def decode(latent: Tensor) -> Tensor:
+        return network.decode(latent, (latent.shape[-2] * network.stride, latent.shape[-1] * network.stride))
+
+    latent: Ports = {"latent": (("batch", network.stem.out_channels, "rows", "columns"), "of a clean photo")}
+    size = f"{network.stride}*rows", f"{network.stride}*columns"
+    pixels: Ports = {"pixels": (("batch", 3, *size), f"{_PROCESSED}; cut it to the photo's own size")}
+    return [Graph("", "Decoder of clean photos.", network, decode, latent, pixels)]
+
+
+def of_mapping(network: Mapping) -> list[Graph]:
+    channels, seen, by = network.stem.in_channels - 1, 2 * network.attention.inner + 1, 2 ** len(network.down)
+    told: Ports = {"latent": (("batch", channels, "rows", "columns"), "of an old photo, from old_vae")}
+    told |= {"mask": (("batch", 1, "rows", "columns"), "how far filled, in [0, 1], by the most filled pixel of each")}
+    below = "keys and values where they are valid, zeros elsewhere, and whether they are"
+    keys = "what `look` gives, of the photo or of its tiles side by side; above 4096 places sums over cells of places"
+    looked: Ports = {"seen": (("batch", seen, f"rows/{by}", f"columns/{by}"), below)}
+    given: Ports = {"seen": (("batch", seen, "key rows", "key columns"), keys)}
+    three = _photo() | {"decoded": (("batch", 3, "height", "width"), "the same decoded")}
+    three |= {"mask": (("batch", 1, "height", "width"), "how far each pixel was filled, in [0, 1]")}
+    meaning = "trust * pixels + (1 - trust) * decoded is the restored photo"
+    trusted: Ports = {"trust": (("batch", 1, "height", "width"), meaning)}
+    translated: Ports = {"translated": (("batch", channels, "rows", "columns"), "for clean_vae")}
+    own: Any = deepcopy(network)
+    own.attention = _Attention(own.attention)
+    whole = "Translates the latent of an old photo, whose damage has been filled, into that of a clean one."
+    tile = f"{whole[:-1]}, where what filled places look at is given: for tiles and for more than 1024x1024 pixels."
+    return [
+        Graph("", whole, own, own.forward, told, translated),
+        Graph("tile", tile, own, own.forward, told | given, translated),
+        Graph("look", "What filled places of a photo can look at.", network, network.look, told, looked),
+        Graph("trust", "Where a photo is better than it comes decoded.", network.trust, network.trust, three, trusted),
+    ]
+
+
+def of_faces(network: FaceGenerator) -> list[Graph]:
+    inputs: Ports = {
+        "degraded": (("batch", 3, "64*rows", "64*columns"), "aligned faces, RGB in [0, 1]; 256x256 as it has learned"),
+        "mask": (("batch", 1, "64*rows", "64*columns"), "what was filled, in [0, 1]; 0 nothing"),
+    }
+    output: Ports = {"refined": (("batch", 3, "64*rows", "64*columns"), _PROCESSED)}
+    return [Graph("", "Makes aligned faces clear.", network, network.forward, inputs, output)]
+
+
+def of_relight(network: RelightNet) -> list[Graph]:
+    cells = -(-network.side // 8)
+    thumbnail: Ports = {
+        "thumbnail": (
+            ("batch", 4, network.side, network.side),
+            "of the whole photo: mean colour of each cell, and the highest luminance of the means of its quarters",
+        )
+    }
+    added = (
+        ("batch", 1, network.knots + 1, cells, cells),
+        "added to luminance at the knots of each place's curve",
+    )
+    places = (("batch", 2, "height", "width"), "x and y in the photo, from -1 to 1 at its edges")
+    inputs: Ports = _photo("the photo or a part of it, RGB in [0, 1], without salt and pepper")
+    inputs |= {"curves": added, "places": places}
+    relit: Ports = {"relit": (("batch", 3, "height", "width"), _PROCESSED)}
+    about = "Light for a photo by the curves of the whole, and its noise taken away."
+    return [
+        Graph("", about, network, network.relit, inputs, relit),
+        Graph("curves", "Curves that light a photo.", network, network.curves, thumbnail, {"curves": added}),
+    ]
+
+
+def of_colorize(network: ColourUNet) -> list[Graph]:
+    inputs: Ports = {
+        "light": (("batch", 1, "height", "width"), "luminance (Rec. 601) in [0, 1], a short side of some 200 pixels"),
+        "hints": (("batch", 3, "height", "width"), "known colours: 1, a* / 110, b* / 110 there; zeros elsewhere"),
+    }
+    meaning = "of colours: a* -90, -80, ... 100; of each b* -110 ... 100"
+    output = _divided("logits", 4, network.head.out_channels, meaning)
+    return [Graph("", "Which colours a grey photo may have had.", network, network.forward, inputs, output)]
+
+
+def of_tone(network: ToneCurves) -> list[Graph]:
+    inputs: Ports = {
+        "thumbnail": (
+            ("batch", 4, network.side, network.side),
+            "mean colour of each cell's undamaged pixels, from -1 to 1, and their share",
+        ),
+        "cumulated": (("batch", 3, 256), "the share of undamaged pixels up to each level"),
+    }
+    output: Ports = {"curves": (("batch", 3, network.samples), "a curve a channel at even steps over 0..1")}
+    return [Graph("", "Tone curves that undo fading and casts.", network, network.curves, inputs, output)]
+
+
+def method(method: str) -> Callable[[Any, Runs], None]:
+    """For a network of which one method is called, with tensors alone."""
+    return lambda network, run: setattr(network, method, run[""])
+
+
+def attach_clean_vae(network: Any, run: Runs) -> None:
+    network.decode = lambda latent, size: run[""](latent)[..., : size[0], : size[1]]
+
+
+def attach_mapping(network: Any, run: Runs) -> None:
+    attention = network.attention
+
+    def forward(latent: Tensor, mask: Tensor, seen: Tensor | None = None) -> Tensor:
+        if not mask.any():  # then nothing is looked at
+            seen = latent.new_zeros(1, 2 * attention.inner + 1, 1, 1)
+        elif seen is None:
+            cells = 2 ** len(network.down)
+            size = -(-latent.shape[-2] // cells), -(-latent.shape[-1] // cells)
+            if size[0] * size[1] <= attention.max_keys:
+                return run[""](latent, mask)
+            seen = attention.pool(network.look(latent, mask), size)
+        return run["tile"](latent, mask, seen[torch.arange(len(latent)) % len(seen)])
+
+    network.forward, network.look, network.trust.forward = forward, run["look"], run["trust"]
+
+
+def attach_relight(network: Any, run: Runs) -> None:
+    network.curves = run["curves"]
+    network.relit = lambda pixels, curves, places: run[""](pixels, curves, places.expand(len(pixels), -1, -1, -1))
