@@ -418,7 +418,7 @@ class Bench:
 
     def _ours(self, way: str, out: Path) -> Run:
         arguments = [argument.format(self.weights) for argument in OURS[way][1]]
-        command = [sys.executable, "-m", "bringback.cli.app", "restore", self.photos, "-o", out, "--device", "cpu"]
+        command = [sys.executable, "-m", "bringback", "restore", self.photos, "-o", out, "--device", "cpu"]
         return Run(peak=self._process([*command, *arguments]))
 
     def _original(self, out: Path) -> Run:

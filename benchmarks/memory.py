@@ -41,7 +41,7 @@ def measure(megapixels: float, threads: int, further: list[str], keep: Path | No
         command = [
             sys.executable,
             "-m",
-            "bringback.cli.app",
+            "bringback",
             "restore",
             str(photo),
             "-o",

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from bringback.cli.app import Device, OutPlace, Overwrite, Places, Saturation, Weights, run_restore, script
+from bringback.cli.main import Device, OutPlace, Overwrite, Places, Saturation, Weights, run_restore, script
 
 
 def main(

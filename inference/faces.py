@@ -3,7 +3,7 @@
 python inference/faces.py PHOTOS -o OUT [--aligned] [--fidelity 0.3] [--only-center-face] [--faces-min-size 60]
 """
 
-from bringback.cli.app import faces, script
+from bringback.cli.main import faces, script
 
 if __name__ == "__main__":
     script(faces)

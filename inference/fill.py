@@ -3,7 +3,7 @@
 python inference/fill.py PHOTOS -o OUT --mask MASKS [--fill telea] [--weights DIR] [--device auto] [--overwrite]
 """
 
-from bringback.cli.app import Device, Fill, Mask, OutPlace, Overwrite, Places, Weights, restore, script
+from bringback.cli.main import Device, Fill, Mask, OutPlace, Overwrite, Places, Weights, restore, script
 
 
 def main(

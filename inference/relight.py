@@ -3,7 +3,7 @@
 python inference/relight.py PHOTOS -o OUT [--weights DIR] [--device auto] [--overwrite]
 """
 
-from bringback.cli.app import Device, OutPlace, Overwrite, Places, Weights, restore, script
+from bringback.cli.main import Device, OutPlace, Overwrite, Places, Weights, restore, script
 
 
 def main(

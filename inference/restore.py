@@ -3,7 +3,7 @@
 python inference/restore.py PHOTOS -o OUT [--device auto] [--preset classical] [--scratches gradient] [--fill telea] ...
 """
 
-from bringback.cli.app import restore, script
+from bringback.cli.main import restore, script
 
 if __name__ == "__main__":
     script(restore)

@@ -3,7 +3,7 @@
 python inference/scratches.py PHOTOS -o MASKS [--scratches gradient] [--device auto] ...
 """
 
-from bringback.cli.app import scratches, script
+from bringback.cli.main import scratches, script
 
 if __name__ == "__main__":
     script(scratches)

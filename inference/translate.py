@@ -3,7 +3,7 @@
 python inference/translate.py PHOTOS -o OUT [--mask MASKS] [--weights DIR] [--device auto] [--overwrite]
 """
 
-from bringback.cli.app import Device, Mask, OutPlace, Overwrite, Places, Weights, restore, script
+from bringback.cli.main import Device, Mask, OutPlace, Overwrite, Places, Weights, restore, script
 
 
 def main(

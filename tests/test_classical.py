@@ -12,7 +12,7 @@ from skimage import data, filters, morphology, restoration
 from torch import Tensor
 from typer.testing import CliRunner
 
-from bringback.cli import app as cli
+from bringback.cli import main as cli
 from bringback.images.photo import Photo
 from bringback.ops import opencv
 from bringback.ops.opencv import DENOISING, INPAINTING, GradientSettings, denoise, gradient_mask, inpaint

@@ -13,7 +13,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from bringback import __version__
-from bringback.cli import app as cli
+from bringback.cli import main as cli
 from bringback.evaluation import runner as evaluate
 from bringback.pipeline import Pipeline
 from bringback.pipeline_config import DEFAULT
@@ -302,7 +302,7 @@ def test_what_is_not_installed_is_one_line(photos, tmp_path, monkeypatch):
 
 
 def test_version_and_help_do_not_import_torch():
-    code = "import sys; from bringback.cli.app import app; app(['--version'], standalone_mode=False)"
+    code = "import sys; from bringback.cli.main import app; app(['--version'], standalone_mode=False)"
     code += "; sys.exit('torch' in sys.modules)"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert result.returncode == 0 and result.stdout == f"bringback {__version__}\n", result.stderr
@@ -310,7 +310,7 @@ def test_version_and_help_do_not_import_torch():
 
 
 def command(*arguments):
-    arguments = [sys.executable, "-m", "bringback.cli.app", *map(str, arguments)]
+    arguments = [sys.executable, "-m", "bringback", *map(str, arguments)]
     return subprocess.run(arguments, capture_output=True, text=True, check=False, encoding="utf-8")
 
 

@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from typer.testing import CliRunner
 
 from bringback.assets import presets
-from bringback.cli import app as cli
+from bringback.cli import main as cli
 from bringback.errors import ConversionError
 from bringback.models.wan2020.face import PaperFaceGenerator
 from bringback.pipeline import Pipeline

@@ -15,7 +15,7 @@ from urllib.parse import unquote
 import pytest
 import typer
 
-from bringback.cli import app
+from bringback.cli.main import app
 
 ROOT = Path(__file__).parent.parent
 PAGES = [

@@ -11,7 +11,7 @@ from PIL import Image
 from skimage import data
 from typer.testing import CliRunner
 
-from bringback.cli import app as cli
+from bringback.cli import main as cli
 from bringback.evaluation.real_photos import OldReport, OldRow, choose_old_photos, evaluate_old_photos
 from bringback.images.shards import held_out
 from bringback.pipeline import Pipeline

@@ -39,12 +39,12 @@ def test_installed_version_is_the_declared_one():
 @needs_installation
 def test_entry_point_is_callable():
     (script,) = metadata.entry_points(group="console_scripts", name="bringback")
-    assert script.value == PROJECT["project"]["scripts"]["bringback"] == "bringback.cli.app:app"
+    assert script.value == PROJECT["project"]["scripts"]["bringback"] == "bringback.cli:app"
     assert callable(script.load())
 
 
 def test_help_names_the_commands():
-    code = "from bringback.cli.app import app; app(prog_name='bringback')"
+    code = "from bringback.cli.main import app; app(prog_name='bringback')"
     done = subprocess.run([sys.executable, "-c", code, "--help"], capture_output=True, text=True, cwd=ROOT, timeout=60)
     assert done.returncode == 0, done.stderr
     for command in ("restore", "scratches", "age", "evaluate"):
@@ -97,7 +97,7 @@ def test_the_wheel_carries_the_weights(tmp_path):
     assert {f"bringback/assets/weights/{name}/model.safetensors" for name in NAMES} <= names
     assert "bringback/evaluation/niqe.safetensors" in names
     assert {f"bringback/assets/presets/{name}.yaml" for name in presets()} <= names
-    assert "bringback/cli/app.py" in names and "bringback/py.typed" in names
+    assert "bringback/cli/main.py" in names and "bringback/py.typed" in names
     assert not any(name.startswith(("tests/", "checkpoints/", "train/")) for name in names)
 
 

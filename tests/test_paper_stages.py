@@ -11,7 +11,7 @@ from skimage import data
 from torch import nn
 
 from bringback.assets import presets
-from bringback.cli import app as cli
+from bringback.cli import main as cli
 from bringback.errors import PhotoError
 from bringback.images.photo import Photo
 from bringback.models.wan2020.mapping import PaperMapping

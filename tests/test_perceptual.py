@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from typer.testing import CliRunner
 
-from bringback.cli import app as cli
+from bringback.cli import main as cli
 from bringback.errors import ConfigError
 from bringback.evaluation.perceptual import load_distance
 from bringback.models import perceptual as module

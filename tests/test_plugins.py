@@ -98,7 +98,7 @@ def test_it_works_by_name_on_the_command_line_and_in_yaml(site: Path, tmp_path: 
     Image.fromarray(np.full((40, 50, 3), 100, np.uint8)).save(tmp_path / "a.png")
     (tmp_path / "mine.yaml").write_text("stages: [brighten]\nsettings: {brighten: {by: 0.2}}\n", encoding="utf-8")
     # as for whoever has it installed: nothing of this is known to the process that begins
-    code = f"import sys; sys.path.insert(0, {str(site)!r}); from bringback.cli.app import app; app()"
+    code = f"import sys; sys.path.insert(0, {str(site)!r}); from bringback.cli.main import app; app()"
 
     def restore(out: str, *more: str) -> subprocess.CompletedProcess[str]:
         places = [str(tmp_path / "a.png"), "-o", str(tmp_path / out), "--device", "cpu"]

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from typer.testing import CliRunner
 
-from bringback.cli.app import app
+from bringback.cli.main import app
 from bringback.errors import PhotoError
 from bringback.images.photo import Photo
 from bringback.models.hourglass import Hourglass, SegNet

@@ -421,7 +421,7 @@ def test_other_hosts_are_not_loopback(host):
 
 def test_a_wrong_preset_is_one_line():
     pytest.importorskip("gradio")
-    from bringback.cli.app import app
+    from bringback.cli.main import app
 
     done = CliRunner().invoke(app, ["web", "--config", "nonsense"])
     assert done.exit_code == 2
@@ -430,7 +430,7 @@ def test_a_wrong_preset_is_one_line():
 
 
 def test_without_gradio_the_extra_is_named(monkeypatch):
-    from bringback.cli.app import app
+    from bringback.cli.main import app
 
     monkeypatch.setitem(__import__("sys").modules, "gradio", None)
     monkeypatch.delitem(__import__("sys").modules, "bringback.web.page", raising=False)

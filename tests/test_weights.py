@@ -22,8 +22,8 @@ from huggingface_hub import constants, metadata_load
 from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
-from bringback import models as nets
-from bringback.cli.app import app
+from bringback import models
+from bringback.cli.main import app
 from bringback.models.base import Network
 from bringback.models.registry import NETWORKS
 from bringback.models.tone import ToneCurves
@@ -202,7 +202,7 @@ def same(a: Network, b: Network) -> bool:
 
 
 def test_every_network_is_known_by_its_name() -> None:
-    for module in pkgutil.walk_packages(nets.__path__, "bringback.models."):
+    for module in pkgutil.walk_packages(models.__path__, "bringback.models."):
         import_module(module.name)
     kinds, wanted = [Network], set()
     while kinds:
@@ -467,7 +467,7 @@ def test_the_environment_can_forbid_to_ask_the_hub(hub: Hub, checkpoints: Path) 
     hub.asked.clear()
     environment = {"HF_ENDPOINT": hub.url, "HF_HUB_CACHE": constants.HF_HUB_CACHE, "HF_HUB_OFFLINE": "1"}
     done = subprocess.run(
-        [sys.executable, "-m", "bringback.cli.app", "weights", "where", "tone", "--weights", "me/set"],
+        [sys.executable, "-m", "bringback", "weights", "where", "tone", "--weights", "me/set"],
         env={**os.environ, **environment, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(SHIPPED.parent)},
         capture_output=True,
         text=True,

@@ -1,1 +1,1 @@
-"""Bridges to other programs, one file each, imported only by those who want them; see docs/plug-in.md."""
+"""Bridges to other programs, one file each, imported only by those who want them; see docs/README.md."""

@@ -68,7 +68,7 @@ class Relighter(Alone):
 
 
 def _without_dots(photo: Tensor) -> Tensor:
-    """`nets.relight.without_dots` of one photo, in strips."""
+    """`models.relight.without_dots` of one photo, in strips."""
 
     def inner(rows: slice) -> tuple[Tensor, ...]:
         first, last = max(rows.start - 1, 0), min(rows.stop + 1, photo.shape[-2])

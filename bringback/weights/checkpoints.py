@@ -24,7 +24,7 @@ def save_network(network: Network, folder: Path, *, half: bool = True, compact: 
     """Write a network as a checkpoint folder, in half precision or as it is; returns the SHA-256 of its weights.
 
     Buffers keep their type: the variances of a batch norm can be larger than half precision holds. `compact` keeps
-    kernels in eight bits (`nets.compact`): half the size again, for networks that bear it. The weights appear under
+    kernels in eight bits (`models.quantize`): half the size again, for networks that bear it. The weights appear under
     their name only when they are complete.
     """
     folder.mkdir(parents=True, exist_ok=True)

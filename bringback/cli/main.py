@@ -770,7 +770,3 @@ def _finish(entries: list["Entry"], json_lines: bool, notes: list[str]) -> None:
                 typer.echo(_line(entry), err=True)
     if counts["failed"]:
         raise typer.Exit(1)
-
-
-if __name__ == "__main__":
-    app()
