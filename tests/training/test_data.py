@@ -26,7 +26,7 @@ from bringback.training.config import Source, load_config
 from bringback.training.data import Batch, Crops, ahead, find_sources
 from bringback.training.pictures import decode, free_memory
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 CPU = torch.device("cpu")
 STREAMED = 1e-6  # GB, less than any of these pictures takes
 

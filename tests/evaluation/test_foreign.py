@@ -21,7 +21,7 @@ from bringback.ops.metrics import psnr
 
 WEAR = ("foreign-wear", "enlarged-noise")
 NAMES = (*WEAR, "foreign-damage")
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from bringback.models.wan2020.vae import PaperVAE
 from bringback.ops.color import luminance
 
 spec = importlib.util.spec_from_file_location(
-    "against_original", Path(__file__).parents[1] / "benchmarks" / "against_original.py"
+    "against_original", Path(__file__).parents[2] / "benchmarks" / "against_original.py"
 )
 assert spec and spec.loader
 bench = importlib.util.module_from_spec(spec)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-spec = importlib.util.spec_from_file_location("domains", Path(__file__).parents[1] / "benchmarks" / "domains.py")
+spec = importlib.util.spec_from_file_location("domains", Path(__file__).parents[2] / "benchmarks" / "domains.py")
 assert spec and spec.loader
 domains = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(domains)

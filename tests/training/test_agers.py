@@ -26,7 +26,7 @@ from bringback.training.data import Crops, read_overlays
 from bringback.training.loop import train
 from bringback.training.tasks import build_task
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 CPU = torch.device("cpu")
 SIZE = 6  # more than are aged at a time
 

@@ -49,7 +49,7 @@ SMALL: dict[str, dict] = {
     "PaperUNet": {"widths": [4, 4, 4, 4, 4]},
     "PaperVAE": {"channels": 8, "blocks": 1},
 }
-SHIPPED = Path(__file__).parents[1] / "checkpoints"
+SHIPPED = Path(__file__).parents[2] / "checkpoints"
 
 
 @dataclass

@@ -20,7 +20,7 @@ from bringback.stages.faces.stage import FaceRefiner
 from bringback.stages.scratches import ScratchDetector
 from bringback.weights.checkpoints import MissingWeights, save_network
 
-SHIPPED = Path(__file__).parents[1] / "checkpoints"
+SHIPPED = Path(__file__).parents[2] / "checkpoints"
 STAGES = ["scratches", "relight", "tone", "fill", "translate"]
 
 

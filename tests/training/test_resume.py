@@ -19,7 +19,7 @@ from bringback.training.config import Source, TrainConfig
 from bringback.training.loop import train
 from bringback.training.tasks import build_task
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 ADVERSARIAL = {"adversarial": 0.1, "matching": 1.0, "judge_width": 4}
 signals = pytest.mark.skipif(os.name == "nt", reason="Windows has other signals")
 

@@ -21,7 +21,7 @@ from bringback.models.translation.vae import VAE
 from bringback.stages.faces import stage as faces
 from bringback.weights.checkpoints import save_network
 
-SCRIPTS = Path(__file__).parents[1] / "inference"
+SCRIPTS = Path(__file__).parents[2] / "inference"
 
 
 def load(name):

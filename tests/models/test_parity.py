@@ -2,7 +2,7 @@
 
 Against the original's own numbers, for weights made by `rule.weights_by_rule` from its lists of keys, where those
 numbers are (`$BRINGBACK_PARITY`, or shared/parity beside the checkout); against our own at small widths, in any clone:
-data/paper_tiny.npz, which `python tests/test_parity.py` writes.
+data/paper_tiny.npz, which `python tests/models/test_parity.py` writes.
 """
 
 import json
@@ -26,7 +26,7 @@ from bringback.weights.wan2020.key_maps import ORIGINALS, Original
 from bringback.weights.wan2020.legacy import renamed
 
 CLOSE = 1e-4
-TINY = Path(__file__).parent / "data" / "paper_tiny.npz"
+TINY = Path(__file__).parents[1] / "data" / "paper_tiny.npz"
 
 
 @pytest.fixture(autouse=True)
@@ -37,7 +37,7 @@ def _no_gradients():
 
 @pytest.fixture(scope="module")
 def parity() -> Path:
-    folder = Path(os.environ.get("BRINGBACK_PARITY", Path(__file__).parents[2] / "shared" / "parity"))
+    folder = Path(os.environ.get("BRINGBACK_PARITY", Path(__file__).parents[3] / "shared" / "parity"))
     if not folder.is_dir():
         pytest.skip("no numbers of the original: set BRINGBACK_PARITY")
     return folder

@@ -45,7 +45,7 @@ GRAPHS = [
     *("mapping-trust", "clean_vae", "faces", "colorize"),
 ]
 KINDS = {name: model.network for name, model in MODELS.items()}
-SHIPPED = Path(__file__).parents[1] / "checkpoints"
+SHIPPED = Path(__file__).parents[2] / "checkpoints"
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -10,7 +10,7 @@ from bringback.models.translation.mapping import Mapping
 from bringback.weights.checkpoints import Checkpoints
 
 spec = importlib.util.spec_from_file_location(
-    "ablation_training", Path(__file__).parents[1] / "benchmarks" / "ablation_training.py"
+    "ablation_training", Path(__file__).parents[2] / "benchmarks" / "ablation_training.py"
 )
 assert spec and spec.loader
 ablation = importlib.util.module_from_spec(spec)

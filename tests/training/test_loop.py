@@ -193,7 +193,7 @@ for place in tasks._TASKS.values():
     importlib.import_module("bringback.training.tasks." + place.split(":")[0])
 sys.exit(", ".join({"dlib", "cv2"} & set(sys.modules)) or None)
 """
-    result = subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[1], capture_output=True, text=True)
+    result = subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2], capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
 
 
@@ -323,7 +323,7 @@ def test_wrong_configs_are_named(change: str, message: str, tmp_path: Path) -> N
         load_config(file, [change])
 
 
-CONFIGS = (Path(__file__).parents[1] / "configs").glob("*.yaml")
+CONFIGS = (Path(__file__).parents[2] / "configs").glob("*.yaml")
 
 
 @pytest.mark.parametrize(

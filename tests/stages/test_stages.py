@@ -56,7 +56,7 @@ from bringback.stages import STAGES
 assert STAGES["fill"].name == "fill" and "faces" in list(STAGES)
 assert "bringback.stages.faces.stage" not in sys.modules
 """
-    subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[1], check=True)
+    subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2], check=True)
 
 
 class Found(torch.nn.Module):
