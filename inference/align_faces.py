@@ -1,4 +1,4 @@
-"""Cut the largest face of each picture to the 256x256 template: the training pictures of the face network.
+"""Crop the largest face of each picture to the 256x256 template, as training data of the face network.
 
 python inference/align_faces.py faces-train-000.tar faces-train-001.tar -o aligned.tar
 """
@@ -22,7 +22,7 @@ from bringback.stages.faces.detector import FaceFinder
 
 
 def crop_faces(inputs: list[Path], shard: tarfile.TarFile, quality: int, least: float) -> Counter[str]:
-    """Write the crops into the shard; how many pictures there were, and how many of them each fate befell."""
+    """Write the crops into the shard; returns the numbers of pictures: total, kept, faceless and small."""
     finder = FaceFinder()
     counts: Counter[str] = Counter()
     for name, data in (picture for place in inputs for picture in read_shards(place)):
@@ -51,13 +51,16 @@ def crop_faces(inputs: list[Path], shard: tarfile.TarFile, quality: int, least: 
 
 
 def main() -> int:
-    """Read the arguments, write the shard whole or not at all, tell what became of the pictures."""
+    """Read the arguments, write the shard completely or not at all, and print the counts."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("inputs", nargs="+", type=Path, help="folders and tar shards of pictures")
     parser.add_argument("-o", "--output", required=True, type=Path, help="the tar shard to write")
     parser.add_argument("--quality", type=int, default=95, help="WebP quality (default 95)")
     parser.add_argument(
-        "--least", type=float, default=40, help="eye distance in pixels below which a face is too small to teach (40)"
+        "--least",
+        type=float,
+        default=40,
+        help="eye distance in pixels below which a face is too small for training (40)",
     )
     arguments = parser.parse_args()
 

@@ -1,27 +1,32 @@
-"""Give grey and sepia photos colours; --hint tells one that is known, and may be given several times.
+"""Colorize gray and sepia photos; --hint gives a known color, and may be repeated.
 
 python inference/colorize.py PHOTOS -o OUT [--saturation 1] [--hint 120,340,#7a1f1f] [--weights DIR] [--overwrite]
 """
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bringback.cli.main import Device, OutPlace, Overwrite, Places, Saturation, Weights, run_restore, script
+from bringback.cli.main import script
+from bringback.cli.options import Device, Inputs, Out, Overwrite, Saturation, Weights
+from bringback.cli.restore import run_restore
+
+if TYPE_CHECKING:
+    from bringback.pipeline import Pipeline
 
 
 def main(
-    inputs: Places,
-    out: OutPlace,
+    inputs: Inputs,
+    out: Out,
     saturation: Saturation = None,
-    hint: Annotated[list[str] | None, typer.Option(help="X,Y,#RRGGBB: the colour at a pixel.")] = None,
+    hint: Annotated[list[str] | None, typer.Option(help="X,Y,#RRGGBB: the color at a pixel.")] = None,
     weights: Weights = None,
     device: Device = "auto",
     overwrite: Overwrite = False,
 ) -> None:
-    """Give grey and sepia photos colours; --hint tells one that is known, and may be given several times."""
+    """Colorize gray and sepia photos; --hint gives a known color, and may be repeated."""
 
-    def load():  # noqa: ANN202 # Pipeline, which brings torch
+    def load() -> "Pipeline":
         from bringback.pipeline import Pipeline
 
         settings = {
@@ -35,8 +40,8 @@ def main(
 
 def _hint(text: str) -> list:
     try:
-        x, y, colour = text.split(",")
-        return [float(x), float(y), colour]
+        x, y, color = text.split(",")
+        return [float(x), float(y), color]
     except ValueError:
         raise ValueError(f"--hint {text}: wants X,Y,#RRGGBB") from None
 

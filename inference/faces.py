@@ -1,9 +1,10 @@
-"""Make faces clear and nothing else: photos in, or with --aligned crops of inference/align_faces.py; the same out.
+"""Refine faces only, of photos or (--aligned) of crops from inference/align_faces.py; the same as `bringback faces`.
 
 python inference/faces.py PHOTOS -o OUT [--aligned] [--fidelity 0.3] [--only-center-face] [--faces-min-size 60]
 """
 
-from bringback.cli.main import faces, script
+from bringback.cli.faces import faces
+from bringback.cli.main import script
 
 if __name__ == "__main__":
     script(faces)

@@ -1,21 +1,23 @@
-"""Fill the damaged places, which --mask tells, from what surrounds them.
+"""Fill the damage that --mask marks from its surroundings.
 
 python inference/fill.py PHOTOS -o OUT --mask MASKS [--fill telea] [--weights DIR] [--device auto] [--overwrite]
 """
 
-from bringback.cli.main import Device, Fill, Mask, OutPlace, Overwrite, Places, Weights, restore, script
+from bringback.cli.main import script
+from bringback.cli.options import Device, FillMethod, Inputs, Mask, Out, Overwrite, Weights
+from bringback.cli.restore import restore
 
 
 def main(
-    inputs: Places,
-    out: OutPlace,
+    inputs: Inputs,
+    out: Out,
     mask: Mask,
-    fill: Fill = None,
+    fill: FillMethod = None,
     weights: Weights = None,
     device: Device = "auto",
     overwrite: Overwrite = False,
 ) -> None:
-    """Fill the damaged places, which --mask tells, from what surrounds them."""
+    """Fill the damage that --mask marks from its surroundings."""
     restore(inputs, out, stages="fill", mask=mask, fill=fill, weights=weights, device=device, overwrite=overwrite)
 
 

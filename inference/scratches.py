@@ -3,7 +3,8 @@
 python inference/scratches.py PHOTOS -o MASKS [--scratches gradient] [--device auto] ...
 """
 
-from bringback.cli.main import scratches, script
+from bringback.cli.main import script
+from bringback.cli.scratches import scratches
 
 if __name__ == "__main__":
     script(scratches)

@@ -1,20 +1,22 @@
-"""Take noise, blur and compression away by the latent translation; --mask tells the damage, already filled.
+"""Remove noise, blur and compression artifacts by latent translation; --mask marks damage, already filled.
 
 python inference/translate.py PHOTOS -o OUT [--mask MASKS] [--weights DIR] [--device auto] [--overwrite]
 """
 
-from bringback.cli.main import Device, Mask, OutPlace, Overwrite, Places, Weights, restore, script
+from bringback.cli.main import script
+from bringback.cli.options import Device, Inputs, Mask, Out, Overwrite, Weights
+from bringback.cli.restore import restore
 
 
 def main(
-    inputs: Places,
-    out: OutPlace,
+    inputs: Inputs,
+    out: Out,
     mask: Mask = None,
     weights: Weights = None,
     device: Device = "auto",
     overwrite: Overwrite = False,
 ) -> None:
-    """Take noise, blur and compression away by the latent translation; --mask tells the damage, already filled."""
+    """Remove noise, blur and compression artifacts by latent translation; --mask marks damage, already filled."""
     restore(inputs, out, stages="translate", mask=mask, weights=weights, device=device, overwrite=overwrite)
 
 

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from bringback import __version__
 from bringback.cli import main as cli
+from bringback.cli.options import STAGES
 from bringback.evaluation import runner as evaluate
 from bringback.pipeline import Pipeline
 from bringback.pipeline_config import DEFAULT
@@ -99,7 +100,7 @@ def test_options_reach_the_library(run, photos, tmp_path):
     assert run.asked == asked | {"computing": computing}
     assert (tmp_path / "out/compare/a.png.png").exists() and (tmp_path / "out/stages/a/1-tone.png").exists()
     assert json.loads((tmp_path / "out/manifest.jsonl").read_text())["mask"]
-    assert cli.STAGES.split(",") == list(DEFAULT)
+    assert STAGES.split(",") == list(DEFAULT)
 
 
 def test_existing_files(run, photos, tmp_path):

@@ -11,7 +11,7 @@ from skimage import data
 from torch import nn
 
 from bringback.assets import presets
-from bringback.cli import main as cli
+from bringback.cli.settings import faces_settings
 from bringback.errors import PhotoError
 from bringback.images.photo import Photo
 from bringback.models.wan2020.mapping import PaperMapping
@@ -178,8 +178,8 @@ def test_settings_go_before_those_of_the_config(tmp_path):
 
 
 def test_a_setting_that_is_nought_goes_before_the_configs_too():
-    assert cli._of_faces(None, False, 0.0) == {"faces": {"fidelity": 0.0}}
-    assert cli._of_faces(40, True, None) == {"faces": {"min_size": 40, "only_center_face": True}}
+    assert faces_settings(None, False, 0.0) == {"faces": {"fidelity": 0.0}}
+    assert faces_settings(40, True, None) == {"faces": {"min_size": 40, "only_center_face": True}}
 
 
 def test_a_line_a_pixel_wide_is_not_lost_in_rounding():

@@ -1,0 +1,141 @@
+"""What commands print: progress, results, one-line errors; and the exit codes."""
+
+import signal
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+if TYPE_CHECKING:
+    from bringback.batch.manifest import Entry
+    from bringback.runtime.memory import Plan
+    from bringback.stages.prior.fit import Progress as PriorProgress
+
+SOME_FAILED, WRONG_USAGE, INTERRUPTED = 1, 2, 130  # exit codes
+
+# Printed after Ctrl-C, for `one_line_errors`.
+RESUMES = "the same command goes on where it stopped"
+RESUMES_WITH_SKIP = "the same command with --skip-existing goes on where it stopped"
+NOTHING_KEPT = "nothing was kept"
+NOTHING_WRITTEN = "nothing was written"
+
+
+@contextmanager
+def one_line_errors(after_ctrl_c: str) -> Iterator[None]:
+    """Turn wrong usage and missing packages into one line and exit code 2, Ctrl-C into exit code 130."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        typer.echo(f"bringback: interrupted; {after_ctrl_c}", err=True)
+        raise typer.Exit(INTERRUPTED) from None
+    except (ValueError, OSError, ImportError) as error:
+        typer.echo(f"bringback: {error}", err=True)
+        raise typer.Exit(WRONG_USAGE) from None
+
+
+def treat_sigterm_as_ctrl_c() -> None:
+    """Raise KeyboardInterrupt on SIGTERM, with which schedulers stop jobs."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
+def escape_unprintable() -> None:
+    """Escape characters that the terminal's encoding lacks: file names may contain any."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+
+
+@dataclass(frozen=True)
+class Callbacks:
+    """Functions that show progress: called with the number of photos, with each finished photo, within the prior."""
+
+    on_start: Callable[[int], None]
+    on_photo: Callable[["Entry"], None]
+    on_step: Callable[["PriorProgress"], None]
+
+
+@contextmanager
+def progress(json_lines: bool) -> Iterator[Callbacks]:
+    """Show progress as JSON lines, as a bar on a terminal, or as plain lines elsewhere."""
+    if json_lines:
+        from bringback.batch.manifest import as_line
+
+        yield Callbacks(lambda total: None, lambda entry: typer.echo(as_line(entry)), lambda step: None)
+        return
+    console = Console()
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        yield _callbacks(bar, console)
+
+
+def _callbacks(bar: Progress, console: Console) -> Callbacks:
+    photos = bar.add_task("photos")
+    fitting = bar.add_task("prior, %", total=100, visible=False)
+
+    def show(line: str) -> None:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    def on_start(total: int) -> None:
+        bar.update(photos, total=total)
+
+    def on_photo(entry: "Entry") -> None:
+        if entry["status"] == "failed" or not console.is_terminal:
+            show(_line(entry))
+        bar.advance(photos)
+
+    def on_step(step: "PriorProgress") -> None:
+        if step.iteration == 1:
+            bar.reset(fitting)
+        bar.update(fitting, completed=round(100 * step.done), visible=not step.finished)
+        if step.finished:
+            show(f"prior: {step}")
+
+    return Callbacks(on_start, on_photo, on_step)
+
+
+class PlanReporter:
+    """Prints the memory plan of a photo that needs the most so far, if that is enough to matter."""
+
+    WORTH_REPORTING = 1_500_000_000  # bytes
+
+    def __init__(self) -> None:
+        self.most = self.WORTH_REPORTING
+
+    def __call__(self, photo: str, plan: "Plan") -> None:
+        if plan.peak > self.most:
+            self.most = plan.peak
+            typer.echo(f"plan: {photo}, {plan}", err=True)
+
+
+def finish(entries: list["Entry"], json_lines: bool, notes: list[str]) -> None:
+    """Print the notes and the number of photos by status; exit with code 1 if some failed."""
+    counts = Counter(entry["status"] for entry in entries)
+    for note in notes:
+        typer.echo(note, err=json_lines)
+    if not json_lines:
+        shown = [status for status in ("planned", "done", "skipped", "failed") if status != "planned" or counts[status]]
+        typer.echo(", ".join(f"{counts[status]} {status}" for status in shown))
+        for entry in entries:
+            if entry["status"] == "failed":  # repeated, since the first report may have scrolled away
+                typer.echo(_line(entry), err=True)
+    if counts["failed"]:
+        raise typer.Exit(SOME_FAILED)
+
+
+def _line(entry: "Entry") -> str:
+    if entry["message"]:
+        return f"{entry['status']}: {entry['message']}"
+    count: Any = entry["faces"]["count"]
+    found = f", {count} face{'s' * (count != 1)}" if count else ""
+    return f"{entry['status']}: {entry['input']} ({entry['seconds']:.1f} s{found})"

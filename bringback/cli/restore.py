@@ -1,0 +1,130 @@
+"""`bringback restore`, and `run_restore`, which other commands call with pipelines of their own."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bringback.cli import options
+from bringback.cli.console import (
+    RESUMES,
+    PlanReporter,
+    finish,
+    one_line_errors,
+    progress,
+    treat_sigterm_as_ctrl_c,
+)
+from bringback.cli.settings import (
+    compute_settings,
+    faces_settings,
+    merge_settings,
+    method_settings,
+    parse_stages,
+    prior_settings,
+    reject_conflict,
+)
+
+if TYPE_CHECKING:
+    from bringback.pipeline import Pipeline
+
+
+def restore(
+    inputs: options.Inputs,
+    out: options.Out,
+    device: options.Device = "auto",
+    config: options.Config = None,
+    stages: options.Stages = None,
+    strength: options.Strength = 1.0,
+    mask: options.Mask = None,
+    scratches: options.ScratchMethod = None,
+    fill: options.FillMethod = None,
+    prior_form: options.PriorForm = None,
+    prior_seconds: options.PriorSeconds = None,
+    seed: options.PriorSeed = None,
+    faces_min_size: options.FacesMinSize = None,
+    only_center_face: options.OnlyCenterFace = False,
+    fidelity: options.Fidelity = None,
+    saturation: options.Saturation = None,
+    dtype: options.Dtype = "auto",
+    tile: options.Tile = None,
+    batch_size: options.BatchSize = None,
+    memory: options.Memory = None,
+    save_stages: options.SaveStages = False,
+    compare: options.Compare = False,
+    weights: options.Weights = None,
+    revision: options.Revision = None,
+    offline: options.Offline = False,
+    engine: options.Engine = "torch",
+    overwrite: options.Overwrite = False,
+    skip_existing: options.SkipExisting = False,
+    strip_metadata: options.StripMetadata = False,
+    max_pixels: options.MaxPixels = None,
+    dry_run: options.DryRun = False,
+    json_lines: options.Json = False,
+) -> None:
+    """Restore photos. Run the same command again to resume; OUT/manifest.jsonl records what was done."""
+
+    def load() -> "Pipeline":
+        from bringback.pipeline import Pipeline
+
+        return Pipeline.from_pretrained(
+            weights,
+            revision=revision,
+            local_files_only=offline,
+            config=config,
+            stages=parse_stages(stages),
+            engine=engine,
+            device=device,
+            **compute_settings(dtype, tile, batch_size, memory),
+            strength=strength,
+            settings=merge_settings(
+                faces_settings(faces_min_size, only_center_face, fidelity),
+                {} if saturation is None else {"colorize": {"saturation": saturation}},
+                method_settings(scratches=scratches, fill=fill),
+                prior_settings(fill, stages, form=prior_form, seconds=prior_seconds, seed=seed),
+            ),
+        )
+
+    choices: dict[str, Any] = {"save_stages": save_stages, "compare": compare, "overwrite": overwrite}
+    choices |= {"skip_existing": skip_existing, "strip_metadata": strip_metadata, "dry_run": dry_run}
+    choices |= {} if max_pixels is None else {"max_pixels": max_pixels}
+    run_restore(inputs, out, load, mask=mask, json_lines=json_lines, **choices)
+
+
+def run_restore(
+    inputs: list[str],
+    out: str,
+    load: Callable[[], "Pipeline"],
+    *,
+    mask: Path | None = None,
+    json_lines: bool = False,
+    **choices: Any,
+) -> None:
+    """Restore photos with the pipeline that `load` returns; `choices` are those of `runner.FolderRestorer`."""
+    with one_line_errors(RESUMES):
+        reject_conflict(choices.get("overwrite", False), choices.get("skip_existing", False))
+        from bringback.batch.jobs import plan_with_masks
+        from bringback.batch.remote import is_remote, restore_remote
+        from bringback.batch.runner import restore_folder
+        from bringback.runtime.memory import keep_tiles_in_heap
+
+        remote = any(is_remote(place) for place in (*inputs, out))
+        if remote and mask is not None:
+            raise ValueError("--mask goes with folders of this machine, not with URLs")
+        paths, folder = [Path(place) for place in inputs], Path(out)
+        notes: list[str] = []
+        if not remote:
+            plan_with_masks(paths, folder, mask, notes.append)  # reject bad arguments before loading weights
+        treat_sigterm_as_ctrl_c()
+        keep_tiles_in_heap()
+        pipeline = load()
+        with progress(json_lines) as show:
+            for stage in pipeline.stages:
+                if hasattr(stage, "on_step"):
+                    stage.on_step = show.on_step
+            choices |= {"on_start": show.on_start, "on_photo": show.on_photo}
+            choices["on_plan"] = None if json_lines else PlanReporter()
+            if remote:
+                entries = restore_remote(inputs, out, pipeline, tell=notes.append, **choices)
+            else:
+                entries = restore_folder(paths, folder, pipeline, mask=mask, **choices)
+    finish(entries, json_lines, notes)
