@@ -22,13 +22,13 @@ from torch import Tensor
 from bringback.degradations import OverlayBank
 from bringback.degradations.rng import photo_seed
 from bringback.errors import PhotoError
-from bringback.evaluation.perceptual import load_distance
 from bringback.evaluation.protocol import PROTOCOLS, SEED
 from bringback.evaluation.runner import FLAGGED, aged_photo, as_array, compare, read_photos, rounded
 from bringback.images.photo import Photo
 from bringback.ops.masks import firm
 from bringback.pipeline import Pipeline
 from bringback.stages.fill import HoleFiller
+from bringback.weights.backbones import load_distance
 
 STRENGTHS = (1, 3, 6, 10)  # of non-local means, for luminance and colour alike
 DEFAULT_STRENGTH = 3  # OpenCV's

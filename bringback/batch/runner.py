@@ -56,7 +56,7 @@ def restore_folder(
 ) -> list[Entry]:
     """Restore files and folders into `out`, trees mirrored and names kept; returns this run's lines of the manifest.
 
-    `mask` is as in `tree.pair_masks`; `choices` are those of `FolderRestorer`, which tells what becomes of each photo.
+    `mask` is as in `jobs.pair_masks`; `choices` are those of `FolderRestorer`, which tells what becomes of each photo.
     Raises `UsageError` before anything is written.
     """
     jobs, masks = plan_with_masks(inputs, out, mask)

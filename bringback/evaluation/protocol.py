@@ -21,7 +21,7 @@ PROTOCOLS = {
         "F": "foreign-damage",
         "E": "enlarged-noise",
     },
-    "restorers": {  # what ways of restoring are compared on, see `restorers.py`
+    "restorers": {  # what ways of restoring are compared on, see `comparison.py`
         "U": "unstructured",
         "S": "structured",
         "M": "mixed",

@@ -16,7 +16,6 @@ from bringback.degradations import RECIPES, Aged, OverlayBank, age
 from bringback.degradations.rng import photo_seed
 from bringback.errors import PhotoError
 from bringback.evaluation.foreign import FOREIGN
-from bringback.evaluation.perceptual import load_distance
 from bringback.images.photo import Photo
 from bringback.images.shards import read_shards
 from bringback.models.perceptual import PerceptualDistance
@@ -24,6 +23,7 @@ from bringback.ops.color import luminance
 from bringback.ops.metrics import auc_of_counts, psnr, ssim
 from bringback.pipeline import Pipeline
 from bringback.stages.record import Restoration
+from bringback.weights.backbones import load_distance
 
 BINS = 4096  # of the histogram of detector scores
 TRULY_DAMAGED = 0.1  # the coverage from which a pixel counts as damaged

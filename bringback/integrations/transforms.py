@@ -39,8 +39,8 @@ class Age(nn.Module):
     def __init__(
         self, recipe: str = "training", *, overlays: Sequence[Path | str] = (), return_mask: bool = False
     ) -> None:
-        """Args: recipe: a name in `aging.RECIPES`; overlays: tar shards of real damage to lay on; return_mask: give
-        (aged, mask), the mask the share of each pixel that damage covers: floats (1, H, W) or (B, 1, H, W), a
+        """Args: recipe: a name in `degradations.RECIPES`; overlays: tar shards of real damage to lay on; return_mask:
+        give (aged, mask), the mask the share of each pixel that damage covers: floats (1, H, W) or (B, 1, H, W), a
         `tv_tensors.Mask` beside a `tv_tensors.Image`.
 
         Raises ValueError for another recipe, and for overlays that are none.

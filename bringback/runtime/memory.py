@@ -31,7 +31,7 @@ _MMAP_FROM, _TRIM_FROM = 32 << 20, 256 << 20  # bytes
 class Plan:
     """What a photo will take: `peak` bytes of the whole process, `tile` pixels a side (None: stages' own).
 
-    What a folder reads and writes beside a photo, others of no more than `folder.ALONE` pixels, comes on top.
+    What a folder reads and writes beside a photo, others of no more than `runner.ALONE` pixels, comes on top.
     """
 
     height: int

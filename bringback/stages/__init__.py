@@ -1,7 +1,7 @@
 """One file a stage; `STAGES` names them in the order a photo passes through them, `FAMILIES` those of each family.
 
 Other packages add stages by an entry point of the group `bringback.stages`, whose name is the stage's and whose object
-is its class, see `restoration.Stage`; `ordered` tells where they stand.
+is its class, see `record.Stage`; `ordered` tells where they stand.
 """
 
 import importlib

@@ -14,8 +14,8 @@ from bringback.weights.checkpoints import Checkpoints
 class Alone:
     """A stage with `compute` and perhaps networks among its attributes.
 
-    Its verb (`detect`, `translate`, `refine`, ...) takes pictures of every kind, see `kinds.any_kind`, with `no_grad`
-    or without: gradients reach the pictures, and the networks once `requires_grad_` says so. They are loaded frozen.
+    Its verb (`detect`, `translate`, `refine`, ...) takes pictures of every kind, see `adapters.any_kind`, with
+    `no_grad` or without: gradients reach the pictures, and the networks once `requires_grad_` says so. They are loaded frozen.
     """
 
     compute: Compute

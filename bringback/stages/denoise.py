@@ -16,7 +16,7 @@ from bringback.weights.checkpoints import Checkpoints
 
 
 class Denoiser(Alone):
-    """A bilateral filter or non-local means, see `classical.denoise`; for those who want no network: not a default."""
+    """A bilateral filter or non-local means, see `ops.opencv.denoise`; for those who want no network: not a default."""
 
     name = "denoise"
 

@@ -31,7 +31,7 @@ class HoleFiller(Alone):
     References: Gortler et al., "The Lumigraph" (1996) for push-pull; Perez et al., "Poisson Image Editing" (2003) for
     the membrane it approaches; Weickert, "Coherence-enhancing diffusion filtering" (1999) for following edges. Texture
     is not invented here: that is left to the stage `translate`, which is told what was filled. "telea" and "ns" are
-    `opencv.inpaint`, on the CPU; "prior" is `prior.inpaint`, slow.
+    `opencv.inpaint`, on the CPU; "prior" is `prior.fit.inpaint`, slow.
     """
 
     name = "fill"

@@ -34,7 +34,7 @@ class ScratchDetector(Alone):
     name = "scratches"
 
     def __init__(self, means: ScratchUNet | GradientSettings, compute: Compute | torch.device | str = "cpu") -> None:
-        """Args: means: the network, or what counts as damage for `classical.gradient_mask`."""
+        """Args: means: the network, or what counts as damage for `ops.opencv.gradient_mask`."""
         self.means, self.compute = means, Compute.of(compute)
         if not isinstance(means, GradientSettings):
             self.tile = self.compute.tile or TILE

@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bringback.errors import ConfigError
-from bringback.evaluation.perceptual import load_distance
 from bringback.models.perceptual import PerceptualDistance
+from bringback.weights.backbones import load_distance
 
 logger = logging.getLogger(__name__)
 

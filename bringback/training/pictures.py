@@ -1,7 +1,6 @@
 """The pictures of a source, held decoded in memory or read and decoded when asked for: the same pixels either way.
 
-Files are understood as `bringback.images.photo` understands them (upright, 16 bits scaled, CMYK by its profile), but
-by Pillow alone: training does without OpenCV.
+Files are understood as `bringback.images.photo` understands them: upright, 16 bits scaled, CMYK by its profile.
 """
 
 import io

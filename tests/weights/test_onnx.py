@@ -312,7 +312,7 @@ def test_the_command_writes_files_and_overwrites_none(
     before = (tmp_path / "decoder.onnx").read_bytes()
     again = run(app, asked)
     assert again.exit_code == 2 and "decoder.onnx: is there already; use --overwrite" in again.output
-    monkeypatch.setattr(Graph, "proto", lambda self, facts: self.name.encode())
+    monkeypatch.setattr("bringback.weights.onnx.export.proto", lambda graph, facts: graph.name.encode())
     assert run(app, [*asked, "--overwrite"]).exit_code == 0
     assert (tmp_path / "decoder.onnx").read_bytes() != before
     assert run(app, ["export", "mapping", "-o", str(tmp_path / "all"), "--weights", str(folder)]).exit_code == 0

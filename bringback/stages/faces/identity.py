@@ -9,10 +9,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bringback.models.faces.descriptor import FaceDescriptor
+from bringback.stages.faces.alignment import CROP
 from bringback.weights.dlib_files import model_file
 
 CHIP = (20, 40, 236, 256)  # where, on the mean face of the template, the descriptor's own 150x150 picture lies
-CROP = 256  # pixels a side of the crop that this is measured in (alignment.py has it, too, but wants OpenCV)
 
 
 def descriptors(crops: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ _A_PIXEL = 48  # bytes of a photo that is larger than what it is solved at: four
 
 
 class PriorDenoiser(Alone):
-    """Denoises with the deep image prior, see `prior.denoise`: minutes a photo, no weights, not a default.
+    """Denoises with the deep image prior, see `prior.fit.denoise`: minutes a photo, no weights, not a default.
 
     `on_step` may be set to be told how each photo gets on.
     """

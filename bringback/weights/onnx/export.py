@@ -70,7 +70,7 @@ def export(name: str, out: Path, weights: Path | str | None = None, *, overwrite
     `out` is a file `*.onnx`, beside which other graphs of the network go (`model.onnx`, `model-look.onnx`), or a folder
     for `NAME.onnx`. `weights` is a folder of checkpoints that go before the shipped. Raises ValueError for a name that
     has no graph, FileExistsError for a file that is there (without `overwrite`), `MissingWeights`, `MissingExtra`, and
-    `files.WriteError`.
+    `WriteError`.
     """
     if name not in MODELS:
         raise ValueError(f"no network {name!r} to export; there are {', '.join(MODELS)}")

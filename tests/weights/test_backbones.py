@@ -17,13 +17,13 @@ from typer.testing import CliRunner
 
 from bringback.cli import main as cli
 from bringback.errors import ConfigError
-from bringback.evaluation.perceptual import load_distance
 from bringback.models import perceptual as module
 from bringback.models.perceptual import CAFFE, Features, PerceptualDistance, SqueezeNetFeatures, VGG19Features
 from bringback.training.config import Source, TrainConfig
 from bringback.training.data import Batch
 from bringback.training.losses import perceptual_distance
 from bringback.training.tasks import build_task
+from bringback.weights.backbones import load_distance
 
 CACHED = {"vgg19": "vgg19-dcbb9e9d.pth", "squeezenet1_1": "squeezenet1_1-b8a52dc0.pth"}
 KINDS: dict[str, type[Features]] = {"vgg19": VGG19Features, "squeezenet1_1": SqueezeNetFeatures}
