@@ -15,7 +15,8 @@ class Alone:
     """A stage with `compute` and perhaps networks among its attributes.
 
     Its verb (`detect`, `translate`, `refine`, ...) takes pictures of every kind, see `adapters.any_kind`, with
-    `no_grad` or without: gradients reach the pictures, and the networks once `requires_grad_` says so. They are loaded frozen.
+    `no_grad` or without: gradients reach the pictures, and the networks once `requires_grad_` says so, which are loaded
+    frozen.
     """
 
     compute: Compute
