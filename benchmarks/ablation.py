@@ -1,4 +1,4 @@
-"""What every stage is worth: evaluate with all stages, with none, and leaving out one at a time, or the gate.
+"""Ablation of stages: evaluates all stages, none, each left out, and all without the blend gate.
 
 python benchmarks/ablation.py PHOTOS --overlays damage-val-000.tar --backbone squeezenet1_1_features.safetensors
 """
@@ -22,18 +22,18 @@ RECIPES = ("unstructured", "structured", "mixed")
 
 
 def variants() -> dict[str, tuple[str, ...]]:
-    """The sets of stages to compare, by what a table calls them."""
+    """The sets of stages to compare, by their label in the table."""
     without = {f"without {left_out}": tuple(s for s in DEFAULT if s != left_out) for left_out in DEFAULT}
     return {"none": (), **without, "all": tuple(DEFAULT), NO_GATE: tuple(DEFAULT)}
 
 
 def _no_trust(trust: Trust, pixels: Tensor, decoded: Tensor, mask: Tensor) -> Tensor:
-    """Keep nothing of the photo: take what was decoded everywhere."""
+    """Use the decoded picture everywhere and nothing of the photo."""
     return torch.zeros_like(pixels[:, :1])
 
 
 def table(reports: dict[str, dict[str, Report]]) -> str:
-    """Plain text: a line for each set of stages; PSNR, SSIM and, if measured, perceptual distance for each recipe."""
+    """Plain text: one line per set of stages; PSNR, SSIM and, if measured, perceptual distance for each recipe."""
     recipes = list(next(iter(reports.values())))
     lines = [f"{'stages':22}" + "".join(f"{recipe:>26}" for recipe in recipes)]
     for name, by_recipe in reports.items():

@@ -1,13 +1,13 @@
-"""What the choices in training the mapping are worth: the same small mapping, trained again with one of them undone.
+"""Ablation of the mapping's training: the same small mapping, trained with one design choice undone at a time.
 
 python benchmarks/ablation_training.py run --data-dir DATA --backbone squeezenet1_1_features.safetensors -o RUNS
 python benchmarks/ablation_training.py table -o RUNS
 python benchmarks/ablation_training.py shipped --data-dir DATA --backbone squeezenet1_1_features.safetensors -o RUNS
 python benchmarks/ablation_training.py sheet --data-dir DATA -o RUNS --variants base white gan
 
-All variants learn for as many steps, from the same pictures; then each takes the shipped mapping's place and restores
-the protocol's cases U, S and M. A run is one line in `results.jsonl`; those that are there are not done again, so that
-several calls can share a folder, each with variants of its own.
+All variants train for the same number of steps on the same pictures. Then each replaces the shipped mapping and
+restores the protocol's cases U, S and M. Each run is one line in `results.jsonl`. Runs that are there already are
+skipped, so that several processes can share a folder, each with its own variants.
 """
 
 import argparse
@@ -35,7 +35,7 @@ from bringback.images.photo import Photo
 from bringback.models.discriminators import PatchDiscriminator
 from bringback.models.translation.partial_nonlocal import PartialNonLocal
 from bringback.pipeline import Pipeline
-from bringback.training.adversarial import feature_matching, fooling, hinge
+from bringback.training.adversarial import discriminator_loss, feature_matching, generator_loss
 from bringback.training.config import TrainConfig, load_config
 from bringback.training.loop import train
 from bringback.training.task import Losses
@@ -50,54 +50,54 @@ SMALL = (
     "max_train_minutes=1e9",
 )
 CASES = {case: PROTOCOLS["default"][case] for case in "USM"}
-ADVERSARIAL, MATCHING, JUDGE_WIDTH = 0.01, 0.5, 24
-LAST_LEG = 3  # a second leg is one in so many of the steps, and learns so many times slower
+ADVERSARIAL, MATCHING, DISCRIMINATOR_WIDTH = 0.01, 0.5, 24
+SECOND_RUN = 3  # a second run has 1 / 3 of the steps and of the learning rate
 
 
 class WithoutAttention(MappingTask):
-    """The partial non-local block begins by adding zeros; frozen, it never adds anything."""
+    """The partial non-local block adds zeros at first; frozen, it always does."""
 
     def __init__(self, config: TrainConfig) -> None:
         super().__init__(config)
         self.net.attention.requires_grad_(False)
 
 
-class AgainstJudge(MappingTask):
-    """The base's losses, feature matching and the hinge loss of a discriminator of what is decoded."""
+class WithDiscriminator(MappingTask):
+    """The losses of the base, feature matching, and the hinge loss of a discriminator on the decoded pictures."""
 
     def __init__(self, config: TrainConfig) -> None:
         super().__init__(config)
-        self.judge: PatchDiscriminator = PatchDiscriminator(JUDGE_WIDTH)
+        self.discriminator: PatchDiscriminator = PatchDiscriminator(DISCRIMINATOR_WIDTH)
         self._made: Tensor
         self._pair: tuple[Tensor, Tensor]
 
     def _decode(self, latent: Tensor, pixels: Tensor) -> Tensor:
         made = super()._decode(latent, pixels)
-        if torch.is_grad_enabled():  # not the second time, for trust
+        if torch.is_grad_enabled():  # not the second call, for the gate
             self._made = made.float()
         return made
 
     def forward(self, phase: str, prepared: tuple[Tensor, Tensor, Tensor]) -> Losses:
         if phase == "discriminator":
-            truth, made = self._pair
-            return Losses(hinge(self.judge(truth), self.judge(made)))
+            real, fake = self._pair
+            return Losses(discriminator_loss(self.discriminator(real), self.discriminator(fake)))
         losses, truth = super().forward(phase, prepared), prepared[-1]
         self._pair = truth, self._made.detach()
-        judged = self.judge(self._made)
-        losses.parts["adversarial"] = fooling(judged)
-        losses.parts["matching"] = feature_matching(self.judge(truth), judged)
+        fake = self.discriminator(self._made)
+        losses.parts["adversarial"] = generator_loss(fake)
+        losses.parts["matching"] = feature_matching(self.discriminator(truth), fake)
         losses.total = losses.total + ADVERSARIAL * losses.parts["adversarial"] + MATCHING * losses.parts["matching"]
         return losses
 
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """`last`: settings of a second leg, the last third of the steps (None: one leg); `white`: holes painted white."""
+    """`second`: settings of a second run, with a third of the steps (None: one run); `white`: holes painted white."""
 
     says: str
     kind: type[MappingTask] = MappingTask
     settings: tuple[str, ...] = ()
-    last: tuple[str, ...] | None = None
+    second: tuple[str, ...] | None = None
     white: bool = False
 
 
@@ -106,8 +106,8 @@ VARIANTS = {
     "no-attention": Variant("without the partial non-local block", WithoutAttention),
     "white": Variant("holes painted white instead of filled", white=True),
     "no-perceptual": Variant("without the perceptual loss", settings=("backbone=",)),
-    "gan": Variant("perceptual, feature matching and hinge GAN", AgainstJudge),
-    "two-legs": Variant("a last third at a third of the rate, VAEs frozen", last=()),
+    "gan": Variant("perceptual, feature matching and hinge GAN", WithDiscriminator),
+    "two-legs": Variant("a last third at a third of the rate, VAEs frozen", second=()),
 }
 
 
@@ -117,32 +117,32 @@ def _paint_white(pixels: Tensor, mask: Tensor) -> Tensor:
 
 @contextmanager
 def filled_by(variant: Variant) -> Iterator[None]:
-    """Let a variant's way of filling holes be that of training and of the stage `fill`."""
+    """Make training and the stage `fill` fill holes in the way of a variant."""
     if not variant.white:
         yield
         return
     with (
-        patch("bringback.training.tasks.mapping.fill", _paint_white),
+        patch("bringback.training.tasks.filled.fill", _paint_white),
         patch("bringback.ops.tiled_fill.push_pull", _paint_white),
     ):
         yield
 
 
 def learn(variant: Variant, seed: int, steps: int, out: Path, settings: Sequence[str]) -> Path:
-    """Train a variant; returns the folder of its weights. What a folder holds is not learned again."""
+    """Train a variant; returns the folder of its weights. Runs whose weights are there are skipped."""
 
-    def leg(folder: Path, steps: int, seed: int, *more: str) -> TrainConfig:
+    def config(folder: Path, steps: int, seed: int, *more: str) -> TrainConfig:
         own = (f"output_dir={folder}", f"max_train_steps={steps}", f"checkpointing_steps={steps}", f"seed={seed}")
         return load_config(CONFIG, [*SMALL, *settings, *variant.settings, *own, *more])
 
-    if variant.last is None:
-        return _train(variant, leg(out, steps, seed))
-    second, begun = steps // LAST_LEG, out.parent / f"first-leg-{seed}"
-    first = leg(begun, steps - second, seed)
+    if variant.second is None:
+        return _train(variant, config(out, steps, seed))
+    second_steps, first_out = steps // SECOND_RUN, out.parent / f"first-leg-{seed}"
+    first = config(first_out, steps - second_steps, seed)
     _train(variant, first)
-    more = (f"init_from={begun}", f"learning_rate={first.learning_rate / LAST_LEG}", *variant.last)
-    # another seed: other pictures than those the first leg began with
-    return _train(variant, leg(out, second, seed + 1000, *more))
+    more = (f"init_from={first_out}", f"learning_rate={first.learning_rate / SECOND_RUN}", *variant.second)
+    # another seed, so that the second run does not see the pictures of the first one again
+    return _train(variant, config(out, second_steps, seed + 1000, *more))
 
 
 def _train(variant: Variant, config: TrainConfig) -> Path:
@@ -153,7 +153,7 @@ def _train(variant: Variant, config: TrainConfig) -> Path:
         return train(variant.kind(config), config)
 
 
-def judge(
+def measure(
     variant: Variant,
     weights: Path | None,
     data: Path,
@@ -161,7 +161,7 @@ def judge(
     limit: int,
     cases: dict[str, str] = CASES,
 ) -> dict[str, dict[str, float]]:
-    """Means of photos for each case, before and after; without `weights` of what ships."""
+    """Mean metrics over photos for each case, before and after; `weights` None: of the shipped weights."""
     numbers = {}
     for case, recipe in cases.items():
         with filled_by(variant):
@@ -181,27 +181,27 @@ def judge(
 
 
 def read_results(out: Path) -> list[dict[str, Any]]:
-    """The runs that are done."""
+    """The results of the runs so far."""
     file = out / "results.jsonl"
     return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if file.exists() else []
 
 
 def run(options: argparse.Namespace) -> None:
-    """Train and judge what has not been, seed by seed."""
+    """Train and measure the missing variants, seed by seed."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     options.out.mkdir(parents=True, exist_ok=True)
     settings = [f"data_dir={options.data_dir}", f"backbone={options.backbone}", *options.set]
     for seed in options.seeds:
         for name in options.variants:
-            wanted = {"variant": name, "seed": seed, "steps": options.steps, "photos": options.limit}
-            if any(wanted.items() <= row.items() for row in read_results(options.out)):
+            key = {"variant": name, "seed": seed, "steps": options.steps, "photos": options.limit}
+            if any(key.items() <= row.items() for row in read_results(options.out)):
                 continue
-            variant, begun = VARIANTS[name], time.monotonic()
+            variant, started = VARIANTS[name], time.monotonic()
             weights = learn(variant, seed, options.steps, options.out / f"{name}-{seed}", settings)
-            minutes = (time.monotonic() - begun) / 60
-            cases = judge(variant, weights, options.data_dir, options.backbone, options.limit)
+            minutes = (time.monotonic() - started) / 60
+            cases = measure(variant, weights, options.data_dir, options.backbone, options.limit)
             with (options.out / "results.jsonl").open("a", encoding="utf-8") as lines:
-                lines.write(json.dumps(wanted | {"minutes": minutes, "cases": cases}) + "\n")
+                lines.write(json.dumps(key | {"minutes": minutes, "cases": cases}) + "\n")
 
 
 def _cell(rows: list[dict[str, float]], when: str) -> str:
@@ -211,7 +211,7 @@ def _cell(rows: list[dict[str, float]], when: str) -> str:
 
 
 def table(results: list[dict[str, Any]]) -> str:
-    """Markdown: a row a variant, a cell a case: PSNR (± deviation over seeds), SSIM, perceptual distance."""
+    """A Markdown table of variants and cases: PSNR (± deviation over seeds), SSIM, perceptual distance."""
     lines = [f"| variant | seeds | {' | '.join(CASES)} |", "|---" * (2 + len(CASES)) + "|"]
     before = [_cell([row["cases"][case] for row in results[:1]], "before") for case in CASES]
     lines.append(f"| as aged | | {' | '.join(before)} |")
@@ -223,7 +223,7 @@ def table(results: list[dict[str, Any]]) -> str:
 
 
 def shipped(options: argparse.Namespace) -> None:
-    """The shipped mapping with its partial non-local block, then without, not trained again: S, M and H."""
+    """Print S, M and H of the shipped mapping with and without its partial non-local block, without retraining."""
     cases = {case: PROTOCOLS["default"][case] for case in "SMH"}
     print(f"| block | {' | '.join(cases)} |\n" + "|---" * (1 + len(cases)) + "|")
     given = (VARIANTS["base"], None, options.data_dir, options.backbone, options.limit, cases)
@@ -234,12 +234,12 @@ def shipped(options: argparse.Namespace) -> None:
             else nullcontext()
         )
         with off:
-            numbers = judge(*given)
+            numbers = measure(*given)
         print(f"| {name} | {' | '.join(_cell([numbers[case]], 'after') for case in cases)} |", flush=True)
 
 
 def sheet(options: argparse.Namespace) -> None:
-    """A picture: crops of the first photos under S, then M; aged, by each variant's first seed, the truth."""
+    """A contact sheet of the first photos under S, then M: degraded, by each variant with the first seed, the truth."""
     bank = OverlayBank.from_shards([options.data_dir / "damage-val-000.tar"])
     folders = [(VARIANTS[name], options.out / f"{name}-{options.seeds[0]}") for name in options.variants]
     pipelines = [(variant, Pipeline.from_pretrained(folder)) for variant, folder in folders]
@@ -268,18 +268,18 @@ def _middle(picture: np.ndarray, side: int = 256) -> np.ndarray:
 
 
 def main() -> None:
-    """Read the arguments; train and judge, print the table or draw the sheet."""
+    """Run the command in the arguments."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("command", choices=("run", "table", "sheet", "shipped"))
     parser.add_argument("-o", "--out", type=Path, required=True)
     parser.add_argument("--data-dir", type=Path, default=Path("data"))
-    parser.add_argument("--backbone", default="squeezenet1_1", help="for the perceptual loss and for judging")
+    parser.add_argument("--backbone", default="squeezenet1_1", help="for the perceptual loss and distance")
     parser.add_argument("--variants", nargs="*", choices=VARIANTS, default=list(VARIANTS))
     parser.add_argument("--seeds", nargs="*", type=int, default=[0])
     parser.add_argument("--steps", type=int, default=500)
-    parser.add_argument("--limit", type=int, default=12, help="judge by so many photos")
-    parser.add_argument("--photos", type=int, default=3, help="show so many photos a case on the sheet")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="lay over the settings")
+    parser.add_argument("--limit", type=int, default=12, help="number of photos to measure with")
+    parser.add_argument("--photos", type=int, default=3, help="photos per case on the sheet")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override values of the config")
     options = parser.parse_args()
     if options.command == "run":
         run(options)

@@ -1,17 +1,18 @@
-"""The original's way of running against ours, as whole commands: five processes with files between them, or one.
+"""The original's execution compared with ours, as whole commands: five processes with files between them, or one.
 
 python benchmarks/against_original.py [--photos FOLDER] [--weights DIR] [--original DIR] [--out FOLDER] [--json]
 
-"Bringing Old Photos Back to Life" (2020) runs detection, translation, face detection, face enhancement and warp back
-one after the other, each a Python that loads torch and its weights anew, one photo at a time in float32 with PNG files
-between them; faces are found twice, and every one of them is warped over the whole photo. `five` does that with the
-family `paper` and attention as the original computes it (`--attention linear`: as we do), on the CPU; the other ways
-are `bringback restore` with the same networks or the lean ones. `--original` runs a checkout of the original, too.
+"Bringing Old Photos Back to Life" (2020) runs detection, translation, face detection, face enhancement and warp back in
+sequence, each a Python process that loads torch and its weights, one photo at a time in float32 with PNG files between
+them; faces are detected twice, and each is warped over the whole photo. `five` does that with the family `paper` and
+the original's dense attention (`--attention linear`: ours), on the CPU; the other ways are `bringback restore` with the
+same networks or the lean ones. `--original` also runs a checkout of the original.
 
-Without `--photos`, ten of 512x512: scikit-image's astronaut under procedural scratches. Without `--weights` (what
-`bringback convert` makes), stand-ins of the same sizes that let photos through, so that there are faces to find; times
-do not depend on what weights say. All ways take turns, `--repeats` times, each time into a fresh folder; medians are
-told. `peak` is the memory of the largest process. Of bfloat16, or what `lean` picks by itself, PSNR is to float32.
+Without `--photos`, ten photos of 512x512 are made: scikit-image's astronaut with procedural scratches. Without
+`--weights` (from `bringback convert`), stand-ins of the same sizes pass photos through, so that there are faces to
+find; times do not depend on weights. All ways run alternately, `--repeats` times, each time into a fresh folder;
+reports medians. `peak` is the memory of the largest process. The PSNR of bfloat16 and of `lean` with its default dtype
+is relative to float32.
 """
 
 import argparse
@@ -61,10 +62,10 @@ from bringback.weights.dlib_files import model_file
 
 ROOT, CPU = Path(__file__).parents[1], torch.device("cpu")
 FACES_AT_ONCE = 4  # the original's --batchSize
-MATRICES = 5  # of N x N floats that its attention holds: scores, softmax, mask, their product, the product renormalised
-DAMAGED = 0.03  # the share of the first photo that the stand-in for the detector calls damaged
+MATRICES = 5  # N x N float matrices of its attention: scores, softmax, mask, their product, the renormalized product
+DAMAGED = 0.03  # share of the first photo that the stand-in detector marks as damaged
 FIVE, ORIGINAL = "five", "original"
-OURS = {  # what to call it, arguments of `bringback restore`
+OURS = {  # label, arguments of `bringback restore`
     "paper-float32": ("paper networks, one process, float32", ("--weights", "{}", "--dtype", "float32")),
     "paper-bfloat16": ("paper networks, one process, bfloat16", ("--weights", "{}", "--dtype", "bfloat16")),
     "lean-float32": ("lean, one process, float32", ("--dtype", "float32")),
@@ -72,18 +73,18 @@ OURS = {  # what to call it, arguments of `bringback restore`
 }
 LABELS = {FIVE: "paper networks, five processes, float32", ORIGINAL: "the original's own run.py"}
 LABELS |= {way: label for way, (label, _) in OURS.items()}
-PAIRS = (("paper-bfloat16", "paper-float32"), ("lean", "lean-float32"))  # whose results are compared
+PAIRS = (("paper-bfloat16", "paper-float32"), ("lean", "lean-float32"))  # compared for PSNR
 
 
 class WentWrong(RuntimeError):
-    """A way that did not get to its end; one line."""
+    """A run that failed; one line."""
 
 
-# The original's five processes. Each step reads and writes the folders that the original's does.
+# The original's five processes, with the same folders.
 
 
 def detection(photos: Path, weights: Path, out: Path) -> None:
-    """Photos of rounded sizes and the masks of their scratches."""
+    """Write the photos at rounded sizes, and their scratch masks."""
     detector = PaperScratchDetector.from_checkpoints(Checkpoints(weights), CPU)
     for path in sorted(photos.iterdir()):
         photo = Image.open(path).convert("RGB")
@@ -94,12 +95,12 @@ def detection(photos: Path, weights: Path, out: Path) -> None:
 
 
 def translation(photos: Path, weights: Path, out: Path) -> None:
-    """The photos of rounded sizes, restored but for their faces; two copies of what went in, as the original."""
+    """Write the restored photos, without face enhancement, and two copies of the input as the original does."""
     translator = PaperTranslator.from_checkpoints(Checkpoints(weights), CPU)
     folder = out / "stage_1_restore_output"
     for path in sorted((folder / "masks" / "input").iterdir()):
         pixels, mask = as_tensor(read(path)), as_tensor(read(folder / "masks" / "mask" / path.name))[:, :1]
-        with patch.object(strips, "BUDGET", sys.maxsize):  # the original computes no map twice to save memory
+        with patch.object(strips, "BUDGET", sys.maxsize):  # disables recomputation in strips, which the original lacks
             restored = translator.translate(pixels, mask)
         write(folder / "input_image" / path.name, as_picture(stretched(torch.maximum(pixels, mask))))
         write(folder / "restored_image" / path.name, as_picture(stretched(restored)))
@@ -107,7 +108,7 @@ def translation(photos: Path, weights: Path, out: Path) -> None:
 
 
 def face_detection(photos: Path, weights: Path, out: Path) -> None:
-    """Aligned crops of all faces."""
+    """Write aligned crops of all faces."""
     find = face_finder()
     for path in sorted((out / "stage_1_restore_output" / "restored_image").iterdir()):
         picture = read(path)
@@ -117,7 +118,7 @@ def face_detection(photos: Path, weights: Path, out: Path) -> None:
 
 @torch.inference_mode()
 def face_enhancement(photos: Path, weights: Path, out: Path) -> None:
-    """The crops, refined."""
+    """Write the refined crops."""
     generator = Checkpoints(weights).load("paper_faces_256", PaperFaceGenerator)
     paths = sorted((out / "stage_2_detection_output").glob("*"))
     for some in (paths[at : at + FACES_AT_ONCE] for at in range(0, len(paths), FACES_AT_ONCE)):
@@ -127,7 +128,7 @@ def face_enhancement(photos: Path, weights: Path, out: Path) -> None:
 
 
 def warp_back(photos: Path, weights: Path, out: Path) -> None:
-    """Finds and aligns all faces again and puts the refined ones in their places."""
+    """Detect and align all faces again, and paste the refined ones."""
     from skimage.transform import warp
 
     find = face_finder()
@@ -149,7 +150,7 @@ STEPS = {step.__name__: step for step in (detection, translation, face_detection
 
 
 def dense_attention(block: ResidualNonLocal, x: Tensor, mask: Tensor) -> Tensor:
-    """What `ResidualNonLocal` computes, by the original's N x N matrices: softmax over all, masked, renormalised."""
+    """`ResidualNonLocal` with the original's N x N matrices: softmax over all positions, masked, renormalized."""
     size = (x.shape[-2], x.shape[-1])
     damaged = torch.maximum(holes(mask, size), F.interpolate(mask, size, mode="nearest"))
     query, key, value = (layer(x).flatten(2) for layer in (block.query, block.key, block.value))
@@ -162,12 +163,12 @@ def dense_attention(block: ResidualNonLocal, x: Tensor, mask: Tensor) -> Tensor:
 
 
 def keep_results(out: Path) -> None:
-    """What the original's run.py does between its processes: a result for photos without faces, too."""
+    """Copy the restored photos to the final folder, as the original's run.py does for photos without faces."""
     shutil.copytree(out / "stage_1_restore_output" / "restored_image", out / "final_output")
 
 
 def face_finder() -> Callable[[np.ndarray], list[np.ndarray]]:
-    """From pictures (H, W, 3) uint8 to the similarities of their faces, by dlib's detector without enlarging."""
+    """A function from a picture (H, W, 3) uint8 to the similarities of its faces; dlib without upsampling."""
     import dlib
 
     detector = dlib.get_frontal_face_detector()
@@ -188,7 +189,7 @@ def aligned(picture: np.ndarray, matrix: np.ndarray) -> np.ndarray:
 
 
 def matched(face: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """A face (S, S, 3) uint8 with the histograms of another, channel by channel."""
+    """A face (S, S, 3) uint8 with the histograms of `wanted`, per channel."""
     made = np.empty_like(face)
     for channel in range(3):
         shares = [np.cumsum(np.bincount(one[..., channel].ravel(), minlength=256)) for one in (face, wanted)]
@@ -197,25 +198,25 @@ def matched(face: np.ndarray, wanted: np.ndarray) -> np.ndarray:
 
 
 def stretched(pixels: Tensor) -> Tensor:
-    """The full range, as the original saves its results."""
+    """Stretch to the full range, as the original does when saving."""
     low, high = pixels.min(), pixels.max()
     return (pixels - low) / (high - low).clamp_min(1e-5)
 
 
 def read(path: Path) -> np.ndarray:
-    """(H, W, 3) uint8."""
+    """Read a picture as (H, W, 3) uint8."""
     return np.asarray(Image.open(path).convert("RGB"))
 
 
 def write(path: Path, picture: np.ndarray) -> None:
-    """Write a picture of uint8, and the folder it goes to."""
+    """Write a uint8 picture, creating its folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(picture).save(path)
 
 
 def eight_bit(pixels: np.ndarray) -> np.ndarray:
-    """Floats in [0, 1] as uint8."""
-    return (pixels.clip(0, 1) * 255).round().astype(np.uint8, order="C")  # dlib looks at no strides
+    """Convert floats in [0, 1] to uint8."""
+    return (pixels.clip(0, 1) * 255).round().astype(np.uint8, order="C")  # dlib ignores strides
 
 
 def as_picture(pixels: Tensor) -> np.ndarray:
@@ -229,14 +230,14 @@ def as_tensor(picture: np.ndarray) -> Tensor:
     return torch.from_numpy(picture.transpose(2, 0, 1).copy())[None].float() / 255
 
 
-# Stand-ins for the published weights. Random ones would make noise, with no faces in it to be found and refined. These
-# let the luminance through. Instance norms take its mean and deviation, which the last layer gives back; ReLUs would
-# take its dark half, so every signal x is a pair of channels, relu(x) and relu(-x), and each layer begins with their
-# difference. Layers of stride 2 put the four pixels of a place into four pairs, and the decoder puts them back.
+# Stand-ins for the published weights that pass the luminance through; random weights would give noise without faces.
+# Instance norms remove mean and deviation, which the last layer restores. ReLUs would remove the dark half, so every
+# signal x is a pair of channels, relu(x) and relu(-x), and each layer starts with their difference. Layers of stride 2
+# turn the pixels of a 2x2 block into four pairs, and the decoder reverses that.
 
 
 def carry(layer: nn.Conv2d | nn.ConvTranspose2d, links: Iterable[tuple[int, int, int, int]]) -> None:
-    """Silence a layer but for links: signal that is made, signal that is taken, row and column of the tap."""
+    """Silence a layer except for links: output signal, input signal, row and column of the kernel tap."""
     silence(layer)
     weight = layer.weight.data.transpose(0, 1) if isinstance(layer, nn.ConvTranspose2d) else layer.weight.data
     for made, taken, row, column in links:
@@ -244,12 +245,12 @@ def carry(layer: nn.Conv2d | nn.ConvTranspose2d, links: Iterable[tuple[int, int,
 
 
 def quarters(signals: int) -> list[tuple[int, int, int, int]]:
-    """Links of a layer of stride 2 that makes four signals of each, one for each pixel of its places."""
+    """Links of a stride-2 layer that maps each signal to four, one for each pixel of a 2x2 block."""
     return [(4 * s + 2 * y + x, s, y + 1, x + 1) for s, y, x in product(range(signals), range(2), range(2))]
 
 
 def pass_through_vae(vae: PaperVAE, contrast: float = 0.6) -> PaperVAE:
-    """Make a VAE of 32 channels or more keep the luminance; `contrast` is what its deviation becomes, before tanh."""
+    """Make a VAE of at least 32 channels keep the luminance; `contrast` is its deviation before tanh."""
     for layer in vae.modules():
         if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
             silence(layer)
@@ -264,7 +265,7 @@ def pass_through_vae(vae: PaperVAE, contrast: float = 0.6) -> PaperVAE:
 
 
 def pass_through_mapping(mapping: PaperMapping) -> PaperMapping:
-    """Make a mapping of 32 channels or more change nothing; what is damaged becomes a mean of what is sound."""
+    """Make a mapping of at least 32 channels the identity; damaged positions become a mean of undamaged ones."""
     for layer in mapping.modules():
         if isinstance(layer, nn.Conv2d):
             silence(layer)
@@ -280,7 +281,7 @@ def pass_through_mapping(mapping: PaperMapping) -> PaperMapping:
 
 
 def pass_through_faces(generator: PaperFaceGenerator) -> PaperFaceGenerator:
-    """Make a generator that ends with 6 channels or more give back the face it is told; the rest stays random."""
+    """Make a generator whose last block has at least 6 channels return its input face; the rest stays random."""
     last: Any = generator.blocks[-1]
     told = last.second_norm.told
     for layer in (last.first, last.around, told, generator.head):
@@ -296,7 +297,7 @@ def pass_through_faces(generator: PaperFaceGenerator) -> PaperFaceGenerator:
 
 @torch.inference_mode()
 def calibrated_detector(detector: PaperUNet, photo: Tensor) -> PaperUNet:
-    """Random weights whose logits have a deviation of 4 on a photo and call `DAMAGED` of it damaged."""
+    """Random weights, scaled so that logits on a photo have deviation 4 and `DAMAGED` of it is marked as damaged."""
     random = torch.Generator().manual_seed(2)
     for layer in detector.modules():
         if isinstance(layer, nn.Conv2d):
@@ -310,7 +311,7 @@ def calibrated_detector(detector: PaperUNet, photo: Tensor) -> PaperUNet:
 
 
 def full_size() -> dict[str, Network]:
-    """The networks for scratched photos, of the original's sizes, by the names of their checkpoints."""
+    """The networks for scratched photos, at the original's sizes, by checkpoint name."""
     torch.manual_seed(0)
     return {
         "paper_scratches": PaperUNet(),
@@ -322,7 +323,7 @@ def full_size() -> dict[str, Network]:
 
 
 def stand_in(networks: dict[str, Network], photo: Tensor, folder: Path) -> Path:
-    """Write stand-ins for the original's weights into a folder, as `bringback convert` does."""
+    """Write stand-ins for the original's weights to a folder, as `bringback convert` does."""
     makers = {PaperVAE: pass_through_vae, PaperMapping: pass_through_mapping, PaperFaceGenerator: pass_through_faces}
     makers[PaperUNet] = partial(calibrated_detector, photo=photo)
     for name, network in networks.items():
@@ -332,7 +333,7 @@ def stand_in(networks: dict[str, Network], photo: Tensor, folder: Path) -> Path:
 
 
 def made_photos() -> Iterator[Photo]:
-    """The astronaut under one seed's scratches after the other, where dlib finds the face."""
+    """The astronaut with scratches from successive seeds, where dlib finds the face."""
     from skimage import data
 
     from bringback.degradations import age
@@ -345,7 +346,7 @@ def made_photos() -> Iterator[Photo]:
 
 
 def prepare(source: Path | None, number: int, folder: Path) -> list[Path]:
-    """Write the photos for all ways into a folder, as PNG."""
+    """Write the photos for all ways to a folder, as PNG."""
     from bringback.images.shards import find_pictures
 
     photos = made_photos() if source is None else map(Photo.read, sorted(find_pictures(source)))
@@ -359,7 +360,7 @@ def prepare(source: Path | None, number: int, folder: Path) -> list[Path]:
 
 
 def check_memory(paths: Iterable[Path]) -> None:
-    """Raise ValueError when this machine cannot hold the original's attention over one of the photos."""
+    """Raise ValueError if this machine cannot hold the original's attention matrices for one of the photos."""
     largest = max(np.prod([rounded(side, 16) // 4 for side in Image.open(path).size]) for path in paths)
     wanted, there = MATRICES * 4 * int(largest) ** 2, psutil.virtual_memory().total
     if wanted > there:
@@ -371,7 +372,7 @@ def check_memory(paths: Iterable[Path]) -> None:
 
 @dataclass
 class Run:
-    """One way once: seconds, those of its steps, bytes of its largest process, faces found and refined."""
+    """One run: total seconds, seconds per step, peak bytes of its largest process, faces found and refined."""
 
     seconds: float = 0.0
     peak: int = 0
@@ -381,7 +382,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Bench:
-    """What all ways are given."""
+    """The common settings of all runs."""
 
     photos: Path
     weights: Path
@@ -390,7 +391,7 @@ class Bench:
     threads: int
 
     def run(self, way: str, out: Path) -> Run:
-        """Take the photos one way, into a folder that is not there yet; raises WentWrong."""
+        """Restore the photos one way into a new folder; raises WentWrong."""
         out.mkdir(parents=True)
         begin = time.perf_counter()
         run = self._five(out) if way == FIVE else self._original(out) if way == ORIGINAL else self._ours(way, out)
@@ -432,7 +433,7 @@ class Bench:
     def _process(self, command: list[Any], folder: Path | None = ROOT) -> int:
         """Run a command; returns its peak memory in bytes."""
         threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENCV_FOR_THREADS_NUM"), str(self.threads))
-        # the original calls whatever `python` is on the path
+        # the original calls the `python` on the path
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
         with tempfile.TemporaryFile("w+", errors="replace") as told:
             process = subprocess.Popen(
@@ -448,7 +449,7 @@ class Bench:
 
 
 def quality(folder: Path, reference: Path) -> dict[str, float]:
-    """PSNR in dB of the pictures in a folder to those in another: mean and worst."""
+    """PSNR in dB between pictures of the same name in two folders: mean and worst."""
     from bringback.ops.metrics import psnr
 
     pairs = [(as_tensor(read(path)), as_tensor(read(reference / path.name))) for path in folder.glob("*.png")]
@@ -457,7 +458,7 @@ def quality(folder: Path, reference: Path) -> dict[str, float]:
 
 
 def summary(runs: list[Run], photos: int) -> dict[str, Any]:
-    """Medians of the runs of one way."""
+    """Medians over the runs of one way."""
     seconds = median(run.seconds for run in runs)
     return {
         "seconds": round(seconds, 2),
@@ -471,7 +472,7 @@ def summary(runs: list[Run], photos: int) -> dict[str, Any]:
 
 
 def table(report: dict[str, Any]) -> str:
-    """Plain text; `speed` is to the first way's."""
+    """Plain text; `speed` is relative to the first way."""
     title = "{photos} photos, {megapixels} megapixels; {threads} threads, {attention} attention, {repeats} repeats"
     rows = {"": ("seconds", "a photo", "speed", "peak", "faces", "refined")}
     for way, row in report["ways"].items():
@@ -491,7 +492,7 @@ def table(report: dict[str, Any]) -> str:
 
 
 def compare(bench: Bench, ways: Iterable[str], repeats: int, results: Path) -> dict[str, Any]:
-    """All ways in turn, and again; those that fail are told and left out."""
+    """Run all ways alternately; those that fail are reported and left out."""
     runs: dict[str, list[Run]] = {way: [] for way in ways}
     for repeat in range(repeats):
         for way in list(runs):
@@ -521,7 +522,7 @@ def compare(bench: Bench, ways: Iterable[str], repeats: int, results: Path) -> d
 
 
 def run(given: argparse.Namespace, scratch: Path) -> dict[str, Any]:
-    """Prepare, compare; raises ValueError when something is wrong with the arguments."""
+    """Prepare and compare; raises ValueError on bad arguments."""
     if given.out and given.out.exists() and any(given.out.iterdir()):
         raise ValueError(f"{given.out}: is not empty")
     photos = prepare(given.photos, given.count, scratch / "photos")
@@ -535,7 +536,7 @@ def run(given: argparse.Namespace, scratch: Path) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Read the arguments; exits 2 with one line when something is wrong with them."""
+    """Parse arguments and run; exits with 2 and one line on bad arguments."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--photos", type=Path, help="folder of photos; every way gets them as PNG")
     parser.add_argument("--count", type=int, default=10, help="at most so many photos")

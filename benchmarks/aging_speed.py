@@ -1,10 +1,10 @@
-"""Milliseconds that a crop takes to age, by recipe.
+"""Aging time per crop in milliseconds, by recipe.
 
 python benchmarks/aging_speed.py second-order training --size 128 --batch 16 --threads 1 --device cpu
 
-Pictures are smooth random fields, every batch has seeds of its own, damage is procedural. Prints a Markdown table: the
-median over the batches and the quickest of them, by the clock, and the median of the process's own time, which a busy
-machine delays less (on a GPU it is the time of the launches).
+Pictures are smooth random fields, each batch has its own seeds, damage is procedural. Prints a Markdown table: median
+and minimum of the wall time over batches, and the median CPU time of the process, which is less affected by other load
+(on a GPU it measures kernel launches).
 """
 
 import argparse
@@ -16,11 +16,11 @@ import torch.nn.functional as F
 
 from bringback.degradations import RECIPES, age
 
-WARMUP = 4  # batches that are not measured: weights are cached, buffers allocated
+WARMUP = 4  # batches that are not measured
 
 
 def timings(recipe: str, pictures: torch.Tensor, batches: int) -> tuple[list[float], list[float]]:
-    """Milliseconds a crop of each batch: by the clock and of the process."""
+    """Milliseconds per crop for each batch: wall time and CPU time of the process."""
     clock, own = [], []
     for number in range(-WARMUP, batches):
         seeds = range((number + WARMUP) * len(pictures), (number + WARMUP + 1) * len(pictures))

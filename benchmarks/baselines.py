@@ -1,12 +1,12 @@
-"""What the restoration must beat: simple means, on the very photos the protocol ages.
+"""Simple baselines for the restoration, on the photos of the protocol.
 
 python benchmarks/baselines.py PHOTOS --overlays damage-val-000.tar --backbone squeezenet1_1_features.safetensors
 
-`Fill + non-local means` (Buades et al. 2005) fills what our detector found by our stage `fill`, then denoises with
-OpenCV, once with its default strength 3 and once with the strength that gets the best mean PSNR of the case, a choice
-nobody has who does not know the truth. Telea (2004) and Navier-Stokes (Bertalmio et al. 2001) are OpenCV's inpainting
-where the same detector says more than 0.5. In H all are given the mask: the fill as it is, OpenCV every pixel of which
-something is missing. Prints a Markdown table, then where ours is not the best.
+`Fill + non-local means` (Buades et al. 2005) fills what our detector found with our stage `fill`, then denoises with
+OpenCV: once with its default strength 3, once with the strength of the best mean PSNR per case, an oracle choice. Telea
+(2004) and Navier-Stokes (Bertalmio et al. 2001) are OpenCV's inpainting where the same detector scores above 0.5. In H
+all get the mask: the fill as is, OpenCV all pixels with any damage. Prints a Markdown table, then where ours is not the
+best.
 """
 
 import argparse
@@ -30,14 +30,14 @@ from bringback.pipeline import Pipeline
 from bringback.stages.fill import HoleFiller
 from bringback.weights.backbones import load_distance
 
-STRENGTHS = (1, 3, 6, 10)  # of non-local means, for luminance and colour alike
+STRENGTHS = (1, 3, 6, 10)  # of non-local means, the same for luminance and color
 DEFAULT_STRENGTH = 3  # OpenCV's
-PATCH, SEARCH = 7, 21  # pixels, OpenCV's too
-RADIUS = 3  # pixels around a hole that inpainting looks at
+PATCH, SEARCH = 7, 21  # pixels, OpenCV's defaults
+RADIUS = 3  # inpainting radius in pixels
 AGED, OURS, BEST = "as aged", "ours", "fill + non-local means, best strength"
-MEASURES = {"PSNR": 1, "SSIM": 1, "perceptual distance": -1}  # 1 = more is better
+MEASURES = {"PSNR": 1, "SSIM": 1, "perceptual distance": -1}  # 1 = higher is better
 
-Means = dict[str, dict[str, np.ndarray]]  # by means and case: the three measures
+Means = dict[str, dict[str, np.ndarray]]  # by method and case: the three measures
 
 
 def _of_array(pixels: np.ndarray) -> Tensor:
@@ -49,22 +49,22 @@ def _eight_bit(pixels: Tensor) -> np.ndarray:
 
 
 def denoised(pixels: Tensor, strength: float) -> Tensor:
-    """Non-local means of a picture (1, 3, H, W)."""
+    """Non-local means on a picture (1, 3, H, W)."""
     return _of_array(cv2.fastNlMeansDenoisingColored(_eight_bit(pixels), None, strength, strength, PATCH, SEARCH))
 
 
 def inpainted(pixels: Tensor, chosen: Tensor, method: int) -> Tensor:
-    """OpenCV's inpainting of a picture (1, 3, H, W) where `chosen`, (1, 1, H, W), is true."""
+    """OpenCV's inpainting of a picture (1, 3, H, W) where `chosen` (1, 1, H, W) is true."""
     return _of_array(cv2.inpaint(_eight_bit(pixels), chosen[0, 0].numpy().astype(np.uint8), RADIUS, method))
 
 
 def name_of(strength: int) -> str:
-    """What the table calls fill + non-local means of a strength."""
+    """The table label of fill + non-local means with this strength."""
     return f"fill + non-local means, strength {strength}"
 
 
 def pictures(pipeline: Pipeline, aged: Tensor, case: str, given: Tensor) -> dict[str, Tensor]:
-    """One aged photo by every means; `given` is the true mask, told in H only."""
+    """One aged photo restored by every method; `given` is the true mask, used in H only."""
     told = case == "H"
     restoration = pipeline.restore(Photo.from_array(as_array(aged)), given[0, 0].numpy() if told else None)
     mask = firm(given) if told else restoration.damage().cpu()
@@ -79,7 +79,7 @@ def pictures(pipeline: Pipeline, aged: Tensor, case: str, given: Tensor) -> dict
 
 
 def measure(options: argparse.Namespace) -> Means:
-    """Mean PSNR, SSIM and perceptual distance by means and case; raises ValueError when there is no photo."""
+    """Mean PSNR, SSIM and perceptual distance by method and case; raises ValueError without readable photos."""
     pipeline = Pipeline.from_pretrained(options.weights, device=options.device)
     bank = OverlayBank.from_shards(options.overlays)
     distance = load_distance(options.backbone)
@@ -98,7 +98,7 @@ def measure(options: argparse.Namespace) -> Means:
 
 
 def table(means: Means) -> str:
-    """Markdown: a row for each means, PSNR / SSIM / perceptual distance for each case, best strengths in brackets."""
+    """Markdown: one row per method, PSNR / SSIM / perceptual distance per case, best strengths in parentheses."""
     best = {case: max(STRENGTHS, key=lambda strength: means[name_of(strength)][case][0]) for case in means[AGED]}
     chosen = {case: means[name_of(strength)][case] for case, strength in best.items()}
     shown = {AGED: means[AGED], OURS: means[OURS], name_of(DEFAULT_STRENGTH): means[name_of(DEFAULT_STRENGTH)]}
@@ -115,7 +115,7 @@ def table(means: Means) -> str:
 
 
 def defeats(means: Means) -> list[str]:
-    """Where ours is no better than another means: a line each."""
+    """One line for each method and case where ours is not better."""
     lines = []
     for name in (name for name in means if name != OURS):
         for case, numbers in means[name].items():
@@ -127,7 +127,7 @@ def defeats(means: Means) -> list[str]:
 
 
 def main() -> None:
-    """Read the arguments; exits 2 with one line when something is wrong with them."""
+    """Parse arguments and run; exits with 2 and one line on bad arguments."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("photos", type=Path, help="folder, tar shard or folder of tar shards with clean photos")
     parser.add_argument("--overlays", type=Path, nargs="+", required=True, help="tar shards of damage to lay on")

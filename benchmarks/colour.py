@@ -1,10 +1,10 @@
-"""How near the colours of the stage `colorize` come to those a photo had: photos made grey, then coloured.
+"""Color accuracy of the stage `colorize` on photos converted to gray.
 
 python benchmarks/colour.py PHOTOS [--weights runs/colorize] [--sheet colour.png]
 
-Beside it: the grey photo, one in sepia (the tint of our own ageing, middle of its range) and one in the mean colour of
-the training photos, each at the photo's luminance. Errors are root mean square distances of a* and b*; colourfulness is
-that of Hasler and Süsstrunk (2003), as a ratio to the photo's own. Prints a Markdown table.
+Baselines: the gray photo, a sepia one (the middle of our sepia range) and one in the mean color of the training photos,
+each with the photo's luminance. Errors are root mean square distances in a*b*; colorfulness (Hasler and Süsstrunk 2003)
+is relative to the photo's own. Prints a Markdown table.
 """
 
 import argparse

@@ -1,14 +1,14 @@
-"""How well can real old photos be told from synthetically aged ones: in pixels, and in the latents of an old VAE?
+"""Domain gap between real old photos and synthetically aged ones, in pixels and in the latents of an old VAE.
 
 python benchmarks/domains.py --data-dir DATA -o RUNS
 
-The old VAE is to hold both in one latent space (the triplet domain of Wan et al. 2020); what a classifier still tells
-apart there is the gap that the mapping, which learns from aged photos alone, has to jump. Beside the shipped VAE, three
-are trained here for --steps steps: without real photos, with them, and with them and the discriminator of latents.
+The old VAE should map both to one latent space (the triplet domain of Wan et al. 2020); what classifiers can still
+separate there is the gap left for the mapping, which is trained on aged photos only. Besides the shipped VAE, three are
+trained here for --steps steps: without real photos, with them, and with them and the latent discriminator.
 
-Cheap clues are taken away: every picture is grey, has a short side of 256 pixels before it is aged, loses a tenth at
-each border (frames of scans), and ends as the same JPEG; portraits are among the aged ones as among the old. What a
-picture shows remains a clue; the columns `not aged` say how far that goes.
+Trivial cues are removed: every picture is gray, has a short side of 256 pixels before aging, loses a tenth at each
+border (scan frames) and ends as the same JPEG; portraits are in both sets. Content remains a cue; the columns `not
+aged` show its effect.
 """
 
 import argparse
@@ -44,20 +44,20 @@ TRAINED = {
     "old VAE, real photos": (f"train_data=[{CLEAN}, {REAL}]",),
     "old VAE, real photos, discriminator": (f"train_data=[{CLEAN}, {REAL}]", "options.adversarial={adversarial}"),
 }
-Sets = tuple[Tensor, Tensor]  # grey crops (N, 3, SIDE, SIDE) to learn from and to test with
+Sets = tuple[Tensor, Tensor]  # gray crops (N, 3, SIDE, SIDE) for training and test
 
 
 def _split(name: str) -> int | None:
-    """0: to learn from, a half; 1: the tenth that no VAE here was trained on, if the photo is a real old one."""
+    """0: training, half of the pictures; 1: test, a tenth (for real old photos, those held out from all training)."""
     number = zlib.crc32(PurePath(name).name.encode()) % 10
     return 1 if number == 0 else 0 if number % 2 else None
 
 
 def crops_of(shards: list[Path], alter: Callable[[Tensor, int], Tensor], most: tuple[int, int]) -> Sets:
-    """Crops of the pictures in the shards, at most so many pictures a set, `alter`ed (pixels, seed) when shrunk."""
+    """Crops of the pictures in the shards, `alter`ed (pixels, seed) after resizing; `most` limits pictures per set."""
     found: tuple[list[Tensor], list[Tensor]] = [], []
     entries = [entry for shard in shards for entry in find_entries(shard)]
-    for entry in sorted(entries, key=lambda entry: zlib.crc32(entry.name.encode())):  # of every source some
+    for entry in sorted(entries, key=lambda entry: zlib.crc32(entry.name.encode())):  # mixes the sources
         which = _split(entry.name)
         if which is None or len(found[which]) >= most[which] * CROPS:
             continue
@@ -94,9 +94,9 @@ def _crops(pixels: Tensor, seed: int) -> list[Tensor]:
 
 
 def accuracies(real: Sets, other: Sets) -> tuple[float, float]:
-    """Mean accuracy of both kinds of feature maps (N, C, h, w) by two classifiers: logistic regression, a convnet.
+    """Balanced accuracy of two classifiers on feature maps (N, C, h, w): logistic regression and a two-layer convnet.
 
-    The former sees the mean and the standard deviation of each channel, the latter, of two layers, the maps.
+    The former gets mean and standard deviation of each channel, the latter the maps.
     """
     learn, test = (torch.cat([a, b]) for a, b in zip(real, other, strict=True))
     wanted = [(torch.arange(len(a) + len(b)) < len(a)).float() for a, b in zip(real, other, strict=True)]
@@ -114,7 +114,7 @@ def accuracies(real: Sets, other: Sets) -> tuple[float, float]:
 
 def _taught(model: nn.Module, x: list[Tensor], wanted: list[Tensor], steps: int = 500) -> float:
     optimizer = torch.optim.AdamW(model.parameters(), 3e-3, weight_decay=0.05)
-    weight = (1 - wanted[0]).sum() / wanted[0].sum()  # both kinds count alike
+    weight = (1 - wanted[0]).sum() / wanted[0].sum()  # balances the classes
     for _ in range(steps):
         chosen = torch.randint(len(x[0]), (64,))
         loss = F.binary_cross_entropy_with_logits(model(x[0][chosen])[:, 0], wanted[0][chosen], pos_weight=weight)
@@ -127,7 +127,7 @@ def _taught(model: nn.Module, x: list[Tensor], wanted: list[Tensor], steps: int 
 
 
 def wasserstein(a: Tensor, b: Tensor) -> float:
-    """2-Wasserstein distance of Gaussians fitted to the places of maps (N, C, h, w), in standard deviations of both."""
+    """2-Wasserstein distance of Gaussians fitted to the vectors of maps (N, C, h, w), relative to their deviation."""
     vectors = [x.movedim(1, -1).flatten(0, -2).double() for x in (a, b)]
     means, covariances = [x.mean(0) for x in vectors], [x.T.cov() for x in vectors]
     root = _root(covariances[0])
@@ -143,14 +143,14 @@ def _root(matrix: Tensor) -> Tensor:
 
 @torch.no_grad()
 def maps_of(vae: VAE | None, crops: Tensor) -> Tensor:
-    """Latents; without a VAE the pixels, each 4x4 block of the grey crop one place of 16 channels."""
+    """Latents; without a VAE, pixels as 4x4 blocks of the gray crop with 16 channels."""
     if vae is None:
         return F.pixel_unshuffle(crops[:, :1], 4)
     return torch.cat([vae.encode(part) for part in crops.split(32)])
 
 
 def train_vaes(options: argparse.Namespace) -> dict[str, VAE]:
-    """The three old VAEs, from their folders if they are there."""
+    """The three old VAEs, loaded from their folders if present."""
     vaes = {}
     for number, (name, settings) in enumerate(TRAINED.items()):
         out = options.out / f"old-vae-{number}"

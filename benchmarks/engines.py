@@ -1,11 +1,11 @@
-"""onnxruntime against torch: the same numbers, and how long they take.
+"""onnxruntime compared with torch: numerical difference and speed.
 
 python benchmarks/engines.py [--side 512] [--photo 768 1024] [--threads 1] [--repeats 5] [--weights DIR]
 
-Every graph of the shipped weights gets what it gets of a scratched photo with a face: once through torch in float32,
-once in bfloat16, once through onnxruntime, in turn, so that whatever else runs on the machine slows all of them. Told
-are the largest difference of onnxruntime from torch in float32, the size of the file, and medians. Then the same with
-the whole pipeline on a photo. Prints two Markdown tables.
+Every graph of the shipped weights gets its inputs for a scratched photo with a face, in turn through torch in float32,
+in bfloat16, and through onnxruntime, so that other load affects all equally. Reports the largest difference between
+onnxruntime and torch float32, the file size, and median times. Then the same for the whole pipeline on a photo. Prints
+Markdown tables.
 """
 
 import argparse
@@ -38,7 +38,7 @@ STAGES = ["scratches", "tone", "fill", "translate", "faces"]
 
 
 def inputs(checkpoints: Checkpoints, side: int) -> dict[str, list[Tensor]]:
-    """What each graph gets."""
+    """The inputs of each graph."""
     photo = torch.from_numpy(scratched(side, side)).permute(2, 0, 1)[None] / 255
     face = F.interpolate(photo[..., : side // 2, side // 4 : 3 * side // 4], (256, 256), mode="bilinear")
     small = luminance(F.interpolate(photo, (192, 192), mode="bilinear", antialias=True))
@@ -67,7 +67,7 @@ def inputs(checkpoints: Checkpoints, side: int) -> dict[str, list[Tensor]]:
 
 
 def in_turn(ways: list[Callable[[], Tensor]], repeats: int) -> tuple[list[Tensor], list[float]]:
-    """What each way gives, and its median seconds after one round that is not counted."""
+    """Run all functions alternately; returns their last results and median seconds, without a warm-up round."""
     took: list[list[float]] = [[] for _ in ways]
     made: list[Tensor] = [torch.empty(0)] * len(ways)
     for number in range(repeats + 1):
@@ -80,7 +80,7 @@ def in_turn(ways: list[Callable[[], Tensor]], repeats: int) -> tuple[list[Tensor
 
 
 def row(name: str, size: str, made: list[Tensor], seconds: list[float]) -> str:
-    """A row of a table; the ways are torch in float32, in bfloat16, and onnxruntime."""
+    """One table row; the three results are torch float32, torch bfloat16 and onnxruntime."""
     largest = float((made[2] - made[0]).abs().max())
     ratios = " | ".join(f"{seconds[2] / other:.2f}" for other in seconds[:2])
     times = " | ".join(f"{1e3 * one:.1f}" for one in seconds)
@@ -128,13 +128,13 @@ def main() -> None:
 
 
 def in_torch(function: Callable[..., Tensor], given: list[Tensor], dtype: torch.dtype) -> Tensor:
-    """What a network's function makes of it."""
+    """Run a network function in torch with this dtype."""
     with torch.inference_mode(), lower(torch.device("cpu"), dtype):
         return function(*given).float()
 
 
 def restored(pipeline: Pipeline, photo: Photo) -> Tensor:
-    """The photo restored, and its damage mask."""
+    """The restored photo and its damage mask, as channels."""
     restoration = pipeline.restore(photo)
     return torch.cat([restoration.pixels, restoration.damage()], 1)
 

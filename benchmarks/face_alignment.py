@@ -1,11 +1,11 @@
-"""How far our alignment of faces (four eye corners and the nose base) is from the original's (eyes, nose tip, mouth).
+"""Difference between our face alignment (eye corners, nose base) and the original's (eyes, nose tip, mouth).
 
 python benchmarks/face_alignment.py faces-val-000.tar
 
-The original's landmarks come from a model whose training data bars commercial use and which is never loaded here, so
-nose tip and mouth corners of eight faces were marked by eye, in our crops, to about two pixels. The similarity that
-takes them and the eye centres to the original's template is what the original would do beyond ours; printed are its
-scale and turn and how far it moves the template's five points, in pixels of a 256x256 crop.
+The original's landmark model has training data under a noncommercial license and is never loaded here, so nose tip and
+mouth corners of eight faces were annotated by hand, in our crops, to about two pixels. The similarity from these and
+the eye centers to the original's template is the original's transform relative to ours. Prints its scale and rotation
+and how far it moves the template's five points, in pixels of a 256x256 crop.
 """
 
 import argparse
@@ -19,8 +19,8 @@ from bringback.images.photo import Photo
 from bringback.stages.faces.alignment import EYES, similarity
 from bringback.stages.faces.detector import FaceFinder
 
-TEMPLATE = np.array([*EYES, (128, 147.5), (104.6, 195.9), (151.4, 195.9)])  # nose tip and mouth of the original
-# (nose tip, left and right corner of the mouth), by what the file's name ends with; "" is scikit-image's astronaut
+TEMPLATE = np.array([*EYES, (128, 147.5), (104.6, 195.9), (151.4, 195.9)])  # the original's nose tip and mouth
+# (nose tip, left and right mouth corner), by suffix of the file name; "" is scikit-image's astronaut
 MARKS = {
     "": ((128.6, 152.4), (90.8, 178.9), (166.8, 178.5)),
     "bruce-rauner-28c442.webp": ((127.8, 149.3), (97.8, 199.6), (181.2, 191.4)),
@@ -34,9 +34,9 @@ MARKS = {
 
 
 def beyond(points: np.ndarray, marks: np.ndarray) -> tuple[float, float, np.ndarray]:
-    """Scale, turn in degrees and the moves (5,) in pixels of the original's alignment after ours.
+    """Scale, rotation in degrees and point displacements (5,) in pixels of the original's alignment relative to ours.
 
-    `points` are the five of our finder and `marks` (3, 2) nose tip and mouth, in the crop.
+    `points` are the five of our finder, `marks` (3, 2) nose tip and mouth corners, both in the crop.
     """
     source = np.concatenate([[points[:2].mean(0), points[2:4].mean(0)], marks]) @ (1, 1j)
     target = TEMPLATE @ (1, 1j)

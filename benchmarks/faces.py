@@ -1,14 +1,14 @@
-"""What the face stage is worth: faces are degraded blind, refined, and compared with the truth.
+"""Quality of the face stage: faces are degraded blindly, refined, and compared with the ground truth.
 
 python benchmarks/faces.py aligned-val.tar --overlays damage-val-000.tar --portraits faces-val-000.tar
 
-The aligned crops (inference/align_faces.py) are degraded by the recipe `faces`, which makes two fifths grey, then once
-more with all of them grey, and what is damaged is filled; every method gets the same. PSNR and SSIM to the truth,
-`identity` the distance of dlib's descriptors to the truth's (0.6 is another person), `mirrored` the same of the
-mirrored and shifted crop, which no training has seen: a generator that had only learned to please the descriptor would
-be found out there. `nearer`: the share of faces that are nearer to the truth than they came, in PSNR and in identity.
-Then the same crops as they are (do no harm), and the milliseconds a face takes, one alone and twenty at once. With
---portraits, whole pictures go through the stage: seams, and again the harm to what is sharp.
+The aligned crops (inference/align_faces.py) are degraded by the recipe `faces`, which makes two fifths gray, and then
+evaluated again all gray; damage is filled, and every method gets the same input. PSNR and SSIM are to the truth;
+`identity` is the distance of dlib's descriptors to the truth's (0.6: another person); `mirrored` is the same for the
+mirrored and shifted crop, which no training uses, to expose generators overfitted to the descriptor. `nearer`: the
+share of faces closer to the truth than the input, in PSNR and in identity. Then the undamaged crops (do no harm) and
+the milliseconds per face, for one face and for twenty at once. With --portraits, whole pictures go through the stage:
+seams, and again the harm to sharp faces.
 """
 
 import argparse
@@ -40,8 +40,8 @@ from bringback.stages.record import Restoration
 from bringback.stages.translate import LatentTranslator
 from bringback.weights.checkpoints import Checkpoints
 
-SHIFT = (3, -4)  # pixels, of the mirrored crop
-SEAM = 0.1  # the mask below which a pixel belongs to the paste border
+SHIFT = (3, -4)  # of the mirrored crop, in pixels
+SEAM = 0.1  # mask value below which a pixel belongs to the paste border
 
 
 def read_crops(path: Path, limit: int) -> Tensor:
@@ -51,26 +51,26 @@ def read_crops(path: Path, limit: int) -> Tensor:
 
 
 def bicubic(crops: Tensor) -> Tensor:
-    """Half the size and back: what enlarging a small scan does."""
+    """Downscale by 2 and upscale again, a baseline for small scans."""
     small = torch.nn.functional.interpolate(crops, scale_factor=0.5, mode="area")
     return torch.nn.functional.interpolate(small, scale_factor=2.0, mode="bicubic", align_corners=False).clamp(0, 1)
 
 
 def unsharp(crops: Tensor) -> Tensor:
-    """An unsharp mask of radius 2 and amount 1.5, as editors offer it."""
+    """Unsharp mask of radius 2 and amount 1.5."""
     pictures = crops.permute(0, 2, 3, 1).numpy()
     sharp = [picture + 1.5 * (picture - cv2.GaussianBlur(picture, (0, 0), 2)) for picture in pictures]
     return torch.from_numpy(np.stack(sharp)).permute(0, 3, 1, 2).clamp(0, 1)
 
 
 def as_grey(aged: Aged) -> Aged:
-    """The same without colour."""
+    """The same batch in gray."""
     grey = torch.ones_like(aged.grey)
     return Aged(greyed(aged.aged, grey), aged.mask, greyed(aged.truth, grey), grey)
 
 
 def translated(translator: LatentTranslator, holes: Tensor, crops: Tensor) -> Tensor:
-    """By the stage before, told what was filled."""
+    """The output of the previous stage, given the mask of what was filled."""
     parts = zip(crops.split(1), holes.split(1), strict=True)
     return torch.cat([translator.translate(*part) for part in parts])
 
@@ -92,7 +92,7 @@ def describe(crops: Tensor, truth: Tensor) -> dict[str, Tensor]:
 
 
 def table(title: str, aged: Aged, filled: Tensor, methods: Mapping[str, Callable[..., Tensor]]) -> str:
-    """Markdown: a line for the input and for each method."""
+    """Markdown: one line for the input and one for each method."""
     lines = [f"| {title} | PSNR, dB | SSIM | identity | mirrored | nearer |", "|---|---|---|---|---|---|"]
     before = describe(filled, aged.truth)
     for name, method in {"as it came": lambda crops: crops, **methods}.items():
@@ -106,7 +106,7 @@ def table(title: str, aged: Aged, filled: Tensor, methods: Mapping[str, Callable
 
 
 def seam(before: np.ndarray, after: np.ndarray, points: np.ndarray) -> tuple[float, float]:
-    """How many times the gradient's mean grew along the paste border and inside; pictures (H, W, 3)."""
+    """Growth factors of the mean gradient along the paste border and inside; pictures (H, W, 3)."""
     mask = warp(feather(), cv2.invertAffineTransform(similarity(points)), before.shape[1::-1])
     slopes = [np.hypot(*np.gradient(picture.mean(2))) for picture in (before, after)]
     places = (mask > 0) & (mask < SEAM), mask > 1 - SEAM
@@ -115,7 +115,7 @@ def seam(before: np.ndarray, after: np.ndarray, points: np.ndarray) -> tuple[flo
 
 
 def whole(stage: FaceRefiner, shards: Path, limit: int, seed: int) -> str:
-    """Whole portraits through the stage, aged and as they are."""
+    """Results on whole portraits, aged and unaltered."""
     seams, kept = [], []
     for number, (name, data) in enumerate(islice(read_shards(shards), limit)):
         photo = Photo.decode(data, name)
@@ -143,13 +143,13 @@ def whole(stage: FaceRefiner, shards: Path, limit: int, seed: int) -> str:
 
 
 def to_what_came(quality: np.ndarray, identity: np.ndarray) -> str:
-    """How far faces were moved that needed nothing."""
+    """How much faces changed that needed no refinement."""
     far = f"identity {identity.mean():.4f} (most {identity.max():.4f})"
     return f"{quality.mean():.2f} dB to what came (least {quality.min():.2f}), {far}"
 
 
 def milliseconds(stage: FaceRefiner, crops: Tensor, repeats: int = 3) -> float:
-    """Median milliseconds a face, of all crops at once, guard included."""
+    """Median milliseconds per face for all crops at once, including the identity guard."""
     stage.refine(crops)
     times = []
     for _ in range(repeats):
@@ -161,7 +161,7 @@ def milliseconds(stage: FaceRefiner, crops: Tensor, repeats: int = 3) -> float:
 
 @torch.inference_mode()
 def main() -> None:
-    """Read the arguments, degrade, refine, print the tables."""
+    """Parse arguments, degrade, refine, print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("crops", type=Path, help="a tar shard written by inference/align_faces.py")
     parser.add_argument("--overlays", type=Path, nargs="*", default=[], help="tar shards of damage to lay on")

@@ -1,11 +1,11 @@
-"""How many faces are found, and how many where nobody is.
+"""Recall and false positives of the face detector.
 
 python benchmarks/find_faces.py --portraits faces-val-000.tar --old-photos old-train-*.tar --nobody photos-*.tar
 
 Recall: the share of the portraits, and of a hundred old ones, in which a face is found; profiles, which dlib's detector
-is not for, count as missed. The old portraits are those that were held out from every training, then others in the
-order of their names' checksums (no face network learns from old photos), of the sources that hold portraits alone.
-False faces: in the hundred photos that benchmarks/no_people.txt names, of which each was looked at: nobody is in them.
+does not target, count as missed. Old portraits come from the sources with portraits only: first those held out from all
+training, then others in order of the checksum of their name (no face network is trained on old photos). False
+positives: in the hundred photos listed in benchmarks/no_people.txt, which were checked by hand to show nobody.
 """
 
 import argparse
@@ -21,20 +21,20 @@ from bringback.images.shards import held_out, read_shards
 from bringback.stages.faces.detector import FaceFinder
 
 NO_PEOPLE = Path(__file__).with_name("no_people.txt")
-PORTRAITS = ("kensanata", "voteview")  # how the names of old portraits begin
+PORTRAITS = ("kensanata", "voteview")  # name prefixes of old portraits
 COUNT = 100
 
 Pictures = list[tuple[str, bytes]]
 
 
 def held_out_first(pictures: Pictures, count: int) -> Pictures:
-    """Old portraits by the rule that holds photos out."""
+    """Up to `count` old portraits, those held out from training first."""
     portraits = [picture for picture in pictures if picture[0].startswith(PORTRAITS)]
     return sorted(portraits, key=lambda picture: (not held_out(picture[0]), zlib.crc32(picture[0].encode())))[:count]
 
 
 def report(title: str, pictures: Pictures, finder: FaceFinder, *, expected: bool) -> str:
-    """One line, and the names of those in which it went wrong."""
+    """One summary line, then the names of failures."""
     begin, wrong, total = time.perf_counter(), [], 0
     for name, data in pictures:
         found = len(finder.find(Photo.decode(data, name).pixels))
@@ -47,7 +47,7 @@ def report(title: str, pictures: Pictures, finder: FaceFinder, *, expected: bool
 
 
 def main() -> int:
-    """Read the arguments, look for faces, print."""
+    """Parse arguments, detect faces, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--portraits", type=Path, nargs="*", default=[], help="tar shards, a face in every picture")
     parser.add_argument("--old-photos", type=Path, nargs="*", default=[], help="tar shards of real old photos")

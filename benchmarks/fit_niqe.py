@@ -1,6 +1,6 @@
-"""Make the model of pristine photos that NIQE compares with: mean and covariance over sharp patches of clean photos.
+"""Fit NIQE's model of pristine photos: mean and covariance over sharp patches of clean photos.
 
-python benchmarks/fit_niqe.py data/photos-train-*.tar -o bringback/niqe.safetensors
+python benchmarks/fit_niqe.py data/photos-train-*.tar -o bringback/evaluation/niqe.safetensors
 """
 
 import argparse
@@ -13,12 +13,12 @@ from torch import Tensor
 from bringback.evaluation.niqe import MODEL, PATCH, gaussian, patch_features
 from bringback.evaluation.runner import read_photos
 
-SHARP = 0.75  # of the sharpest patch of a photo, as in the paper: what is out of focus teaches nothing
-ROOMY = 4 * PATCH  # a short side below this leaves few patches, and the sharpest of them need not be sharp
+SHARP = 0.75  # minimum sharpness relative to the photo's sharpest patch, as in the paper
+ROOMY = 4 * PATCH  # minimum short side: with few patches, the sharpest one need not be sharp
 
 
 def sharp_features(place: Path) -> list[Tensor]:
-    """Features (N, 36) of the sharp patches of each photo in a folder or shard that is large enough."""
+    """Features (N, 36) of the sharp patches of each large enough photo in a folder or shard."""
     found = []
     for _, picture in read_photos(place):
         if isinstance(picture, Tensor) and min(picture.shape[-2:]) >= ROOMY:
@@ -29,7 +29,7 @@ def sharp_features(place: Path) -> list[Tensor]:
 
 
 def main() -> None:
-    """Read the arguments, fit, write the model."""
+    """Parse arguments, fit, write the model."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("photos", type=Path, nargs="+", help="folders or tar shards of clean photos")
     parser.add_argument("-o", "--out", type=Path, default=MODEL)

@@ -1,13 +1,12 @@
-"""A whole folder: photos a second, and how much of the time the networks wait for something else.
+"""Throughput on a folder: photos per second, and how much of the time the networks wait.
 
 python benchmarks/folder.py [--photos FOLDER] [--count 10] [--side 512] [--threads 2] [--repeats 3] [--device auto]
     [--dtype auto] [--batch-size N] [--json]
 
-Restores a folder (without `--photos`: scratched ones with a face, made for the purpose) in this process, weights loaded
-before. `networks` is the share of the time in which a network computes; `finding faces` that of dlib's search, which
-runs on the CPU, a core for each photo of a batch (so above 100 % where they are many); `reading` and `writing` go on in
-threads of their own and count for nothing as long as they keep up. `waiting` is all the networks wait for, the search
-for faces included.
+Restores a folder (without `--photos`: synthetic scratched photos with a face) in this process, with weights already
+loaded. `networks` is the share of the time in which a network computes; `finding faces` that of dlib's detector, which
+runs on the CPU with one core per photo of a batch (so it can exceed 100 %); `reading` and `writing` run in their own
+threads and cost nothing as long as they keep up. `waiting` is all time outside the networks, including face detection.
 """
 
 import argparse
@@ -33,7 +32,7 @@ from bringback.stages.faces.detector import FaceFinder
 
 
 class Watch:
-    """Seconds of what was called, by name."""
+    """Accumulated seconds of wrapped functions, by name."""
 
     def __init__(self, device: torch.device) -> None:
         self.seconds: dict[str, float] = defaultdict(float)
@@ -57,14 +56,14 @@ class Watch:
 
 
 def networks(pipeline: Pipeline) -> list[tuple[nn.Module, str]]:
-    """The networks of the stages, and the methods by which they are asked."""
+    """The networks of the stages, and the names of their methods that compute."""
     asked = ("forward", "encode", "decode", "look", "curves")
     parts = [part for stage in pipeline.stages for part in vars(stage).values() if isinstance(part, nn.Module)]
     return [(part, method) for part in parts for method in asked if method in vars(type(part))]
 
 
 def run(pipeline: Pipeline, photos: Path, out: Path) -> dict[str, float]:
-    """Restore once."""
+    """Restore once and return the measurements."""
     watch = Watch(pipeline.compute.device)
     restorer = folders._Restorer
     with (
@@ -88,7 +87,7 @@ def run(pipeline: Pipeline, photos: Path, out: Path) -> dict[str, float]:
 
 
 def main() -> None:
-    """The command line."""
+    """Parse arguments and print the medians."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--photos", type=Path)
     parser.add_argument("--count", type=int, default=10)

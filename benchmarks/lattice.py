@@ -1,11 +1,11 @@
-"""Does the translation leave a lattice? The spectrum of noisy flat skies after it, where a stride would show.
+"""Grid artifacts of the translation: the spectrum of noisy flat skies, where a network's stride would show.
 
 python benchmarks/lattice.py [--weights DIR] [--sheet FILE]
 
-Skies are smooth slopes of light with Gaussian noise, white or enlarged, seeded. A network of stride S repeats itself
-every S pixels, so a lattice is a peak of the spectrum at the multiples of 1/S cycles a pixel along an axis. Told is for
-each period the power there over the median of its neighborhood, in dB, of the worse axis, the mean of skies, before and
-after: plain noise has 3 to 6 by chance, what the eye may find 10 and more. Beside it, what is left of the noise.
+Skies are smooth gradients with seeded Gaussian noise, white or enlarged. A network of stride S can leave a pattern of
+period S pixels: peaks of the spectrum at multiples of 1/S cycles per pixel along an axis. For each period, reports the
+power there over the median of its neighborhood, in dB, for the worse axis, averaged over skies, before and after: plain
+noise has 3 to 6 by chance, visible patterns 10 and more. Also reports the remaining noise.
 """
 
 import argparse
@@ -21,11 +21,11 @@ from bringback.pipeline import Pipeline
 
 SIDE, SKIES, SIGMA = 512, 8, 8 / 255
 PERIODS = (2, 4, 8, 16)
-AROUND = 6  # bins to either side that count as neighborhood, but for the nearest
+AROUND = 6  # bins to either side in the neighborhood, without the nearest two
 
 
 def sky(number: int) -> tuple[Tensor, Tensor]:
-    """A clean sky and the same with noise, (1, 3, SIDE, SIDE)."""
+    """A clean sky and a noisy one, (1, 3, SIDE, SIDE)."""
     random = torch.Generator().manual_seed(number)
     corners = torch.rand(1, 3, 2, 2, generator=random) * 0.15 + torch.tensor([0.45, 0.6, 0.75]).view(1, 3, 1, 1)
     clean = F.interpolate(corners, (SIDE, SIDE), mode="bilinear", align_corners=True)
@@ -35,10 +35,10 @@ def sky(number: int) -> tuple[Tensor, Tensor]:
 
 
 def peaks(field: Tensor) -> dict[int, float]:
-    """For each period its power over the median around it, in dB, of a field (H, W) without a mean."""
+    """For each period, its power over the median around it, in dB; the field (H, W) has mean 0."""
     window = torch.hann_window(SIDE, periodic=False)
     power = torch.fft.fft2(field * window * window[:, None]).abs().square()
-    rows, columns = power[:, :3].mean(1), power[:3].mean(0)  # what repeats along one axis and is level along the other
+    rows, columns = power[:, :3].mean(1), power[:3].mean(0)  # periodic along one axis, constant along the other
     found = {}
     for period in PERIODS:
         ratios = []
@@ -51,7 +51,7 @@ def peaks(field: Tensor) -> dict[int, float]:
 
 
 def main() -> None:
-    """Print the table."""
+    """Parse arguments, measure, print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--weights", type=Path)
     parser.add_argument("--sheet", type=Path, help="a picture of four skies, before over after, contrast times eight")

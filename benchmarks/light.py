@@ -1,9 +1,9 @@
-"""What the stage `relight` does to dark photos, and that it leaves others alone.
+"""The stage `relight` on dark photos, and that it leaves others unchanged.
 
 python benchmarks/light.py PHOTOS [--weights runs/relight] [--sheet light.png]
 
-`dark-noisy` is the recipe, seed 0. Well lit: the photos as they are. Blown out: the same 1.6 times as bright, clipped;
-of the pixels above 95 % luminance the mean absolute change. Prints a Markdown table.
+`dark-noisy`: the recipe, seed 0. Well lit: the unaltered photos. Blown out: the photos 1.6 times as bright, clipped;
+the mean absolute change of pixels above 95 % luminance. Prints a Markdown table.
 """
 
 import argparse

@@ -1,11 +1,11 @@
-"""Peak memory against what was planned, and time, from small photos to the largest scans.
+"""Peak memory compared with the planned memory, and time, from small photos to the largest scans.
 
 python benchmarks/memory.py [--megapixels 0.25 1 3 12 24 50 100] [--threads 2] [--out FOLDER] [--json] [-- ARGUMENTS]
 
-Each photo, made for the purpose (scratched, grainy, with faces), is restored by `bringback restore` in a process of its
-own; `planned` and `in manifest` are from its manifest, `process` is what the system says of the whole process, start
-and end included. Go from small to large: a process begins as a copy of this one, whose photos count. Arguments after
-`--` go to `bringback restore`: `-- --dtype float32 --tile 512`.
+Each synthetic photo (scratched, grainy, with faces) is restored by `bringback restore` in its own process; `planned`
+and `manifest` come from its manifest, `process` is the peak of the whole process as measured by the system. Use
+ascending sizes: a child process starts as a copy of this one, whose memory counts. Arguments after `--` go to
+`bringback restore`: `-- --dtype float32 --tile 512`.
 """
 
 import argparse
@@ -25,13 +25,13 @@ SIZES = (0.25, 1.0, 3.0, 12.0, 24.0, 50.0, 100.0)
 
 
 def sides(megapixels: float) -> tuple[int, int]:
-    """Height and width, 3 to 4."""
+    """Height and width with aspect ratio 3:4."""
     height = round((megapixels * 1e6 * 3 / 4) ** 0.5)
     return height, round(megapixels * 1e6 / height)
 
 
 def measure(megapixels: float, threads: int, further: list[str], keep: Path | None) -> dict[str, Any]:
-    """Restore one photo in a process of its own."""
+    """Restore one photo in its own process."""
     height, width = sides(megapixels)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
@@ -72,7 +72,7 @@ def measure(megapixels: float, threads: int, further: list[str], keep: Path | No
 
 
 def main() -> None:
-    """The command line."""
+    """Parse arguments, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--megapixels", type=float, nargs="+", default=SIZES)
     parser.add_argument("--threads", type=int, default=2)

@@ -2,10 +2,10 @@
 
 python benchmarks/nonlocal_memory.py [--whole 1.0] [--threads 2] [--json] [HEIGHTxWIDTH ...]
 
-Each size runs in a process of its own, the whole block up to `--whole` megapixels; above, one chunk of the positions
-attends to all sound ones and the time is reckoned from that. `matrix` is what one N x N matrix of the original takes
-(it holds four or five at once), `predicted` what ours takes by `predicted_bytes`, `measured` the peak of the process
-over what it had before the latent was made.
+Each size runs in its own process. Up to `--whole` megapixels the whole block runs; above, one chunk of positions
+attends to all undamaged ones and the time is extrapolated. `matrix` is the size of one N x N matrix of the original (it
+holds four or five at once), `predicted` is ours by `predicted_bytes`, `measured` the peak of the process minus its
+memory before the latent was allocated.
 """
 
 import argparse
@@ -22,15 +22,15 @@ from bringback.models.wan2020.attention import ResidualNonLocal, attend, holes
 from bringback.stages.wan2020.resizing import rounded
 
 CHANNELS = 512
-# Whole latents that are alive at the peak, in a residual block: the photo's, what the attention gave, what goes into
-# the block, what is between its convolutions, what the second one makes of it. Beside: strips and chunks of fixed size.
+# Full latents alive at the peak, in a residual block: the input, the attention output, the block's input, the
+# activation between its convolutions, its output. BESIDE: strips and chunks of fixed size.
 MAPS, BESIDE = 5, 150_000_000
 CHUNK = 512  # positions
 SIZES = ("256x256", "800x1200", "1480x1992", "2414x3632")
 
 
 def predicted_bytes(positions: int) -> int:
-    """The peak in float32."""
+    """Predicted peak in float32."""
     return MAPS * CHANNELS * 4 * positions + BESIDE
 
 

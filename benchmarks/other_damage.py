@@ -1,10 +1,10 @@
-"""Whether what was learned from our ageing holds for damage by another program: drawn with OpenCV, none of our code.
+"""Generalization to damage by another program, drawn with OpenCV and without any of our code.
 
 python benchmarks/other_damage.py PHOTOS --weights checkpoints
 
 PHOTOS are clean photos, a folder or a tar shard. `S`: lines, hairs, specks, cracks, blots, stains, creases and torn
-corners, light and dark, then mild JPEG; `M`: the same on a soft, grainy, faded print, half of them grey. Prints mean
-PSNR before and after, the ROC area of the detector (truth: more than 12 % covered) and its recall at 0.5 by kind.
+corners, light and dark, then mild JPEG; `M`: the same on a soft, grainy, faded print, half of them gray. Prints mean
+PSNR before and after, the detector's ROC AUC (damaged: more than 12 % covered) and its recall at 0.5 by kind.
 """
 
 import argparse
@@ -30,7 +30,7 @@ Kind = Callable[[np.ndarray, Random], None]
 
 
 def _path(canvas: np.ndarray, rng: Random, turn: float, steps: int, step: float, width: int) -> None:
-    """A random walk, drawn on the canvas; a larger `turn` bends more."""
+    """Draw a random walk on the canvas; a larger `turn` bends it more."""
     h, w = canvas.shape
     place, angle = np.array([rng.uniform(0, w), rng.uniform(0, h)]), rng.uniform(0, 2 * np.pi)
     points = [place]
@@ -106,14 +106,14 @@ KINDS: dict[str, tuple[Kind, float]] = {
 
 
 def age_print(pixels: np.ndarray, rng: Random) -> np.ndarray:
-    """Soft and faded, with a cast: what M has beside damage."""
+    """Blur and fade with a cast, as in M without damage."""
     pixels = cv2.GaussianBlur(pixels, (0, 0), float(rng.uniform(0.3, 1.3)))
     black, white = rng.uniform(0, 0.2, 3), rng.uniform(0.75, 1, 3)
     return black + (white - black) * pixels ** rng.uniform(0.7, 1.4)
 
 
 def spoil(truth: np.ndarray, case: str, rng: Random) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """The aged photo (H, W, 3) in [0, 1] and the coverage (H, W) by each kind of damage that it got."""
+    """The aged photo (H, W, 3) in [0, 1], and the coverage (H, W) of each kind of damage in it."""
     aged = age_print(truth, rng) if case == "M" else truth.copy()
     covers: dict[str, np.ndarray] = {}
     for name, (draw, chance) in KINDS.items():
@@ -138,7 +138,7 @@ def _decibels(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def main() -> None:
-    """Read the arguments; exits 2 with one line when something is wrong with them."""
+    """Parse arguments and run; exits with 2 and one line on bad arguments."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("photos", type=Path)
     parser.add_argument("--weights", type=Path, help="a folder of checkpoints laid over the shipped ones")
@@ -154,7 +154,7 @@ def main() -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Age, restore, compare, print; raises ValueError when there is no photo."""
+    """Age, restore, compare, print; raises ValueError without readable photos."""
     pipeline = Pipeline.from_pretrained(options.weights, stages=options.stages.split(","))
     print("   photos  PSNR before  after   gain  scratch AUC  recall at 0.5")
     rows = []

@@ -1,4 +1,4 @@
-"""The photos that benchmarks are made with: scikit-image's astronaut, of any size, with a face and scratches."""
+"""The benchmark photo: scikit-image's astronaut at any size, with scratches."""
 
 import cv2
 import numpy as np
@@ -8,9 +8,9 @@ GRAIN = 0.04
 
 
 def scratched(height: int, width: int, seed: int = 0) -> np.ndarray:
-    """A grainy photo (height, width, 3) in uint8 with dark and light scratches and dots, and two faces where both fit.
+    """A grainy photo (height, width, 3) uint8 with dark and light scratches and dots; two faces in elongated formats.
 
-    The face is as large a part of any size, so that it is found in all of them.
+    The face covers the same share of the photo at any size, so that it is always detected.
     """
     rng = np.random.default_rng(seed)
     astronaut = data.astronaut()
@@ -28,7 +28,7 @@ def scratched(height: int, width: int, seed: int = 0) -> np.ndarray:
         light, radius = int(rng.choice((240, 26))), int(rng.uniform(1, 5) * scale**0.5)
         place = (int(rng.uniform(0, width)), int(rng.uniform(0, height)))
         cv2.circle(photo, place, radius, (light,) * 3, -1, cv2.LINE_AA)
-    for rows in np.array_split(np.arange(height), max(height // 512, 1)):  # grain in float never exists as a whole
+    for rows in np.array_split(np.arange(height), max(height // 512, 1)):  # in strips, to save memory
         grain = cv2.GaussianBlur(rng.standard_normal((len(rows), width), dtype=np.float32), (0, 0), 0.7)
         strip = photo[rows[0] : rows[-1] + 1]
         strip[:] = (strip + (255 * GRAIN) * grain[..., None]).clip(0, 255)

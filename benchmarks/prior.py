@@ -1,12 +1,12 @@
-"""The deep image prior against classical inpainting, under a mask that is known.
+"""The deep image prior compared with classical inpainting, with a known mask.
 
 python benchmarks/prior.py photos-val-000.tar --threads 2 --sheet prior.png
 
-Of the six photos named below (every seventh of the validation photos by name) the middle 256x256 pixels, 30 % of whose
+Uses the central 256x256 pixels of the six photos named below (every seventh validation photo by name); 30 % of their
 8x8 blocks are missing, drawn with seed 0. Telea (2004) and Navier-Stokes (Bertalmio et al. 2001) are OpenCV's, with a
-radius of 5; push-pull is our stage `fill`. `alone` is what the network says in the holes, `prior` what `--fill prior`
-makes of it: the network as far as it serves blocks that were held back, push-pull for the rest. Prints PSNR in dB of
-the whole crop / of its holes alone, then what the prior did: one Markdown table each.
+radius of 5; push-pull is our stage `fill`. `alone` is the network's output in the holes, `prior` the result of `--fill
+prior`: a blend with push-pull whose weight is validated on held-back blocks. Prints one Markdown table with PSNR in dB
+of the whole crop / of its holes, and one about the fits.
 """
 
 import argparse
@@ -33,8 +33,8 @@ PHOTOS = (
     "codec_corpus_CID22__373965-0c2fd8",
     "codec_corpus_CID22__6292444-e7e524",
 )
-SIDE, BLOCK, MISSING, SEED = 256, 8, 0.3, 0  # pixels, pixels, share of the blocks, their seed
-RADIUS = 5  # pixels around a hole that OpenCV looks at
+SIDE, BLOCK, MISSING, SEED = 256, 8, 0.3, 0  # pixels, pixels, share of the blocks, seed
+RADIUS = 5  # OpenCV's inpainting radius in pixels
 TELEA = "Telea"
 
 
@@ -47,7 +47,7 @@ def holes() -> Tensor:
 
 
 def middle(pixels: Tensor) -> Tensor:
-    """The 256x256 pixels in the middle of a photo (1, 3, H, W)."""
+    """The central 256x256 pixels of a photo (1, 3, H, W)."""
     top, left = ((side - SIDE) // 2 for side in pixels.shape[-2:])
     return pixels[..., top : top + SIDE, left : left + SIDE].contiguous()
 
@@ -66,7 +66,7 @@ def compare(made: Tensor, truth: Tensor, mask: Tensor) -> tuple[float, float]:
 
 
 def measure(options: argparse.Namespace) -> tuple[str, str]:
-    """Both tables; raises ValueError when one of the photos is not there."""
+    """Both tables; raises ValueError if one of the photos is missing."""
     every = read_photos(options.photos)
     found = {Path(name).stem: pixels for name, pixels in every if isinstance(pixels, Tensor)}
     missing = [name for name in PHOTOS if name not in found]
@@ -113,7 +113,7 @@ def measure(options: argparse.Namespace) -> tuple[str, str]:
 
 
 def table(scores: dict[str, list[tuple[float, float]]]) -> str:
-    """Markdown: a row for each photo, a column for each way; the means, and how far they are from Telea's."""
+    """Markdown: one row per photo, one column per method; then means and differences to Telea."""
     lines = ["| photo | " + " | ".join(scores) + " |", "|---" * (len(scores) + 1) + "|"]
     means = {way: np.mean(rows, 0) for way, rows in scores.items()}
     rows = [*zip(PHOTOS, zip(*scores.values(), strict=True), strict=True), ("mean", tuple(means.values()))]
@@ -125,7 +125,7 @@ def table(scores: dict[str, list[tuple[float, float]]]) -> str:
 
 
 def main() -> None:
-    """Read the arguments; exits 2 with one line when something is wrong with them."""
+    """Parse arguments and run; exits with 2 and one line on bad arguments."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("photos", type=Path, help="folder or tar shard with the validation photos")
     parser.add_argument("--forms", nargs="+", choices=FORMS, default=list(FORMS))

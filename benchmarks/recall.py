@@ -1,11 +1,11 @@
-"""Which damage the detector finds: recall at 0.5 by type, on the protocol's photos of S and M, and its false alarms.
+"""Recall of the damage detector by type at 0.5, on the photos of S and M, and its false positives.
 
 python benchmarks/recall.py PHOTOS --overlays damage-val-000.tar
 
-A pixel is damaged where more than 12 % of it is covered; where types overlap it counts for each. Real overlays are told
-apart by the first part of their file names. Some damage cannot be seen, white dust on a white sky: `visible` counts
-only what changed a channel by more than 0.1. `--sheet` shows the photos of S with most visible damage missed: aged,
-damage, found, missed in red.
+A pixel is damaged if more than 12 % of it is covered; overlapping types each count. Real overlays are grouped by the
+first part of their file names. Some damage is invisible, such as white dust on a white sky: `visible` counts only
+pixels where it changed a channel by more than 0.1. `--sheet` shows the photos of S with most visible damage missed:
+aged, damage, found, missed in red.
 """
 
 import argparse
@@ -37,7 +37,7 @@ ALL = "all"
 
 @dataclass
 class Layers:
-    """What was laid on a photo, by type: coverage and change of the strongest channel, (1, 1, H, W) each."""
+    """Damage on one photo, by type: coverage and largest change of any channel, (1, 1, H, W) each."""
 
     cover: dict[str, Tensor] = field(default_factory=dict)
     change: dict[str, Tensor] = field(default_factory=dict)
@@ -45,14 +45,14 @@ class Layers:
 
 @contextmanager
 def watched(kinds: list[str]) -> Iterator[Layers]:
-    """Notes what ageing lays on one photo; `kinds` are the types of the overlays. Draws the same random numbers."""
+    """Record the damage laid on one photo; `kinds` are the overlay types. Random numbers are not affected."""
     layers, last = Layers(), ""
     layer, lay, integers = OverlayBank.layer, marks.lay, Draws.integers
 
     def note_integers(draws: Draws, low: int, high: int) -> list[int]:
         nonlocal last
         drawn = integers(draws, low, high)
-        last = f"real: {kinds[drawn[0]]}"  # all that a layer draws of integers is which overlay
+        last = f"real: {kinds[drawn[0]]}"  # the only integer a layer draws is the overlay index
         return drawn
 
     def note_layer(bank: OverlayBank, draws: Draws, height: int, width: int) -> Tensor:
@@ -88,13 +88,13 @@ def watched(kinds: list[str]) -> Iterator[Layers]:
 
 @dataclass
 class Found:
-    """Of one case, by type: photos, pixels, found, both of visible ones; histograms of sound and damaged scores."""
+    """Results of one case, by type: photos, damaged and found pixels, both for visible ones; and score histograms."""
 
     counts: dict[str, np.ndarray] = field(default_factory=lambda: defaultdict(lambda: np.zeros(5, np.int64)))
     scores: Tensor = field(default_factory=lambda: torch.zeros(2, BINS, dtype=torch.long))
 
     def add(self, layers: Layers, mask: Tensor, found: Tensor) -> None:
-        """Count a photo; `mask` is its coverage by everything, `found` the detector's mask."""
+        """Add a photo; `mask` is its total coverage, `found` the detector's mask."""
         for kind, cover in layers.cover.items():
             damaged = cover > COVERED
             visible = damaged & (layers.change[kind] > VISIBLE)
@@ -107,7 +107,7 @@ class Found:
 
 
 def table(cases: dict[str, Found]) -> str:
-    """Markdown: a row a type; in how many photos, how many pixels, recall of all and of the visible, for each case."""
+    """Markdown: one row per type; photos, pixels, recall and recall of visible damage for each case."""
     heads = [f"{case}, {what}" for case in cases for what in ("photos: 10^3 pixels", "recall", "recall, visible")]
     lines = ["| damage | " + " | ".join(heads) + " |", "|---" * (len(heads) + 1) + "|"]
     names = set().union(*(found.counts for found in cases.values()))
@@ -122,7 +122,7 @@ def table(cases: dict[str, Found]) -> str:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Age, detect, print; raises ValueError when there is no photo."""
+    """Age, detect, print; raises ValueError without readable photos."""
     pipeline = Pipeline.from_pretrained(options.weights, stages=["scratches"], device=options.device)
     bank = OverlayBank.from_shards(options.overlays)
     kinds = [
@@ -163,7 +163,7 @@ def run(options: argparse.Namespace) -> None:
 
 
 def main() -> None:
-    """Read the arguments; exits 2 with one line when something is wrong with them."""
+    """Parse arguments and run; exits with 2 and one line on bad arguments."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("photos", type=Path, help="folder, tar shard or folder of tar shards with clean photos")
     parser.add_argument("--overlays", type=Path, nargs="+", required=True, help="tar shards of damage to lay on")

@@ -1,12 +1,12 @@
-"""What each stage costs: milliseconds, GMAC and rate, on the CPU and on a GPU if there is one.
+"""Cost of each stage: milliseconds, GMAC and GMAC/s, on the CPU and, if available, on a GPU.
 
 python benchmarks/stages.py [--sides 256 512 1024] [--devices cpu cuda] [--dtypes float32 bfloat16] [--peak TFLOPS]
     [--config lean] [--weights DIR] [--threads 2] [--repeats 5] [--profile] [--json]
 
-A scratched photo with a face goes through the pipeline stage by stage; told are medians after one round that is not
-counted. GMAC are the multiplications of convolutions, products and attention (torch's flop counter, halved), so
-`GMAC/s` of a stage that does little else is what the device makes of its networks; `--peak` (the device's teraflops
-in that dtype) adds the share of it. `--profile` prints the operations that take longest, which says what to do next.
+A scratched photo with a face goes through the pipeline stage by stage; times are medians after one warm-up round. GMAC
+counts convolutions, matrix products and attention (torch's flop counter, halved), so `GMAC/s` measures network
+throughput for stages that do little else; `--peak` (the device's TFLOPS in that dtype) adds the utilization.
+`--profile` prints the slowest operations.
 """
 
 import argparse
@@ -37,14 +37,14 @@ def macs(pipeline: Pipeline, photo: Photo) -> dict[str, float]:
 
 
 def seconds(pipeline: Pipeline, photo: Photo, repeats: int) -> dict[str, float]:
-    """Median seconds of each stage, and of all of them with what is between."""
+    """Median seconds of each stage, and of the whole pipeline."""
     runs: dict[str, list[float]] = {stage.name: [] for stage in pipeline.stages} | {"all": []}
     for number in range(repeats + 1):
         begin = time.perf_counter()
         restoration = pipeline.restore(photo)
         if pipeline.compute.device.type == "cuda":
             torch.cuda.synchronize()
-        if number:  # kernels are chosen and memory is taken in the first round
+        if number:  # the first round is a warm-up
             runs["all"].append(time.perf_counter() - begin)
             for name, notes in restoration.notes.items():
                 runs[name].append(notes["seconds"])
@@ -52,7 +52,7 @@ def seconds(pipeline: Pipeline, photo: Photo, repeats: int) -> dict[str, float]:
 
 
 def measure(given: argparse.Namespace, device: str, dtype: str, side: int) -> list[dict[str, Any]]:
-    """A row a stage."""
+    """One row per stage."""
     config = {"weights": given.weights, "config": given.config, "device": device, "dtype": dtype}
     pipeline, photo = Pipeline.from_pretrained(**config), Photo.from_array(scratched(side, side))
     counted, timed = macs(pipeline, photo), seconds(pipeline, photo, given.repeats)
@@ -75,7 +75,7 @@ def measure(given: argparse.Namespace, device: str, dtype: str, side: int) -> li
 
 
 def main() -> None:
-    """The command line."""
+    """Parse arguments, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sides", type=int, nargs="+", default=(256, 512, 1024))
     parser.add_argument("--devices", nargs="+", default=["cpu"] + ["cuda"] * torch.cuda.is_available())

@@ -1,11 +1,11 @@
-"""What the translation must not lose to: a plain U-Net, as costly, trained on as many crops, put in its place.
+"""A baseline for the translation: a plain U-Net of the same cost, trained on the same number of crops.
 
 python benchmarks/yardstick.py train --data-dir data --minutes 20 -o runs/yardstick
 python benchmarks/yardstick.py compare PHOTOS --overlays damage-val-000.tar --weights runs/yardstick
 
-The U-Net (Ronneberger et al. 2015, with residual blocks) gets what the translation gets, filled photos and their masks,
-and learns what is missing to the truth. `train` takes the settings of configs/translation.yaml; `compare` prints PSNR,
-SSIM and perceptual distance of the whole pipeline with either.
+The U-Net (Ronneberger et al. 2015, with residual blocks) has the same input as the translation, filled photos and their
+masks, and predicts the difference to the truth. `train` uses the settings of configs/translation.yaml; `compare` prints
+PSNR, SSIM and perceptual distance of the whole pipeline with either of them.
 """
 
 import argparse
@@ -36,7 +36,7 @@ from bringback.training.config import TrainConfig, load_config
 from bringback.training.data import Batch
 from bringback.training.loop import train
 from bringback.training.task import Losses
-from bringback.training.tasks.mapping import Filled, FilledTask, filled_pairs, judged
+from bringback.training.tasks.filled import Filled, FilledTask, filled_pairs, validate_restoration
 from bringback.training.tasks.translation import TranslationTask, pixel_losses
 from bringback.weights.checkpoints import Checkpoints
 
@@ -44,9 +44,10 @@ CONFIG = Path(__file__).parents[1] / "configs" / "translation.yaml"
 
 
 class PlainUNet(Network):
-    """Filled photos (B, 3, H, W) in [0, 1] and masks (B, 1, H, W) -> restored photos, any size, at first the identity.
+    """Filled photos (B, 3, H, W) in [0, 1] and masks (B, 1, H, W) -> restored photos.
 
-    Args: widths: channels of the levels at 1/2, 1/4, ... of the size; blocks: residual blocks a level and side.
+    Any size; starts as the identity.
+    Args: widths: channels of the levels at 1/2, 1/4, ... of the size; blocks: residual blocks per level and side.
     """
 
     def __init__(self, widths: tuple[int, ...] = (32, 64, 96, 160), blocks: tuple[int, ...] = (1, 2, 2, 3)) -> None:
@@ -76,19 +77,19 @@ class PlainUNet(Network):
 
 
 class YardstickTask(FilledTask):
-    """Trains the plain U-Net as the translation is trained: on the same pictures, by the same pixel losses."""
+    """Trains the plain U-Net like the translation: on the same pictures, with the same pixel losses."""
 
     OPTIONS: ClassVar = TranslationTask.OPTIONS
 
     def __init__(self, config: TrainConfig) -> None:
         super().__init__(config)
-        self.net = self.begin("yardstick", PlainUNet)
-        self.detector = self.detecting()
+        self.net = self.load_or_create("yardstick", PlainUNet)
+        self.detector = self.load_detector()
 
     def networks(self) -> dict[str, Network]:
         return {"yardstick": self.net}
 
-    def ready(self, aged: Aged, seeds: list[int]) -> Filled:
+    def prepare_aged(self, aged: Aged, seeds: list[int]) -> Filled:
         return filled_pairs(aged, seeds, self.detector)
 
     def forward(self, phase: str, prepared: Filled) -> Losses:
@@ -98,11 +99,11 @@ class YardstickTask(FilledTask):
         return Losses(parts["l1"] + self.options["log"] * parts["log"], parts)
 
     def validate(self, batch: Batch, overlays: OverlayBank | None) -> tuple[dict[str, float], Tensor]:
-        def restored(aged: Aged) -> tuple[Filled, Tensor]:
-            prepared = self.ready(aged, batch.seeds)
+        def restore(aged: Aged) -> tuple[Filled, Tensor]:
+            prepared = self.prepare_aged(aged, batch.seeds)
             return prepared, self.net(prepared[0], prepared[1])
 
-        return judged(batch, overlays, restored)
+        return validate_restoration(batch, overlays, restore)
 
 
 class Yardstick:
@@ -124,32 +125,32 @@ class Yardstick:
 
 
 def gmac(checkpoints: Checkpoints) -> tuple[float, float]:
-    """What the translation and the U-Net cost on 256x256 pixels, in 10^9 multiplications."""
+    """The cost of the translation and of the U-Net for 256x256 pixels, in GMAC (10^9 multiply-adds)."""
     pixels, mask = torch.zeros(1, 3, 256, 256), torch.zeros(1, 1, 256, 256)
     old, new = (checkpoints.load(name, VAE) for name in ("old_vae", "clean_vae"))
     mapping = checkpoints.load("mapping", Mapping)
     costs = []
-    for work in (lambda: translate(old, mapping, new, pixels, mask), lambda: PlainUNet()(pixels, mask)):
+    for compute in (lambda: translate(old, mapping, new, pixels, mask), lambda: PlainUNet()(pixels, mask)):
         with FlopCounterMode(display=False) as counter, torch.no_grad():
-            work()
+            compute()
         costs.append(counter.get_total_flops() / 2e9)
     return costs[0], costs[1]
 
 
 def main() -> None:
-    """Read the arguments, train or compare."""
+    """Train or compare, as the arguments say."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
     learn, compare = commands.add_parser("train"), commands.add_parser("compare")
     learn.add_argument("--data-dir", required=True)
     learn.add_argument("--minutes", type=float, required=True)
     learn.add_argument("-o", "--out", required=True)
-    learn.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="over configs/translation.yaml")
+    learn.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override config values")
     compare.add_argument("photos", type=Path)
     compare.add_argument("--overlays", type=Path, action="append", default=[])
     compare.add_argument("--backbone", default="")
     compare.add_argument("--limit", type=int)
-    compare.add_argument("--weights", type=Path, required=True, help="the folder that `train` wrote")
+    compare.add_argument("--weights", type=Path, required=True, help="the output folder of `train`")
     options = parser.parse_args()
     if options.command == "train":
         logging.basicConfig(level=logging.INFO, format="%(message)s")

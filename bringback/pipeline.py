@@ -1,6 +1,5 @@
-"""An ordered list of stages: photo in, photo out, in one process and with the weights loaded once."""
+"""An ordered list of stages: photo in, photo out, in one process, with the weights loaded once."""
 
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -13,28 +12,29 @@ import torch
 from bringback import __version__
 from bringback.errors import PhotoError
 from bringback.images.adapters import each, like, mask_array, to_photo
-from bringback.images.photo import Photo, is_grey
-from bringback.ops.color import make_grey_
-from bringback.ops.monochrome import Tint, find_tint
+from bringback.images.photo import Photo
 from bringback.pipeline_config import PipelineConfig
 from bringback.runtime.compute import Compute
 from bringback.runtime.hub import fetched
-from bringback.runtime.memory import Plan, give_back_heap, halved, out_of_memory
+from bringback.runtime.memory import Plan, halved, out_of_memory, together
 from bringback.stages import ordered
 from bringback.stages.base import built
-from bringback.stages.record import Restoration, Stage, own_pixels
+from bringback.stages.record import OnStep, Restoration, Stage
+from bringback.stages.run import begin, finish, through
 from bringback.weights.checkpoints import Attach, Checkpoints
 
 ENGINES = ("torch", "onnx")
-LARGE = 4_000_000  # pixels of a photo from which it is worth while to tidy up before each stage
+ALONE = 8_000_000  # pixels of a photo above which no other photo is in memory while it is restored
+
+OnStage = Callable[[str, Restoration], None]  # called after each stage with its name
 
 
 class Pipeline:
     """Restores photos with its stages, in their order.
 
-    `weights` (the hashes of the checkpoints in use, by name), `compute` (where and how they run), `settings` (of the
-    stages, by name) and `engine` (what runs them) are for whoever keeps a record. `strength` mixes the result with the
-    photo as it came: at 1 it is the result, at 0 exactly the photo.
+    `weights` (the hashes of the checkpoints in use, by name), `settings` (of the stages, by name) and `engine` (what
+    runs the networks) are recorded in manifests. `compute` says where and how the networks run. `strength` blends the
+    result with the original photo: 1 is the result, 0 exactly the photo.
     """
 
     def __init__(
@@ -75,16 +75,16 @@ class Pipeline:
         strength: float = 1.0,
         settings: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> Self:
-        """A pipeline with the shipped checkpoints, those in the folder or hub id `weights` laid over them.
+        """A pipeline with the shipped checkpoints; those in the folder or hub id `weights` take precedence.
 
         `revision`, `cache_dir` and `local_files_only` are for a hub id, as in `hub.fetched`. `engine` is "torch", or
         "onnx" for onnxruntime, which computes in float32; see `weights.onnx.engine.attach`.
-        `config` is a YAML file or the name of one that ships ("lean", "paper", ...) and tells which family of networks,
-        which stages and which settings; without it `pipeline.yaml` in the folder of the weights does, and without that
-        "lean". `stages` and `settings`, arguments of single stages as in {"faces": {"fidelity": 0.5}}, go before what
-        it says. Stages run in their one order, however they are named. `device`, `dtype`, `tile`, `batch_size` and
-        `memory` are as in `Compute.pick`. Raises ValueError for an unknown config, stage or device, for settings of a
-        stage that does not run and values out of range, `MissingWeights` when a checkpoint is absent.
+        `config` is a YAML file or the name of a shipped one ("lean", "paper", ...) with the family of networks, the
+        stages and their settings; the default is `pipeline.yaml` in the folder of the weights, or else "lean". `stages`
+        and `settings`, arguments of single stages as in {"faces": {"fidelity": 0.5}}, override it. The order of the
+        stages is fixed, whatever the order of their names. `device`, `dtype`, `tile`, `batch_size` and `memory` are as
+        in `Compute.pick`. Raises ValueError for an unknown config, stage or device, for settings of a stage that does
+        not run and for values out of range, `MissingWeights` for an absent checkpoint.
         """
         if weights is not None:
             weights = fetched(weights, revision=revision, cache_dir=cache_dir, local_files_only=local_files_only)
@@ -101,7 +101,7 @@ class Pipeline:
 
     @property
     def note(self) -> dict[str, str]:
-        """What a file's XMP says of how it was made: version, stages and weights, see `Photo.encode`."""
+        """The provenance for a file's XMP: version, stages and weights, see `Photo.encode`."""
         return {
             "tool": f"bringback {__version__}",
             "stages": ",".join(stage.name for stage in self.stages),
@@ -109,9 +109,9 @@ class Pipeline:
         }
 
     def to(self, *where: torch.device | torch.dtype | str | int) -> Self:
-        """Compute on another device or in another dtype, see `Compute.to`; itself.
+        """Compute on another device or in another dtype, see `Compute.to`; returns itself.
 
-        Raises ValueError with the engine onnx, whose graphs are made for where they are.
+        Raises ValueError with the engine onnx, whose sessions are bound to their device.
         """
         if self.engine != "torch":
             raise ValueError(f"the engine {self.engine} stays where it is: make another pipeline there")
@@ -123,42 +123,70 @@ class Pipeline:
         return self
 
     def __call__(self, image: Any, mask: Any = None) -> Any:
-        """Restore a picture, or several; the result is of the kind that was given.
+        """Restore one or several pictures; the result is of the same kind as the input.
 
-        `image` is a path or `Photo` (a `Photo` comes back), a Pillow image, an array (H, W) or (H, W, 3) of uint8,
+        `image` is a path or `Photo` (the result is a `Photo`), a Pillow image, an array (H, W) or (H, W, 3) of uint8,
         uint16 or floats in [0, 1], or a tensor (3, H, W) of floats in [0, 1]; or a list of those, an array
-        (B, H, W, 3) or a tensor (B, 3, H, W). Grey that was coloured has three channels. `mask` is of any of these
-        kinds and of the same height and width, one (H, W) for all or one for each; 1 or the largest integer = damaged.
-        Raises `PhotoError`.
+        (B, H, W, 3) or a tensor (B, 3, H, W). Gray pictures that were colorized have three channels. `mask` is of any
+        of these kinds and of the same height and width, one (H, W) for all or one for each; 1 or the largest
+        integer = damaged. Several pictures go through `restore_many` in batches of `compute.batch`, with the same
+        results as one by one. Raises `PhotoError`.
         """
+        given: list[tuple[Any, Any]] = []
+        # as a list: nothing is stacked yet, and the pictures of a list may have different sizes
+        images = list(image) if getattr(image, "ndim", 0) == 4 else image
+        each(lambda one, its_mask: given.append((one, its_mask)), images, mask)
+        results = self._results(given)
+        return each(lambda one, _: next(results), image)
 
-        def one(image: Any, mask: Any) -> Any:
-            return like(image, self.restore(to_photo(image), None if mask is None else mask_array(mask)).result())
+    def _results(self, given: Sequence[tuple[Any, Any]]) -> Iterator[Any]:
+        """The restored pictures, each of the kind of its input; only one batch is decoded at a time."""
+        batch: list[tuple[Any, Photo, np.ndarray | None]] = []
 
-        return each(one, image, mask)
+        def restored() -> Iterator[Any]:
+            images, photos, masks = zip(*batch, strict=True)
+            batch.clear()
+            for image, one in zip(images, self.restore_many(photos, masks), strict=True):
+                yield like(image, one.result())
+
+        for image, mask in given:
+            photo = to_photo(image)
+            large = photo.pixels[..., 0].size > ALONE
+            if large and batch:
+                yield from restored()
+            batch.append((image, photo, None if mask is None else mask_array(mask)))
+            del photo  # else it would be in memory until the next one is decoded
+            if large or len(batch) >= self.compute.batch:
+                yield from restored()
+        if batch:
+            yield from restored()
 
     def restore(
         self,
         photo: Photo,
         mask: np.ndarray | None = None,
-        on_stage: Callable[[str, Restoration], None] | None = None,
+        on_stage: OnStage | None = None,
+        on_step: OnStep | None = None,
+        plan: Plan | None = None,
     ) -> Restoration:
         """Take a photo, and a damage mask (H, W) in [0, 1] if there is one, through all stages.
 
-        `on_stage` is called after each with its name. A grey photo stays grey and one of a single tint keeps it: every
-        stage after the detector, whose mask tells damage from colour, sees three equal channels, what it makes of them
-        is reduced to its luminance, and the tint comes back at the end, unless a stage has given it colours. Raises
-        `PhotoError` for a mask of another size and for a photo that wants more memory than there is.
+        `on_stage` is called after each stage, `on_step` by stages that take minutes, see `record.OnStep`. `plan` is
+        what `self.plan` returned for this photo; it is made here if it is not given. A gray photo stays gray, and a
+        photo of a single tint keeps it: the detector sees the colors, as they distinguish damage; every later stage
+        sees three equal channels, its result is reduced to the luminance, and the tint is applied again at the end,
+        unless a stage has added colors. Raises `PhotoError` for a mask of another size and for a photo that needs more
+        memory than there is.
 
-        Where memory runs out, it is begun again with tiles of half the side, down to `SMALLEST_TILE`;
-        `restoration.tile` tells.
+        If memory runs out, the photo is restored again with tiles of half the side, down to `SMALLEST_TILE`;
+        `restoration.tile` has the final size.
         """
-        plan = self.plan(*photo.pixels.shape[:2])
+        plan = plan or self.plan(*photo.pixels.shape[:2])
         tile = plan.tile
         while True:
             try:
                 with self._tiles_of(tile):
-                    return self._restore([photo], [mask], tile, on_stage)[0]
+                    return self._restore([photo], [mask], tile, on_stage, on_step)[0]
             except Exception as error:
                 if not out_of_memory(error):
                     raise
@@ -172,24 +200,39 @@ class Pipeline:
             if self.compute.device.type == "cuda":
                 torch.cuda.empty_cache()
 
-    def restore_many(self, photos: Sequence[Photo], masks: Sequence[np.ndarray | None]) -> list[Restoration]:
+    def restore_many(
+        self,
+        photos: Sequence[Photo],
+        masks: Sequence[np.ndarray | None],
+        on_step: OnStep | None = None,
+        plans: Sequence[Plan] | None = None,
+    ) -> list[Restoration]:
         """`restore` for several photos, which are in memory at once and whose faces go through the generator together.
 
-        One photo that fails fails all. Photos that have to have small tiles, or for which memory runs out, go alone, so
-        that what becomes of a photo does not hang on its company.
+        If one photo fails, all fail. They go one by one if some need small tiles, if together they need more than
+        `compute.memory`, or if memory runs out: results do not depend on the composition of the batch.
         """
-        if len(photos) > 1 and all(self.plan(*photo.pixels.shape[:2]).tile is None for photo in photos):
+        plans = plans or [self.plan(*photo.pixels.shape[:2]) for photo in photos]
+        if len(photos) > 1 and self._fit_together(plans):
             try:
-                return self._restore(photos, masks, None, None)
+                return self._restore(photos, masks, None, None, on_step)
             except Exception as error:
                 if not out_of_memory(error):
                     raise
-        return [self.restore(photo, mask) for photo, mask in zip(photos, masks, strict=True)]
+        return [
+            self.restore(photo, mask, on_step=on_step, plan=plan)
+            for photo, mask, plan in zip(photos, masks, plans, strict=True)
+        ]
+
+    def _fit_together(self, plans: Sequence[Plan]) -> bool:
+        if any(plan.tile is not None for plan in plans):
+            return False
+        return self.compute.memory is None or together(self.stages, plans) <= self.compute.memory
 
     def plan(self, height: int, width: int) -> Plan:
-        """What a photo of this size will take, and the tiles it gets: by its size, the settings and the machine alone.
+        """The memory and the tiles for a photo of this size; depends on its size, the settings and the machine alone.
 
-        Raises `PhotoError` when it would take more memory than `compute.memory`.
+        Raises `PhotoError` if it would need more memory than `compute.memory`.
         """
         return Plan.of(self.stages, self.compute, height, width)
 
@@ -198,10 +241,11 @@ class Pipeline:
         photos: Sequence[Photo],
         masks: Sequence[np.ndarray | None],
         tile: int | None,
-        on_stage: Callable[[str, Restoration], None] | None,
+        on_stage: OnStage | None,
+        on_step: OnStep | None,
     ) -> list[Restoration]:
         with torch.no_grad():
-            restorations = [begin(photo, mask, tile) for photo, mask in zip(photos, masks, strict=True)]
+            restorations = [begin(photo, mask, tile, on_step) for photo, mask in zip(photos, masks, strict=True)]
             for stage in self.stages:
                 restorations = through(stage, restorations)
                 if on_stage:
@@ -213,7 +257,7 @@ class Pipeline:
 
     @contextmanager
     def _tiles_of(self, tile: int | None) -> Iterator[None]:
-        """Within it no stage takes larger tiles than that; one at a time where they are smaller than its own."""
+        """A context in which no stage has larger tiles; tiles smaller than a stage's own go one at a time."""
         tiled: list[Any] = [stage for stage in self.stages if hasattr(stage, "tile")]
         kept = [(stage.tile, stage.compute) for stage in tiled]
         try:
@@ -226,58 +270,8 @@ class Pipeline:
                 stage.tile, stage.compute = own, compute
 
 
-def begin(photo: Photo, mask: np.ndarray | None = None, tile: int | None = None) -> Restoration:
-    """A photo before its first stage, see `Restoration`; raises `PhotoError` for a mask (H, W) of another size."""
-    height, width = photo.pixels.shape[:2]
-    if mask is not None and mask.shape != (height, width):
-        sizes = f"{mask.shape[1]}x{mask.shape[0]} pixels, the photo {width}x{height}"
-        raise PhotoError(f"the damage mask has {sizes}: give one of the photo's size")
-    restoration = Restoration.start(photo, mask)
-    restoration.tile = tile
-    return restoration
-
-
-def through(stage: Stage, restorations: list[Restoration]) -> list[Restoration]:
-    """Take restorations through a stage, as a pipeline does: what is grey stays it, and notes tell the seconds of each.
-
-    Raises what the stage raises, with its name in a note, and ArithmeticError for pixels that are not finite.
-    """
-    started = time.perf_counter()
-    if any(one.photo.pixels[..., 0].size > LARGE for one in restorations):
-        give_back_heap()
-    if stage.name != "scratches":  # whose mask tells damage from colour
-        for one in restorations:
-            if not one.judged:
-                one.tint, one.judged = _tint(one), True
-                _grey(one)
-    try:
-        many: Any = getattr(stage, "many", None)
-        restorations = many(restorations) if many else [stage(one) for one in restorations]
-    except Exception as error:
-        error.add_note(f" in the stage {stage.name!r}")
-        raise
-    for one in restorations:
-        if not one.pixels.sum().isfinite():  # one number that any other spoils
-            raise ArithmeticError(f"the stage {stage.name!r} made pixels that are not finite")
-        _grey(one)
-    seconds = round((time.perf_counter() - started) / len(restorations), 3)
-    for one in restorations:
-        one.notes.setdefault(stage.name, {})["seconds"] = seconds
-    return restorations
-
-
-def finish(restoration: Restoration, strength: float = 1.0) -> None:
-    """After the last stage: a single tint comes back, and the photo as it came is mixed in for a strength below 1."""
-    if restoration.tint and not restoration.coloured:
-        restoration.tint.apply(restoration.pixels, out=restoration.pixels)
-    restoration.coloured &= strength > 0  # else it is the photo itself, of one channel if that has one
-    if strength < 1:
-        restoration.pixels = restoration.pixels.cpu()
-        torch.lerp(own_pixels(restoration.photo), restoration.pixels, strength, out=restoration.pixels)
-
-
 class _Asked(Checkpoints):
-    """Checkpoints that remember which of them were asked for."""
+    """Checkpoints that record which of them are used."""
 
     def __init__(self, overlay: Path | str | None, *, attach: Attach | None) -> None:
         super().__init__(overlay, attach=attach)
@@ -290,32 +284,20 @@ class _Asked(Checkpoints):
 
 
 def _attaching(engine: str) -> Attach | None:
-    """What lets networks compute with that engine; None for torch. Raises ValueError for one that is not known."""
+    """The function that lets networks compute with that engine; None for torch. Raises ValueError if it is unknown."""
     if engine not in ENGINES:
         raise ValueError(f"unknown engine {engine!r}: one of {', '.join(ENGINES)}")
     if engine == "torch":
         return None
-    from bringback.weights.onnx.engine import attach  # whose packages only those have who want them
+    from bringback.weights.onnx.engine import attach  # imported late: onnxruntime is optional
 
     return attach
 
 
 def _precision(dtype: str, engine: str) -> str:
-    """The dtype to compute in: the exported graphs know float32 alone."""
+    """The dtype to compute in: the exported graphs are float32 only."""
     if engine == "torch":
         return dtype
     if dtype not in ("auto", "float32"):
         raise ValueError(f"the engine {engine} computes in float32, not in {dtype}: leave --dtype out")
     return "float32"
-
-
-def _tint(restoration: Restoration) -> Tint | None:
-    """The tint of a photo that no stage has changed yet; None when it has colours."""
-    if restoration.photo.grey or is_grey(restoration.photo.pixels):
-        return Tint.none()
-    return find_tint(restoration.pixels, restoration.mask)
-
-
-def _grey(restoration: Restoration) -> None:
-    if restoration.tint and not restoration.coloured:
-        make_grey_(restoration.pixels)

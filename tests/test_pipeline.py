@@ -21,6 +21,7 @@ from bringback.ops.metrics import psnr
 from bringback.pipeline import Pipeline
 from bringback.pipeline_config import DEFAULT
 from bringback.runtime.compute import Compute, has_bfloat16, pick_device
+from bringback.weights import checkpoints as checkpoints_module
 
 
 @pytest.fixture
@@ -364,6 +365,126 @@ def test_several_photos_are_what_each_would_be_alone(pixels, mark, lighten, redd
     assert pipeline.restore_many([], []) == []
     with pytest.raises(PhotoError, match="64x48 pixels, the photo 64x24"):
         pipeline.restore_many(photos, [None, mask, None, None])
+
+
+class Grouped:
+    """A stage that records the sizes of the photos that it gets together, and lightens them."""
+
+    name = "translate"
+
+    def __init__(self) -> None:
+        self.groups: list[list[tuple[int, int]]] = []
+
+    def needs(self, height, width, tile):
+        return 1000 * height * width
+
+    def many(self, restorations):
+        self.groups.append([tuple(one.pixels.shape[2:]) for one in restorations])
+        for one in restorations:
+            one.pixels = 0.5 * one.pixels + 0.5
+        return restorations
+
+
+def several(pixels):
+    """Lists and arrays of pictures, with masks and without."""
+    grey, mask = pixels[..., 0], np.zeros((48, 64), np.float32)
+    mask[:, 40:] = 1
+    mixed = [pixels, Image.fromarray(grey), pixels[::2] / 255, torch.from_numpy(pixels).permute(2, 0, 1) / 255, grey]
+    stack = np.stack([pixels, pixels[::-1], grey[..., None].repeat(3, 2)])
+    tensor = torch.from_numpy(stack).permute(0, 3, 1, 2) / 255
+    return [(mixed, None), (stack, mask), (tensor, [mask, 1 - mask, mask]), ([pixels], None), ([], None)]
+
+
+def test_a_list_of_pictures_goes_in_batches_with_the_results_of_one_by_one(pixels, mark):
+    for images, mask in several(pixels):
+        results = []
+        for batch in (1, 2):
+            stage = Grouped()
+            results.append(Pipeline([mark, stage], compute=Compute(batch=batch))(images, mask))
+            count = len(images)
+            assert [len(group) for group in stage.groups] == [min(batch, count - k) for k in range(0, count, batch)]
+        assert type(results[0]) is type(results[1]) and len(results[1]) == len(images)
+        for one, other in zip(*results, strict=True):
+            assert type(one) is type(other)
+            np.testing.assert_array_equal(np.asarray(one), np.asarray(other))
+            assert np.asarray(one).mean() > 0
+
+
+def test_a_list_keeps_to_the_memory_there_is(pixels, monkeypatch):
+    photos = [pixels] * 4
+    sizes, stage = [], Grouped()
+    peak = Pipeline([stage]).plan(48, 64).peak
+    for memory in (peak, peak + 10**9, None):
+        stage = Grouped()
+        Pipeline([stage], compute=Compute(batch=4, memory=memory))(photos)
+        sizes.append([len(group) for group in stage.groups])
+    assert sizes == [[1] * 4, [4], [4]]
+    monkeypatch.setattr(pipeline_module, "ALONE", 48 * 64 - 1)
+    stage, small = Grouped(), pixels[:20]
+    Pipeline([stage], compute=Compute(batch=4))([small, small, pixels, small])
+    assert stage.groups == [[(20, 64)] * 2, [(48, 64)], [(20, 64)]]
+
+
+def test_pictures_of_a_list_are_read_batch_by_batch(pixels, tmp_path, monkeypatch):
+    paths = [tmp_path / f"{number}.png" for number in range(5)]
+    for path in paths:
+        Image.fromarray(pixels).save(path)
+    read, seen = [], []
+    real = Photo.read
+    monkeypatch.setattr(Photo, "read", lambda path: read.append(path) or real(path))
+    stage = Grouped()
+    stage.many = lambda restorations: seen.append(len(read)) or restorations
+    for batch, expected in ((1, [1, 2, 3, 4, 5]), (2, [2, 4, 5])):
+        read.clear(), seen.clear()
+        Pipeline([stage], compute=Compute(batch=batch))(paths)
+        assert seen == expected
+
+
+def test_the_plan_of_several_photos_is_made_once_each(pixels, monkeypatch):
+    planned, photos = [], [Photo.from_array(pixels), Photo.from_array(pixels[:20])]
+    real = Pipeline.plan
+    monkeypatch.setattr(Pipeline, "plan", lambda self, *size: planned.append(size) or real(self, *size))
+    pipeline = Pipeline([Grouped()])
+    pipeline.restore_many(photos, [None, None])
+    assert planned == [(48, 64), (20, 64)]
+    given = pipeline.plan(48, 64)
+    pipeline.restore(photos[0], plan=given)
+    assert len(planned) == 3
+
+
+def test_callbacks_belong_to_a_call_and_not_to_shared_stages(pixels):
+    class Slow:
+        name = "prior"
+
+        def __call__(self, restoration):
+            if restoration.on_step:
+                restoration.on_step(self.name, "half")
+            return restoration
+
+    stage, steps = Slow(), {"one": [], "other": []}
+    pipelines = Pipeline([stage]), Pipeline([stage], strength=0.5)
+    photo = Photo.from_array(pixels)
+    pipelines[0].restore(photo, on_step=lambda *step: steps["one"].append(step))
+    pipelines[1].restore_many([photo, photo], [None, None], lambda *step: steps["other"].append(step))
+    pipelines[1].restore(photo)
+    assert steps == {"one": [("prior", "half")], "other": [("prior", "half")] * 2} and not vars(stage)
+
+
+def test_weights_are_hashed_once_until_they_change(tmp_path, monkeypatch):
+    hashed = []
+    real = checkpoints_module.file_hash
+    monkeypatch.setattr(checkpoints_module, "file_hash", lambda path: hashed.append(path) or real(path))
+    file = tmp_path / "a" / "model.safetensors"
+    file.parent.mkdir()
+    file.write_bytes(b"first")
+    first = [checkpoints_module.Checkpoints(tmp_path).hashes(["a"])["a"] for _ in range(3)]
+    assert len(hashed) == 1 and set(first) == {real(file)}
+    status = file.stat()
+    beside = file.with_name("new")
+    beside.write_bytes(b"other")  # of the same size
+    os.utime(beside, ns=(status.st_atime_ns, status.st_mtime_ns))
+    beside.replace(file)
+    assert checkpoints_module.Checkpoints(tmp_path).hashes(["a"])["a"] == real(file) != first[0]
 
 
 def test_of_several_photos_those_for_which_memory_runs_out_go_alone(pixels):

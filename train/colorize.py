@@ -1,4 +1,4 @@
-"""Train `colorize`, colours for grey photos.
+"""Train `colorize`, which colorizes gray photos.
 
 accelerate launch train/colorize.py --set data_dir=data --set output_dir=runs/colorize
 """

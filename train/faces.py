@@ -1,4 +1,4 @@
-"""Train `faces` on aligned crops; the first two lines cut those, once.
+"""Train `faces` on aligned crops. The first two commands cut the crops, once.
 
 python inference/align_faces.py data/faces-train-*.tar -o data/faces-train.tar
 python inference/align_faces.py data/faces-val-*.tar -o data/faces-val.tar

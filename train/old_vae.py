@@ -1,4 +1,4 @@
-"""Train `old_vae`, going on from the shipped clean VAE (or your own: `--set init_from=runs/clean_vae`).
+"""Train `old_vae`, starting from the shipped clean VAE (or your own: `--set init_from=runs/clean_vae`).
 
 accelerate launch train/old_vae.py --set data_dir=data --set output_dir=runs/old_vae
 """

@@ -1,4 +1,4 @@
-"""Train `relight`, light for dark and noisy photos.
+"""Train `relight`, which brightens and denoises dark photos.
 
 accelerate launch train/relight.py --set data_dir=data --set output_dir=runs/relight
 """

@@ -1,4 +1,4 @@
-"""Train `tone`, the curves against fading and casts.
+"""Train `tone`, curves that correct fading and color casts.
 
 accelerate launch train/tone.py --set data_dir=data --set output_dir=runs/tone
 """

@@ -1,4 +1,4 @@
-"""Train the whole translation end to end, going on from the last leg (or from nothing: `--set init_from=`).
+"""Train the whole translation end to end, continuing the last run (or from scratch: `--set init_from=`).
 
 accelerate launch train/translation.py --set data_dir=data --set output_dir=runs/translation
 """

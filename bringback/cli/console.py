@@ -15,7 +15,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 if TYPE_CHECKING:
     from bringback.batch.manifest import Entry
     from bringback.runtime.memory import Plan
-    from bringback.stages.prior.fit import Progress as PriorProgress
+    from bringback.stages.prior.settings import Progress as PriorProgress
+    from bringback.stages.record import OnStep
 
 SOME_FAILED, WRONG_USAGE, INTERRUPTED = 1, 2, 130  # exit codes
 
@@ -52,11 +53,11 @@ def escape_unprintable() -> None:
 
 @dataclass(frozen=True)
 class Callbacks:
-    """Functions that show progress: called with the number of photos, with each finished photo, within the prior."""
+    """Functions that show progress: called with the number of photos, with each finished photo, within slow stages."""
 
     on_start: Callable[[int], None]
     on_photo: Callable[["Entry"], None]
-    on_step: Callable[["PriorProgress"], None]
+    on_step: "OnStep"
 
 
 @contextmanager
@@ -65,7 +66,7 @@ def progress(json_lines: bool) -> Iterator[Callbacks]:
     if json_lines:
         from bringback.batch.manifest import as_line
 
-        yield Callbacks(lambda total: None, lambda entry: typer.echo(as_line(entry)), lambda step: None)
+        yield Callbacks(lambda total: None, lambda entry: typer.echo(as_line(entry)), lambda *step: None)
         return
     console = Console()
     columns = (
@@ -94,7 +95,7 @@ def _callbacks(bar: Progress, console: Console) -> Callbacks:
             show(_line(entry))
         bar.advance(photos)
 
-    def on_step(step: "PriorProgress") -> None:
+    def on_step(stage: str, step: "PriorProgress") -> None:
         if step.iteration == 1:
             bar.reset(fitting)
         bar.update(fitting, completed=round(100 * step.done), visible=not step.finished)

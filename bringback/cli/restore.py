@@ -104,27 +104,23 @@ def run_restore(
         reject_conflict(choices.get("overwrite", False), choices.get("skip_existing", False))
         from bringback.batch.jobs import plan_with_masks
         from bringback.batch.remote import is_remote, restore_remote
-        from bringback.batch.runner import restore_folder
+        from bringback.batch.runner import restore_jobs
         from bringback.runtime.memory import keep_tiles_in_heap
 
         remote = any(is_remote(place) for place in (*inputs, out))
         if remote and mask is not None:
             raise ValueError("--mask goes with folders of this machine, not with URLs")
-        paths, folder = [Path(place) for place in inputs], Path(out)
         notes: list[str] = []
-        if not remote:
-            plan_with_masks(paths, folder, mask, notes.append)  # reject bad arguments before loading weights
+        if not remote:  # plan before loading weights, to reject bad arguments at once
+            jobs, masks = plan_with_masks([Path(place) for place in inputs], Path(out), mask, notes.append)
         treat_sigterm_as_ctrl_c()
         keep_tiles_in_heap()
         pipeline = load()
         with progress(json_lines) as show:
-            for stage in pipeline.stages:
-                if hasattr(stage, "on_step"):
-                    stage.on_step = show.on_step
-            choices |= {"on_start": show.on_start, "on_photo": show.on_photo}
+            choices |= {"on_start": show.on_start, "on_photo": show.on_photo, "on_step": show.on_step}
             choices["on_plan"] = None if json_lines else PlanReporter()
             if remote:
                 entries = restore_remote(inputs, out, pipeline, tell=notes.append, **choices)
             else:
-                entries = restore_folder(paths, folder, pipeline, mask=mask, **choices)
+                entries = restore_jobs(jobs, Path(out), pipeline, masks=masks, **choices)
     finish(entries, json_lines, notes)

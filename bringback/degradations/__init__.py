@@ -1,4 +1,4 @@
-"""Degradations of clean photos as batched, seeded tensor operations with exact damage masks."""
+"""Degradations of clean photos: batched, seeded tensor operations with exact damage masks."""
 
 from bringback.degradations.eval_recipes import Aged
 from bringback.degradations.marks import OverlayBank

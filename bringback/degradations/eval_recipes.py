@@ -1,4 +1,4 @@
-"""The recipes that results are measured with, their severity pinned on the validation photos (see `SEVERITY`)."""
+"""Evaluation recipes; their severity was calibrated on the validation photos (see `SEVERITY`)."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,10 +11,10 @@ from bringback.degradations import marks as damage
 from bringback.degradations.rng import Draws
 from bringback.ops.color import greyed, luminance
 
-SPOILED = 0.2  # the coverage from which a pixel is to be replaced
+SPOILED = 0.2  # coverage at which a pixel counts as fully damaged
 
-# pinned by the mean PSNR of the aged validation photos: unstructured 26.6, structured 19.1, mixed 16.3 dB,
-# grainy-bw 17.6, dark-noisy 10.1
+# calibrated to this mean PSNR of the aged validation photos: unstructured 26.6, structured 19.1, mixed 16.3,
+# grainy-bw 17.6, dark-noisy 10.1 dB
 SEVERITY = {"unstructured": 0.78, "structured": 2.45, "mixed": 1.35, "grainy-bw": 0.85, "dark-noisy": 1.0}
 
 Overlays = damage.OverlayBank | None
@@ -22,10 +22,10 @@ Overlays = damage.OverlayBank | None
 
 @dataclass(frozen=True, slots=True)
 class Aged:
-    """A batch of aged photos and what is true of them.
+    """A batch of aged photos with ground truth.
 
-    aged, truth: (B, 3, H, W) in [0, 1]; mask: (B, 1, H, W), the share of each pixel that damage covers; grey: (B,)
-    bool, where the aged photo is grey or sepia, its truth is grey and only luminance can be compared.
+    aged, truth: (B, 3, H, W) in [0, 1]; mask: (B, 1, H, W), the damage coverage of each pixel in [0, 1]; grey: (B,)
+    bool, True where the aged photo is gray or sepia: its truth is gray, and only luminance can be compared.
     """
 
     aged: Tensor
@@ -34,7 +34,7 @@ class Aged:
     grey: Tensor
 
     def damage(self) -> Tensor:
-        """The damage mask of the samples: whether to replace a pixel counts, not how much of it shines through."""
+        """The damage mask used as a target: coverage divided by `SPOILED`, clamped to 1."""
         return (self.mask / SPOILED).clamp_max(1)
 
 
@@ -42,7 +42,7 @@ Recipe = Callable[[Tensor, Draws, Overlays], Aged]
 
 
 def completed(aged: Tensor, truth: Tensor, mask: Tensor | None = None, grey: Tensor | None = None) -> Aged:
-    """`Aged` of nothing damaged and nothing grey, but for what is said."""
+    """Build an `Aged`; defaults: nothing damaged, nothing gray."""
     if mask is None:
         mask = torch.zeros_like(truth[:, :1])
     if grey is None:
@@ -51,7 +51,7 @@ def completed(aged: Tensor, truth: Tensor, mask: Tensor | None = None, grey: Ten
 
 
 def lay_marks(pixels: Tensor, draws: Draws, overlays: Overlays, amount: Tensor | float) -> tuple[Tensor, Tensor]:
-    """Lay a random choice of damage on the pixels; `amount` scales how likely each kind is."""
+    """Composite a random selection of damage layers onto the pixels; `amount` scales the probability of each kind."""
     h, w = pixels.shape[-2:]
     mask = torch.zeros_like(pixels[:, :1])
 
@@ -75,7 +75,7 @@ def lay_marks(pixels: Tensor, draws: Draws, overlays: Overlays, amount: Tensor |
 
 
 def clean(pixels: Tensor, draws: Draws, overlays: Overlays) -> Aged:
-    """C: nothing happens."""
+    """C: unchanged."""
     return completed(pixels, pixels)
 
 
@@ -91,14 +91,14 @@ def structured(pixels: Tensor, draws: Draws, overlays: Overlays) -> Aged:
 
 
 def mixed(pixels: Tensor, draws: Draws, overlays: Overlays) -> Aged:
-    """M: an old print. Soft, faded, often grey or sepia, grainy, damaged, then scanned."""
+    """M: an old print: soft, faded, often gray or sepia, grainy, damaged, then scanned."""
     return aged_print(pixels, draws, overlays, 1.0, 0.8)
 
 
 def aged_print(
     pixels: Tensor, draws: Draws, overlays: Overlays, strength: Tensor | float, marks: Tensor | float
 ) -> Aged:
-    """M, `strength` times as faded as pinned, with `marks` times the damage, each (B, 1, 1, 1) or one for all."""
+    """M with fading scaled by `strength` and damage probability by `marks`, each (B, 1, 1, 1) or a scalar."""
     grey = draws.uniform() < 0.5
     truth = greyed(pixels, grey)
     aged = wear.any_order(truth, draws, 0.35, 0.5)
@@ -106,20 +106,20 @@ def aged_print(
     aged = torch.where(grey, tinted, aged)
     aged = tone.uneven_light(aged, draws, 0.5)
     faded = tone.fade(aged, draws, strength * SEVERITY["mixed"])
-    # a grey print fades without a cast: the cast of the scan is the sepia's business
+    # gray prints fade in luminance only: their tint comes from the sepia step
     aged = torch.where(grey, aged + (luminance(faded) - luminance(aged)), faded)
     aged = torch.where(draws.chance(0.3) & ~grey, tone.yellowing(aged, draws), aged)
     aged, mask = lay_marks(aged.clamp(0, 1), draws, overlays, marks)
     aged = torch.where(draws.chance(0.6), wear.grain(aged, draws, 0.7), aged)
     aged = torch.where(draws.chance(0.5), wear.compression(aged, draws, 0.5), aged)
-    # grey photos stay exactly grey when they are not tinted
+    # untinted gray photos stay exactly gray
     plain = grey & ((tinted - luminance(tinted)).abs().amax((1, 2, 3), keepdim=True) < 1e-3)
     aged = greyed(aged, plain)
     return completed(aged.clamp(0, 1), truth, mask, grey.flatten())
 
 
 def holes(pixels: Tensor, draws: Draws, overlays: Overlays) -> Aged:
-    """H: 5 to 15 % of the area is gone."""
+    """H: 5 to 15 % of the area is missing."""
     h, w = pixels.shape[-2:]
     alpha = damage.missing(draws, h, w, 0.05, 0.15)
     aged, mask = damage.lay(pixels, torch.zeros_like(alpha), alpha, damage.paper(draws, h, w))
@@ -127,7 +127,7 @@ def holes(pixels: Tensor, draws: Draws, overlays: Overlays) -> Aged:
 
 
 def grainy_bw(pixels: Tensor, draws: Draws, overlays: Overlays) -> Aged:
-    """A grainy black-and-white print under dirt: always grey, three equal channels."""
+    """G: a grainy, dirty black-and-white print; always gray, with three equal channels."""
     truth = luminance(pixels).expand_as(pixels)
     aged, mask = lay_dirt(worn_film(truth, draws), draws, overlays)
     grey = torch.ones(len(pixels), dtype=torch.bool, device=pixels.device)
@@ -135,7 +135,7 @@ def grainy_bw(pixels: Tensor, draws: Draws, overlays: Overlays) -> Aged:
 
 
 def worn_film(grey: Tensor, draws: Draws) -> Tensor:
-    """Soft, faded, unevenly lit, with strong grain; (B, 3, H, W), grey in and out."""
+    """Blur, fading, uneven light and strong grain; (B, 3, H, W), gray in and out."""
     severity = SEVERITY["grainy-bw"]
     soft = tone.uneven_light(wear.blur(grey, draws, 0.4), draws)
     dull = luminance(tone.fade(soft, draws, severity)).expand_as(grey)
@@ -143,7 +143,7 @@ def worn_film(grey: Tensor, draws: Draws) -> Tensor:
 
 
 def lay_dirt(pixels: Tensor, draws: Draws, overlays: Overlays) -> tuple[Tensor, Tensor]:
-    """The marks of S, fewer of them, and what dirt leaves: dust, specks, spots and faint stains, mostly dark."""
+    """Fewer marks than in S, plus dust, specks, spots and faint stains, mostly dark."""
     h, w = pixels.shape[-2:]
     pixels, mask = lay_marks(pixels, draws, overlays, 0.8)
     for kind, thickest in ((damage.dust, 1.0), (damage.specks, 1.0), (damage.foxing, 0.8), (damage.stain, 0.4)):
@@ -154,7 +154,7 @@ def lay_dirt(pixels: Tensor, draws: Draws, overlays: Overlays) -> tuple[Tensor, 
 
 
 def dark_noisy(pixels: Tensor, draws: Draws, overlays: Overlays) -> Aged:
-    """Low light: a third to a fourteenth of it, sensor noise, salt and pepper, 8 bits; some photos keep their lamps."""
+    """D: low light (1/14 to 1/3 of the exposure), sensor noise, salt and pepper, 8 bits; some lamps stay bright."""
     severity = SEVERITY["dark-noisy"]
     dark = low_light.underexposed(pixels, draws, severity)
     noisy = low_light.sensor_noise(dark, draws, severity)

@@ -1,4 +1,4 @@
-"""Baseline JPEG as batched tensor operations: colour transform, 4:2:0, 8x8 DCT and quantisation (ITU-T T.81)."""
+"""Baseline JPEG as batched tensor operations: color transform, 4:2:0, 8x8 DCT and quantization (ITU-T T.81)."""
 
 import math
 
@@ -15,7 +15,7 @@ TO_YCC = ((0.299, 0.587, 0.114), (-0.168736, -0.331264, 0.5), (0.5, -0.418688, -
 
 
 def quantization_tables(device: torch.device) -> tuple[Tensor, Tensor]:
-    """Of luma and chroma at quality 50, each (8, 8)."""
+    """Luma and chroma tables at quality 50, each (8, 8)."""
     luma = torch.tensor([float(v) for v in _LUMA.split()], device=device).view(8, 8)
     chroma = torch.full((8, 8), 99.0, device=device)
     chroma[:4, :4] = torch.tensor(_CHROMA_CORNER, device=device)
@@ -23,7 +23,7 @@ def quantization_tables(device: torch.device) -> tuple[Tensor, Tensor]:
 
 
 def dct_matrix(device: torch.device) -> Tensor:
-    """The orthonormal cosine transform (8 frequencies, 8 places)."""
+    """The orthonormal DCT-II matrix, (8 frequencies, 8 positions)."""
     k, n = torch.meshgrid(torch.arange(8.0, device=device), torch.arange(8.0, device=device), indexing="ij")
     matrix = torch.cos(math.pi * (2 * n + 1) * k / 16) / 2
     matrix[0] /= math.sqrt(2)
@@ -31,7 +31,7 @@ def dct_matrix(device: torch.device) -> Tensor:
 
 
 def _quantise(plane: Tensor, table: Tensor) -> Tensor:
-    """Round the DCT of a (B, C, H, W) plane in 0..255, sides multiples of 8, to the table (B, 8, 8)."""
+    """Quantize a plane (B, C, H, W) in 0..255, sides multiples of 8, in the DCT domain with tables (B, 8, 8)."""
     b, c, h, w = plane.shape
     dct = dct_matrix(plane.device)
     blocks = (plane - 128).view(b, c, h // 8, 8, w // 8, 8).transpose(3, 4)
@@ -41,7 +41,7 @@ def _quantise(plane: Tensor, table: Tensor) -> Tensor:
 
 
 def jpeg(pixels: Tensor, quality: Tensor) -> Tensor:
-    """What a JPEG file of the given quality keeps.
+    """Compress and decompress as JPEG.
 
     Args: pixels (B, 3, H, W) RGB in [0, 1]; quality (B, 1, 1, 1) in 1..100 on libjpeg's scale. Returns the same shape.
     """

@@ -1,6 +1,6 @@
-"""Too little light: underexposure, what a sensor adds to it, dead and hot pixels. All (B, 3, H, W) in [0, 1] -> same.
+"""Low light: underexposure, sensor noise, dead and hot pixels. Pixels are (B, 3, H, W) in [0, 1].
 
-`strength` scales each, one number or (B, 1, 1, 1); 0 changes nothing.
+`strength`, a scalar or (B, 1, 1, 1), scales an effect; 0 changes nothing.
 """
 
 import math
@@ -12,13 +12,13 @@ from bringback.degradations.rng import Draws
 from bringback.degradations.tone import uneven_light
 from bringback.ops.color import luminance
 
-GAMMA = 2.2  # of pixels over linear light
-DARKEST, DARK = 1 / 14, 1 / 3  # of the light is left at strength 1
-LAMPS = 0.3  # the share of photos whose lamps and windows stay; a quarter, less those that have too much white for it
+GAMMA = 2.2  # of the pixel encoding
+DARKEST, DARK = 1 / 14, 1 / 3  # range of the exposure factor at strength 1
+LAMPS = 0.3  # probability of keeping lamps and windows bright
 
 
 def underexposed(pixels: Tensor, draws: Draws, strength: Tensor | float = 1.0) -> Tensor:
-    """Darker by one factor in linear light, at times unevenly or with a bent gamma; some keep what is brightest."""
+    """Scale linear light by one factor, sometimes unevenly or with a changed gamma; some photos keep their lamps."""
     exposure = strength * draws.uniform(math.log(DARKEST), math.log(DARK))
     bend = torch.exp(strength * draws.uniform(-0.1, 0.3) * draws.chance(0.35))
     kept = lamps(luminance(pixels), draws) * draws.chance(LAMPS)
@@ -28,9 +28,10 @@ def underexposed(pixels: Tensor, draws: Draws, strength: Tensor | float = 1.0) -
 
 
 def lamps(light: Tensor, draws: Draws) -> Tensor:
-    """How far each pixel of the luminance (B, 1, H, W) belongs to the brightest of its photo, (B, 1, H, W) in [0, 1].
+    """How much each pixel of a luminance (B, 1, H, W) belongs to the highlights of its photo, (B, 1, H, W) in [0, 1].
 
-    None from a drawn level down, all of the brightest half percent, and smooth between: a tone curve without a step.
+    A smoothstep from 0 at a random quantile (0.88 to 0.96) to 1 at the 99.5 % quantile, which keeps the tone curve
+    continuous. In photos with little contrast between the two it can stay below 1.
     """
     area = light[0].numel()
     order = light.flatten(1).sort(1).values
@@ -42,7 +43,7 @@ def lamps(light: Tensor, draws: Draws) -> Tensor:
 
 
 def sensor_noise(pixels: Tensor, draws: Draws, strength: Tensor | float = 1.0) -> Tensor:
-    """Shot noise, which grows with the square root of the light, and read noise, in linear light on each channel."""
+    """Shot noise, proportional to the square root of the light, and read noise, per channel in linear light."""
     shot, read = strength * draws.uniform(0.008, 0.035), strength * draws.uniform(0.0003, 0.003)
     light = pixels**GAMMA
     sigma = (shot.square() * light + read.square()).sqrt()
@@ -50,7 +51,7 @@ def sensor_noise(pixels: Tensor, draws: Draws, strength: Tensor | float = 1.0) -
 
 
 def salt_and_pepper(pixels: Tensor, draws: Draws, strength: Tensor | float = 1.0) -> Tensor:
-    """0.3 to 4 % of the pixels white or black, half of each: on all channels at once, or on each by itself."""
+    """Set 0.3 to 4 % of the values to white or black, half each: on all channels together or on each independently."""
     share = strength * draws.uniform(0.003, 0.04)
     dice = draws.field(*pixels.shape[1:])
     dice = torch.where(draws.chance(0.5), dice[:, :1], dice)
@@ -58,5 +59,5 @@ def salt_and_pepper(pixels: Tensor, draws: Draws, strength: Tensor | float = 1.0
 
 
 def eight_bit(pixels: Tensor) -> Tensor:
-    """What a file keeps: of dark tones only a few levels."""
+    """Round to 8 bits, which leaves few levels in dark tones."""
     return (pixels.clamp(0, 1) * 255).round() / 255

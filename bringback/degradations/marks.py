@@ -1,6 +1,6 @@
-"""Damage in places: scratches, hairs, dust, stains, cracks, folds, tears, missing pieces, each with its exact mask.
+"""Local damage with exact masks: scratches, hairs, dust, stains, cracks, folds, tears, missing pieces.
 
-A layer is an alpha field (B, 1, H, W) in [0, 1]; `lay` composites it and unites it with the mask.
+A layer is an alpha map (B, 1, H, W) in [0, 1]; `lay` composites it and adds it to the mask.
 """
 
 import io
@@ -25,13 +25,13 @@ from bringback.images.shards import read_shards
 
 def _grey(data: bytes) -> np.ndarray:
     image = Image.open(io.BytesIO(data), formats=FORMATS)
-    if image.width * image.height > MAX_PIXELS:  # Pillow's own limit may have been taken away
+    if image.width * image.height > MAX_PIXELS:  # Pillow's own limit may have been disabled
         raise ValueError(f"too large: {image.width}x{image.height} pixels")
     return np.array(image.convert("L"))
 
 
 class OverlayBank:
-    """Alpha masks of real damage, (N, 1, S, S) uint8, 255 = fully covered; `heavy`: the eighth that covers most."""
+    """Alpha masks of real damage, (N, 1, S, S) uint8, 255 = covered; `heavy`: indices of the eighth covering most."""
 
     def __init__(self, alphas: Tensor) -> None:
         self.alphas = alphas
@@ -39,16 +39,17 @@ class OverlayBank:
 
     @classmethod
     def from_shards(cls, paths: Sequence[Path]) -> Self:
-        """Read every picture of the tar shards as grey; all must have one size.
+        """Read every picture of the tar shards as grayscale.
 
-        Raises ValueError, naming the file, for what is no shard or no picture, FileNotFoundError for what is not there.
+        Raises ValueError, naming the file, for a bad shard, an unreadable picture or one of a different size, and when
+        there are no pictures; FileNotFoundError for a missing file.
         """
         alphas: list[np.ndarray] = []
         for path in paths:
             for name, data in read_shards(path):
                 try:
                     alphas.append(_grey(data))
-                except Exception as error:  # whatever a decoder trips over is a broken file
+                except Exception as error:  # decoders raise many types for a broken file
                     raise ValueError(f"{path}: {name} cannot be read: {error}") from None
                 if alphas[-1].shape != alphas[0].shape:
                     raise ValueError(f"{path}: {name} is of another size than the first overlay")
@@ -57,11 +58,11 @@ class OverlayBank:
         return cls(torch.from_numpy(np.stack(alphas))[:, None])
 
     def to(self, device: torch.device) -> Self:
-        """The bank on a device."""
+        """Copy to a device."""
         return type(self)(self.alphas.to(device))
 
     def layer(self, draws: Draws, height: int, width: int, heavy: bool = False) -> Tensor:
-        """One real overlay a sample, of all or of the heavy ones, turned, scaled, mirrored: (B, 1, H, W)."""
+        """One overlay per sample, randomly rotated, scaled, shifted and mirrored: (B, 1, H, W)."""
         pool = self.heavy if heavy else torch.arange(len(self.alphas), device=self.alphas.device)
         chosen = self.alphas[pool[torch.tensor(draws.integers(0, len(pool)), device=pool.device)]]
         side = self.alphas.shape[-1]
@@ -75,18 +76,18 @@ class OverlayBank:
 
 
 def _coordinates(height: int, width: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Pixel coordinates from the centre, y (H, 1) and x (1, W)."""
+    """Pixel coordinates relative to the center, y (H, 1) and x (1, W)."""
     y = torch.arange(height, device=device, dtype=torch.float32)[:, None] - height / 2
     return y, torch.arange(width, device=device, dtype=torch.float32)[None] - width / 2
 
 
 def strokes(draws: Draws, height: int, width: int, count: int = 4, thick: float = 1.6) -> Tensor:
-    """Scratches and hairs: `count` slightly wavy lines of finite length, some broken up."""
+    """Scratches and hairs: `count` slightly wavy lines of finite length, some of them broken."""
     y, x = _coordinates(height, width, draws.device)
     radius = math.hypot(height, width) / 2
     alpha = torch.zeros(len(draws), 1, height, width, device=draws.device)
     for _ in range(count):
-        # film scratches run along the film: half of the lines are near the vertical
+        # film scratches run along the film: half of the lines are nearly vertical
         angle = torch.where(draws.chance(0.5), draws.uniform(-0.08, 0.08), draws.uniform(0, math.pi))
         along = y * torch.cos(angle) + x * torch.sin(angle)
         across = x * torch.cos(angle) - y * torch.sin(angle)
@@ -113,7 +114,7 @@ def dust(draws: Draws, height: int, width: int) -> Tensor:
 
 
 def cracks(draws: Draws, height: int, width: int) -> Tensor:
-    """A net of thin cracks in a part of the picture: the zero lines of a smooth field, inside a blob of another."""
+    """A net of thin cracks in part of the picture: the zero crossings of one smooth field, masked by another."""
     field = smooth_field(draws, 9, height, width) + 0.25 * smooth_field(draws, 30, height, width)
     slope = torch.hypot(*(F.pad(g, p) for g, p in _gradients(field)))
     line = (draws.uniform(0.5, 1.3) + 0.5 - field.abs() / slope.clamp_min(1e-3)).clamp(0, 1)
@@ -126,7 +127,7 @@ def _gradients(field: Tensor) -> tuple[tuple[Tensor, tuple[int, ...]], tuple[Ten
 
 
 def folds(draws: Draws, height: int, width: int) -> Tensor:
-    """A crease from edge to edge where the emulsion has come off unevenly."""
+    """A crease from edge to edge with unevenly lost emulsion."""
     y, x = _coordinates(height, width, draws.device)
     angle = torch.where(draws.chance(0.5), draws.uniform(-0.06, 0.06), draws.uniform(1.5, 1.64))
     across = x * torch.cos(angle) - y * torch.sin(angle) - draws.uniform(-0.35, 0.35) * min(height, width)
@@ -136,14 +137,14 @@ def folds(draws: Draws, height: int, width: int) -> Tensor:
 
 
 def flakes(draws: Draws, height: int, width: int) -> Tensor:
-    """Emulsion gone in flakes along a bend: islands where a fine field is high and a coarse one near zero."""
+    """Emulsion flaked off along a bend: where a fine noise field is high and a coarse one near zero."""
     fine = smooth_field(draws, 55, height, width) + 0.5 * smooth_field(draws, 18, height, width)
     near = 1 - smooth_field(draws, 2, height, width).abs() / draws.uniform(0.03, 0.25)
     return torch.sigmoid(8 * (fine + 2 * near.clamp(-2, 0.5) - draws.uniform(1.0, 2.2)))
 
 
 def curls(draws: Draws, height: int, width: int, count: int = 3) -> Tensor:
-    """Curled hairs and lint: `count` thin arcs of circles."""
+    """Curled hairs and lint: `count` thin circular arcs."""
     y, x = _coordinates(height, width, draws.device)
     size = math.hypot(height, width) / 2
     alpha = torch.zeros(len(draws), 1, height, width, device=draws.device)
@@ -157,7 +158,7 @@ def curls(draws: Draws, height: int, width: int, count: int = 3) -> Tensor:
 
 
 def stain(draws: Draws, height: int, width: int) -> Tensor:
-    """A blot or a water stain, hard or soft at its edge, often with a rim that is stronger than what is inside."""
+    """A blot or water stain with a hard or soft edge, often with a rim stronger than its interior."""
     field = smooth_field(draws, 3, height, width) + 0.25 * smooth_field(draws, 14, height, width)
     over = field - draws.uniform(1.0, 2.2)
     body = torch.sigmoid(10 ** draws.uniform(0.5, 1.7) * over) * draws.uniform(0.15, 1.0)
@@ -166,7 +167,7 @@ def stain(draws: Draws, height: int, width: int) -> Tensor:
 
 
 def foxing(draws: Draws, height: int, width: int) -> Tensor:
-    """Many soft spots of a few pixels."""
+    """Many soft spots about a dozen pixels across."""
     grid = (max(2, height // 4), max(2, width // 4))
     points = (draws.field(1, *grid) < 10 ** draws.uniform(-3.3, -1.9)).float()
     spots = F.avg_pool2d(F.avg_pool2d(points, 3, 1, 1), 3, 1, 1) * 9 * draws.uniform(0.4, 1.0)
@@ -174,7 +175,7 @@ def foxing(draws: Draws, height: int, width: int) -> Tensor:
 
 
 def specks(draws: Draws, height: int, width: int) -> Tensor:
-    """Round specks, all of one size a photo, up to eleven pixels across."""
+    """Round specks of up to eleven pixels, all of the same size in one photo."""
     axis = torch.arange(-6.0, 7.0, device=draws.device)
     disc = (draws.uniform(0.6, 5.5)[:, 0] + 0.5 - torch.hypot(axis[:, None], axis[None])).clamp(0, 1)
     points = (draws.field(1, height, width) < 10 ** draws.uniform(-4.7, -3.3)).float()
@@ -182,7 +183,7 @@ def specks(draws: Draws, height: int, width: int) -> Tensor:
 
 
 def missing(draws: Draws, height: int, width: int, low: float, high: float) -> Tensor:
-    """Pieces gone: torn corners and edges, blots, a wide fold; a share of the area drawn from [low, high]."""
+    """Missing pieces (torn corners and edges, blots, a wide fold) over a share of the area drawn from [low, high]."""
     y, x = _coordinates(height, width, draws.device)
     u, v = x / width * 2, y / height * 2
     rough = smooth_field(draws, 5, height, width) + 0.3 * smooth_field(draws, 18, height, width)
@@ -201,7 +202,7 @@ def missing(draws: Draws, height: int, width: int, low: float, high: float) -> T
 
 
 def paper(draws: Draws, height: int, width: int) -> Tensor:
-    """The colour that shows through: bare paper with fibre, or a dark or bright flat tone, (B, 3, H, W)."""
+    """The color under lost emulsion, (B, 3, H, W): textured bare paper or, with probability 0.1, a dark tone."""
     bright, warm = draws.uniform(0.7, 1.0), draws.uniform(0.0, 0.12)
     base = torch.cat([bright, bright - warm * 0.5, bright - warm], 1)
     texture = 0.02 * draws.normal(1, height, width) + 0.02 * smooth_field(draws, 12, height, width)
@@ -210,5 +211,5 @@ def paper(draws: Draws, height: int, width: int) -> Tensor:
 
 
 def lay(pixels: Tensor, mask: Tensor, alpha: Tensor, colour: Tensor) -> tuple[Tensor, Tensor]:
-    """Cover the pixels with a colour where alpha says so, and remember it in the mask."""
+    """Blend `colour` over the pixels with `alpha`; returns the pixels and the mask united with `alpha`."""
     return torch.lerp(pixels, colour, alpha), torch.lerp(mask, torch.ones_like(mask), alpha)

@@ -1,4 +1,4 @@
-"""All recipes by name, and the way to age by one."""
+"""All recipes by name, and `age`, which applies one."""
 
 from collections.abc import Sequence
 
@@ -32,16 +32,15 @@ RECIPES: dict[str, Recipe] = {
 
 
 def age(pixels: Tensor, recipe: str, seeds: Sequence[int], overlays: Overlays = None) -> Aged:
-    """Age clean photos, each by its own seed; the same seed, recipe and photo give the same result in any batch.
+    """Age clean photos, each with its own seed; results do not depend on batch composition.
 
-    Args: pixels (B, 3, H, W) float32 in [0, 1]; recipe: a name in `RECIPES`; seeds: B integers; overlays: real damage
-    to lay on, or None for procedural damage alone. Raises ValueError, naming the recipes, when there is none of that
-    name.
+    Args: pixels (B, 3, H, W) float32 in [0, 1]; recipe: a name in `RECIPES`; seeds: B integers; overlays: masks of real
+    damage, or None for procedural damage only. Raises ValueError for an unknown recipe or a wrong number of seeds.
     """
     if recipe not in RECIPES:
         raise ValueError(f"unknown recipe {recipe!r}; the recipes are {', '.join(RECIPES)}")
     if len(seeds) != len(pixels):
         raise ValueError(f"{len(pixels)} pictures want as many seeds, not {len(seeds)}")
-    # ageing is physics, not a network: it runs in float32 inside a bf16 training step too
+    # always float32, also inside a bfloat16 training step
     with torch.autocast(pixels.device.type, enabled=False), torch.no_grad():
         return RECIPES[recipe](pixels, Draws(seeds, pixels.device), overlays)

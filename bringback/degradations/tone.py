@@ -1,4 +1,4 @@
-"""Fading, casts and uneven light. All (B, 3, H, W) in [0, 1] -> same."""
+"""Fading, color casts and uneven light. All (B, 3, H, W) in [0, 1] -> same."""
 
 from functools import lru_cache
 
@@ -9,14 +9,14 @@ from torch import Tensor
 from bringback.degradations.rng import Draws
 from bringback.ops.color import luminance
 
-_MANY = 400  # knots
+_MANY = 400  # knots along one side
 
 
 def smooth_field(draws: Draws, cells: int, height: int, width: int) -> Tensor:
-    """A smooth random field (B, 1, H, W), standard normal at its knots, about `cells` waves along the short side."""
+    """A smooth random field (B, 1, H, W), standard normal at its knots, `cells` knot intervals along the short side."""
     scale = cells / min(height, width)
     knots = draws.normal(1, max(2, round(height * scale)) + 1, max(2, round(width * scale)) + 1)
-    if max(knots.shape[-2:]) > _MANY:  # a strip: the weights would be larger than the field
+    if max(knots.shape[-2:]) > _MANY:  # a long strip: the weights would be larger than the field
         return F.interpolate(knots, (height, width), mode="bicubic", align_corners=True)
     down, across = (_bicubic(n, size, draws.device) for n, size in zip(knots.shape[-2:], (height, width), strict=True))
     return down.T @ (knots @ across)
@@ -24,13 +24,13 @@ def smooth_field(draws: Draws, cells: int, height: int, width: int) -> Tensor:
 
 @lru_cache(maxsize=64)
 def _bicubic(knots: int, size: int, device: torch.device) -> Tensor:
-    """The weights (knots, size) of bicubic interpolation along one axis: two products beat a resize by ten times."""
+    """Weights (knots, size) of bicubic interpolation along one axis: two products are 10x faster than a resize."""
     rows = torch.eye(knots, device=device)[None, :, None]
     return F.interpolate(rows, (1, size), mode="bicubic", align_corners=True)[0, :, 0]
 
 
 def fade(pixels: Tensor, draws: Draws, strength: Tensor | float = 1.0) -> Tensor:
-    """Lifted blacks, dulled whites and a bent middle, a little different on each channel (a cast)."""
+    """Lifted blacks, dulled whites and a gamma, slightly different on each channel (a cast)."""
     shared = draws.uniform(0.3, 1.0) * strength
     black = shared * (draws.uniform(0.0, 0.28) + draws.uniform(-0.05, 0.05, 3)).clamp_min(0)
     white = 1 - shared * (draws.uniform(0.0, 0.28) + draws.uniform(-0.06, 0.06, 3)).clamp_min(0)
@@ -39,7 +39,7 @@ def fade(pixels: Tensor, draws: Draws, strength: Tensor | float = 1.0) -> Tensor
 
 
 def yellowing(pixels: Tensor, draws: Draws, strength: float = 1.0) -> Tensor:
-    """Paper and varnish gone yellow: blue is lost, a little green, and shadows turn warm."""
+    """Yellowed paper and varnish: less blue and some less green, with warmer shadows."""
     amount = draws.uniform(0.1, 0.6) * strength
     loss = torch.tensor([0.03, 0.12, 0.42], device=pixels.device).view(1, 3, 1, 1)
     glow = torch.tensor([0.08, 0.05, 0.0], device=pixels.device).view(1, 3, 1, 1)
@@ -47,7 +47,7 @@ def yellowing(pixels: Tensor, draws: Draws, strength: float = 1.0) -> Tensor:
 
 
 def sepia(grey: Tensor, draws: Draws) -> Tensor:
-    """Tint a grey picture with one warm hue; its luminance is kept."""
+    """Tint a gray picture with one warm hue, keeping its luminance."""
     tint = torch.cat([draws.uniform(0.02, 0.1), draws.uniform(-0.03, 0.0), draws.uniform(-0.15, -0.04)], 1)
     light = luminance(grey)
     coloured = grey + tint * 4 * light * (1 - light)
@@ -55,7 +55,7 @@ def sepia(grey: Tensor, draws: Draws) -> Tensor:
 
 
 def uneven_light(pixels: Tensor, draws: Draws, strength: float = 1.0) -> Tensor:
-    """A vignette and a slow drift of brightness over the print."""
+    """A vignette and a slow brightness drift across the print."""
     h, w = pixels.shape[-2:]
     y = torch.linspace(-1, 1, h, device=pixels.device)[:, None]
     x = torch.linspace(-1, 1, w, device=pixels.device)[None]

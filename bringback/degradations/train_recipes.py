@@ -1,4 +1,4 @@
-"""The recipes that networks learn from: milder, wilder or of one kind, for breadth."""
+"""Training recipes: milder, stronger or more specialized than those for evaluation."""
 
 from collections.abc import Callable
 from functools import partial
@@ -27,13 +27,13 @@ from bringback.ops.color import greyed
 
 
 def lightly_structured(pixels: Tensor, draws: Draws, overlays: Overlays) -> Aged:
-    """S with fewer marks, from next to none to many: what a crop of a damaged photo looks like."""
+    """S with fewer marks, from almost none to many, like crops of a damaged photo."""
     aged, mask = lay_marks(pixels, draws, overlays, draws.uniform(0.3, 2.4))
     return completed(aged.clamp(0, 1), pixels, mask)
 
 
 def stained(pixels: Tensor, draws: Draws, overlays: Overlays) -> Aged:
-    """S with a large stain or two: what is rare among marks, but spoils most of a photo where it occurs."""
+    """S with one or two large stains: rare among marks, but they spoil most of a photo."""
     h, w = pixels.shape[-2:]
     spoilt, mask = pixels, torch.zeros_like(pixels[:, :1])
     stains = [damage.missing(draws, h, w, 0.01, 0.12) * draws.chance(0.6)]
@@ -48,17 +48,17 @@ def stained(pixels: Tensor, draws: Draws, overlays: Overlays) -> Aged:
 
 
 def lightly_mixed(pixels: Tensor, draws: Draws, overlays: Overlays) -> Aged:
-    """M of any strength, from next to nothing to the full."""
+    """M of any strength, from almost none to full."""
     return aged_print(pixels, draws, overlays, draws.uniform(0.1, 1.05), draws.uniform(0.2, 1.0))
 
 
 def _drawn(draws: Draws, probability: Tensor | float) -> list[int]:
-    """Which samples of the batch something happens to."""
+    """Indices of the samples selected with the given probability."""
     return draws.chance(probability).flatten().nonzero().flatten().tolist()
 
 
 def _some(pixels: Tensor, draws: Draws, probability: float, way: Callable[..., Tensor], *args: float) -> Tensor:
-    """Age a random part of the batch one way; the others draw nothing for it."""
+    """Apply `way` to a random part of the batch; the other samples draw nothing for it."""
     chosen = _drawn(draws, probability)
     if chosen:
         pixels = pixels.clone()
@@ -67,16 +67,16 @@ def _some(pixels: Tensor, draws: Draws, probability: float, way: Callable[..., T
 
 
 def _printed(pixels: Tensor, draws: Draws, probability: float) -> Tensor:
-    """Some out of a book, some on rough paper, each with `probability`."""
+    """Halftone screen on some, rough paper on some, each with `probability`."""
     return _some(_some(pixels, draws, probability, wear.screen), draws, probability, wear.relief)
 
 
 def battered(pixels: Tensor, draws: Draws, overlays: Overlays) -> Aged:
-    """Damage of every kind and colour, light or dark, flat or textured, sharp or worn after it came: for breadth."""
+    """Damage of every kind and color, light or dark, flat or textured, sharp or degraded afterwards."""
     h, w = pixels.shape[-2:]
     grey = draws.chance(0.4)
     truth = greyed(pixels, grey)
-    aged = _some(truth.clone(), draws, 0.4, wear.any_order, 0.4, 0.4)  # what is laid on it must not reach the truth
+    aged = _some(truth.clone(), draws, 0.4, wear.any_order, 0.4, 0.4)  # in-place edits below must not reach the truth
     aged = _some(aged, draws, 0.3, tone.fade, SEVERITY["mixed"])
     aged = _printed(aged, draws, 0.08)
     mask = torch.zeros_like(pixels[:, :1])
@@ -93,14 +93,14 @@ def battered(pixels: Tensor, draws: Draws, overlays: Overlays) -> Aged:
             colour = _paint(aged[chosen], part)
             aged[chosen], mask[chosen] = damage.lay(aged[chosen], mask[chosen], alpha, colour)
     aged = greyed(aged, grey & draws.chance(0.6))
-    # what photos and scans go through after they were damaged: without it a detector learns how untouched damage looks
+    # degrade after damaging: otherwise a detector learns pristine damage only
     aged = _some(aged.clamp(0, 1), draws, 0.4, wear.any_order, 0.35, 0.4)
     aged = _some(aged, draws, 0.5, wear.compression, 0.6)
     return completed(_some(aged, draws, 0.3, wear.grain, 0.6).clamp(0, 1), truth, mask, grey.flatten())
 
 
 def _paint(pixels: Tensor, draws: Draws) -> Tensor:
-    """What damage shows: white, black, any tone or hue, or what it covers made darker; flat or grained (B, 3, H, W)."""
+    """Damage color (B, 3, H, W): white, black, any tone or hue, or the darkened photo; flat or grainy."""
     kind = draws.uniform()
     light = torch.where(kind < 0.5, draws.uniform(0.75, 1.0), draws.uniform(0.0, 0.3))
     light = torch.where(kind > 0.85, draws.uniform(), light)
@@ -112,7 +112,7 @@ def _paint(pixels: Tensor, draws: Draws) -> Tensor:
 
 
 def worn(pixels: Tensor, draws: Draws, overlays: Overlays) -> Aged:
-    """An old print that has not faded: soft, grainy, marked, often grey, at times out of a book or on rough paper."""
+    """An unfaded old print: soft, grainy, marked, often gray, sometimes halftoned or on rough paper."""
     grey = draws.chance(0.5)
     truth = greyed(pixels, grey)
     aged = wear.any_order(truth, draws, 0.5, 0.5)
@@ -125,7 +125,7 @@ def worn(pixels: Tensor, draws: Draws, overlays: Overlays) -> Aged:
 
 
 def grainy(pixels: Tensor, draws: Draws, overlays: Overlays) -> Aged:
-    """A print whose grain is as strong as that of fast film or of a faded print whose tones were stretched again."""
+    """A print with grain as strong as in fast film, or in a faded print whose contrast was stretched."""
     grey = draws.chance(0.6)
     truth = greyed(pixels, grey)
     aged = _some(truth.clone(), draws, 0.6, wear.any_order, 0.4, 0.5)
@@ -137,10 +137,10 @@ def grainy(pixels: Tensor, draws: Draws, overlays: Overlays) -> Aged:
 
 
 def faces(pixels: Tensor, draws: Draws, overlays: Overlays) -> Aged:
-    """Blind damage of a face crop: blur, grain, 1 to 8 times low resolution, marks, noise, print screens, JPEG.
+    """Blind degradation of a face crop: blur, grain, 1x to 8x downscaling, marks, noise, print screens, JPEG.
 
-    Often grey. Some are faded, and so is their truth: tones are the business of another stage, and a face that stands
-    out from its photo is worse than a faded one.
+    Often gray. Some are faded together with their truth: another stage corrects tones, and a face that differs in tone
+    from its photo is worse than a faded one.
     """
     grey = draws.chance(0.4)
     truth = _some(greyed(pixels, grey), draws, 0.3, tone.fade, 0.8)
@@ -161,7 +161,7 @@ def faces(pixels: Tensor, draws: Draws, overlays: Overlays) -> Aged:
 
 
 def lightly_worn(pixels: Tensor, draws: Draws, overlays: Overlays) -> Aged:
-    """A good scan of a good print: a little blur, noise or JPEG, at times grey."""
+    """A good scan of a good print: a little blur, noise or JPEG, sometimes gray."""
     grey = draws.chance(0.3)
     truth = greyed(pixels, grey)
     aged = wear.any_order(truth, draws, 0.25, 0.3)
@@ -170,7 +170,7 @@ def lightly_worn(pixels: Tensor, draws: Draws, overlays: Overlays) -> Aged:
 
 
 def faded(pixels: Tensor, draws: Draws, overlays: Overlays) -> Aged:
-    """What the tone curves learn from: fading and casts of any strength, often none, on worn photos too."""
+    """For training the tone curves: fading and casts of any strength, often none, also on worn photos."""
     grey = draws.chance(0.5)
     truth = greyed(pixels, grey)
     strength = draws.uniform(0.5, 1.1) * SEVERITY["mixed"]
@@ -185,11 +185,11 @@ def faded(pixels: Tensor, draws: Draws, overlays: Overlays) -> Aged:
 
 
 def dim(pixels: Tensor, draws: Draws, overlays: Overlays) -> Aged:
-    """What the relighting learns from: too dark and noisy by anything up to 1.2 times the pinned, or well lit.
+    """For training the relighting: dark and noisy photos up to 1.2 times the calibrated severity, and well-lit ones.
 
-    A quarter is well lit, with little noise or none, and is to come back as it is; some of these are overexposed, and
-    so is their truth: what is blown out must not be taken for a fault that could be mended. How dark, how noisy and how
-    speckled a photo is are drawn apart, so that none of them tells of the others.
+    A quarter is well lit, has little or no noise, and should stay as it is. Some of these are overexposed, and their
+    truth is too, as blown highlights cannot be recovered. Darkness, noise and speckle are drawn independently, so that
+    none of them predicts the others.
     """
     grey = draws.chance(0.3)
     well_lit = draws.chance(0.25)
@@ -200,12 +200,12 @@ def dim(pixels: Tensor, draws: Draws, overlays: Overlays) -> Aged:
     aged = low_light.underexposed(truth, draws, torch.where(well_lit, 0.0, dark))
     aged = low_light.sensor_noise(aged, draws, torch.where(well_lit, noisy * 0.3 * draws.chance(0.5), noisy))
     aged = low_light.salt_and_pepper(aged, draws, speckled * (~well_lit & draws.chance(0.7)))
-    aged = torch.where(grey, aged[:, :1], aged)  # a grey file has noise of one channel, not the mean of three
+    aged = torch.where(grey, aged[:, :1], aged)  # a gray file has the noise of one channel, not the mean of three
     return completed(low_light.eight_bit(aged), truth, None, grey.flatten())
 
 
 def mixture(about: str, *shares: tuple[Recipe, float]) -> Recipe:
-    """A recipe that draws one of several for each photo; the last takes what the shares before it leave."""
+    """A recipe that draws one of several for each photo; the last one takes the remaining probability."""
 
     def recipe(pixels: Tensor, draws: Draws, overlays: Overlays) -> Aged:
         dice = draws.uniform().flatten().tolist()

@@ -1,4 +1,4 @@
-"""Damage that is everywhere: blur, noise, low resolution, compression, grain, print, paper; (B, 3, H, W) in [0, 1]."""
+"""Global degradations: blur, noise, low resolution, JPEG, grain, print, paper; (B, 3, H, W) in [0, 1]."""
 
 import math
 
@@ -12,7 +12,7 @@ from bringback.ops.color import luminance
 
 
 def convolve(pixels: Tensor, kernels: Tensor) -> Tensor:
-    """Each sample with a kernel of its own: kernels (B, k, k), k odd."""
+    """Convolve each sample with its own kernel (B, k, k), k odd."""
     b, c, h, w = pixels.shape
     radius = kernels.shape[-1] // 2
     mode = "reflect" if min(h, w) > radius else "replicate"
@@ -22,19 +22,19 @@ def convolve(pixels: Tensor, kernels: Tensor) -> Tensor:
 
 
 def _around(radius: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Distances y and x of a kernel's places from its middle, each (2 radius + 1, 2 radius + 1)."""
+    """Kernel coordinates y and x relative to the center, each (2 radius + 1, 2 radius + 1)."""
     axis = torch.arange(-radius, radius + 1, dtype=torch.float32, device=device)
     y, x = torch.meshgrid(axis, axis, indexing="ij")
     return y, x
 
 
 def _field(draws: Draws, kernels: Tensor, height: int, width: int) -> Tensor:
-    """Noise of deviation 1, correlated as the kernels (B, k, k) say: (B, 1, H, W)."""
+    """Noise of standard deviation 1, correlated by the kernels (B, k, k): (B, 1, H, W)."""
     return convolve(draws.normal(1, height, width), kernels / kernels.square().sum((-1, -2), keepdim=True).sqrt())
 
 
 def blur(pixels: Tensor, draws: Draws, strength: float = 1.0) -> Tensor:
-    """Gaussian (elliptic), defocus (disc) or motion (line) blur, one of the three a sample."""
+    """Gaussian (elliptic), defocus (disc) or motion (line) blur, one of them per sample."""
     y, x = _around(6, pixels.device)
     angle = draws.uniform(0, math.pi)[:, 0]
     along = x * torch.cos(angle) + y * torch.sin(angle)
@@ -49,7 +49,7 @@ def blur(pixels: Tensor, draws: Draws, strength: float = 1.0) -> Tensor:
 
 
 def noise(pixels: Tensor, draws: Draws, strength: float = 1.0) -> Tensor:
-    """Gaussian, speckle or salt-and-pepper noise, in colour or alike on all channels."""
+    """Gaussian, speckle or salt-and-pepper noise, independent or (Gaussian and speckle) the same on all channels."""
     shape = pixels.shape[1:]
     sigma = draws.uniform(3 / 255, 3 / 255 + 37 / 255 * strength)
     field = draws.normal(*shape)
@@ -66,7 +66,7 @@ def noise(pixels: Tensor, draws: Draws, strength: float = 1.0) -> Tensor:
 
 
 def grain(pixels: Tensor, draws: Draws, strength: float = 1.0) -> Tensor:
-    """Film grain: noise with a correlation length, strongest in the mid-tones, the same on all channels."""
+    """Film grain: correlated noise, strongest in the mid-tones, the same on all channels."""
     cell = draws.uniform(1.0, 2.2)
     y, x = _around(3, pixels.device)
     field = _field(draws, torch.exp(-(y**2 + x**2) / (2 * (cell[:, 0] * 0.5) ** 2)), *pixels.shape[-2:])
@@ -76,10 +76,10 @@ def grain(pixels: Tensor, draws: Draws, strength: float = 1.0) -> Tensor:
 
 
 def screen(pixels: Tensor, draws: Draws) -> Tensor:
-    """A printer's halftone screen as a scan shows it: dots of one pitch and angle, deepest in the mid-tones.
+    """A scanned halftone screen: dots of one pitch and angle, strongest in the mid-tones; the mean tone is kept.
 
-    A scan of two to six pixels a dot leaves little but the screen's first harmonics; the mean tone stays as it was. In
-    colour prints each ink has an angle of its own.
+    At 2 to 6 pixels per dot, little but the first harmonics of the screen remains. In some prints each ink has its own
+    angle.
     """
     h, w = pixels.shape[-2:]
     y = torch.arange(h, dtype=torch.float32, device=pixels.device)[:, None]
@@ -94,7 +94,7 @@ def screen(pixels: Tensor, draws: Draws) -> Tensor:
 
 
 def relief(pixels: Tensor, draws: Draws) -> Tensor:
-    """The texture of the paper, lit from one side: an uneven surface's slope makes it lighter or darker."""
+    """Paper texture lit from one side: shading by the slope of an uneven surface."""
     cell = draws.uniform(0.7, 2.5)[:, 0]
     y, x = _around(6, pixels.device)
     angle = draws.uniform(0, 2 * math.pi)[:, 0]
@@ -104,12 +104,12 @@ def relief(pixels: Tensor, draws: Draws) -> Tensor:
 
 
 def low_resolution(pixels: Tensor, draws: Draws, strength: float = 1.0) -> Tensor:
-    """Down by a random factor and up again, each sample by nearest or bilinear."""
+    """Downscale by a random factor and upscale again, each sample with nearest or bilinear interpolation."""
     h, w = pixels.shape[-2:]
     factors = draws.uniform(1.0, 1.0 + 1.6 * strength).flatten().tolist()
     modes = draws.uniform().flatten().tolist()
     samples = []
-    # sizes differ from sample to sample, so this one op cannot run as one batch
+    # sizes differ between samples, so they cannot be batched
     for sample, factor, mode in zip(pixels.split(1), factors, modes, strict=True):
         size = (max(1, round(h / factor)), max(1, round(w / factor)))
         small = F.interpolate(sample, size, mode="bilinear", antialias=True, align_corners=False)
@@ -121,7 +121,7 @@ def low_resolution(pixels: Tensor, draws: Draws, strength: float = 1.0) -> Tenso
 
 
 def compression(pixels: Tensor, draws: Draws, strength: float = 1.0) -> Tensor:
-    """JPEG of quality 95 down to 95 - 65 x strength."""
+    """JPEG with a quality between 95 - 65 * strength (at least 5) and 95."""
     return jpeg(pixels, draws.uniform(max(5.0, 95 - 65 * strength), 95))
 
 
@@ -129,7 +129,7 @@ _OPERATIONS = (blur, noise, low_resolution, compression)
 
 
 def any_order(pixels: Tensor, draws: Draws, strength: float = 1.0, probability: float = 0.7) -> Tensor:
-    """The four operations in an order of its own for each sample; the first always, the others with `probability`."""
+    """The four operations in random order per sample; the first always, the others with `probability`."""
     pixels = pixels.clone()
     orders = draws.permutations(len(_OPERATIONS))
     taken = (draws.uniform(size=len(_OPERATIONS)) < probability)[:, :, 0, 0].tolist()

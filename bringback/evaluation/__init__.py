@@ -1,1 +1,1 @@
-"""What judges the restoration and never teaches it: programs that made none of the training's lessons."""
+"""Evaluation of restorations. Training imports nothing from here."""

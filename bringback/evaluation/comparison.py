@@ -1,4 +1,4 @@
-"""Ways of restoring, compared on the same aged photos: classical, with a deep prior, by single stages, by all."""
+"""Compares restoration methods on the same aged photos: classical, deep priors, single stages, full pipeline."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -11,17 +11,17 @@ from bringback.pipeline import Pipeline
 from bringback.pipeline_config import PipelineConfig
 
 PROTOCOL = "restorers"
-SUBSET = 2  # photos that the slow ways are measured on, unless it is said otherwise
-FITTED = {"iterations": 250, "size": 256}  # of a deep prior, about a minute a photo on one core; more is better
+SUBSET = 2  # default number of photos for slow methods
+FITTED = {"iterations": 250, "size": 256}  # deep prior settings: about a minute per photo on one core; more is better
 
 Settings = Mapping[str, Mapping[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """The stages to run (None: all of the pipeline) and their settings; `slow` ones are measured on a few photos.
+    """The stages to run (None: the whole pipeline) and their settings; `slow` methods are measured on a few photos.
 
-    `cases` are the letters of those that it has something to do with.
+    `cases` are the letters of the protocol cases that the method applies to.
     """
 
     stages: tuple[str, ...] | None = None
@@ -37,20 +37,20 @@ def _filling(method: str, **settings: Any) -> dict[str, dict[str, Any]]:
 _FOUND = ("scratches", "fill")
 _GRADIENT = {"scratches": {"method": "gradient"}}
 
-# Each is one pipeline for all cases: none is told what happened to a photo, but for the mask in H.
+# Each is one pipeline for all cases, blind to the degradation except for the given mask in H.
 METHODS = {
     "telea": Method(_FOUND, _GRADIENT | _filling("telea")),
     "ns": Method(_FOUND, _GRADIENT | _filling("ns")),
-    # the damage as our network finds it: tells whether the detector or the fill is what telea lacks
+    # with our detector, to separate the effects of detector and fill
     "telea-unet": Method(_FOUND, _filling("telea")),
     "prior": Method(_FOUND, _filling("prior", form="unet", **FITTED), slow=True, cases="SMHG"),
     "prior-segnet": Method(_FOUND, _filling("prior", form="segnet", **FITTED), slow=True, cases="SMHG"),
-    # the stage fits the whole photo, and fills what it was not shown
+    # this stage fits the whole photo, and fills the masked pixels
     "prior-denoise": Method(("scratches", "prior"), {"prior": {"form": "unet", **FITTED}}, slow=True, cases="UMGD"),
     "relight": Method(("relight",)),
     "main": Method(),
 }
-COMPARED = ("telea", "main")  # shown beside the slow ones, on the photos that these had
+COMPARED = ("telea", "main")  # also shown on the photos of the slow methods
 
 
 def run_restorers(
@@ -63,12 +63,13 @@ def run_restorers(
     on_case: Callable[[str], None] | None = None,
     **settings: Any,
 ) -> dict[str, dict[str, Report]]:
-    """The reports by method, of those named (None: all), and by case of the protocol "restorers".
+    """Evaluate `methods` (None: all) on the protocol "restorers"; returns reports by method and case.
 
-    Slow methods see the first `subset` photos, all see at most `limit`. In `holes` every method is told the mask and
-    none looks for more damage. `settings` are those of `evaluate` but for stages and theirs; `sheets`, a folder, gets a
-    contact sheet for each method and case; `on_case` is told which of them begins. Raises ValueError for an unknown
-    method and one that cannot be built, before any runs, and what `evaluate` raises.
+    Slow methods use the first `subset` photos, all at most `limit`. In `holes` every method gets the mask and none
+    detects further damage. `settings` are those of `evaluate` except for stages and their settings; `sheets` is a
+    folder for one contact sheet per method and case; `on_case` is called with a description as each begins. Raises
+    ValueError for an unknown method, what `Pipeline.from_pretrained` raises for any of them, both before the first run,
+    and what `evaluate` raises.
     """
     names = list(METHODS if methods is None else dict.fromkeys(methods))
     unknown = [name for name in names if name not in METHODS]
@@ -100,9 +101,9 @@ def run_restorers(
 
 
 def restorers_table(reports: dict[str, dict[str, Report]]) -> str:
-    """Markdown: a row a method, PSNR in dB / SSIM / seconds a photo for each case; means of photos.
+    """Markdown: one row per method with mean PSNR in dB / SSIM / seconds per photo for each case.
 
-    Slow methods that saw fewer photos than the others stand in a table of their own, with `COMPARED` on those photos.
+    Slow methods that ran on fewer photos get a separate table, together with `COMPARED` on the same photos.
     """
     seen = {name: tuple(row.name for row in next(iter(by_case.values())).rows) for name, by_case in reports.items()}
     lines = []
@@ -116,12 +117,12 @@ def restorers_table(reports: dict[str, dict[str, Report]]) -> str:
 
 
 def _of(photos: Sequence[str], by_case: dict[str, Report]) -> dict[str, Report]:
-    """The reports on these photos alone."""
+    """The reports restricted to these photos."""
     return {case: replace(one, rows=[row for row in one.rows if row.name in photos]) for case, one in by_case.items()}
 
 
 def _table(reports: dict[str, dict[str, Report]]) -> list[str]:
-    """Rows of cells; empty where a method has nothing to do with a case."""
+    """The lines of one table; cells are empty where a method does not apply to a case."""
     means = {name: {case: one.summary() for case, one in by_case.items()} for name, by_case in reports.items()}
     cases = [case for case in PROTOCOLS[PROTOCOL] if any(case in of for of in means.values())]
     aged = {case: next(of[case] for of in means.values() if case in of) for case in cases}

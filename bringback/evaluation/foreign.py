@@ -1,7 +1,7 @@
-"""Foreign programs: photos worn and damaged by code that made none of the training lessons.
+"""Degradation programs independent of those used in training.
 
-What our own recipes draw, the networks have seen in training; how well they do on these says more about real photos.
-Nothing in here uses `bringback.degradations`, and nothing in `bringback.training` uses this.
+The networks have seen our own recipes in training, so results on these programs predict those on real photos better.
+Nothing here uses `bringback.degradations`, and nothing in `bringback.training` uses this.
 """
 
 from collections.abc import Callable
@@ -12,10 +12,10 @@ import numpy as np
 
 @dataclass(frozen=True, slots=True)
 class Foreign:
-    """What a foreign program made of a photo.
+    """Output of a foreign program.
 
-    aged: (H, W, 3) uint8; mask: (H, W) float32 in [0, 1], the share of each pixel that damage covers, or None of a
-    program that only wears the whole photo.
+    aged: (H, W, 3) uint8; mask: (H, W) float32 in [0, 1], the damage coverage of each pixel, or None from a program
+    that adds only global degradations.
     """
 
     aged: np.ndarray
@@ -25,7 +25,7 @@ class Foreign:
 Program = Callable[[np.ndarray, int], Foreign]
 
 
-# The programs are imported late: what they need, a restoration does without.
+# Imported lazily: restoration does not need their dependencies.
 
 
 def _wear(photo: np.ndarray, seed: int) -> Foreign:
@@ -51,4 +51,4 @@ FOREIGN: dict[str, Program] = {
     "foreign-damage": _damage,
     "enlarged-noise": _enlarged_noise,
 }
-"""By name: takes a photo (H, W, 3) uint8 and a seed; the same two give the same bytes. May raise `MissingExtra`."""
+"""By name. Each takes a photo (H, W, 3) uint8 and a seed and is deterministic. May raise `MissingExtra`."""

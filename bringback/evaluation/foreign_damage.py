@@ -1,8 +1,8 @@
-"""Damages a clean photo the way old prints, negatives and glass plates are damaged, as an independent judge.
+"""Damages a clean photo like old prints, negatives and glass plates, for independent evaluation.
 
-It shares no code, mark or setting with the project's own degradation: a restorer that has only learned to undo its
-training damage gains nothing here. Lengths are in short sides of the photo: at twice the size it carries the same marks
-at twice the size. Marks are drawn at twice the resolution, eaten away by fine noise and laid on with their exact alpha.
+It shares no code, marks or settings with the training degradations, so overfitting to those gains nothing here. Lengths
+are relative to the short side of the photo, so marks scale with it. Marks are drawn at twice the resolution, eroded by
+fine noise and composited with their exact alpha.
 """
 
 from collections.abc import Callable
@@ -10,32 +10,32 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
-# Scales how many marks there are, and their size: 40 clean photos of 512x512 come out at 19.2 dB by the seeds 0 to 39,
-# and at 20.0 dB by those of the protocol.
+# Scales number and size of the marks: 40 clean 512x512 photos get a PSNR of 19.2 dB with seeds 0 to 39, 20.0 dB with
+# those of the protocol.
 SEVERITY = 2.3
-_FINE = 2  # canvas pixels per photo pixel, each way
+_FINE = 2  # canvas pixels per photo pixel, along each axis
 _WHITE = ((247, 246, 243), (240, 234, 220), (230, 217, 190), (214, 196, 160), (222, 228, 236))
 _DARK = ((16, 15, 15), (40, 31, 25), (62, 47, 36), (28, 32, 42))
 _BROWN = ((118, 82, 45), (141, 101, 58), (96, 66, 40), (156, 120, 74))
 _AMBER = ((201, 160, 84), (186, 138, 62), (214, 182, 118), (170, 122, 58))
-_LAYERS = ((228, 86, 60), (236, 206, 70), (80, 190, 196), (96, 176, 92), (216, 110, 170))  # inside a color print
+_LAYERS = ((228, 86, 60), (236, 206, 70), (80, 190, 196), (96, 176, 92), (216, 110, 170))  # dye layers of a color print
 _MOLD = ((198, 200, 184), (70, 72, 56), (96, 84, 92), (222, 214, 200))
 
 
 class _Page:
-    """A photo under damage: its pixels (H*W, 3), the share (H*W) of each still bare, tools, and the kinds of damage."""
+    """A photo being damaged: pixels (H*W, 3), uncovered share of each (H*W,), drawing tools and kinds of damage."""
 
     def __init__(self, photo: np.ndarray, rng: np.random.Generator) -> None:
         self.rng = rng
         self.shape = photo.shape[:2]
         self.short = float(min(self.shape))
-        self.size = np.array(self.shape[::-1]) / self.short  # width and height in short sides
+        self.size = np.array(self.shape[::-1]) / self.short  # width and height relative to the short side
         self.pixels = photo.reshape(-1, 3).astype(np.float32)
         self.kept = np.ones(len(self.pixels), np.float32)
         self.grit = np.clip(self.spread(self.clouds(150, 2)).ravel() / 4 + 0.5, 0, 1)
 
     def clouds(self, cells: float, octaves: int) -> np.ndarray:
-        """Noise of mean 0 and deviation 1 on its own grid: `cells` lumps along the short side, then finer ones."""
+        """Fractal noise of mean 0 and deviation 1; its first octave has `cells` cells along the short side."""
         field = np.zeros((1, 1), np.float32)
         for octave in range(octaves):
             grid = np.ceil(self.size * cells * 2**octave).astype(int) + 1
@@ -44,15 +44,15 @@ class _Page:
         return (field - field.mean()) / field.std()
 
     def wave(self, count: int, knots: int) -> np.ndarray:
-        """Smooth noise (count,) of about deviation 1 through `knots` random values."""
+        """Smooth noise (count,) of deviation about 1, interpolated from `knots` random values."""
         return cv2.resize(self.rng.normal(size=(1, knots)), (count, 1), interpolation=cv2.INTER_CUBIC)[0]
 
     def spread(self, field: np.ndarray) -> np.ndarray:
-        """A field on any grid, over the photo's pixels (H, W)."""
+        """Resize a field on any grid to the photo's size (H, W)."""
         return cv2.resize(field, self.shape[::-1], interpolation=cv2.INTER_CUBIC)
 
     def look(self, field: np.ndarray, points: np.ndarray) -> np.ndarray:
-        """The values (...) of a field on any grid at `points` (..., 2)."""
+        """Sample a field on any grid at `points` (..., 2); returns (...)."""
         last = np.array(field.shape[::-1]) - 1
         spots = np.rint(points / self.size * last).clip(0, last).astype(int)
         return field[spots[..., 1], spots[..., 0]]
@@ -61,34 +61,34 @@ class _Page:
         return self.rng.random(2) * self.size
 
     def scatter(self, count: int) -> np.ndarray:
-        """Places (count, 2) for marks; about half of them gather, as dirt and fungus do."""
+        """Positions (count, 2) of marks; about half of them are clustered, as dirt and fungus are."""
         spread = np.where(self.rng.random((count, 1)) < 0.5, 0.15, 0.8)
         return (self.anywhere() + spread * self.rng.normal(size=(count, 2))) % self.size
 
     def pick(self, *colors: tuple[int, int, int]) -> np.ndarray:
-        """One of the colors (3,), a little off."""
+        """One of the colors (3,), slightly varied."""
         return np.array(colors[self.rng.integers(len(colors))]) + self.rng.normal(0, 5) + self.rng.normal(0, 1.5, 3)
 
     def canvas(self) -> np.ndarray:
         return np.zeros((_FINE * self.shape[0], _FINE * self.shape[1]), np.uint8)
 
     def fixed(self, points: np.ndarray) -> np.ndarray:
-        """Points as OpenCV draws them on a canvas, with 4 bits of fraction."""
+        """Points in OpenCV's canvas coordinates, with 4 fractional bits."""
         return np.rint(16 * _FINE * self.short * points).astype(np.int32)
 
     def fill(self, canvas: np.ndarray, outline: np.ndarray, value: int = 255) -> None:
         cv2.fillPoly(canvas, [self.fixed(outline)], value, cv2.LINE_8, 4)
 
     def trace(self, canvas: np.ndarray, paths: np.ndarray, value: int, width: float) -> None:
-        """Draw lines along `paths` (k, n, 2); one thinner than a pixel gets a pixel, but fainter."""
+        """Draw polylines along `paths` (k, n, 2); lines thinner than a pixel are drawn one pixel wide, but fainter."""
         thick = max(round(width * _FINE * self.short), _FINE)
         cv2.polylines(canvas, list(self.fixed(paths)), False, value * min(width * self.short, 1), thick, cv2.LINE_8, 4)
 
     def ribbon(self, canvas: np.ndarray, path: np.ndarray, width: np.ndarray | float, opacity: np.ndarray) -> None:
-        """Draw a line along `path` (n, 2) whose width (n,) and opacity (n,) in [0, 1] change on the way."""
+        """Draw a line along `path` (n, 2) with varying width (n,) and opacity (n,) in [0, 1]."""
         along = np.gradient(path, axis=0)
         across = along[:, ::-1] * (-1, 1) / np.maximum(np.hypot(*along.T), 1e-9)[:, None]
-        pixel = 1 / (_FINE * self.short)  # OpenCV fills the outline too, which is one canvas pixel more
+        pixel = 1 / (_FINE * self.short)  # OpenCV also fills the outline, which adds one canvas pixel
         half = np.maximum(np.broadcast_to(width, len(path)) - pixel, pixel)[:, None] / 2 * across
         quads = self.fixed(np.stack([(path - half)[:-1], (path - half)[1:], (path + half)[1:], (path + half)[:-1]], 1))
         values = np.clip(255 * opacity[1:], 0, 255).astype(int)
@@ -96,7 +96,7 @@ class _Page:
             cv2.fillConvexPoly(canvas, quad, value, cv2.LINE_8, 4)
 
     def specks(self, canvas: np.ndarray, places: np.ndarray, radii: np.ndarray, faint: float = 0.0) -> np.ndarray:
-        """Draw irregular specks; `faint` is how far below 1 their opacity may be."""
+        """Draw irregular specks; `faint` is the maximal reduction of their opacity."""
         turns, each = np.linspace(0, 2 * np.pi, 13)[:-1], (len(places), 1)
         reach = np.maximum(radii, 0.5 / self.short)[:, None] * np.exp(self.rng.normal(0, 0.25, (len(places), 12)))
         corners = reach * (np.cos(turns) + 1j * np.sin(turns) * self.rng.uniform(0.35, 1, each))
@@ -106,7 +106,7 @@ class _Page:
         return canvas
 
     def line(self, middle: np.ndarray, angle: float, length: float, bend: float, shake: float) -> np.ndarray:
-        """A long path (161, 2) through `middle`, bent by `bend` of its length."""
+        """A long path (161, 2) through `middle`, bent by `bend` of its length and with jitter `shake`."""
         t, ahead = np.linspace(-0.5, 0.5, 161), np.array((np.cos(angle), np.sin(angle)))
         aside = bend * length * (4 * t**2 - 0.5) + shake * (self.wave(161, 9) + 0.3 * self.wave(161, 60))
         return middle + np.outer(length * t, ahead) + np.outer(aside, ahead[::-1] * (-1, 1))
@@ -117,11 +117,14 @@ class _Page:
         return start + np.cumsum(np.stack([np.cos(heading), np.sin(heading)], 1), axis=0) * length / count
 
     def cells(self, middle: np.ndarray, across: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Cells, about `across` wide, of emulsion broken round `middle`: sides (n, 9, 2), the cell of each, depths."""
+        """Cracked emulsion around `middle`: Voronoi cells about `across` wide.
+
+        Returns sides (n, 9, 2), the cell index of each side (n,) and the depth of each cell.
+        """
         angle, span, plan = self.rng.uniform(0, np.pi), 24 * across, cv2.Subdiv2D((0, 0, 1001, 1001))
         turn = span * np.array(((np.cos(angle), np.sin(angle)), (-np.sin(angle), np.cos(angle))))
         turn[0] *= self.rng.choice((1.0, 1.0, 1.5, 2.0))  # a rolled print breaks into long cells
-        sites = self.rng.random((576, 2))  # wide cells beside crowded ones
+        sites = self.rng.random((576, 2))  # cells of varied density
         sites += 0.035 * np.stack([self.look(self.clouds(9, 2), sites * self.size) for _ in range(2)], 1)
         plan.insert((1000 * sites.clip(0, 1)).tolist())
         facets, centers = plan.getVoronoiFacetList([])
@@ -133,15 +136,15 @@ class _Page:
         end = np.concatenate([part for cell in cells for part in (cell[1:], cell[:1])])[:, None]
         sides = begin / 1000 + (end - begin) * np.linspace(0, 0.001, 9)[:, None] - 0.5
         sides = (middle + sides @ turn).clip(-1, 6)
-        push = [self.look(self.clouds(0.7 / across, 4), sides) for _ in range(2)]  # by place: sides stay shared
+        push = [self.look(self.clouds(0.7 / across, 4), sides) for _ in range(2)]  # keeps shared sides together
         return sides + 0.06 * across * np.stack(push, 2), owner, depth
 
     def cover(self, mark: np.ndarray, color: np.ndarray, alpha: float = 1, rough: float = 0.4, soft: float = 0) -> None:
-        """Lay a color over what a canvas or plane (H, W) in [0, 1] marks, `rough` at the rims, blurred by `soft`."""
+        """Blend a color where a canvas or plane (H, W) in [0, 1] is set, with `rough` edges, blurred by `soft`."""
         gain = np.float32(1 + rough)
         if mark.dtype == np.uint8:
             mark, gain = cv2.resize(mark, self.shape[::-1], interpolation=cv2.INTER_AREA), gain / 255
-        mark = cv2.GaussianBlur(mark, (0, 0), max(self.short * max(soft, 8e-4), 0.5)).ravel()  # seen through a lens
+        mark = cv2.GaussianBlur(mark, (0, 0), max(self.short * max(soft, 8e-4), 0.5)).ravel()  # lens blur
         at = np.flatnonzero(mark > 0)
         share = np.float32(alpha) * np.clip(mark[at] * gain - np.float32(rough) * self.grit[at], 0, 1)
         seen = share > 0.012
@@ -151,7 +154,7 @@ class _Page:
         self.kept[at] *= 1 - share[:, 0]
 
     def scratches(self, rng: np.random.Generator, amount: float) -> None:
-        main = rng.choice((0.0, np.pi / 2)) + rng.normal(0, 0.3)  # film and sleeves rub one way
+        main = rng.choice((0.0, np.pi / 2)) + rng.normal(0, 0.3)  # film and sleeves rub in one direction
         ends = np.minimum(1, 12 * (0.5 - np.abs(np.linspace(-0.5, 0.5, 161))))
         for colors in (_WHITE, _WHITE + _DARK):
             canvas = self.canvas()
@@ -184,7 +187,7 @@ class _Page:
         side = max(int(rng.uniform(0.18, 0.3) * self.short), 4)
         v, u = np.mgrid[-1 : 1 : side * 1j, -1 : 1 : side * 1j]
         warp, slip = (cv2.resize(rng.normal(size=(n, n)), (side, side), interpolation=cv2.INTER_CUBIC) for n in (5, 12))
-        # Ridges run round the core toward the tip of the finger and down both sides of it: a loop, leaning a little.
+        # A slightly slanted loop: ridges run around the core and down both sides of it.
         leaning = u + rng.uniform(-0.5, 0.5) * v * np.abs(v) + 0.05 * warp
         ring = np.hypot(leaning, np.where(v > 0, v * 0.8, v * rng.uniform(0.1, 0.5)))
         ridges = np.clip(0.5 + 0.9 * np.cos(2 * np.pi * rng.uniform(13, 17) * ring + 0.6 * slip), 0, 1)
@@ -196,7 +199,7 @@ class _Page:
 
     def stain(self, rng: np.random.Generator, amount: float) -> None:
         middle, axis = self.anywhere(), int(rng.integers(2))
-        if rng.random() < 0.7:  # most water comes from the border
+        if rng.random() < 0.7:  # most water enters from the border
             middle[axis] = rng.choice((0.0, self.size[axis]))
         grid = (200 * self.size).astype(int).tolist()
         lumps = cv2.resize(self.clouds(2, 4), grid, interpolation=cv2.INTER_CUBIC)
@@ -255,7 +258,7 @@ class _Page:
         if rng.random() < 0.5:
             self.cover(plane * np.clip(1.1 + 0.3 * lumps, 0.4, 1), color, rng.uniform(0.3, 0.65), 0.1)
             self.cover(rim, color * 0.6, 0.6, 0.5, 0.0012)
-        else:  # peeled off: the glue is left, and scraps of what it held
+        else:  # peeled off: glue residue and scraps remain
             self.cover(plane * np.clip(0.6 + lumps, 0, 1), color * 0.85, rng.uniform(0.4, 0.8))
             self.cover(plane * np.clip(3 * lumps - 3, 0, 1), self.pick(*_DARK, *_WHITE))
 
@@ -275,7 +278,7 @@ class _Page:
         self.cover(cracks, paper if rng.random() < 0.6 else self.pick(*_DARK), rough=rng.uniform(0.3, 0.7))
         shadow = np.roll(flakes, rng.integers(-1, 2, 2) * round(0.005 * self.short), (0, 1))
         self.cover(shadow, self.pick(*_DARK), 0.6, 0.2, 0.0015)
-        crumbs = 3 + 1.6 * self.spread(self.clouds(20, 4))  # some emulsion still clings to the paper
+        crumbs = 3 + 1.6 * self.spread(self.clouds(20, 4))  # remnants of emulsion on the paper
         self.cover(plane / np.float32(255) * np.clip(crumbs, 0, 1), paper, rough=0.5)
 
     def fold(self, rng: np.random.Generator, amount: float) -> None:
@@ -289,7 +292,7 @@ class _Page:
         across *= rng.choice((-1, 1)) / np.hypot(*across.T)[:, None]
         wear = np.clip(0.3 * amount + 0.5 * self.wave(161, 12) + 0.5 * self.wave(161, 70), 0, 1.5)
         for shift, wide, colors, alpha in ((0.006, 0.01, _DARK, 0.35), (-0.004, 0.007, _WHITE, 0.25)):
-            side = self.canvas()  # one side lies in shadow, the other catches the light
+            side = self.canvas()  # one side is shaded, the other lit
             self.ribbon(side, path + shift * across, wide, np.full(161, 0.9))
             self.cover(side, self.pick(*colors), alpha * rng.uniform(0.7, 1.4), 0.1, 0.004)
         core, width = self.canvas(), rng.uniform(0.0015, 0.003) * (0.6 + wear * np.exp(0.7 * rng.normal(size=161)))
@@ -311,7 +314,7 @@ class _Page:
         rim, flip = np.abs(0.02 + 0.014 * self.wave(161, 10) + 0.006 * self.wave(161, 90)), rng.random(2) < 0.5
         path, beyond = (np.where(flip, self.size - at, at) for at in (path + place, place - 0.1))
         paper, gone = self.canvas(), self.canvas()
-        self.ribbon(paper, path, rim, np.ones(161))  # half of it is gone too
+        self.ribbon(paper, path, rim, np.ones(161))  # half of it is removed below
         self.cover(paper, self.pick(*_WHITE[:3]), 1, 0.8, 0.001)
         self.fill(gone, np.concatenate([path, [beyond]]))
         self.cover(gone, self.pick(*_WHITE, *_DARK), 1, 0.4, 0.001)
@@ -324,7 +327,7 @@ class _Page:
             self.cover(self.specks(self.canvas(), places, factor * radii), self.pick(*colors), alpha, soft=0.0015)
 
 
-# In the order in which the marks come to lie on each other: how often each is drawn, and how many follow the first.
+# In compositing order: selection weight, and mean number of repetitions (at most 2) per unit of amount.
 _KINDS: dict[Callable[[_Page, np.random.Generator, float], None], tuple[float, float]] = {
     **{_Page.stain: (2, 0.4), _Page.foxing: (3, 0), _Page.mold: (2, 0), _Page.rubbed: (4, 0)},
     **{_Page.fingerprint: (3, 0.8), _Page.scratches: (8, 0), _Page.emulsion: (6, 0.4), _Page.fold: (6, 0.7)},
@@ -333,15 +336,15 @@ _KINDS: dict[Callable[[_Page, np.random.Generator, float], None], tuple[float, f
 
 
 def damage(photo: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """A photo (H, W, 3) uint8 RGB with a few kinds of damage, and where: the damaged photo, uint8, and its mask.
+    """Damage a photo (H, W, 3) uint8 RGB; returns the damaged photo, uint8, and its mask.
 
-    The mask (H, W) float32 in [0, 1] is the share of each pixel that damage covers; where it is 0 the photo is as it
-    was. The same photo and seed give the same bytes.
+    The mask (H, W) float32 in [0, 1] is the damage coverage of each pixel; pixels with 0 are unchanged. Deterministic
+    by photo and seed.
     """
     rng = np.random.default_rng(seed)
     wear, chances = _Page(photo, rng), np.array([chance for chance, _ in _KINDS.values()])
     chosen = rng.choice(len(_KINDS), int(rng.integers(4, 8)), replace=False, p=chances / chances.sum())
-    worse = rng.lognormal(0, 0.3)  # some photos lay in an album, some in a barn
+    worse = rng.lognormal(0, 0.3)  # per-photo severity: album or barn
     for index, (kind, (_, more)) in enumerate(_KINDS.items()):
         amount = min(SEVERITY * worse * rng.lognormal(0, 0.3), 3)
         for _ in range(1 + min(rng.poisson(more * amount), 2) if index in chosen else 0):

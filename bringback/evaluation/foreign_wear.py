@@ -1,6 +1,6 @@
-"""Wear of prints, scans, phones and photo sharing, made of kornia's augmentations (Riba et al. 2020).
+"""Wear from printing, scanning, phones and photo sharing, made of kornia's augmentations (Riba et al. 2020).
 
-No tones fade and nothing is damaged: those are other stages' business.
+No fading and no local damage: other stages handle those.
 """
 
 from collections.abc import Callable
@@ -16,18 +16,18 @@ with extra("test"):
     from kornia.color import rgb_to_ycbcr, ycbcr_to_rgb
     from kornia.geometry import resize
 
-# How strong it all is. Pinned so that the mean PSNR of the forty validation photos, worn with seed 0, is that of the
-# recipe `unstructured`: 26.6 dB. Another value, or other steps, makes numbers that do not compare with those before.
+# Calibrated so that the mean PSNR of the forty validation photos, with seed 0, equals that of the recipe
+# `unstructured`: 26.6 dB. Changing it or the steps makes results incomparable with earlier ones.
 SEVERITY = 0.94
-STEPS = (2, 5)  # so many of the program's steps, both included, in random order
-SMALLEST = 3  # pixels a side that every step can do with
+STEPS = (2, 5)  # minimal and maximal number of steps, inclusive
+SMALLEST = 3  # minimum side in pixels for every step
 
 _DOWN = (("area", False), ("bilinear", False), ("bilinear", True), ("bicubic", True), ("nearest-exact", False))
 _UP = ("bilinear", "bicubic", "bicubic", "nearest-exact")
 
 
 class _Noise(nn.Module):
-    """Gaussian noise of a random strength, of each channel by itself or only of the luminance."""
+    """Gaussian noise of random strength, on each channel independently or on the luminance only."""
 
     def __init__(self, std: tuple[float, float], *, grey: bool) -> None:
         super().__init__()
@@ -42,7 +42,7 @@ class _Noise(nn.Module):
 
 
 class _Smaller(nn.Module):
-    """Shrinks by a random factor, does `inside` there, and enlarges again, by ways of interpolation drawn at random."""
+    """Downscale by a random factor, apply `inside`, and upscale again, with random interpolation modes."""
 
     def __init__(self, factor: tuple[float, float], inside: nn.Module | None = None) -> None:
         super().__init__()
@@ -58,14 +58,14 @@ class _Smaller(nn.Module):
 
 
 def wear(photo: np.ndarray, seed: int, severity: float = SEVERITY) -> np.ndarray:
-    """Wear a photo (H, W, 3) uint8, at least 3 pixels a side; its tones and its size stay.
+    """Wear a photo (H, W, 3) uint8 of at least 3x3 pixels; tones and size are kept.
 
-    The same photo and seed give the same bytes with one version of torch and of kornia. torch's global generator is
-    left as it was. `severity` scales how strong each step is.
+    Deterministic by photo and seed for given versions of torch and kornia; torch's global generator is left unchanged.
+    `severity` scales the strength of each step.
     """
     pixels = torch.from_numpy(photo).permute(2, 0, 1)[None].double() / 255
-    # kornia draws from the global generator, and in float64 the order of sums, and so the number of threads, is lost
-    # in the rounding to 8 bits. torch.manual_seed would seed the GPUs' generators too.
+    # kornia draws from the global generator. With float64, summation order (number of threads) does not survive
+    # rounding to 8 bits. torch.manual_seed would also seed the GPU generators.
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         worn = _program(severity)(pixels)
@@ -73,12 +73,12 @@ def wear(photo: np.ndarray, seed: int, severity: float = SEVERITY) -> np.ndarray
 
 
 def _program(s: float) -> Callable[[Tensor], Tensor]:
-    """Steps of which some are chosen, in random order, with how often each is drawn; p=1: what is chosen is done."""
+    """Weighted steps, some of which are applied in random order; p=1, as the selection itself is random."""
     noise, factor = (0.01 * s, 0.07 * s), (1 + 0.2 * s, 1 + 1.8 * s)
     jpeg = K.RandomJPEG((max(90 - 60 * s, 5), 95.0), p=1.0)
     steps: list[tuple[float, nn.Module]] = [
         (1.0, K.RandomGaussianBlur((11, 11), (0.4, 0.4 + 1.2 * s), "replicate", p=1.0)),
-        (0.7, K.RandomMotionBlur((3, 7), 180.0, 0.0, "replicate", "bilinear", p=1.0)),  # even: nothing moves
+        (0.7, K.RandomMotionBlur((3, 7), 180.0, 0.0, "replicate", "bilinear", p=1.0)),  # symmetric kernel: no shift
         (0.3, K.RandomBoxBlur((3, 3), "replicate", p=1.0)),
         (0.4, K.RandomMedianBlur((3, 3), p=1.0)),
         (1.0, _Smaller(factor)),

@@ -1,8 +1,8 @@
-"""How natural a picture looks, where there is no truth to compare it with.
+"""NIQE, a no-reference measure of naturalness.
 
-NIQE: Mittal, Soundararajan, Bovik, 'Making a "Completely Blind" Image Quality Analyzer', IEEE Signal Processing Letters
-20 (2013). The model of pristine pictures is our own, made by benchmarks/fit_niqe.py: numbers compare with each other,
-not with those of other implementations.
+Mittal, Soundararajan, Bovik, 'Making a "Completely Blind" Image Quality Analyzer', IEEE Signal Processing Letters 20
+(2013). The model of pristine pictures is our own (benchmarks/fit_niqe.py), so values are comparable with each other but
+not with other implementations.
 """
 
 from functools import cache
@@ -16,25 +16,25 @@ from torch import Tensor
 from bringback.ops.color import luminance
 
 MODEL = Path(__file__).with_suffix(".safetensors")
-PATCH = 96  # pixels a side, at the first of the two scales
-TAPS, SIGMA = 7, 7 / 6  # of the Gaussian window of the local mean and deviation
-SHAPES = (0.2, 10.0, 1e-3)  # first, last and step of the shapes that a distribution may be found to have
+PATCH = 96  # pixels per side, at the first of two scales
+TAPS, SIGMA = 7, 7 / 6  # of the Gaussian window for local mean and deviation
+SHAPES = (0.2, 10.0, 1e-3)  # first, last and step of the candidate shape parameters
 
 
 def niqe(pixels: Tensor) -> Tensor:
-    """Naturalness (B,) of the luminance of RGB pictures (B, 3, H, W) in [0, 1]: 0 = as pristine photos, higher = worse.
+    """NIQE (B,) of the luminance of RGB pictures (B, 3, H, W) in [0, 1]; 0 is best.
 
-    The distance between two Gaussians of 36 numbers, one fitted to the patches of the picture, one to sharp patches of
-    pristine photos. Patches are 96 pixels a side and lie in the middle of the picture; what is left over at its edges
-    is not looked at. It is measured on the CPU. Raises ValueError for a side below 96 and for a picture of one level.
+    The distance between two Gaussians over 36 features: one fitted to the patches of the picture, one to sharp patches
+    of pristine photos. Uses a centered grid of 96x96 patches; the remaining border is ignored. Computed on the CPU.
+    Raises ValueError for a side below 96 and for a uniform picture.
     """
     return torch.stack([_distance(patch_features(picture)[0]) for picture in pixels.split(1)]).float()
 
 
 def patch_features(picture: Tensor) -> tuple[Tensor, Tensor]:
-    """Of every patch of a picture (1, 3, H, W) in [0, 1]: 36 features (N, 36), and how sharp it is (N,), both float64.
+    """Features (N, 36) and sharpness (N,) of all patches of a picture (1, 3, H, W) in [0, 1], both float64.
 
-    Sharpness is the mean local deviation, in 8-bit levels. Patches without any structure are left out. Raises
+    Sharpness is the mean local standard deviation, in 8-bit levels. Patches without structure are left out. Raises
     ValueError for a side below 96.
     """
     height, width = picture.shape[-2:]
@@ -53,7 +53,7 @@ def patch_features(picture: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def gaussian(features: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean (F,) and covariance (F, F) of feature vectors (N, F); of a single one the covariance is zero."""
+    """Mean (F,) and covariance (F, F) of feature vectors (N, F); the covariance of a single vector is zero."""
     mean = features.mean(0)
     centred = features - mean
     return mean, centred.T @ centred / max(len(features) - 1, 1)
@@ -71,12 +71,12 @@ def _distance(features: Tensor) -> Tensor:
     mean, covariance = gaussian(features)
     expected, spread = _pristine()
     apart = mean - expected
-    # that of the pristine model has full rank, so their mean has it too, however few the patches
+    # the pristine covariance has full rank, hence the average does too, however few the patches
     return (apart @ torch.linalg.solve((covariance + spread) / 2, apart)).sqrt()
 
 
 def _normalised(level: Tensor) -> tuple[Tensor, Tensor]:
-    """Levels (1, 1, H, W) in 0..255 less their local mean, by their local deviation; and that deviation."""
+    """Levels (1, 1, H, W) in 0..255, normalized by local mean and deviation; and that deviation."""
     reach = TAPS // 2
     window = torch.exp(-0.5 * (torch.arange(-reach, reach + 1, dtype=level.dtype) / SIGMA).square())
     window = (window / window.sum())[None, None, None]
@@ -87,7 +87,7 @@ def _normalised(level: Tensor) -> tuple[Tensor, Tensor]:
     mean = blur(level)
     deviation = (blur(level.square()) - mean.square()).clamp_min(0).sqrt()
     normal = (level - mean) / (deviation + 1)
-    # In flat places only rounding errors are left, and their signs would count.
+    # Flat areas contain only rounding errors, whose signs would affect the features.
     return normal.where(normal.abs() > 1e-6, 0), deviation
 
 
@@ -96,7 +96,7 @@ def _patches(plane: Tensor, side: int) -> Tensor:
 
 
 def _statistics(patches: Tensor) -> Tensor:
-    """18 features (N, 18) of normalised patches (N, S, S): of the values, and of the products of four neighbours."""
+    """18 features (N, 18) of normalized patches (N, S, S): of the values and of products with four neighbors."""
     shape, _, left, right = _fit(patches)
     across = patches[:, :, 1:] * patches[:, :, :-1]
     down = patches[:, 1:] * patches[:, :-1]
@@ -109,10 +109,10 @@ def _statistics(patches: Tensor) -> Tensor:
 
 
 def _fit(x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Shape, mean, left and right scale (N,) of an asymmetric generalised Gaussian fitted to each of (N, H, W).
+    """Shape, mean, left and right scale (N,) of an asymmetric generalized Gaussian fitted to each patch of (N, H, W).
 
-    By its moments: Lasmar, Stitou, Berthoumieu, "Multiscale skewed heavy tailed model for texture analysis" (ICIP
-    2009). NaN where all is 0.
+    Moment matching: Lasmar, Stitou, Berthoumieu, "Multiscale skewed heavy tailed model for texture analysis" (ICIP
+    2009). NaN for an all-zero patch.
     """
     squares = x.square()
     left, right = (
@@ -130,7 +130,7 @@ def _fit(x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 @cache
 def _ratios() -> tuple[Tensor, Tensor]:
-    """Shapes of generalised Gaussians, and the square of the mean magnitude by the variance of each; both rise."""
+    """Shapes of generalized Gaussians and, for each, squared mean magnitude over variance; both ascending."""
     first, last, step = SHAPES
     shapes = torch.arange(first, last, step, dtype=torch.float64)
     one, two, three = (torch.lgamma(n / shapes) for n in (1, 2, 3))

@@ -1,4 +1,4 @@
-"""The frozen protocol: the same cases for every release, so that its numbers compare with those before it."""
+"""The frozen evaluation protocols: the same cases in every release, so that results stay comparable."""
 
 from pathlib import Path
 from typing import Any
@@ -8,8 +8,8 @@ import numpy as np
 from bringback.evaluation.foreign import FOREIGN
 from bringback.evaluation.runner import Report, evaluate
 
-# A change of any of these makes a new protocol: numbers of the two do not compare. Photos, overlays and backbone are
-# the caller's, and have to be the same as well.
+# Any change makes a new protocol with incomparable numbers. Photos, overlays and backbone come from the caller and must
+# be the same too.
 PROTOCOLS = {
     "default": {
         "U": "unstructured",
@@ -21,7 +21,7 @@ PROTOCOLS = {
         "F": "foreign-damage",
         "E": "enlarged-noise",
     },
-    "restorers": {  # what ways of restoring are compared on, see `comparison.py`
+    "restorers": {  # see `comparison.py`
         "U": "unstructured",
         "S": "structured",
         "M": "mixed",
@@ -40,16 +40,16 @@ def run_protocol(
     sheets: Path | None = None,
     **settings: Any,
 ) -> dict[str, Report]:
-    """The report of each case of a protocol, by its letter.
+    """Evaluate each case of a protocol; returns reports by letter.
 
-    `settings` are those of `evaluate`; `sheets`, a folder, gets a contact sheet a case. Raises ValueError when there is
-    no such protocol, and what `evaluate` raises.
+    `settings` are those of `evaluate`; `sheets` is a folder for one contact sheet per case. Raises ValueError for an
+    unknown protocol, and what `evaluate` raises.
     """
     if protocol not in PROTOCOLS:
         raise ValueError(f"unknown protocol {protocol!r}; there is {', '.join(PROTOCOLS)}")
     blank = np.zeros((32, 32, 3), np.uint8)
     for recipe in FOREIGN.keys() & PROTOCOLS[protocol].values():
-        FOREIGN[recipe](blank, SEED)  # a package that is missing is told before the other cases take their time
+        FOREIGN[recipe](blank, SEED)  # fail early if a package is missing
     reports = {}
     if sheets is not None:
         sheets.mkdir(parents=True, exist_ok=True)
@@ -60,7 +60,7 @@ def run_protocol(
 
 
 def protocol_table(reports: dict[str, Report]) -> str:
-    """Markdown: a row a case, means of photos before -> after; then of how many, and which were left out."""
+    """Markdown: one row per case with means before -> after; then the number of photos and those left out."""
     lines = ["| case | PSNR, dB | gain | SSIM | perceptual | scratch AUC | sound pixels flagged |", "|---" * 7 + "|"]
     for case, report in reports.items():
         mean = report.summary()

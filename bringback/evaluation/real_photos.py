@@ -1,4 +1,4 @@
-"""Real old photos, of which there is no truth: restore those that training never sees, tell how natural they look."""
+"""Evaluation on real old photos held out from training, which have no ground truth: NIQE before and after."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -16,13 +16,13 @@ from bringback.images.shards import Entry, find_entries, held_out
 from bringback.pipeline import Pipeline
 from bringback.stages.record import Restoration
 
-# A change of these makes a new protocol, as in protocol.py.
+# Any change makes a new protocol, as in protocol.py.
 PHOTOS, SHEET_ROWS = 40, 12
 
 
 @dataclass(frozen=True, slots=True)
 class OldRow:
-    """One photo: NIQE before and after (lower is better), the share of it found damaged, seconds it took."""
+    """One photo: NIQE before and after (lower is better), share of pixels found damaged, seconds."""
 
     name: str
     niqe_before: float
@@ -33,14 +33,14 @@ class OldRow:
 
 @dataclass(frozen=True, slots=True)
 class OldReport:
-    """What was found on real old photos; `left_out` says of each that could not be measured, in one line, why."""
+    """Results on real old photos; `left_out` has one line for each photo that could not be measured."""
 
     stages: tuple[str, ...]
     rows: list[OldRow]
     left_out: list[str] = field(default_factory=list)
 
     def summary(self) -> dict[str, Any]:
-        """Means over photos, on how many NIQE fell, and the settings."""
+        """Means over photos, number of photos whose NIQE improved, and the settings."""
         names = ("niqe_before", "niqe_after", "damaged", "seconds")
         means = {name: float(np.mean([getattr(row, name) for row in self.rows])) for name in names}
         better = sum(row.niqe_after < row.niqe_before for row in self.rows)
@@ -48,11 +48,11 @@ class OldReport:
         return settings | means | {"better": better, "left_out": self.left_out}
 
     def as_dict(self) -> dict[str, Any]:
-        """The summary and all rows, ready for JSON."""
+        """The summary and all rows, JSON-serializable."""
         return self.summary() | {"rows": [asdict(row) for row in self.rows]}
 
     def table(self) -> str:
-        """Markdown: the means before -> after, and on how many photos it got better; then what was left out."""
+        """Markdown: means before -> after and the number of improved photos; then what was left out."""
         mean = self.summary()
         shown = [f"{mean['niqe_before']:.2f} -> {mean['niqe_after']:.2f}"]
         shown += [f"{mean['niqe_after'] - mean['niqe_before']:+.2f}", f"{mean['better']} of {mean['photos']}"]
@@ -63,10 +63,10 @@ class OldReport:
 
 
 def choose_old_photos(places: Sequence[Path], limit: int | None = None) -> list[Entry]:
-    """At most 40 (and `limit`) of the old photos that are held out from training, spread evenly, in a fixed order.
+    """Up to 40 (and `limit`) old photos that are held out from training, evenly spaced, in a fixed order.
 
-    `places` are folders, tar shards or folders of shards. Raises FileNotFoundError when there is none of them or no
-    photo in them is held out, ValueError when a shard is none.
+    `places` are folders, tar shards or folders of shards. Raises FileNotFoundError for a missing place or if no photo
+    is held out, ValueError for a bad shard or unreadable folder.
     """
     entries = [entry for place in places for entry in find_entries(place) if held_out(entry.name)]
     if not entries:
@@ -85,10 +85,10 @@ def evaluate_old_photos(
     sheet: Path | None = None,
     on_photo: Callable[[OldRow], None] | None = None,
 ) -> OldReport:
-    """Restore old photos with `stages` (None: the pipeline's) and measure NIQE before and after, rounded to 8 bit.
+    """Restore old photos with `stages` (None: the pipeline's) and measure NIQE before and after, rounded to 8 bits.
 
-    `sheet` is the picture file that gets twelve of them: before, mask, after. `on_photo` is called after each. Broken
-    photos and those too small for NIQE are left out; raises ValueError when that is all.
+    `sheet` is a picture file for twelve of them: before, mask, after. `on_photo` is called after each photo. Photos
+    that cannot be read or that NIQE cannot measure are left out; raises ValueError if none remain.
     """
     pipeline = Pipeline.from_pretrained(weights, config=config, stages=stages, device=device, dtype=dtype)
     rows: list[OldRow] = []

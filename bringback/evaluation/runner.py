@@ -1,4 +1,4 @@
-"""Age clean photos, restore them, compare with the truth."""
+"""Ages clean photos, restores them and compares with the ground truth."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,15 +25,15 @@ from bringback.pipeline import Pipeline
 from bringback.stages.record import Restoration
 from bringback.weights.backbones import load_distance
 
-BINS = 4096  # of the histogram of detector scores
-TRULY_DAMAGED = 0.1  # the coverage from which a pixel counts as damaged
-FLAGGED = 0.5  # of the detector's mask, from which a pixel is called damaged
-SHEET_ROWS, SHEET_CELL, SHEET_GAP = 8, 320, 6  # photos on a contact sheet; pixels a cell and between cells
+BINS = 4096  # of the histograms of detector scores
+TRULY_DAMAGED = 0.1  # coverage above which a pixel counts as damaged
+FLAGGED = 0.5  # detector score above which a pixel is classified as damaged
+SHEET_ROWS, SHEET_CELL, SHEET_GAP = 8, 320, 6  # rows of a contact sheet; pixels per cell and between cells
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One photo: PSNR in dB, SSIM, perceptual distance (None without a backbone), before and after; seconds it took."""
+    """One photo: PSNR in dB, SSIM, perceptual distance (None without a backbone), before and after; seconds."""
 
     name: str
     psnr_before: float
@@ -47,12 +47,12 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What an evaluation found.
+    """Results of an evaluation.
 
-    `scratch_auc` is the ROC area of the detector's soft mask over the pixels of all photos, `flagged` the share of
-    sound pixels it gives more than 0.5; None when no detector ran or, of the area, when nothing was damaged. `left_out`
-    says of each broken photo, in one line, what is wrong with it, `backbone` what the perceptual distance was measured
-    by: its name or the name of its file, "" for none.
+    `scratch_auc` is the area under the ROC curve of the detector's soft mask over the pixels of all photos, `flagged`
+    the share of undamaged pixels it scores above 0.5; None without a detector, or without damaged or undamaged pixels.
+    `left_out` has one line for each broken photo, `backbone` is the name of the perceptual backbone or of its file, ""
+    for none.
     """
 
     recipe: str
@@ -65,7 +65,7 @@ class Report:
     backbone: str = ""
 
     def summary(self) -> dict[str, Any]:
-        """The means over photos of every number in `Row`, the gains, the detector's numbers and the settings."""
+        """Means over photos of all numbers in `Row`, gains, detector results and settings."""
         means: dict[str, Any] = {}
         for name in (number.name for number in fields(Row) if number.name != "name"):
             values = [getattr(row, name) for row in self.rows]
@@ -77,11 +77,11 @@ class Report:
         return settings | means | detector | {"backbone": self.backbone, "left_out": self.left_out}
 
     def as_dict(self) -> dict[str, Any]:
-        """The summary and all rows, ready for JSON."""
+        """The summary and all rows, JSON-serializable."""
         return self.summary() | {"rows": [asdict(row) for row in self.rows]}
 
     def table(self) -> str:
-        """Plain text: one line a photo, the means, the detector, the photos left out."""
+        """Plain text: one line per photo, the means, the detector results, the photos left out."""
         mean = self.summary()
         width = max(len(row.name) for row in [*self.rows, Row("mean of photos", *[0.0] * 7)])
         perceptual = mean["perceptual_before"] is not None
@@ -120,17 +120,17 @@ def evaluate(
     sheet: Path | None = None,
     on_photo: Callable[[Row], None] | None = None,
 ) -> Report:
-    """Age the clean `photos`, restore them with `stages` (None: the pipeline's) and measure both against the truth.
+    """Age the clean `photos`, restore them with `stages` (None: the pipeline's) and compare both with the ground truth.
 
-    `settings` of single stages, `config`, `weights`, `device` and `dtype` are as in `Pipeline.from_pretrained`.
-    `photos` is a folder (with its subfolders), a tar shard or a folder of shards; at most `limit` of them, by name, are
-    used. Photo number k is aged at its own size by `recipe`, ours or a foreign program, with a seed drawn from (`seed`,
-    k) and, by ours, the damage shards `overlays`, and rounded to 8 bit before and after. Of the recipe `holes` the
-    pipeline is told the mask. A truth that is grey is compared by luminance. `backbone` is what `load_distance` takes,
-    for the perceptual distance, measured on the CPU; `sheet` the picture file that gets the first eight photos;
-    `on_photo` is called after each. A broken photo is left out. Raises FileNotFoundError when there are no photos,
-    ValueError when all are broken, a shard is none, the backbone cannot be had or there is no such recipe, and
-    `MissingExtra` when a foreign program lacks a package.
+    `photos` is a folder (recursive), a tar shard or a folder of shards; at most `limit` photos, in order of name, are
+    used. Photo number k is aged at its own size by `recipe`, one of ours or a foreign program, with a seed derived from
+    (`seed`, k), and rounded to 8 bits before and after. `overlays` are damage shards for our recipes. For the recipe
+    `holes` the pipeline gets the mask. A gray truth is compared in luminance. `settings`, `config`, `weights`, `device`
+    and `dtype` are as in `Pipeline.from_pretrained`. `backbone` is as in `load_distance`, for the perceptual distance,
+    computed on the CPU; `sheet` is a picture file for the first eight photos; `on_photo` is called after each photo.
+    Broken photos are left out. Raises FileNotFoundError if there are no photos; ValueError if all are broken, and for a
+    bad shard, backbone or recipe; `MissingExtra` if a foreign program lacks a package; and what
+    `Pipeline.from_pretrained` raises.
     """
     building: dict[str, Any] = {"config": config, "stages": stages, "settings": settings}
     pipeline = Pipeline.from_pretrained(weights, **building, device=device, dtype=dtype)
@@ -139,7 +139,7 @@ def evaluate(
     distance = load_distance(backbone) if backbone else None
     given = recipe == "holes"
     detects = "scratches" in names and not given
-    scores = torch.zeros(2, BINS, dtype=torch.long)  # of sound and of damaged pixels
+    scores = torch.zeros(2, BINS, dtype=torch.long)  # of undamaged and damaged pixels
     rows: list[Row] = []
     cells: list[list[np.ndarray]] = []
     left_out: list[str] = []
@@ -176,10 +176,10 @@ def evaluate(
 
 
 def aged_photo(clean: Tensor, recipe: str, seed: int, overlays: OverlayBank | None = None) -> Aged:
-    """A clean photo (1, 3, H, W), aged by one of our recipes or by a foreign program.
+    """Age a clean photo (1, 3, H, W) with one of our recipes or a foreign program.
 
-    A foreign program takes no `overlays`; the truth is the clean photo, and only if that is exactly grey it is compared
-    as grey. Raises ValueError, naming both, when there is neither of that name, and `MissingExtra`.
+    Foreign programs ignore `overlays`; their truth is the clean photo, compared in luminance only if it is exactly
+    gray. Raises ValueError for an unknown recipe, and `MissingExtra`.
     """
     if recipe in RECIPES:
         return age(clean, recipe, [seed], overlays)
@@ -194,9 +194,9 @@ def aged_photo(clean: Tensor, recipe: str, seed: int, overlays: OverlayBank | No
 
 
 def read_photos(photos: Path, limit: int | None = None) -> Iterator[tuple[str, Tensor | PhotoError]]:
-    """Names and upright pixels (1, 3, H, W) of the photos in a folder, a tar shard or a folder of shards, by name.
+    """Names and pixels (1, 3, H, W) of the photos in a folder, a tar shard or a folder of shards, in order of name.
 
-    In place of the pixels of a broken photo stands what is wrong with it.
+    Photos are turned upright. For a broken photo the pixels are replaced by the `PhotoError`.
     """
     for name, data in islice(read_shards(photos), limit):
         try:
@@ -206,7 +206,7 @@ def read_photos(photos: Path, limit: int | None = None) -> Iterator[tuple[str, T
 
 
 def contact_sheet(rows: Sequence[Sequence[np.ndarray]], path: Path) -> None:
-    """Write a picture with rows of pictures (H, W, 3) in [0, 1] below each other, each fitted into a square cell."""
+    """Write a grid of pictures (H, W, 3) in [0, 1], each scaled to fit a square cell."""
     step = SHEET_CELL + SHEET_GAP
     canvas = Image.new("RGB", (max(map(len, rows)) * step - SHEET_GAP, len(rows) * step - SHEET_GAP), "white")
     for y, row in enumerate(rows):
@@ -220,7 +220,7 @@ def contact_sheet(rows: Sequence[Sequence[np.ndarray]], path: Path) -> None:
 
 
 def rounded(pixels: Tensor) -> Tensor:
-    """What 8 bits keep of pixels in [0, 1]."""
+    """Clamp to [0, 1] and round to 8 bits."""
     return (pixels.clamp(0, 1) * 255).round() / 255
 
 
@@ -233,7 +233,7 @@ def as_array(pixels: Tensor) -> np.ndarray:
 def compare(
     pixels: Tensor, truth: Tensor, grey: bool, distance: PerceptualDistance | None
 ) -> tuple[float, float, float | None]:
-    """PSNR, SSIM and perceptual distance of two pictures (1, 3, H, W), by luminance only when the truth is `grey`."""
+    """PSNR, SSIM and perceptual distance of two pictures (1, 3, H, W), by luminance if the truth is `grey`."""
     if grey:
         pixels, truth = (luminance(x).expand_as(x) for x in (pixels, truth))
     far = None if distance is None else distance(pixels, truth).item()

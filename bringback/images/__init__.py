@@ -1,1 +1,1 @@
-"""Picture files to photos and back, with everything that their files know."""
+"""Read and write image files, preserving their metadata."""

@@ -1,4 +1,4 @@
-"""Pictures of every kind, alone and in batches: what comes back is of the kind that came."""
+"""Accept images of any type, single or in batches, and return results of the same type."""
 
 from collections.abc import Callable, Iterator
 from functools import wraps
@@ -15,7 +15,7 @@ from bringback.images.photo import Photo, luminance
 
 
 def to_photo(image: Any) -> Photo:
-    """A path, `Photo`, Pillow image, array or float tensor (3, H, W) in [0, 1] as a photo; raises `PhotoError`."""
+    """Convert a path, `Photo`, Pillow image, array or float tensor (3, H, W) in [0, 1]; raises `PhotoError`."""
     if isinstance(image, Photo):
         return image
     if isinstance(image, str | Path):
@@ -33,7 +33,7 @@ def to_photo(image: Any) -> Photo:
 
 
 def like(image: Any, result: Photo) -> Any:
-    """What was made of `image`, in its kind, type, and shape; an array that was grey and is not has three channels."""
+    """Convert a result to the type, dtype and shape of `image`; a gray array that became color has three channels."""
     if isinstance(image, Image.Image):
         return result.to_image()
     if isinstance(image, np.ndarray):
@@ -50,7 +50,7 @@ def like(image: Any, result: Photo) -> Any:
 
 
 def mask_array(mask: Path | str | Image.Image | np.ndarray | Tensor) -> np.ndarray:
-    """A damage mask (H, W) float32 in [0, 1] from a file, Pillow image, array or tensor; colour counts by luminance."""
+    """A damage mask (H, W) float32 in [0, 1] from a file, Pillow image, array or tensor; colors become luminance."""
     if isinstance(mask, str | Path):
         return luminance(Photo.read(mask).pixels)
     if isinstance(mask, Image.Image):
@@ -64,10 +64,10 @@ def mask_array(mask: Path | str | Image.Image | np.ndarray | Tensor) -> np.ndarr
 
 
 def each(function: Callable[[Any, Any], Any], images: Any, masks: Any = None) -> Any:
-    """`function(image, mask)` of one picture, or of each of a batch; a batch comes back as one.
+    """Call `function(image, mask)` for one image, or for each of a batch, and return a batch for a batch.
 
-    A batch is a list, an array (B, H, W, C) or a tensor (B, 3, H, W); its masks are a list or have B as their first
-    side, or there is one (H, W) for all. Raises `PhotoError` when their numbers differ.
+    A batch is a list, an array (B, H, W, C) or a tensor (B, 3, H, W). Its masks are a list, have B as their first
+    dimension, or are one (H, W) for all. Raises `PhotoError` if the numbers of images and masks differ.
     """
     if not (isinstance(images, list | tuple) or (isinstance(images, np.ndarray | Tensor) and images.ndim == 4)):
         return function(images, masks)
@@ -85,12 +85,12 @@ def each(function: Callable[[Any, Any], Any], images: Any, masks: Any = None) ->
 
 
 def any_kind(verb: Callable[..., Tensor], *, colours: bool = False) -> Callable[..., Any]:
-    """Let a stage's verb on tensors (B, 3, H, W), and perhaps their masks (B, 1, H, W), take pictures of every kind.
+    """Decorate a stage method on tensors (B, 3, H, W), optionally with masks (B, 1, H, W), to accept any image type.
 
-    The result is of the kind that was given: a tensor (3, H, W) or (B, 3, H, W) of any float type, with its gradient
-    if it has one; a Pillow image; an array (H, W), (H, W, C) or (B, H, W, C); or a list of those, of different sizes
-    if need be. Masks that the verb returns are of that kind, too: (B, 1, H, W), of mode "L", or arrays (H, W) of the
-    pictures' type. `colours` says that what was grey does not stay it. Raises `PhotoError` for what is no picture.
+    The result has the type of the input: a tensor (3, H, W) or (B, 3, H, W) of any float dtype, differentiable; a
+    Pillow image; an array (H, W), (H, W, C) or (B, H, W, C); or a list of those, of possibly different sizes. Masks
+    that the method returns are converted likewise: tensors (B, 1, H, W), Pillow images of mode "L", or arrays (H, W) of
+    the input's dtype. `colours` means that gray input becomes color. Raises `PhotoError` for unsupported input.
     """
 
     @wraps(verb)
@@ -125,7 +125,7 @@ def _of_tensors(
         )
     batch = (pixels[None] if pixels.ndim == 3 else pixels).float()
     told = () if mask is None else (_as_mask(mask, batch),)
-    # where nobody asks for a gradient, large maps need not be kept for it
+    # build a graph, which keeps large maps in memory, only if something requires a gradient
     sources = [batch, *told, *_learned(stage)]
     with torch.set_grad_enabled(torch.is_grad_enabled() and any(source.requires_grad for source in sources)):
         made = verb(stage, batch, *told, *others, **more).to(pixels.dtype)
@@ -137,7 +137,7 @@ def _learned(stage: Any) -> Iterator[Tensor]:
 
 
 def _as_mask(mask: Any, pixels: Tensor) -> Tensor:
-    """A mask of any kind, or several in one, as (B, 1, H, W) beside `pixels` (B, 3, H, W)."""
+    """Convert a mask of any type, or a list of masks, to (B, 1, H, W) for `pixels` (B, 3, H, W)."""
     if isinstance(mask, list | tuple):
         return torch.cat([_as_mask(one, pixels[:1]) for one in mask]) if mask else pixels[:, :1]
     if isinstance(mask, np.ndarray):
@@ -156,7 +156,7 @@ def _as_mask(mask: Any, pixels: Tensor) -> Tensor:
 
 
 def _top(dtype: np.dtype | torch.dtype) -> float:
-    """What stands for 1 in masks of that type. Raises `PhotoError` for types that no mask is of."""
+    """The value that means 1 in masks of this dtype. Raises `PhotoError` for unsupported dtypes."""
     tops = {"bool": 1, "uint8": 255, "uint16": 65535, "float16": 1, "float32": 1, "float64": 1}
     name = str(dtype).removeprefix("torch.")
     if name not in tops:
@@ -165,7 +165,7 @@ def _top(dtype: np.dtype | torch.dtype) -> float:
 
 
 def _mask_like(image: Any, mask: np.ndarray) -> Any:
-    """A mask (H, W) in [0, 1] for a picture of that kind."""
+    """Convert a mask (H, W) in [0, 1] to the type of `image`."""
     if isinstance(image, np.ndarray) and image.dtype.kind == "f":
         return mask.astype(image.dtype)
     if isinstance(image, np.ndarray):
@@ -176,7 +176,7 @@ def _mask_like(image: Any, mask: np.ndarray) -> Any:
 
 
 def _is_mask(value: Any) -> bool:
-    """Whether an argument is a mask, or masks: not a number or a hint."""
+    """Whether an argument is a mask or a list of masks, not a number or a hint."""
     if isinstance(value, list | tuple):
         return bool(value) and all(one is None or _is_mask(one) for one in value)
     return isinstance(value, np.ndarray | Tensor | Image.Image | Path | str)

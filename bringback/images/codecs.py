@@ -1,8 +1,8 @@
-"""Picture files to arrays and back: the one place that knows what each file format can hold.
+"""Decode image files to arrays and encode arrays to files, for all formats.
 
-An array is uint8 or uint16 of shape (H, W) grey, (H, W, 2) grey and alpha, (H, W, 3) RGB or (H, W, 4) RGBA. Pillow
-reads and writes 8 bits a channel; it cannot hold 16-bit colour, which OpenCV reads and `png` and `tiff` write. HEIF
-and the RAW files of cameras have modules of their own.
+Arrays are uint8 or uint16 of shape (H, W) gray, (H, W, 2) gray and alpha, (H, W, 3) RGB or (H, W, 4) RGBA. Pillow
+handles 8 bits a channel. It cannot hold 16-bit color, which OpenCV reads and `png` and `tiff` write. HEIF and camera
+RAW files have their own modules.
 """
 
 import struct
@@ -27,18 +27,18 @@ from bringback.images.shards import RAW
 __all__ = ["MAX_PIXELS", "CodecError", "Container", "decode", "encode", "from_image"]
 
 MIN_QUALITY = 95
-NOTED = ("JPEG", "PNG", "TIFF", "WEBP", "HEIF")  # the formats that have a place for XMP
-TELLING = ("xmp", "comment", "extra", "pnginfo")  # what a writer is given that tells of people and places, beside EXIF
+NOTED = ("JPEG", "PNG", "TIFF", "WEBP", "HEIF")  # formats that can hold XMP
+TELLING = ("xmp", "comment", "extra", "pnginfo")  # keys of `extra` removed by --strip-metadata, in addition to EXIF
 LONGEST_XMP = 65_000  # bytes, in a JPEG
 EXTENDED_XMP = b"http://ns.adobe.com/xmp/extension/\0"
-BIG = (b"+\0", b"\0+")  # the third and fourth byte of a BigTIFF
-PLANES, MORE = 284, 338  # tags of a TIFF: whether each channel lies apart (2), what channels beside the colours are
+BIG = (b"+\0", b"\0+")  # bytes 2 and 3 of a BigTIFF
+PLANES, MORE = 284, 338  # TIFF tags PlanarConfiguration (2: channels stored separately) and ExtraSamples
 
 T = TypeVar("T")
 
 
 def decode(data: bytes, name: str = "", max_pixels: int = MAX_PIXELS) -> tuple[np.ndarray, Container]:
-    """The upright pixels of a file and the rest of it; raises `CodecError`."""
+    """Decode a file to upright pixels and its `Container`; raises `CodecError`."""
     if not data:
         raise CodecError("the file is empty")
     try:
@@ -51,13 +51,13 @@ def decode(data: bytes, name: str = "", max_pixels: int = MAX_PIXELS) -> tuple[n
         raise CodecError("not a picture (JPEG, PNG, TIFF, WebP, BMP, GIF, JPEG 2000 and HEIF are read)") from None
     except MemoryError:
         raise CodecError("there is not enough memory to decode it") from None
-    except Exception as error:  # whatever a decoder trips over is a broken file
+    except Exception as error:  # decoders raise errors of any type on broken files
         reason = next(iter(str(error).splitlines()), repr(error))
         raise CodecError(f"broken or cut short: {reason}") from None
 
 
 def _decode(data: bytes, max_pixels: int) -> tuple[np.ndarray, Container]:
-    Image.init()  # all plugins; without it Pillow knows only the commonest formats by name
+    Image.init()  # load all plugins; by default Pillow preloads only the most common ones
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         image = open_any_size(data)
@@ -81,12 +81,12 @@ def _decode(data: bytes, max_pixels: int) -> tuple[np.ndarray, Container]:
         container = replace(container, exif=exif, extra=extra)
     if orientation in (5, 6, 7, 8) and container.dpi:
         container = replace(container, dpi=container.dpi[::-1])
-    turned = container.format == "TIFF" and (not deep or data[2:4] in BIG)  # by Pillow, or by OpenCV
+    turned = container.format == "TIFF" and (not deep or data[2:4] in BIG)  # already upright: by Pillow, or by OpenCV
     return array if turned else _upright(array, orientation), container
 
 
 def _or(otherwise: T, read: Callable[[], T]) -> T:
-    """What `read` returns; metadata that make no sense say nothing, and take nothing from the picture."""
+    """The result of `read`, or `otherwise` if it raises: invalid metadata must not prevent decoding the pixels."""
     try:
         return read()
     except Exception:
@@ -102,7 +102,7 @@ def _check_pages(data: bytes) -> None:
 
 
 def from_image(image: Image.Image) -> tuple[np.ndarray, Container]:
-    """A Pillow image as it lies in memory, as an array and a container; raises `CodecError`."""
+    """Convert a Pillow image, as it is in memory, to an array and a container; raises `CodecError`."""
     info, format, icc = image.info, image.format, image.info.get("icc_profile")
     if image.mode == "CMYK":
         image, icc = from_cmyk(image, icc), None
@@ -116,9 +116,9 @@ def from_image(image: Image.Image) -> tuple[np.ndarray, Container]:
         raise CodecError(f"pixels of the kind {image.mode!r} are not supported; save it with 8 or 16 bits a channel")
     array = np.asarray(image)
     if image.mode.startswith("I;16"):
-        array = array.astype(np.uint16)  # in the machine's byte order
+        array = array.astype(np.uint16)  # native byte order
     dpi = _or(None, lambda: (float(info["dpi"][0]), float(info["dpi"][1])))
-    if dpi and not all(0 < value < 65535 for value in dpi):  # 0/0 is "not a number", and a JPEG holds 16 bits
+    if dpi and not all(0 < value < 65535 for value in dpi):  # NaN (from 0/0) fails too; JPEG stores 16 bits
         dpi = None
     known = "JPEG" if format == "MPO" else format if format in FORMATS else "PNG"
     return array, Container(known, info.get("exif"), icc, dpi)
@@ -127,7 +127,7 @@ def from_image(image: Image.Image) -> tuple[np.ndarray, Container]:
 def encode(
     array: np.ndarray, container: Container, note: Mapping[str, str] | None = None, strip: bool = False
 ) -> bytes:
-    """The bytes of a file of the container's format, as `Photo.encode` has it."""
+    """Encode to a file in the container's format; see `Photo.encode`."""
     if strip:
         kept = {name: value for name, value in container.extra.items() if name not in TELLING}
         container = replace(container, exif=None, extra=kept)
@@ -143,7 +143,7 @@ def encode(
         return _encode_deep(array, container)
     image = Image.fromarray(array)
     if container.format == "GIF" and image.mode == "RGB" and np.ptp(array, axis=2).max() == 0:
-        image = image.convert("L")  # 256 greys are a palette without loss
+        image = image.convert("L")  # 256 grays fit into the palette, so this is lossless
     elif container.format in ("BMP", "GIF") and image.mode == "LA":
         image = image.convert("RGBA")
     return _save(image, container)
@@ -166,7 +166,7 @@ def _save(image: Image.Image, container: Container) -> bytes:
 def _written(
     write: Callable[[Mapping[str, Any]], bytes], probe: Callable[[Mapping[str, Any]], bytes], container: Container
 ) -> bytes:
-    """What `write` makes of all that is known; without the blocks that it refuses, as `probe` tells one by one."""
+    """Call `write` with all metadata; if it fails, without the metadata blocks that `probe` fails on."""
     known = {"exif": container.exif, "icc_profile": container.icc, "dpi": container.dpi, **container.extra}
     known = {name: value for name, value in known.items() if value is not None}
     try:
@@ -188,7 +188,7 @@ def _written(
 
 
 def _with_texts(container: Container) -> Container:
-    """A PNG has its XMP among its texts."""
+    """Move the XMP packet to the text chunks, as PNG stores it."""
     extra = dict(container.extra)
     packet, texts = extra.pop("xmp", None), PngImagePlugin.PngInfo()
     texts.chunks = list(extra["pnginfo"].chunks) if "pnginfo" in extra else []
@@ -209,7 +209,7 @@ def _upright(array: np.ndarray, orientation: int) -> np.ndarray:
 
 
 def _is_deep(data: bytes, image: Image.Image) -> bool:
-    """Whether the file has 16 bits a channel (Pillow reads colour of that kind with 8)."""
+    """Whether the file has 16 bits a channel (Pillow reduces 16-bit color to 8 bits)."""
     if image.format == "PNG":
         return data[24] == 16
     if image.format == "TIFF":
@@ -222,26 +222,26 @@ def _is_deep(data: bytes, image: Image.Image) -> bool:
 
 def _decode_deep(data: bytes, image: Image.Image, max_pixels: int) -> np.ndarray:
     if image.format == "TIFF":
-        data = tiff.reset_orientation(data)  # OpenCV would turn a TIFF, and no other file; it does turn a BigTIFF
-    if image.format == "JPEG2000":  # the pixels are announced a second time, and OpenCV goes by that
+        data = tiff.reset_orientation(data)  # OpenCV applies a TIFF's; this does not reset a BigTIFF's
+    if image.format == "JPEG2000":  # the codestream has a size of its own, which OpenCV uses
         right, bottom, left, top = struct.unpack_from(">4I", data, data.find(b"\xff\x4f\xff\x51") + 8)
         check_size(max(right - left, 0), max(bottom - top, 0), max_pixels)
     array = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     told = image.tag_v2 if image.format == "TIFF" else {}  # type: ignore[attr-defined]
-    apart = told.get(PLANES) == 2 and array is not None and array.ndim == 3  # of which OpenCV makes nonsense
+    apart = told.get(PLANES) == 2 and array is not None and array.ndim == 3  # OpenCV decodes these wrongly
     if array is None or array.dtype != np.uint16 or apart:
         raise CodecError(f"a 16-bit {image.format} of a kind that is not supported; save it as a plain 16-bit TIFF")
     if array.shape[1::-1] != image.size and image.format != "TIFF":
         raise CodecError("broken: it gives its size in two ways")
     if told.get(tiff.PHOTOMETRIC) == 0:
-        return np.uint16(65535) - array  # white is zero, which OpenCV leaves so
+        return np.uint16(65535) - array  # WhiteIsZero, which OpenCV does not invert
     if array.ndim == 2:
-        clear = image.info.get("transparency") if image.format == "PNG" else None  # a level, not heeded by OpenCV
+        clear = image.info.get("transparency") if image.format == "PNG" else None  # a gray level, ignored by OpenCV
         return array if clear is None else np.dstack([array, np.where(array == clear, 0, 65535).astype(np.uint16)])
     if image.format == "PNG" and data[25] == png.COLOUR_TYPES[2]:
         return array[..., [0, 3]]
     array = cv2.cvtColor(array, cv2.COLOR_BGRA2RGBA if array.shape[2] == 4 else cv2.COLOR_BGR2RGB)
-    if told.get(MORE) == (1,) and array.shape[2] == 4:  # the colours are multiplied by alpha, and will not be
+    if told.get(MORE) == (1,) and array.shape[2] == 4:  # premultiplied alpha: divide it out
         alpha = array[..., 3:].astype(np.uint32)
         colours = (array[..., :3] * np.uint32(65535) + alpha // 2) // np.maximum(alpha, 1)
         array[..., :3] = np.minimum(colours, 65535)
@@ -249,17 +249,17 @@ def _decode_deep(data: bytes, image: Image.Image, max_pixels: int) -> np.ndarray
 
 
 def _exif(data: bytes, image: Image.Image) -> bytes | None:
-    """The EXIF block with its orientation reset; of a TIFF, what it says besides how its pixels are stored."""
+    """The EXIF block with its orientation reset; for a TIFF, the tags that do not describe how pixels are stored."""
     if image.format == "TIFF":
         return tiff.describing(data)
     raw = image.info.get("exif")
-    if not raw and "Raw profile type exif" in image.info:  # ImageMagick's way of keeping it in a PNG
+    if not raw and "Raw profile type exif" in image.info:  # as ImageMagick stores it in a PNG
         raw = image.getexif().tobytes()
     return tiff.reset_orientation(raw) if raw else None
 
 
 def _extra(data: bytes, image: Image.Image) -> dict[str, Any]:
-    """What it takes to write this very file again: the keyword arguments of its writer."""
+    """Keyword arguments for the writer that reproduce this file's encoding and remaining metadata."""
     if image.format == "TIFF":
         packet = tiff.xmp(data)
         compress = image.info.get("compression", "raw") != "raw"
@@ -283,9 +283,9 @@ def _extra(data: bytes, image: Image.Image) -> dict[str, Any]:
 
 
 def _jpeg_extra(image: Image.Image) -> dict[str, Any]:
-    """The photo's own tables where they are finer than quality 95; a coarse JPEG must not spoil its restoration.
+    """Keep the quantization tables if they are no coarser than quality 95, else use quality 95.
 
-    Never progressive: Pillow's buffer is too small for a fine and grainy picture of that kind.
+    Never progressive: Pillow's buffer is too small for a grainy progressive image of high quality.
     """
     extra: dict[str, Any] = {"quality": MIN_QUALITY, "xmp": _xmp(image), "comment": image.info.get("comment")}
     segments = [
@@ -315,5 +315,5 @@ def _encode_deep(array: np.ndarray, container: Container) -> bytes:
         if array.ndim == 3:
             array = cv2.cvtColor(array, cv2.COLOR_RGBA2BGRA if array.shape[2] == 4 else cv2.COLOR_RGB2BGR)
         return cv2.imencode(".jp2", array, [cv2.IMWRITE_JPEG2000_COMPRESSION_X1000, 1000])[1].tobytes()
-    # Pillow writes the metadata of a PNG even where it cannot write the pixels: those of a tiny one serve.
+    # Pillow cannot write these pixels but can write the metadata: take that from a 1x1 PNG.
     return png.encode(array, _save(Image.new("L", (1, 1)), replace(container, format="PNG")))

@@ -1,4 +1,4 @@
-"""HEIF and HEIC pictures, by pillow-heif, which is an extra of this package."""
+"""HEIF and HEIC images, by pillow-heif (an optional dependency)."""
 
 import sys
 from io import BytesIO
@@ -11,20 +11,20 @@ from bringback.images import tiff, xmp
 from bringback.images.container import Container, check_size, missing
 
 QUALITY = 95
-BITS = 12  # that a picture of 16 bits is written with: HEIF knows 8, 10 and 12
+BITS = 12  # bit depth for writing 16-bit images: HEIF has 8, 10 and 12
 BRANDS = frozenset([b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"])
 
 
 def is_heif(data: bytes) -> bool:
-    """Whether a file begins as such pictures do."""
+    """Whether a file starts with a HEIF signature."""
     return data[4:8] == b"ftyp" and data[8:12] in BRANDS
 
 
 def decode(data: bytes, max_pixels: int) -> tuple[np.ndarray, Container]:
-    """The upright pixels of the main picture of a file, and the rest of it; raises `CodecError`.
+    """Decode the primary image to upright pixels and its `Container`; raises `CodecError`.
 
-    10 and 12 bits are scaled to 16. The library turns the pixels by what the file says of it; the orientation in the
-    EXIF block is there for those who do not, and is only reset.
+    10 and 12 bits are scaled to 16. The library applies the file's own rotation, so the orientation in the EXIF block
+    is redundant and only reset.
     """
     library = _library()
     file = library.open_heif(BytesIO(data), convert_hdr_to_8bit=False, hdr_to_16bit=False)
@@ -38,7 +38,7 @@ def decode(data: bytes, max_pixels: int) -> tuple[np.ndarray, Container]:
         array = (array.astype(np.uint32) * 65535 + top // 2) // top
         array = np.minimum(array, 65535).astype(np.uint16)
     if "chroma" not in info and array.shape[2:] == (4,) and not np.ptp(array[..., :3], axis=2).any():
-        array = array[..., [0, 3]]  # grey with alpha, which the library gives as colour
+        array = array[..., [0, 3]]  # gray with alpha, which the library returns as RGBA
     extra: dict[str, Any] = {name: info[name] for name in ("chroma", "nclx_profile") if info.get(name)}
     if info["bit_depth"] > 8:
         extra["bit_depth"] = info["bit_depth"]
@@ -49,7 +49,7 @@ def decode(data: bytes, max_pixels: int) -> tuple[np.ndarray, Container]:
 
 
 def encode(array: np.ndarray, **known: Any) -> bytes:
-    """A HEIC file of (H, W), (H, W, 2), (H, W, 3) or (H, W, 4) uint8 or uint16 pixels, with what is `known` of it."""
+    """Encode uint8 or uint16 pixels (H, W) or (H, W, 2..4) to HEIC; `known` are arguments of pillow-heif's encoder."""
     channels = 1 if array.ndim == 2 else array.shape[2]
     mode = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}[channels] + (";16" if array.dtype == np.uint16 else "")
     if array.dtype == np.uint16 and sys.byteorder == "big":

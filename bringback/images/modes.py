@@ -1,4 +1,4 @@
-"""What product and training understand alike of Pillow's images; no more than Pillow is needed for it."""
+"""Pillow helpers shared by restoration and training; they depend on Pillow only."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,24 +8,24 @@ from typing import cast
 
 from PIL import Image, ImageCms
 
-FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP", "GIF", "JPEG2000")  # no others: to read EPS, Pillow runs a program
+FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP", "GIF", "JPEG2000")  # not EPS: Pillow runs a program to read it
 
 
 _lock, _users = Lock(), 0
-_limit: int | None = None  # Pillow's, while `_users` are beyond it
+_limit: int | None = None  # Pillow's limit, saved while it is lifted
 
 
 @contextmanager
 def beyond_limit(pixels: float = float("inf")) -> Iterator[None]:
-    """Lift Pillow's limit for a picture of so many pixels whose size we check ourselves, if it is above that limit.
+    """Lift Pillow's size limit for an image of `pixels` pixels whose size we check ourselves.
 
-    The limit is one for the whole process, and others in it rely on it: it is lifted only where Pillow would refuse,
-    and put back by the last of the threads that want it lifted.
+    The limit is global to the process and other code relies on it. It is lifted only if Pillow would raise, and
+    restored by the last thread that needs it lifted.
     """
     global _users, _limit
     with _lock:
         limit = _limit if _users else Image.MAX_IMAGE_PIXELS
-        lifts = limit is not None and pixels > 2 * limit  # from there on it is an error
+        lifts = limit is not None and pixels > 2 * limit  # up to twice the limit Pillow only warns
         if lifts:
             _limit, Image.MAX_IMAGE_PIXELS = limit, None
             _users += 1
@@ -39,7 +39,7 @@ def beyond_limit(pixels: float = float("inf")) -> Iterator[None]:
 
 
 def open_any_size(data: bytes) -> Image.Image:
-    """A picture of one of `FORMATS`, not decoded yet: ask for its size first, and load it `beyond_limit`."""
+    """Open an image of one of `FORMATS` without decoding: check its size first, then load it within `beyond_limit`."""
     try:
         return Image.open(BytesIO(data), formats=FORMATS)
     except Image.DecompressionBombError:
@@ -48,12 +48,12 @@ def open_any_size(data: bytes) -> Image.Image:
 
 
 def from_cmyk(image: Image.Image, icc: bytes | None) -> Image.Image:
-    """A CMYK image as RGB, by its profile if it has a good one."""
+    """Convert CMYK to RGB, by the ICC profile if it is valid."""
     if icc:
         try:
             profile = ImageCms.ImageCmsProfile(BytesIO(icc))
             converted = ImageCms.profileToProfile(image, profile, ImageCms.createProfile("sRGB"), outputMode="RGB")
             return cast(Image.Image, converted)
         except (ImageCms.PyCMSError, OSError):
-            pass  # a broken profile, or one for something else: Pillow's plain conversion is the better guess
+            pass  # broken profile, or not one for CMYK: fall back to Pillow's own conversion
     return image.convert("RGB")

@@ -1,4 +1,4 @@
-"""One picture with everything its file knew, read from any supported file and written back alike."""
+"""An image with the metadata of its file, read from any supported format and written back in the same way."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -14,8 +14,8 @@ from bringback.runtime.files import write_beside
 
 # Rec. 601 luma, as in JPEG and in Pillow's "L".
 LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
-ROUNDING = 1e-4  # by which floats given as a picture may leave [0, 1]
-STRIP = 1 << 18  # pixels that are worked on at a time, so that a large photo needs no second copy of itself
+ROUNDING = 1e-4  # tolerance for float input outside [0, 1]
+STRIP = 1 << 18  # pixels processed at a time, to avoid a second copy of a large photo
 
 
 def luminance(pixels: np.ndarray) -> np.ndarray:
@@ -24,15 +24,15 @@ def luminance(pixels: np.ndarray) -> np.ndarray:
 
 
 def is_grey(pixels: np.ndarray) -> bool:
-    """Whether the chroma of (H, W, 3) RGB in [0, 1] is only noise: a black and white photo stored as colour.
+    """Whether the chroma of RGB (H, W, 3) in [0, 1] is only noise: a black-and-white photo stored as color.
 
-    Chroma noise averages out over a block of pixels, a tint or a coloured corner does not; a sepia print is not grey.
+    Chroma noise averages out over a block of pixels; a tint or a colored corner does not. A sepia print is not gray.
     """
     height, width = pixels.shape[:2]
     rows, columns = (
         np.linspace(0, side, min(max(side // 8, 1), 64), endpoint=False).astype(int) for side in (height, width)
     )
-    left, sums = 0.04 * 2 * height * width, []  # what the absolute chroma may still sum up to
+    left, sums = 0.04 * 2 * height * width, []  # remaining budget of summed absolute chroma
     for blocks in np.split(pixels, rows[1:]):
         line = np.zeros((width, 2))
         for part in strips(blocks):
@@ -47,19 +47,19 @@ def is_grey(pixels: np.ndarray) -> bool:
 
 
 def strips(pixels: np.ndarray) -> Iterator[slice]:
-    """Slices of rows that cut (H, W, ...) into strips of about `STRIP` pixels, at least a row each."""
+    """Row slices that split (H, W, ...) into strips of at most `STRIP` pixels, but at least one row each."""
     rows = max(1, STRIP // pixels.shape[1])
     return (slice(top, top + rows) for top in range(0, pixels.shape[0], rows))
 
 
 @dataclass(frozen=True, eq=False)
 class Photo:
-    """A picture and what its file knew.
+    """An image with the metadata of its file.
 
-    `pixels` is (H, W, 3) float32 RGB in [0, 1], upright (the EXIF orientation is applied and reset in `exif`); `grey`
-    says that the file had one channel, and it is written with one; `alpha` is (H, W) float32 in [0, 1] or None;
-    `bit_depth` is 8 or 16; `format` is Pillow's name of the file format; `dpi` is (horizontal, vertical); `extra` is
-    what the writer of the format needs to write alike (JPEG tables, texts). CMYK becomes RGB and loses its profile.
+    `pixels` is (H, W, 3) float32 RGB in [0, 1], upright (the EXIF orientation is applied and reset in `exif`). `grey`
+    means that the file had one color channel and is written with one. `alpha` is (H, W) float32 in [0, 1] or None.
+    `bit_depth` is 8 or 16. `format` is Pillow's name of the file format. `dpi` is (horizontal, vertical). `extra` are
+    arguments of the format's writer (JPEG tables, texts). CMYK becomes RGB and loses its profile.
     """
 
     pixels: np.ndarray
@@ -74,10 +74,10 @@ class Photo:
 
     @classmethod
     def read(cls, path: Path | str) -> Self:
-        """Read a file (its content decides the format, not its name, but for RAW); the first frame of an animation.
+        """Read a file (the first frame of an animation). RAW is recognized by suffix, other formats by content.
 
-        A RAW file becomes a 16-bit TIFF. Raises `PhotoError` when it is missing, empty, broken, too large, no picture
-        or several pages.
+        A RAW file becomes a 16-bit TIFF. Raises `PhotoError` if the file is missing, empty, broken, too large, not an
+        image, or has several pages.
         """
         try:
             data = Path(path).read_bytes()
@@ -87,9 +87,9 @@ class Photo:
 
     @classmethod
     def decode(cls, data: bytes, name: str, max_pixels: int = codecs.MAX_PIXELS) -> Self:
-        """Take the bytes of a file called `name`; raises `PhotoError` as `read` does.
+        """Decode the bytes of a file called `name`; raises `PhotoError` as `read` does.
 
-        The name tells only RAW files of cameras, most of which look like TIFFs, from others.
+        The name is used only to recognize camera RAW files, most of which look like TIFFs, and in error messages.
         """
         try:
             return cls._from(*codecs.decode(data, name, max_pixels))
@@ -98,9 +98,9 @@ class Photo:
 
     @classmethod
     def from_array(cls, pixels: np.ndarray) -> Self:
-        """Take (H, W) grey, (H, W, 3) RGB or (H, W, 4) RGBA: uint8, uint16 or float in [0, 1]; a PNG when written.
+        """From (H, W) or (H, W, 1) gray, (H, W, 3) RGB or (H, W, 4) RGBA: uint8, uint16 or float in [0, 1].
 
-        Raises `PhotoError` for arrays of another shape, type or range.
+        The format is PNG. Raises `PhotoError` for arrays of another shape, dtype or range.
         """
         if pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[2] not in (1, 3, 4)) or 0 in pixels.shape:
             raise PhotoError(f"an array of shape {pixels.shape} is no photo: (H, W), (H, W, 3) or (H, W, 4) is")
@@ -113,7 +113,7 @@ class Photo:
 
     @classmethod
     def from_image(cls, image: Image.Image) -> Self:
-        """Take a Pillow image as it lies in memory (an EXIF orientation is not applied)."""
+        """From a Pillow image as it is in memory (EXIF orientation is not applied); raises `PhotoError`."""
         try:
             return cls._from(*codecs.from_image(image))
         except codecs.CodecError as error:
@@ -143,15 +143,15 @@ class Photo:
         )
 
     def with_pixels(self, pixels: np.ndarray) -> Self:
-        """The same photo with other (H, W, 3) pixels."""
+        """A copy with other pixels (H, W, 3)."""
         return replace(self, pixels=pixels)
 
     def in_colour(self) -> Self:
-        """The same photo, to be written with three channels; a profile of grey files says nothing about those."""
+        """A copy that is written with three channels, without an ICC profile that is for gray only."""
         return replace(self, grey=False, icc=None if self.icc is not None and self.icc[16:20] == b"GRAY" else self.icc)
 
     def array(self) -> np.ndarray:
-        """The pixels as the file holds them: uint8 or uint16, (H, W), (H, W, 2), (H, W, 3) or (H, W, 4)."""
+        """Pixels as stored in the file: uint8 or uint16, (H, W), (H, W, 2), (H, W, 3) or (H, W, 4)."""
         channels = (1 if self.grey else 3) + (self.alpha is not None)
         top, kind = (65535, np.uint16) if self.bit_depth == 16 else (255, np.uint8)
         whole = np.empty((*self.pixels.shape[:2], channels), kind)
@@ -165,23 +165,23 @@ class Photo:
         return whole[..., 0] if channels == 1 else whole
 
     def encode(self, note: Mapping[str, str] | None = None, strip: bool = False) -> bytes:
-        """The bytes of the file, in the photo's own format.
+        """Encode to a file in the photo's own format.
 
-        The `note` goes into the XMP packet, where the format has one (JPEG, PNG, TIFF, WebP, HEIF). `strip` leaves out
-        all that tells of people and places, note included; profile and resolution, which are how it looks, stay.
+        `note` is written to the XMP packet if the format has one (JPEG, PNG, TIFF, WebP, HEIF). `strip` removes EXIF,
+        XMP, texts and the note; the ICC profile and the resolution stay, as they affect how the image looks.
         """
         container = codecs.Container(self.format, self.exif, self.icc, self.dpi, self.extra)
         return codecs.encode(self.array(), container, note, strip)
 
     def write(self, path: Path | str) -> None:
-        """Write the photo in its own format, whole or not at all; raises `PhotoError`."""
+        """Write the photo in its own format, atomically; raises `PhotoError`."""
         try:
             write_beside(Path(path), self.encode())
         except OSError as error:
             raise PhotoError(f"{path}: cannot be written: {error.strerror or error}") from None
 
     def to_image(self) -> Image.Image:
-        """A Pillow image of 8 bits a channel (16 for grey ones of 16), with the profile and EXIF in its `info`."""
+        """A Pillow image of 8 bits a channel (16-bit gray without alpha: 16), with profile, EXIF and dpi in `info`."""
         array = self.array()
         if array.dtype == np.uint16 and array.ndim == 3:
             deep, array = array, np.empty(array.shape, np.uint8)

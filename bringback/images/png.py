@@ -1,4 +1,4 @@
-"""PNGs of 16 bits a channel, which Pillow does not write in colour."""
+"""Write PNGs of 16 bits a channel, which Pillow cannot do in color."""
 
 import struct
 import zlib
@@ -8,13 +8,13 @@ import numpy as np
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 COLOUR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}  # by number of channels
-UP = 2  # the filter that stores each byte less the one above
+UP = 2  # PNG filter type: difference to the byte above
 
 
 def encode(array: np.ndarray, metadata: bytes) -> bytes:
-    """A PNG of (H, W), (H, W, 2), (H, W, 3) or (H, W, 4) uint16 pixels.
+    """Encode uint16 pixels (H, W), (H, W, 2), (H, W, 3) or (H, W, 4) to PNG.
 
-    Profile, EXIF, texts and resolution are those of the PNG file `metadata`.
+    Profile, EXIF, texts and resolution are copied from the PNG file `metadata`.
     """
     height, width = array.shape[:2]
     channels = 1 if array.ndim == 2 else array.shape[2]

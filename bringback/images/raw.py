@@ -1,4 +1,4 @@
-"""RAW files of cameras, by rawpy, which is an extra of this package; they are read only."""
+"""Read camera RAW files, by rawpy (an optional dependency)."""
 
 from io import BytesIO
 
@@ -10,9 +10,9 @@ from bringback.images.container import Container, check_size, missing
 
 
 def decode(data: bytes, max_pixels: int) -> tuple[np.ndarray, Container]:
-    """The upright pixels, 16-bit sRGB by the camera's white balance, to be written as a TIFF; raises `CodecError`.
+    """Upright 16-bit sRGB pixels with the camera's white balance, in a TIFF container; raises `CodecError`.
 
-    Nothing is brightened, as what is light would be clipped.
+    Without automatic brightening, which would clip highlights.
     """
     try:
         import rawpy
@@ -31,7 +31,7 @@ def decode(data: bytes, max_pixels: int) -> tuple[np.ndarray, Container]:
             output_color=rawpy.ColorSpace.sRGB,
             gamma=(2.4, 12.92),
         )
-    # Most of them are TIFFs in their own right.
+    # Most RAW files are valid TIFFs.
     exif, packet = tiff.describing(data, camera=True), tiff.xmp(data)
     extra = {"compress": True, "xmp": xmp.upright(packet) if packet else None}
     return np.ascontiguousarray(array), Container("TIFF", exif, extra=extra)

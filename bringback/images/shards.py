@@ -1,4 +1,4 @@
-"""Pictures one after the other as (name, bytes), from folders and from tar shards alike; nothing is decoded here."""
+"""Find and read undecoded image files in folders and tar shards."""
 
 import heapq
 import os
@@ -9,17 +9,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 
-PLAIN = frozenset(  # what training reads too
+PLAIN = frozenset(  # also read by training
     [".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".tif", ".tiff", ".webp", ".bmp", ".gif", ".jp2", ".j2k", ".jpx"]
 )
 HEIF = frozenset([".heic", ".heif", ".hif"])
-RAW = frozenset([".dng", ".cr2", ".nef", ".arw", ".raf", ".orf", ".rw2"])  # of cameras
+RAW = frozenset([".dng", ".cr2", ".nef", ".arw", ".raf", ".orf", ".rw2"])  # camera files
 SUFFIXES = PLAIN | HEIF | RAW
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """Where one picture lies: `size` bytes from `offset` on in `file`, a picture file or a tar shard."""
+    """Location of one image: `size` bytes at `offset` in `file`, an image file or a tar shard."""
 
     name: str
     file: Path
@@ -27,37 +27,37 @@ class Entry:
     size: int
 
     def __str__(self) -> str:
-        return f"{self.file}: {self.name}" if self.offset else str(self.file)  # a tar begins with a header
+        return f"{self.file}: {self.name}" if self.offset else str(self.file)  # in a tar, offsets are above 0
 
     def read(self) -> bytes:
-        """The bytes of the picture; raises OSError."""
+        """The bytes of the image; raises OSError."""
         with self.file.open("rb") as stream:
             stream.seek(self.offset)
             return stream.read(self.size)
 
 
 def is_picture(path: PurePath) -> bool:
-    """Whether a file's name is that of a picture."""
-    # macOS leaves "._name.jpg" beside "name.jpg" on foreign disks; it holds no picture.
+    """Whether a file name has an image suffix."""
+    # macOS creates "._name.jpg" next to "name.jpg" on foreign disks; it is not an image.
     return path.suffix.lower() in SUFFIXES and not path.name.startswith("._")
 
 
 def output_name(relative: Path) -> Path:
-    """The name that the result of a photo gets: its own, and a TIFF's for a RAW file, which nobody can write."""
+    """Output name of a photo: the same, with `.tif` appended for RAW, which cannot be written."""
     return relative.with_name(f"{relative.name}.tif") if relative.suffix.lower() in RAW else relative
 
 
 def held_out(name: str) -> bool:
-    """Whether a real old photo of that name is kept from training, to be judged on: a tenth of them, by file name."""
+    """Whether a real old photo is held out from training for evaluation: a tenth of them, by hash of the file name."""
     return zlib.crc32(PurePath(name).name.encode()) % 10 == 0
 
 
 @dataclass(slots=True)
 class Found:
-    """What lies anywhere below a folder; nothing in it is passed over in silence.
+    """Result of a recursive folder scan, in which everything is accounted for.
 
-    The `pictures`, sorted; what cannot be read (`unread`) and what is not followed (`passed`), each with the reason;
-    how many `others` there are, files that are no pictures.
+    `pictures` are the image files, sorted; `unread` what could not be read and `passed` what was skipped, each with the
+    reason; `others` the number of remaining files.
     """
 
     pictures: list[Path] = field(default_factory=list)
@@ -67,9 +67,9 @@ class Found:
 
 
 def survey(folder: Path, out: Path | None = None) -> Found:
-    """Look through a folder and all below it, linked folders too; no link leads into the output folder `out`.
+    """Scan a folder recursively, following links to folders, but not into the output folder `out`.
 
-    Each folder is read once, so that loops end: real ones first, which so keep their own names.
+    Each folder is read once, so loops end. Real folders come before links, so their files keep their own paths.
     """
     found, read = Found(), dict[str, Path]()
     results = None if out is None else os.path.realpath(out)
@@ -91,7 +91,7 @@ def survey(folder: Path, out: Path | None = None) -> Found:
 
 
 def _look_into(path: Path, real: str, found: Found, waiting: list[tuple[Path, str]], links: list[Path]) -> None:
-    """Take in what lies in one folder, whose `real` path has no links; the folders in it are put where they wait."""
+    """Scan one folder, whose path without links is `real`; its folders are added to `waiting` and `links`."""
     try:
         with os.scandir(path) as listing:
             entries = list(listing)
@@ -106,7 +106,7 @@ def _look_into(path: Path, real: str, found: Found, waiting: list[tuple[Path, st
         try:
             kind = place.stat().st_mode if entry.is_symlink() else 0
         except OSError as error:
-            # The photo may be on a disk that is not plugged in, and without a suffix it may be a folder of photos.
+            # A photo may be on an unmounted disk; without a suffix the link may be to a folder of photos.
             if is_picture(place) or not (place.suffix or place.name.startswith(".")):
                 found.unread[place] = f"a link to what cannot be read: {error.strerror or error}"
             else:
@@ -121,7 +121,7 @@ def _look_into(path: Path, real: str, found: Found, waiting: list[tuple[Path, st
 
 
 def find_pictures(folder: Path) -> list[Path]:
-    """The picture files anywhere below a folder, sorted. Raises ValueError, naming it, for what cannot be read."""
+    """All image files below a folder, sorted. Raises ValueError naming the first path that cannot be read."""
     found = survey(folder)
     for path, reason in sorted(found.unread.items()):
         raise ValueError(f"{path}: {reason}")
@@ -129,10 +129,10 @@ def find_pictures(folder: Path) -> list[Path]:
 
 
 def find_entries(place: Path) -> Iterator[Entry]:
-    """Every picture in a tar shard, a folder of shards, or a folder and all below it; by name.
+    """All images in a tar shard, in the shards of a folder, or, if it has none, below it; sorted by path and name.
 
-    Raises FileNotFoundError when there is no such place, ValueError, naming it, when a shard is none or is cut short
-    or a folder cannot be read.
+    Raises FileNotFoundError if `place` does not exist, ValueError naming the path if a shard is invalid or truncated or
+    a folder cannot be read.
     """
     if not place.exists():
         raise FileNotFoundError(f"no such file or folder: {place}")
@@ -145,7 +145,7 @@ def find_entries(place: Path) -> Iterator[Entry]:
 
 
 def read_shards(place: Path) -> Iterator[tuple[str, bytes]]:
-    """Name and content of every picture that `find_entries` finds; raises as it does."""
+    """Name and content of every image of `find_entries`; raises as it does, and OSError."""
     for entry in find_entries(place):
         yield entry.name, entry.read()
 

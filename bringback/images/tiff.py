@@ -1,7 +1,7 @@
-"""TIFF directories, which EXIF blocks are too: reset an orientation in place, keep what a TIFF says, write a TIFF.
+"""TIFF directories (also used by EXIF blocks): reset the orientation in place, extract tags, write a TIFF.
 
-Pillow writes no 16-bit colour and turns every letter outside ASCII into "?", so TIFFs are written here: one strip,
-plain or deflated, with the tags of the original kept byte for byte. Classic TIFF only (below 4 GB).
+Pillow cannot write 16-bit color and replaces non-ASCII characters by "?", so TIFFs are written here: one strip, plain
+or deflated, with the original's tags byte for byte. Classic TIFF only (below 4 GB).
 """
 
 import struct
@@ -16,22 +16,22 @@ POINTERS = (EXIF, GPS, INTEROPERABILITY)
 SHORT, LONG, RATIONAL, UNDEFINED = 3, 4, 5, 7
 SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
 XMP, ICC, LAYERS = 700, 34675, 37724
-STORAGE = frozenset([ICC, LAYERS, XMP, 32995, 32996, 32997, 32998])  # above 600, and written anew or out of date
+STORAGE = frozenset([ICC, LAYERS, XMP, 32995, 32996, 32997, 32998])  # tags above 600 that are rewritten or outdated
 BYTE = 1
-SUBFILES, REDUCED, MASK = 330, 1, 4  # the tag of directories below one; bits of what NewSubfileType says
-# Document, description, make, model, page, software, date, artist, computer: the ones of the old tags that tell
-# something. The others below 600 say how the pixels are stored, or their resolution, which `dpi` carries.
+SUBFILES, REDUCED, MASK = 330, 1, 4  # the tag SubIFDs; bits of NewSubfileType
+# Document, description, make, model, page, software, date, artist, host computer. The other tags below 600 are about
+# pixel storage, or the resolution, which is in `dpi`.
 TELLING = frozenset([269, 270, 271, 272, 285, 305, 306, 315, 316])
-# Of a camera's RAW file: copyright and captions too; its other tags say how to develop it.
+# For camera RAW files, copyright and IPTC captions too; their other tags are about development.
 CAMERA = TELLING | {33432, 33723, EXIF, GPS}
 
-Directory = dict[int, "tuple[int, int, bytes] | Directory"]  # tag: (type, count, value), or a directory of its own
+Directory = dict[int, "tuple[int, int, bytes] | Directory"]  # tag: (type, count, value) or nested directory
 
 
 def pages(data: bytes) -> list[bool]:
-    """Of each page of a TIFF, whether it is a picture in its own right: no thumbnail of another and no mask."""
+    """For each page of a TIFF, whether it is a full image, not a thumbnail or mask."""
     order, big = {b"II": "<", b"MM": ">"}[data[:2]], data[2:4] in (b"+\0", b"\0+")
-    # A BigTIFF has longer numbers, and a few more words before the first of them.
+    # BigTIFF has wider fields and a longer header.
     start, head, entry, next_page = (8, "Q", 20, "Q") if big else (4, "H", 12, "I")
     found, seen = [], set()
     (place,) = struct.unpack_from(order + next_page, data, start)
@@ -41,7 +41,7 @@ def pages(data: bytes) -> list[bool]:
         after = first + entry * struct.unpack_from(order + head, data, place)[0]
         if after + struct.calcsize(next_page) > len(data):
             break
-        # The value stands in the last 4 or 8 bytes of an entry, at their beginning: a LONG, or a SHORT before zeros.
+        # The value is left-aligned in the last 4 or 8 bytes of an entry: a LONG, or a SHORT padded with zeros.
         kind = 0
         for at in range(first, min(after, first + 3 * entry), entry):
             tag, form = struct.unpack_from(order + "HH", data, at)
@@ -53,7 +53,7 @@ def pages(data: bytes) -> list[bool]:
 
 
 def has_subfiles(data: bytes) -> bool:
-    """Whether the first page leads to others, as that of a RAW file to the picture."""
+    """Whether the first page has sub-directories, as in RAW files, where they hold the image."""
     return SUBFILES in _first(data)
 
 
@@ -64,9 +64,9 @@ def xmp(data: bytes) -> bytes | None:
 
 
 def describing(data: bytes, camera: bool = False) -> bytes | None:
-    """The tags of a TIFF that do not say how its pixels are stored (EXIF and GPS among them), as an EXIF block.
+    """An EXIF block of the tags of a TIFF that are not about pixel storage, EXIF and GPS included, or None.
 
-    The XMP packet is left out; of the RAW file of a `camera` comes only what says something of any picture.
+    Without the XMP packet. For a `camera` RAW file, only the tags in `CAMERA`.
     """
     order = _order(data)
     if order is None:
@@ -76,7 +76,7 @@ def describing(data: bytes, camera: bool = False) -> bytes | None:
 
 
 def reset_orientation(exif: bytes) -> bytes:
-    """The same EXIF block saying "upright", and without the thumbnail, which shows the picture unrestored."""
+    """The EXIF block with orientation 1 and without the thumbnail, which would show the unrestored image."""
     start = 6 if exif.startswith(b"Exif\0\0") else 0
     order = _order(exif[start:])
     if order is None or len(exif) < start + 8:
@@ -102,7 +102,7 @@ def encode(
     compress: bool = True,
     xmp: bytes | None = None,
 ) -> bytes:
-    """A TIFF of (H, W), (H, W, 2), (H, W, 3) or (H, W, 4) uint8 or uint16 pixels, deflated if `compress`."""
+    """Encode uint8 or uint16 pixels (H, W), (H, W, 2), (H, W, 3) or (H, W, 4) to TIFF, deflated if `compress`."""
     block = exif.removeprefix(b"Exif\0\0") if exif else b"II*\0\x08\0\0\0\0\0\0\0\0\0"
     order = _order(block) or "<"
     tags: Directory = {tag: entry for tag, entry in _first(block).items() if _tells(tag)}
@@ -127,7 +127,7 @@ def encode(
     put(284, SHORT, 1)
     put(ORIENTATION, SHORT, 1)
     if channels in (2, 4):
-        put(338, SHORT, 2)  # alpha that the colours are not multiplied by
+        put(338, SHORT, 2)  # unassociated (not premultiplied) alpha
     if dpi:
         across, down = (Fraction(value).limit_denominator(10000) for value in dpi)
         put(282, RATIONAL, across.numerator, across.denominator)
@@ -156,9 +156,9 @@ def _first(data: bytes) -> Directory:
 
 
 def _read(data: bytes, offset: int, order: str, depth: int = 0) -> Directory:
-    """The directory at an offset; what lies outside of the data is passed over.
+    """Read the directory at an offset, skipping entries that lie outside the data.
 
-    A broken one may lead back to itself, or have values that are all the file again: neither is followed.
+    Guards against broken files: nesting depth and total size of the values are limited.
     """
     directory: Directory = {}
     room = len(data)
@@ -170,7 +170,7 @@ def _read(data: bytes, offset: int, order: str, depth: int = 0) -> Directory:
         if tag in directory:
             continue
         if tag in POINTERS:
-            if depth < 2:  # as deep as the directories of EXIF lie
+            if depth < 2:  # the depth of EXIF's directories
                 directory[tag] = _read(data, target, order, depth + 1)
         elif 0 < size <= room:
             room -= size
@@ -185,7 +185,7 @@ def _write(directory: Directory, order: str) -> bytes:
 
 
 def _block(directory: Directory, order: str, start: int) -> bytes:
-    """A directory with its values after it, to stand at the even offset `start` of a file."""
+    """Serialize a directory followed by its values, for the even offset `start` of a file."""
     head, tail = struct.pack(order + "H", len(directory)), b""
     after = start + 2 + 12 * len(directory) + 4
     for tag, entry in sorted(directory.items()):

@@ -1,4 +1,4 @@
-"""The XMP packet of a file, as text: reset its orientation, and say in it what was done to the photo."""
+"""Edit XMP packets as text: reset the orientation, add provenance properties."""
 
 import re
 from collections.abc import Mapping
@@ -11,8 +11,8 @@ _NEW = (
     '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>\n<x:xmpmeta xmlns:x="adobe:ns:meta/">'
     '<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"></rdf:RDF></x:xmpmeta>\n<?xpacket end="w"?>'
 ).encode()
-# A property of ours, however another program has laid it out, and a description in which there was nothing else. No
-# attempt at a match goes on past the next "<", which no tag holds in XML: a packet made to be slow takes linear time.
+# Our properties, in the layout of any program, and a description that held nothing else. No match attempt goes past
+# the next "<", which cannot occur within an XML tag, so matching takes linear time even on malicious packets.
 _PROPERTY = re.compile(rb"<bringback:(\w+)>[^<]*</bringback:\1>|\sbringback:\w+=(?:\"[^\"<]*\"|'[^'<]*')")
 _EMPTY = re.compile(
     rb"<rdf:Description(?=[^<>]*\sxmlns:bringback=)(?:\s+(?:rdf:about|xmlns:\w+)=(?:\"[^\"<]*\"|'[^'<]*'))*"
@@ -22,14 +22,14 @@ _ORIENTATION = re.compile(rb"(tiff:Orientation(?:=\"|='|>))\d")
 
 
 def upright(xmp: bytes) -> bytes:
-    """The same packet saying that the picture is upright."""
+    """The packet with orientation 1."""
     return _ORIENTATION.sub(rb"\g<1>1", xmp)
 
 
 def noted(xmp: bytes | None, note: Mapping[str, str]) -> bytes:
-    """The packet with a property for each key of the note, in place of those of an earlier note; a new one for None.
+    """The packet with a property for each key of the note, replacing those of an earlier note; a new packet for None.
 
-    All else stays byte for byte; a packet that is not laid out as RDF stays altogether.
+    Everything else is kept byte for byte. A packet without RDF is returned unchanged.
     """
     rest = xmp or _NEW
     if NAMESPACE.encode() in rest:
@@ -43,4 +43,4 @@ def noted(xmp: bytes | None, note: Mapping[str, str]) -> bytes:
 
 
 def _text(value: str) -> str:
-    return escape("".join(letter for letter in value if letter.isprintable()))  # XML has no place for the others
+    return escape("".join(letter for letter in value if letter.isprintable()))  # control characters are invalid in XML

@@ -1,1 +1,1 @@
-"""Bridges to other programs, one file each, imported only by those who want them; see docs/README.md."""
+"""Integrations with other libraries, one file each, imported on demand; see docs/README.md."""

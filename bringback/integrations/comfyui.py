@@ -4,8 +4,8 @@ With this package in ComfyUI's Python, the file `custom_nodes/bringback/__init__
 
     from bringback.integrations.comfyui import comfy_entrypoint
 
-The nodes are of ComfyUI's V3 schema. What they give hangs on their inputs alone, so they need no fingerprints: ComfyUI
-runs them again when an input changes. Networks are loaded once, and stay on the device that ComfyUI computes on.
+The nodes use ComfyUI's V3 schema. Outputs depend only on inputs, so no fingerprints are needed: ComfyUI reruns a node
+when an input changes. Networks are loaded once and stay on ComfyUI's compute device.
 """
 
 from typing import Any
@@ -30,7 +30,7 @@ except ImportError as error:
     ) from error
 
 CATEGORY = "image/bringback"
-PRESETS = [name for name in presets() if PipelineConfig.read(name).family == "lean"]  # others want converted weights
+PRESETS = [name for name in presets() if PipelineConfig.read(name).family == "lean"]  # others need converted weights
 
 
 def _strength() -> io.Float.Input:
@@ -44,7 +44,7 @@ def _mask(tooltip: str) -> io.Mask.Input:
 
 
 def _restore(images: Tensor, masks: Tensor | None, stages: Settings, strength: float = 1.0) -> Restored:
-    """`restore` where ComfyUI computes; it shows how far it is, and may end it between two stages."""
+    """`restore` on ComfyUI's device, with its progress bar and interruption between stages."""
     bar = comfy.utils.ProgressBar(len(images) * len(stages))
 
     def tell(done: int, steps: int) -> None:
@@ -56,7 +56,7 @@ def _restore(images: Tensor, masks: Tensor | None, stages: Settings, strength: f
 
 
 class FindDamage(io.ComfyNode):
-    """Photos -> masks of their scratches, dust, stains and cracks."""
+    """Photos -> masks of scratches, dust, stains and cracks."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -83,7 +83,7 @@ class FindDamage(io.ComfyNode):
 
 
 class FillAndTranslate(io.ComfyNode):
-    """Photos and masks of their damage -> the same without damage, noise, blur and compression."""
+    """Photos and damage masks -> photos with less damage, noise, blur and compression."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -113,7 +113,7 @@ class FillAndTranslate(io.ComfyNode):
 
 
 class RefineFaces(io.ComfyNode):
-    """Photos -> the same with clearer faces, and what was done with each face."""
+    """Photos -> photos with clearer faces, and a report on each face."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -156,7 +156,7 @@ class RefineFaces(io.ComfyNode):
 
 
 class Restore(io.ComfyNode):
-    """Photos -> the same through all stages of a pipeline, and masks of the damage they had."""
+    """Photos -> photos restored by all stages of a pipeline, and masks of their damage."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -193,13 +193,13 @@ class Restore(io.ComfyNode):
 
 
 class BringbackExtension(ComfyExtension):
-    """The nodes, as ComfyUI asks for them."""
+    """Registers the nodes with ComfyUI."""
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        """Their classes."""
+        """The node classes."""
         return [FindDamage, FillAndTranslate, RefineFaces, Restore]
 
 
 async def comfy_entrypoint() -> BringbackExtension:
-    """What ComfyUI calls."""
+    """The entry point that ComfyUI calls."""
     return BringbackExtension()

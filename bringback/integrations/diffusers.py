@@ -5,8 +5,8 @@
     pipeline.update_components(**components(blocks))
     restored = pipeline(image=image, output="images")
 
-Blocks hold no weights: a block's component is the stage (`LatentTranslator`, ...) of its name. Between them go
-`Restoration`s, as between the stages of a `Pipeline`, of which these blocks make the same pixels.
+Blocks have no weights: a block's component is the stage (`LatentTranslator`, ...) of its name. `Restoration`s go from
+block to block, as in a `Pipeline`, and the resulting pixels are the same.
 """
 
 from pathlib import Path
@@ -18,10 +18,11 @@ from torch import Tensor
 from bringback.errors import PhotoError
 from bringback.images.adapters import each, mask_array, to_photo
 from bringback.images.photo import Photo
-from bringback.pipeline import Pipeline, begin, finish, through
+from bringback.pipeline import Pipeline
 from bringback.runtime.extras import extra
 from bringback.stages import STAGES
 from bringback.stages.record import Restoration
+from bringback.stages.run import begin, finish, through
 
 with extra("plugins"):
     from diffusers.modular_pipelines import (
@@ -38,7 +39,7 @@ _RESTORATIONS = "restorations"
 
 
 def components(blocks: ModularPipelineBlocks, weights: Path | str | None = None, **compute: Any) -> dict[str, Any]:
-    """The stages that blocks want, by name, for `update_components`; the arguments are `Pipeline.from_pretrained`'s."""
+    """The stages that blocks need, by name, for `update_components`; the arguments are `Pipeline.from_pretrained`'s."""
     names = [name for name in blocks.component_names if name in STAGES]
     return {stage.name: stage for stage in Pipeline.from_pretrained(weights, stages=names, **compute).stages}
 
@@ -61,7 +62,7 @@ class Begin(ModularPipelineBlocks):
 
     @property
     def description(self) -> str:
-        """For the docs that diffusers makes."""
+        """For the documentation that diffusers generates."""
         return "Takes photos: paths, Pillow images, arrays or tensors, one or several, and masks of their damage."
 
     @property
@@ -87,7 +88,7 @@ class Begin(ModularPipelineBlocks):
             own.restorations.append(restoration)
             return restoration.pixels
 
-        # a batch of different sizes comes as a list: what is given back is not looked at
+        # as a list, because `each` would stack the results, which are not used
         each(one, list(own.image) if getattr(own.image, "ndim", 0) == 4 else own.image, own.mask)
         if not own.restorations:
             raise PhotoError("there is no photo in the list of images")
@@ -122,7 +123,7 @@ class _StageBlock(ModularPipelineBlocks):
         return _passes_on()
 
     def __call__(self, components: Any, state: PipelineState) -> tuple[Any, PipelineState]:
-        """Raises ValueError where the component is missing, and what the stage raises."""
+        """Raises ValueError if the component is missing, and the stage's own errors."""
         stage = getattr(components, self.stage)
         if stage is None:
             raise ValueError(f"the component {self.stage!r} is missing: update_components(**components(blocks))")
@@ -181,7 +182,7 @@ class Finish(ModularPipelineBlocks):
 
     @property
     def description(self) -> str:
-        """For the docs that diffusers makes."""
+        """For the documentation that diffusers generates."""
         return "Gives the restored images, the masks of their damage (H, W), and what was done with each face."
 
     @property
@@ -233,5 +234,5 @@ class RestoreBlocks(SequentialPipelineBlocks):
 
     @property
     def description(self) -> str:
-        """For the docs that diffusers makes."""
+        """For the documentation that diffusers generates."""
         return "Restores scanned old photos: scratches, fading, noise, blur and faces."

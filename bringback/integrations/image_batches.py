@@ -14,12 +14,12 @@ from bringback.pipeline import Pipeline
 from bringback.stages.record import Face, Restoration
 
 Settings = Mapping[str, Mapping[str, Any]]  # arguments of stages, by the names of the stages that are to run
-Tell = Callable[[int, int], None]  # is told how many steps are done, of how many; what it raises ends the work
-KEPT = 16  # stages that are kept, each with its settings; the largest has 15 MB of weights
+Tell = Callable[[int, int], None]  # called with the steps done and their total; an exception in it ends the work
+KEPT = 16  # stages in the cache, each with its settings; the largest has 15 MB of weights
 
 
 class Restored(NamedTuple):
-    """What came of a batch: images like those that were given, masks (B, H, W) of their damage, the faces of each."""
+    """The results of a batch: images of the input's kind, masks (B, H, W) of their damage, the faces of each."""
 
     images: Tensor
     masks: Tensor
@@ -37,9 +37,9 @@ def restore(
 ) -> Restored:
     """Take images (B, H, W, C), C = 1, 3 or 4, through these stages, one after the other.
 
-    Values outside [0, 1], as resizing makes them, are clipped; alpha is kept; grey stays grey, unless `colorize` is
-    among the stages: then one channel becomes three. `masks` (B, H, W), or (1, H, W) for all, is resized where it has
-    another size, as ComfyUI does it (its empty mask has 64x64 pixels). `strength` and `device` are as in
+    Values outside [0, 1], as from resizing, are clipped; alpha is kept; gray stays gray, unless `colorize` is among the
+    stages: then one channel becomes three. `masks` (B, H, W), or (1, H, W) for all, is resized if it has another size,
+    as in ComfyUI (its empty mask has 64x64 pixels). `strength` and `device` are as in
     `Pipeline.from_pretrained`. Raises `PhotoError`, `MissingWeights` and ValueError, in one line.
     """
     count, height, width, _ = images.shape

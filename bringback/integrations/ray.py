@@ -1,4 +1,4 @@
-"""A folder restored by many processes on one machine or many, with Ray Data."""
+"""Restore a folder with several processes on one or more machines, with Ray Data."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +16,7 @@ from bringback.batch.runner import FolderRestorer
 from bringback.pipeline import Pipeline
 
 MISSING = 'Ray is not installed: pip install "bringback[ray]"'
-DEATHS = 3  # of as many times the workers there are a run makes nothing
+DEATHS = 3  # a run tolerates this many worker deaths per worker
 
 
 def restore_folder(
@@ -33,25 +33,26 @@ def restore_folder(
     on_photo: OnPhoto | None = None,
     **choices: Any,
 ) -> list[Entry]:
-    """`bringback.batch.runner.restore_folder` by `workers` processes; inputs and `out` lie where all machines see them.
+    """`bringback.batch.runner.restore_folder` with `workers` processes.
 
-    `pipeline` are arguments of `Pipeline.from_pretrained`, or a function that makes a pipeline; each worker makes one,
-    once, and takes `batch_size` photos at a time. It reserves `gpus` GPUs (0.5: two workers share one) and `threads`
-    CPUs, as many as torch has threads in it: by default as here, so that the results are the same to the bit. When a
-    worker dies, another takes its photos over. The entries come back in the order of the photos.
+    All machines must see the paths of `inputs` and `out`. `pipeline` are arguments of `Pipeline.from_pretrained`, or a
+    function that returns a pipeline; each worker builds one and takes `batch_size` photos at a time. A worker reserves
+    `gpus` GPUs (0.5: two workers share one) and `threads` CPUs, and torch uses `threads` threads in it; the default is
+    torch's number here, so that results are bit-identical. When a worker dies, another takes over its photos. Entries
+    are returned in the order of the photos.
 
-    Ray is started where it is not running yet. Raises `UsageError` before anything is written, ValueError when no
-    machine has what a worker reserves, RuntimeError when workers die again and again, as for want of memory or of
-    weights; ModuleNotFoundError without Ray.
+    Starts Ray if it is not running. Raises `UsageError` before anything is written; ValueError if no machine has the
+    resources of a worker; RuntimeError if workers die repeatedly, e.g. without memory or weights; ModuleNotFoundError
+    without Ray.
     """
     try:
         import ray
         import ray.data
     except ModuleNotFoundError:
         raise ModuleNotFoundError(MISSING) from None
-    out = out.absolute()  # workers have other working folders
+    out = out.absolute()  # workers have different working directories
     jobs, masks = plan_with_masks([path.absolute() for path in inputs], out, mask and mask.absolute())
-    FolderRestorer(out, Pipeline([]), masks=masks, **choices).check(jobs)  # or workers would die of what is wrong
+    FolderRestorer(out, Pipeline([]), masks=masks, **choices).check(jobs)  # else invalid arguments would kill workers
     if on_start:
         on_start(len(jobs))
     if not jobs:
@@ -61,7 +62,7 @@ def restore_folder(
         ray.init()
     _can_be_had(threads, gpus)
     load = pipeline if callable(pipeline) else partial(Pipeline.from_pretrained, **(pipeline or {}))
-    numbers = ray.data.from_items(  # not of `range`, whose reading would want a CPU when the workers have them all
+    numbers = ray.data.from_items(  # not `range`: reading it would need a CPU while the workers hold them all
         [{"number": number} for number in range(len(jobs))], override_num_blocks=-(-len(jobs) // batch_size)
     )
     starts = ray.remote(num_cpus=0)(_Starts).remote(workers * (1 + DEATHS))
@@ -74,7 +75,7 @@ def restore_folder(
         num_gpus=gpus,
     )
     entries: dict[int, Entry] = {}
-    with nullcontext() if choices.get("dry_run") else claims_in(out):  # the last to leave tidies up, and that is here
+    with nullcontext() if choices.get("dry_run") else claims_in(out):  # the last claim to close cleans up, here
         try:
             for row in told.iter_rows():
                 entry = entries[int(row["number"])] = json.loads(row["entry"])
@@ -87,7 +88,7 @@ def restore_folder(
 
 
 def _can_be_had(cpus: int, gpus: float) -> None:
-    """Ray would wait for ever."""
+    """Raise ValueError if no machine has these resources; Ray would wait forever."""
     import ray
 
     machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
@@ -96,7 +97,7 @@ def _can_be_had(cpus: int, gpus: float) -> None:
 
 
 class _Starts:
-    """An actor that counts the starts of workers: Ray begins dead ones anew for ever, also when a photo kills each."""
+    """An actor that limits worker starts: Ray restarts dead workers forever, even if one photo kills each of them."""
 
     def __init__(self, most: int) -> None:
         self.left = most
@@ -107,7 +108,7 @@ class _Starts:
 
 
 class _Worker:
-    """An actor: makes the pipeline once and restores batches of photos, given by their numbers."""
+    """An actor that builds the pipeline once and restores batches of photos, given by number."""
 
     def __init__(
         self,
@@ -122,10 +123,10 @@ class _Worker:
 
         if not ray.get(starts.one_more.remote()):
             raise RuntimeError("too many workers died")
-        torch.set_num_threads(threads)  # Ray leaves it one
+        torch.set_num_threads(threads)  # Ray sets 1
         self.jobs, self.restorer = jobs, FolderRestorer(out, load(), **choices)
         if not choices.get("dry_run"):
-            self.restorer.claims.__enter__()  # for life, or each batch would end with a walk through all of `out`
+            self.restorer.claims.__enter__()  # held until exit, else each batch would end with a scan of `out`
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         numbers = [int(number) for number in batch["number"]]

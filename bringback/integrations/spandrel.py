@@ -1,7 +1,7 @@
-"""Our weights in programs that load models with spandrel: `install()`, and its `ModelLoader` knows them.
+"""spandrel support: after `install()`, its `ModelLoader` recognizes our weights.
 
-spandrel loads one state dict and nothing beside it. The `model.safetensors` of a checkpoint is such a file;
-`save_merged` makes one of all the networks of a pipeline.
+spandrel loads a single state dict. The `model.safetensors` of a checkpoint is one; `save_merged` merges all networks of
+a pipeline into one.
 """
 
 import json
@@ -31,9 +31,9 @@ with extra("plugins"):
 
 
 class Model(nn.ModuleDict):
-    """The networks of a file, by their names; called, it does what our stages do with them, in float32.
+    """The networks of a file by name; the forward pass runs our stages in float32.
 
-    Pictures (1, 3, H, W) in [0, 1] -> same shape, of a detector (1, 1, H, W); "inpaint" takes a mask (1, 1, H, W), too.
+    Pictures (1, 3, H, W) in [0, 1] -> same shape, or (1, 1, H, W) for a detector; "inpaint" also takes such a mask.
     """
 
     def __init__(self, kind: str, networks: Mapping[str, Network]) -> None:
@@ -53,7 +53,7 @@ class Model(nn.ModuleDict):
 
 
 class _Loaded(Checkpoints):
-    """Checkpoints that are in memory and belong together."""
+    """Checkpoints in memory that belong together."""
 
     def __init__(self, networks: nn.ModuleDict) -> None:
         self.networks = networks
@@ -65,7 +65,7 @@ class _Loaded(Checkpoints):
 
 
 def _read(state: State) -> tuple[str, dict[str, dict[str, Tensor]]]:
-    """What a file is ("" when it is none of ours), and the state dicts of its networks by name."""
+    """The kind of a file ("" if it is not ours), and the state dicts of its networks by name."""
     for name in ALONE:
         if is_of(state, name):
             return name, {name: dict(state)}
@@ -75,14 +75,14 @@ def _read(state: State) -> tuple[str, dict[str, dict[str, Tensor]]]:
 
 
 class BringbackArch(spandrel.Architecture[Model]):
-    """One kind of model: "restore" or "inpaint" (merged files), or one network by the name of its checkpoint."""
+    """One kind of model: "restore" or "inpaint" (merged files), or a single network named like its checkpoint."""
 
     def __init__(self, kind: str) -> None:
         super().__init__(id=f"bringback-{kind}", name=f"bringback {kind}", detect=lambda state: _read(state)[0] == kind)
         self.kind = kind
 
     def load(self, state_dict: State) -> spandrel.ModelDescriptor:
-        """The networks with their weights, compact and half precision ones expanded to float32."""
+        """Build the networks and load their weights; compact and half-precision weights are expanded to float32."""
         _, found = _read(state_dict)
         networks = {name: MODELS[name].network(**MODELS[name].config(part)) for name, part in found.items()}
         model = Model(self.kind, networks).eval().requires_grad_(False)
@@ -96,7 +96,7 @@ class BringbackArch(spandrel.Architecture[Model]):
             },
             "architecture": self,
             "tags": list(found),
-            "supports_half": False,  # stages compute in float32: in bfloat16 a smooth sky would have steps
+            "supports_half": False,  # stages compute in float32: bfloat16 would cause banding in smooth skies
             "supports_bfloat16": False,
             "input_channels": 3,
             "output_channels": 1 if self.kind == "scratches" else 3,
@@ -111,17 +111,17 @@ class BringbackArch(spandrel.Architecture[Model]):
 
 
 def install(registry: Any = None) -> None:
-    """Let spandrel know our models: in its main registry, or another. Again, it changes nothing."""
+    """Register our models in spandrel's main registry or another one. Idempotent."""
     registry = spandrel.MAIN_REGISTRY if registry is None else registry
     archs = [BringbackArch(kind) for kind in ("restore", "inpaint", *ALONE)]
     registry.add(*map(spandrel.ArchSupport.from_architecture, archs), ignore_duplicates=True)
 
 
 def save_merged(path: Path | str, weights: Path | str | None = None, stages: Sequence[str] = DEFAULT) -> None:
-    """Write the networks of these stages into one safetensors file, as they are stored, each under its name.
+    """Write the networks of these stages into one safetensors file, as stored, with keys prefixed by their names.
 
-    Loaded by spandrel it is the pipeline of these stages; with `translate` and without `scratches`, a model that takes
-    a mask. `fill` has no weights, and goes with either. `weights` is as in `Checkpoints`. Raises `MissingWeights`,
+    Loaded by spandrel, it is the pipeline of these stages; with `translate` but without `scratches`, a model that takes
+    a mask. `fill` has no weights and can always be included. `weights` is as in `Checkpoints`. Raises `MissingWeights`,
     OSError, and ValueError for stages that cannot be merged.
     """
     odd = [stage for stage in stages if stage not in (*ALONE, "translate", "fill")]

@@ -1,6 +1,6 @@
-"""Ageing for other people's trainings: a transform as in torchvision.transforms.v2, and a dataset of aged pairs.
+"""Degradations as a torchvision.transforms.v2 transform, and a dataset of aged pairs.
 
-Neither wants torchvision; beside it, `Age` goes into its `v2.Compose`.
+torchvision is not required; if installed, `Age` works in `v2.Compose`.
 """
 
 from collections.abc import Sequence
@@ -28,22 +28,22 @@ def _checked(recipe: str, overlays: Sequence[Path | str]) -> OverlayBank | None:
 
 
 class Age(nn.Module):
-    """Ages pictures at random, by a recipe of `bringback.degradations`.
+    """Randomly ages pictures with a recipe of `bringback.degradations`.
 
-    Takes a tensor (C, H, W) or (B, C, H, W), C = 1 or 3, of floats in [0, 1] or uint8, a `tv_tensors.Image`, or a
-    Pillow image, and gives the same kind back; a batch's pictures age each in its own way. Of a sample that is a tuple,
-    list or dict the first picture is aged and the rest passes through. Random numbers come from torch's own generator,
-    as in torchvision: `torch.manual_seed` repeats them, and the workers of a `DataLoader` draw different ones.
+    Takes a tensor (C, H, W) or (B, C, H, W), C = 1 or 3, of floats in [0, 1] or uint8, a `tv_tensors.Image` or a Pillow
+    image, and returns the same type; each picture of a batch is aged differently. In a tuple, list or dict the first
+    picture is aged and everything else is passed through. Random numbers come from torch's global generator, as in
+    torchvision: `torch.manual_seed` makes them reproducible, and `DataLoader` workers draw different ones.
     """
 
     def __init__(
         self, recipe: str = "training", *, overlays: Sequence[Path | str] = (), return_mask: bool = False
     ) -> None:
-        """Args: recipe: a name in `degradations.RECIPES`; overlays: tar shards of real damage to lay on; return_mask:
-        give (aged, mask), the mask the share of each pixel that damage covers: floats (1, H, W) or (B, 1, H, W), a
-        `tv_tensors.Mask` beside a `tv_tensors.Image`.
+        """Args: recipe: a name in `degradations.RECIPES`; overlays: tar shards of real damage; return_mask: return
+        (aged, mask), where the mask is the damage coverage of each pixel: floats (1, H, W) or (B, 1, H, W), a
+        `tv_tensors.Mask` for a `tv_tensors.Image`.
 
-        Raises ValueError for another recipe, and for overlays that are none.
+        Raises ValueError for an unknown recipe or bad overlays, FileNotFoundError for missing ones.
         """
         super().__init__()
         self.recipe, self.return_mask, self.overlays = recipe, return_mask, _checked(recipe, overlays)
@@ -55,7 +55,7 @@ class Age(nn.Module):
             return self._aged(sample)
         pairs = list(sample.items()) if isinstance(sample, dict) else list(enumerate(sample))
         pictures = [key for key, value in pairs if _is_picture(value)]
-        # as torchvision does it: a plain tensor is a picture only where nothing else is one
+        # as in torchvision: a plain tensor counts as a picture only if there is no other one
         sure = [key for key, value in pairs if key in pictures and type(value) is not Tensor]
         place = next(iter(sure or pictures), None)
         if place is None:
@@ -83,7 +83,7 @@ class Age(nn.Module):
             made = aged if type(picture) is Tensor else type(picture)(aged)
             mask = mask.reshape(*plain.shape[:-3], 1, *plain.shape[-2:])
             if type(picture).__module__.startswith("torchvision."):
-                from torchvision.tv_tensors import Mask  # so that what moves the picture moves the mask
+                from torchvision.tv_tensors import Mask  # later geometric transforms then apply to both
 
                 mask = Mask(mask)
         return (made, mask) if self.return_mask else made
@@ -94,15 +94,15 @@ class Age(nn.Module):
         return sample.aged.clamp(0, 1), sample.mask.clamp(0, 1)
 
     def extra_repr(self) -> str:
-        """For print."""
+        """Arguments shown in repr."""
         return f"recipe={self.recipe!r}"
 
 
 class AgedPairs(Dataset[dict[str, Tensor]]):
-    """Pictures and the same aged: {"aged", "clean", "mask"}, (3, H, W), (3, H, W) and (1, H, W), floats in [0, 1].
+    """Clean and aged pictures: {"aged", "clean", "mask"}, (3, H, W), (3, H, W) and (1, H, W), floats in [0, 1].
 
-    Item k is the same whichever worker makes it; `set_epoch` makes all of them anew, as in a `DistributedSampler`. What
-    a recipe makes grey has a grey "clean".
+    Item k does not depend on the worker; `set_epoch` changes all items, as in `DistributedSampler`. If a recipe makes
+    the picture gray, "clean" is gray too.
     """
 
     def __init__(
@@ -114,10 +114,11 @@ class AgedPairs(Dataset[dict[str, Tensor]]):
         overlays: Sequence[Path | str] = (),
         seed: int = 0,
     ) -> None:
-        """Args: pictures: a folder, a tar shard, or a folder of shards; resolution: pixels a side of random crops, of
-        pictures that are smaller enlarged before, None for whole pictures.
+        """Args: pictures: a folder, a tar shard, or a folder of shards; resolution: side of random crops in pixels
+        (smaller pictures are enlarged first), None for whole pictures.
 
-        Raises ValueError as `Age` does, and `PhotoError` where there are no pictures.
+        Raises what `Age` does, FileNotFoundError or ValueError for a missing or unreadable place, and `PhotoError` if
+        there are no pictures.
         """
         self.recipe, self.overlays = recipe, _checked(recipe, overlays)
         self.entries = list(find_entries(Path(pictures)))
@@ -126,15 +127,15 @@ class AgedPairs(Dataset[dict[str, Tensor]]):
         self.resolution, self.seed, self.epoch = resolution, seed, 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Age everything in other ways from now on; before the workers are started."""
+        """Age everything differently from now on; call it before workers start."""
         self.epoch = epoch
 
     def __len__(self) -> int:
         return len(self.entries)
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
-        """Raises `PhotoError`, naming it, for a picture that cannot be read."""
-        index = range(len(self))[index]  # counted from the end, too
+        """Raises `PhotoError`, naming the file, for an unreadable picture."""
+        index = range(len(self))[index]  # supports negative indices
         random = np.random.default_rng([self.seed % 2**63, self.epoch, index])
         entry = self.entries[index]
         photo = Photo.decode(entry.read(), str(entry))

@@ -1,1 +1,1 @@
-"""The networks: torch modules only, no files, no devices, no loops."""
+"""The networks, as torch modules."""

@@ -1,4 +1,4 @@
-"""Building blocks shared by the networks. None normalises over space, so a tile is computed like the whole."""
+"""Base class of the networks: config, loading, saving, and model cards, compatible with the Hugging Face Hub."""
 
 import inspect
 import json
@@ -34,7 +34,7 @@ of the same network; `bringback weights list` has them.
 
 
 class Network(nn.Module, PyTorchModelHubMixin, library_name="bringback", model_card_template=_CARD):
-    """A module whose constructor arguments are its config: `save_pretrained`, `from_pretrained`, `push_to_hub`."""
+    """A module with `from_pretrained`, `save_pretrained` and `push_to_hub`; the config is its constructor arguments."""
 
     @classmethod
     def from_pretrained(
@@ -48,10 +48,10 @@ class Network(nn.Module, PyTorchModelHubMixin, library_name="bringback", model_c
         revision: str | None = None,
         **model_kwargs: Any,
     ) -> Self:
-        """The network of a checkpoint folder or hub id (`org/name`), float32, on the CPU, in eval mode.
+        """Load a network from a checkpoint folder or hub id (`org/name`), float32, on the CPU, in eval mode.
 
-        `model_kwargs`, arguments of the constructor, go before those of `config.json`; the others are as in
-        `hub.fetched`. Raises `MissingWeights`, one line, when it is absent, unreadable, or another network.
+        `model_kwargs`, arguments of the constructor, override those of `config.json`; the other arguments are as in
+        `hub.fetched`. Raises `MissingWeights`, one line, if it is missing, unreadable, or another network.
         """
         place, kind = pretrained_model_name_or_path, cls.__name__
         folder = fetched(
@@ -65,7 +65,7 @@ class Network(nn.Module, PyTorchModelHubMixin, library_name="bringback", model_c
         )
         try:
             config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-            found = config.pop("network", kind)  # who saves with the mixin alone does not name it
+            found = config.pop("network", kind)  # configs saved by the mixin alone lack it
             if found != kind:
                 raise MissingWeights(f"{place}: its config.json is that of a {found}, not of a {kind}")
             network = cls(**config | model_kwargs)
@@ -79,7 +79,7 @@ class Network(nn.Module, PyTorchModelHubMixin, library_name="bringback", model_c
         return network.eval()
 
     def _fit(self, state: dict[str, Tensor], place: Path | str) -> None:
-        """Raise `MissingWeights` when names or shapes of a state dict are not the network's own."""
+        """Raise `MissingWeights` unless a state dict has the network's keys and shapes, with floats for floats."""
         ours, theirs = (
             {key: (value.shape, value.is_floating_point()) for key, value in of.items()}
             for of in (self.state_dict(), state)
@@ -93,14 +93,14 @@ class Network(nn.Module, PyTorchModelHubMixin, library_name="bringback", model_c
             )
 
     def save_config(self, folder: Path) -> None:
-        """Write `config.json`: which network it is, and the arguments of its constructor."""
+        """Write `config.json`: the network's class and constructor arguments."""
         config = {"network": type(self).__name__, **self._hub_mixin_config}  # type: ignore[dict-item]
         (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
     def save_pretrained(self, save_directory: Path | str, **kwargs: Any) -> str | None:
-        """Write a checkpoint folder: `config.json`, `model.safetensors` as it is, and a model card with its SHA-256.
+        """Write a checkpoint folder: `config.json`, `model.safetensors`, and a model card with the weights' SHA-256.
 
-        A card that is there already keeps its text. The arguments are the mixin's.
+        An existing card keeps its text. The arguments are those of the mixin.
         """
         pushed = super().save_pretrained(save_directory, **kwargs)
         card = ModelCard.load(Path(save_directory, "README.md"))
@@ -109,7 +109,7 @@ class Network(nn.Module, PyTorchModelHubMixin, library_name="bringback", model_c
         return pushed
 
     def generate_model_card(self, *args: Any, **kwargs: Any) -> ModelCard:
-        """The card of a network that has none, from its docstring; `kwargs` are for the template."""
+        """Generate a model card from the class docstring; `kwargs` are passed to the template."""
         about = (type(self).__doc__ or "").partition("\n    Args:")[0]
         return super().generate_model_card(
             *args,

@@ -1,4 +1,4 @@
-"""Colour U-Net: which colours could a grey photo have had? (Zhang et al., "Colorful Image Colorization", 2016.)"""
+"""Color U-Net: colorization as classification (Zhang et al., "Colorful Image Colorization", 2016)."""
 
 import torch
 import torch.nn.functional as F
@@ -8,17 +8,17 @@ from bringback.models.base import Network
 from bringback.models.layers import pad_to
 from bringback.models.unet import UShape
 
-PATCH = 4  # pixels a side that become one place of the finest level
-STEP = 10.0  # between two colours, in units of a* and b*
-_LOW, _COUNTS = (-90.0, -110.0), (20, 22)  # the grid of a* and b*: all of sRGB lies on it
+PATCH = 4  # side in pixels of the blocks that form the finest level
+STEP = 10.0  # grid spacing in a* and b*
+_LOW, _COUNTS = (-90.0, -110.0), (20, 22)  # the a*, b* grid, which covers sRGB
 
 
 class ColourUNet(UShape, Network, license="apache-2.0", tags=["colorization", "photo-restoration"]):
-    """Luminance (B, 1, H, W) in [0, 1] -> logits (B, 440, ceil(H / 4), ceil(W / 4)) of the colours on a grid of a*, b*.
+    """Luminance (B, 1, H, W) in [0, 1] -> logits (B, 440, ceil(H / 4), ceil(W / 4)) over a grid of a*, b* colors.
 
-    `hints` (B, 3, H, W) tell colours that are known: 1, a* / 110, b* / 110 there, zeros elsewhere (after Zhang et al.,
-    "Real-Time User-Guided Image Colorization", 2017). A whole photo belongs into one call, at a short side of some 200
-    pixels, as it learned: what a place is, its surroundings tell.
+    `hints` (B, 3, H, W) give known colors: 1, a* / 110, b* / 110 there, zeros elsewhere (after Zhang et al.,
+    "Real-Time User-Guided Image Colorization", 2017). Pass the whole photo, not tiles, with a short side of about 200
+    pixels, as in training: objects are recognized by their context.
     Args: widths: channels of each level, the first at a quarter of the resolution; core: residual blocks at the bottom.
     """
 
@@ -28,15 +28,15 @@ class ColourUNet(UShape, Network, license="apache-2.0", tags=["colorization", "p
         self.head = nn.Conv2d(widths[0], _COUNTS[0] * _COUNTS[1], 1)
 
     def look(self, light: Tensor, hints: Tensor | None = None) -> list[Tensor]:
-        """What each level sees on the way down, the deepest last."""
+        """Encoder features of each level, the deepest last."""
         if hints is None:
             hints = light.new_zeros(len(light), 3, *light.shape[-2:])
         x = pad_to(torch.cat([light * 2 - 1, hints], 1), PATCH * 2 ** (len(self.widths) - 1))
         return self.descend(F.pixel_unshuffle(x, PATCH))
 
     def answer(self, seen: list[Tensor], size: tuple[int, int]) -> Tensor:
-        """The logits of a photo of `size` after a `look` at it."""
-        height, width = ((side + PATCH - 1) // PATCH for side in size)  # of negative numbers, ONNX divides otherwise
+        """Logits of a photo of `size` from the features of `look`."""
+        height, width = ((side + PATCH - 1) // PATCH for side in size)  # not -(-x // y): ONNX rounds differently
         return self.head(self.ascend(seen))[..., :height, :width]
 
     def forward(self, light: Tensor, hints: Tensor | None = None) -> Tensor:
@@ -44,16 +44,16 @@ class ColourUNet(UShape, Network, license="apache-2.0", tags=["colorization", "p
 
 
 def expected(logits: Tensor, temperature: float) -> Tensor:
-    """The annealed mean colour, a* and b* (B, 2, H, W): at temperature 1 the mean, pale; near 0 the likeliest."""
+    """Annealed mean color, a* and b* (B, 2, H, W): at temperature 1 the mean, which is pale; near 0 the mode."""
     share = (logits.float() / temperature).softmax(1)
     a, b = (low + STEP * torch.arange(count, device=logits.device) for low, count in zip(_LOW, _COUNTS, strict=True))
     return (torch.cartesian_prod(a, b).T @ share.flatten(2)).unflatten(2, share.shape[2:])
 
 
 def on_grid(ab: Tensor) -> tuple[Tensor, Tensor]:
-    """The four colours of the grid around each of (B, 2, H, W): their numbers and shares, both (B, 4, H, W).
+    """Bilinear encoding of a*, b* (B, 2, H, W): indices and weights of the four nearest grid colors, both (B, 4, H, W).
 
-    The shares sum to 1, and the colours so weighted give the colour back.
+    The weights sum to 1; the weighted mean of the grid colors is the input.
     """
     low = ab.new_tensor(_LOW).view(1, 2, 1, 1)
     place = ((ab - low) / STEP).clamp_min(0)

@@ -1,4 +1,4 @@
-"""Discriminators of pictures and of latents. They serve training alone and are shipped with no checkpoint."""
+"""Discriminators of images and latents, for training only; no checkpoint includes them."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -9,7 +9,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 
 class _Judge(nn.ModuleList):
-    """Convolutions under spectral norm (Miyato et al. 2018); gives every feature map, the logits (B, 1, h, w) last."""
+    """Convolutions with spectral norm (Miyato et al. 2018); returns all feature maps, the logits (B, 1, h, w) last."""
 
     def __init__(self, channels: Sequence[int], strides: Sequence[int]) -> None:
         super().__init__(
@@ -26,11 +26,11 @@ class _Judge(nn.ModuleList):
 
 
 class PatchDiscriminator(nn.Module):
-    """Real or made? Judged patch by patch, at full size and at halves of it (Wang et al. 2018, pix2pixHD).
+    """Multi-scale patch discriminator (Wang et al. 2018, pix2pixHD).
 
-    Pictures (B, 3, H, W) in [0, 1] -> a list of feature maps a scale, the logits (B, 1, h, w) last in each. Sides of
-    at least 16 * 2 ** (scales - 1) pixels.
-    Args: width: channels of the first layer; depth: layers of stride 2; scales: how often it looks.
+    Images (B, 3, H, W) in [0, 1] -> a list of feature maps for each scale, the logits (B, 1, h, w) last in each. Sides
+    of at least 16 * 2 ** (scales - 1) pixels at the default depth.
+    Args: width: channels of the first layer; depth: layers of stride 2; scales: number of scales, each half the last.
     """
 
     def __init__(self, width: int = 48, depth: int = 3, scales: int = 2) -> None:
@@ -47,7 +47,7 @@ class PatchDiscriminator(nn.Module):
 
 
 class LatentDiscriminator(nn.Module):
-    """Which domain does a latent come from? Latents (B, C, h, w), 4 or more a side -> logits (B, 1, h', w')."""
+    """Domain classifier of latents: (B, C, h, w), sides of 4 or more -> logits (B, 1, h', w')."""
 
     def __init__(self, channels: int, width: int = 96) -> None:
         super().__init__()

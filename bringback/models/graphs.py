@@ -1,6 +1,6 @@
-"""What other runtimes compute of each network: its graphs, and how a network is made to use them.
+"""Graphs of each network for other runtimes, and how to attach them to a network.
 
-A graph is a function of a network with the meaning of what goes in and comes out; `weights.onnx` makes files of them.
+A graph is a function of a network with descriptions of its inputs and output; `weights.onnx` exports them.
 """
 
 from collections.abc import Callable
@@ -21,16 +21,16 @@ from bringback.models.translation.vae import VAE
 from bringback.models.unet import EAGER, ScratchUNet
 
 Runs: TypeAlias = dict[str, Callable[..., Tensor]]
-"""What computes the graphs of a network, by their names."""
+"""Callables that run the graphs of a network, by name."""
 
 Ports: TypeAlias = dict[str, tuple[tuple[int | str, ...], str]]
 
 
 @dataclass(frozen=True)
 class Graph:
-    """A function of a network, with the shape and the meaning of each of its inputs and of its output; all float32.
+    """A function of a network, with shape and description of each input and of the output; all float32.
 
-    Axes of a free size have names; one that is divided is rounded up. `name` tells the graphs of a network apart.
+    Dynamic axes are named; divided ones (`height/4`) are rounded up. `name` is unique within the network.
     """
 
     name: str
@@ -42,9 +42,9 @@ class Graph:
 
 
 class _Attention(nn.Module):
-    """A `PartialNonLocal` in which every position asks, and what is no key gets no share: the same numbers.
+    """Dense `PartialNonLocal`: every position is a query, and invalid keys get zero weight. The result is the same.
 
-    Memory grows with positions times keys, of which `PartialNonLocal.pool` leaves 4096.
+    Memory grows with positions times keys; `PartialNonLocal.pool` limits keys to 4096.
     """
 
     def __init__(self, attention: PartialNonLocal) -> None:
@@ -176,7 +176,7 @@ def of_tone(network: ToneCurves) -> list[Graph]:
 
 
 def method(method: str) -> Callable[[Any, Runs], None]:
-    """For a network of which one method is called, with tensors alone."""
+    """Attach function for a network with one graph, which replaces `method`."""
     return lambda network, run: setattr(network, method, run[""])
 
 
@@ -188,7 +188,7 @@ def attach_mapping(network: Any, run: Runs) -> None:
     attention = network.attention
 
     def forward(latent: Tensor, mask: Tensor, seen: Tensor | None = None) -> Tensor:
-        if not mask.any():  # then nothing is looked at
+        if not mask.any():  # no keys are needed
             seen = latent.new_zeros(1, 2 * attention.inner + 1, 1, 1)
         elif seen is None:
             cells = 2 ** len(network.down)

@@ -1,6 +1,6 @@
-"""Networks whose shape alone is a prior for photos: what they make of noise looks like a photo before they are trained.
+"""Networks for the deep image prior: their architecture alone favors natural images.
 
-Ulyanov et al., "Deep Image Prior" (2018). Batch norm is over the one picture that they are fitted to.
+Ulyanov et al., "Deep Image Prior" (2018). Batch norm uses the statistics of the one image that they are fitted to.
 """
 
 from itertools import pairwise
@@ -10,12 +10,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-WIDTHS = (32, 48, 64, 96, 128)  # channels of the levels, the first at half the picture's size
-SKIP = 4  # channels that go from a level to its mirror image past those below
+WIDTHS = (32, 48, 64, 96, 128)  # channels of the levels
+SKIP = 4  # channels of each skip connection
 
 
 class _Convolution(nn.Sequential):
-    """Convolution, mirrored at the border, batch norm over the picture, leaky ReLU."""
+    """Convolution with reflection padding, batch norm, leaky ReLU."""
 
     def __init__(self, channels_in: int, channels: int, kernel: int = 3, stride: int = 1) -> None:
         mode: Literal["zeros", "reflect"] = "reflect" if kernel > 1 else "zeros"
@@ -27,13 +27,13 @@ class _Convolution(nn.Sequential):
 
 
 class _Head(nn.Linear):
-    """The colours in [0, 1], in full precision: bfloat16 has but a hundred steps between middle grey and white."""
+    """Colors in [0, 1], in float32: bfloat16 has only 128 values between 0.5 and 1."""
 
     def __init__(self, channels: int) -> None:
         super().__init__(channels, 3)
 
     def forward(self, x: Tensor) -> Tensor:
-        # a product is several times as fast as a convolution to three channels
+        # a linear layer is several times as fast as a convolution to three channels
         with torch.autocast(x.device.type, enabled=False):
             return torch.sigmoid(super().forward(x.movedim(1, -1).float())).movedim(-1, 1)
 
@@ -41,8 +41,9 @@ class _Head(nn.Linear):
 class Hourglass(nn.Module):
     """The hourglass of Ulyanov et al. with narrow skips: noise (1, C, H, W) -> RGB (1, 3, H, W) in [0, 1].
 
-    H and W divide by `multiple` and are at least twice that.
-    Args: channels: those of the noise; widths: channels of the levels, the first at half size, each next at half of it.
+    H and W are multiples of `multiple`, at least twice that.
+    Args: channels: of the noise; widths: channels of the levels, the first at half resolution, each next at half of the
+    last; skip: channels of the skip connections.
     """
 
     def __init__(self, channels: int, widths: tuple[int, ...] = WIDTHS, skip: int = SKIP) -> None:
@@ -75,8 +76,8 @@ class Hourglass(nn.Module):
 class SegNet(nn.Module):
     """The hourglass of Badrinarayanan et al., "SegNet" (2017): noise (1, C, H, W) -> RGB (1, 3, H, W) in [0, 1].
 
-    The only thing that goes past the lower levels is from which of its four pixels each maximum came. Sizes and
-    arguments are those of `Hourglass`, the first width at the picture's own size.
+    Instead of skip connections, the decoder gets the max-pooling indices. Sizes and arguments are as in `Hourglass`,
+    but the first width is at full resolution and there is no `skip`.
     """
 
     def __init__(self, channels: int, widths: tuple[int, ...] = WIDTHS) -> None:

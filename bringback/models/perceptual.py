@@ -1,4 +1,4 @@
-"""Networks trained to tell objects apart, and how different two pictures look to them."""
+"""Perceptual distance of images, by the features of ImageNet classifiers."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -8,12 +8,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 EPSILON = 1e-10
-LARGEST = 1024  # pixels; longer sides are compared in parts, so that memory does not grow with the photo
+LARGEST = 1024  # pixels; images with longer sides are compared in parts, to bound memory
 
 
 @dataclass(frozen=True, slots=True)
 class Convention:
-    """What weights expect of RGB in [0, 1]: `(peak * x - mean) / std`, its channels turned round first if `bgr`."""
+    """Normalization of RGB in [0, 1] for given weights: `(peak * x - mean) / std`, channels reversed first if `bgr`."""
 
     peak: float
     mean: tuple[float, float, float]
@@ -26,9 +26,9 @@ CAFFE = Convention(255.0, (104.006, 116.669, 122.679), (1.0, 1.0, 1.0), bgr=True
 
 
 class Features(nn.Module):
-    """Convolutions under torchvision's key names (`features.0.weight`, ...), and the layers where they are looked at.
+    """Convolutional features under torchvision's key names (`features.0.weight`, ...), with outputs at layers `taps`.
 
-    `smallest` is the shortest side in pixels that every layer still gets something of.
+    `smallest` is the shortest side in pixels for which every layer has a nonempty output.
     """
 
     mean: Tensor
@@ -42,7 +42,7 @@ class Features(nn.Module):
         self.register_buffer("std", torch.tensor(convention.std)[:, None, None], persistent=False)
 
     def forward(self, pixels: Tensor) -> list[Tensor]:
-        """The feature maps of RGB (B, 3, H, W) in [0, 1], sides of `smallest` or more, finest first."""
+        """Feature maps of RGB (B, 3, H, W) in [0, 1] with sides of at least `smallest`, finest first."""
         x = pixels.flip(1) if self.convention.bgr else pixels
         x = (self.convention.peak * x - self.mean) / self.std
         maps = []
@@ -54,7 +54,7 @@ class Features(nn.Module):
 
 
 class Fire(nn.Module):
-    """Squeeze to few channels by 1x1, expand by 1x1 and 3x3 side by side."""
+    """Fire module of SqueezeNet: a 1x1 squeeze, then 1x1 and 3x3 expansions in parallel."""
 
     def __init__(self, inputs: int, squeezed: int, expanded: int) -> None:
         super().__init__()
@@ -69,9 +69,9 @@ class Fire(nn.Module):
 
 
 class SqueezeNetFeatures(Features):
-    """SqueezeNet 1.1 (Iandola et al. 2016), looked at after the ReLU of 0 and after fires 4, 7 and 12.
+    """SqueezeNet 1.1 (Iandola et al. 2016), with outputs after the first ReLU and after fire layers 4, 7 and 12.
 
-    `forward` gives maps of 64, 128, 256 and 512 channels.
+    `forward` returns maps of 64, 128, 256 and 512 channels.
     """
 
     def __init__(self, convention: Convention = IMAGENET) -> None:
@@ -85,11 +85,10 @@ class SqueezeNetFeatures(Features):
 
 
 class VGG19Features(Features):
-    """VGG-19 (Simonyan and Zisserman 2014), looked at after the last ReLU before each pool.
+    """VGG-19 (Simonyan and Zisserman 2014), with outputs at the last ReLU before each pooling.
 
-    That is relu1_2, relu2_2, relu3_4, relu4_4 and relu5_4, in VGG-16 the layers of Zhang et al. 2018 (and all but the
-    last those of Johnson et al. 2016): at each scale all that the network finds there. `forward` gives maps of 64,
-    128, 256, 512 and 512 channels.
+    These are relu1_2, relu2_2, relu3_4, relu4_4 and relu5_4, which correspond to the VGG-16 layers of Zhang et al. 2018
+    (and, but for the last, of Johnson et al. 2016). `forward` returns maps of 64, 128, 256, 512 and 512 channels.
     """
 
     def __init__(self, convention: Convention = IMAGENET) -> None:
@@ -105,12 +104,12 @@ class VGG19Features(Features):
 
 
 class PerceptualDistance(nn.Module):
-    """How different two pictures look: the distance of their features, each unit length over the channels.
+    """Perceptual distance of two images: the distance of their features, normalized over the channels.
 
-    As LPIPS (Zhang et al., "The Unreasonable Effectiveness of Deep Features as a Perceptual Metric", 2018) without its
+    LPIPS (Zhang et al., "The Unreasonable Effectiveness of Deep Features as a Perceptual Metric", 2018) without its
     learned weights: squared differences summed over channels, averaged over positions, summed over the layers. 0 for
-    equal pictures; of two networks the numbers are not comparable. Its parameters are frozen; gradients flow to the
-    pictures: it serves as a training loss too, outside `no_grad`.
+    equal images; values of different backbones are not comparable. Parameters are frozen, gradients flow to the images,
+    so it can be a training loss.
     """
 
     def __init__(self, network: Features) -> None:
@@ -120,14 +119,14 @@ class PerceptualDistance(nn.Module):
         self.eval()
 
     def train(self, mode: bool = True) -> Self:
-        """Stay in evaluation mode whatever the module around it does."""
+        """Always stay in eval mode."""
         return super().train(False)
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
-        """The distances (B,) of RGB pictures `a` and `b`, both (B, 3, H, W) in [0, 1].
+        """The distances (B,) of RGB images `a` and `b`, both (B, 3, H, W) in [0, 1].
 
-        Pictures too small for the network are enlarged by repeating their last row and column. Of a side longer than
-        `LARGEST` the distances of about equal parts are averaged.
+        Images too small for the network are padded right and bottom by replication. Sides longer than `LARGEST` are
+        split into about equal parts, whose distances are averaged by area.
         """
         distance = torch.zeros(len(a), device=a.device)
         for x, y in zip(_parts(a), _parts(b), strict=True):
@@ -151,6 +150,6 @@ def _enlarged(x: Tensor, smallest: int) -> Tensor:
 
 
 def _unit(x: Tensor) -> Tensor:
-    """Scaled to length 1 over the channels; the epsilon inside the root keeps the gradient of an empty place finite."""
+    """Normalize over the channels; the epsilon inside the root keeps the gradient finite where all are zero."""
     x = x.float()
     return x * torch.rsqrt(x.square().sum(1, keepdim=True) + EPSILON)

@@ -1,13 +1,13 @@
-"""Kernels in eight bits: a whole number and a scale for each output channel. For storage; nothing computes so."""
+"""Int8 quantization of kernels with a scale for each output channel; for storage only."""
 
 from torch import Tensor, int8
 
-_SCALE = ":scale"  # appended to the name of what is scaled: no module's own name has a colon
+_SCALE = ":scale"  # suffix of the scale's key; module names contain no colon
 _TOP = 127
 
 
 def compacted(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """A state dict with every floating tensor of two or more axes as int8, rounded to nearest, and its scales."""
+    """Quantize the floating-point tensors of two or more dimensions in a state dict to int8, and add their scales."""
     result: dict[str, Tensor] = {}
     for name, value in state.items():
         if value.ndim < 2 or not value.is_floating_point():
@@ -21,7 +21,7 @@ def compacted(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def expanded(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The state dict again, float32 where it was compacted; any other comes back as it is."""
+    """Dequantize a state dict to float32; tensors without a scale are unchanged."""
     return {
         name: value.float() * state[name + _SCALE].view(-1, *[1] * (value.ndim - 1))
         if name + _SCALE in state

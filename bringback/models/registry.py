@@ -133,7 +133,7 @@ MODELS: dict[str, Model] = {
         frozenset(["build.0.0.gamma_beta.weight", "build.0.0.told.weight"]),
         (48,),
     ),
-    "colorize": Model(ColourUNet, "colorize:ColourTask", graphs.of_colorize, method("forward"), _unet, _U, (440,)),
+    "colorize": Model(ColourUNet, "colorize:ColorTask", graphs.of_colorize, method("forward"), _unet, _U, (440,)),
 }
 """What is known of each network, by the name of its checkpoint, in the order of the stages."""
 

@@ -1,4 +1,4 @@
-"""Relighting: more light where a photo is dark, none where it is bright, and a residual network against the noise."""
+"""Relighting: brighten the dark regions of a photo, keep the bright ones, and denoise by a residual network."""
 
 from itertools import permutations
 
@@ -10,25 +10,25 @@ from bringback.models.base import Network
 from bringback.models.layers import ResidualBlock, glance, pad_to, silence
 from bringback.ops.color import luminance
 
-BRIGHT = 0.95  # the luminance from which nothing is changed
-_FADE = 0.1  # below `BRIGHT`, over which the residual network's say fades away
-_EXTREME = 0.5 / 255  # how near to black or white a channel is that says nothing
-_FAR = 0.1  # from the median around it is white, half of that black, for photos that want light
-SPECKLED = 0.0022  # the share of white dots, and of black ones, from which they are noise, not what a photo shows
-_NIGHT = 1e-12  # in place of black: the square root of nothing has no gradient
-_STEEPEST = 3.0  # log of how much steeper than the identity a curve may be, before it is brought to its end
+BRIGHT = 0.95  # luminance from which nothing is changed
+_FADE = 0.1  # range of luminance below `BRIGHT` over which the residual fades to zero
+_EXTREME = 0.5 / 255  # tolerance for a channel to count as black or white
+_FAR = 0.1  # smallest distance of salt from the local median; half of it for pepper, since the photos are dark
+SPECKLED = 0.0022  # dots are noise only if the shares of white and of black ones are both above this
+_NIGHT = 1e-12  # lower clamp: the gradient of the square root at 0 is infinite
+_STEEPEST = 3.0  # bound of the log slope of a curve, before normalization
 
 
 class RelightNet(Network, license="apache-2.0", tags=["low-light-enhancement", "photo-restoration"]):
-    """Photos (B, 3, H, W) in [0, 1], dark and noisy ones among them -> the same with light; not clamped.
+    """Photos (B, 3, H, W) in [0, 1], possibly dark and noisy -> relit and denoised, not clamped.
 
-    Where salt and pepper are many, medians take their place. A curve of luminance for each of 8x8 places, read off a
-    thumbnail and interpolated between them as in the bilateral grid of Gharbi et al. ("Deep Bilateral Learning for
-    Real-Time Image Enhancement", 2017), gives the gain of each pixel. Curves never fall and end where they began at
-    `BRIGHT`: by construction a bright place keeps its light, and no dark one can become brighter than it. Then a
-    residual network takes away noise. A fresh network changes nothing but salt and pepper.
+    Salt-and-pepper noise, if frequent, is replaced by medians. A luminance curve for each of 8x8 cells, predicted from
+    a thumbnail and interpolated as in the bilateral grid of Gharbi et al. ("Deep Bilateral Learning for Real-Time Image
+    Enhancement", 2017), gives the gain of each pixel. Curves are monotonic and are the identity at `BRIGHT`: bright
+    regions keep their luminance, and dark ones cannot become brighter than them. Then a residual network removes noise.
+    At initialization only salt and pepper are changed.
     Args: side: of the thumbnail; look: channels of its first convolution; knots: of a curve; width, blocks: of the
-    residual network, which sees blocks of 2x2 pixels.
+    residual network, which works on blocks of 2x2 pixels.
     """
 
     def __init__(self, side: int = 64, look: int = 24, knots: int = 16, width: int = 48, blocks: int = 6) -> None:
@@ -46,14 +46,14 @@ class RelightNet(Network, license="apache-2.0", tags=["low-light-enhancement", "
         silence(self.head)
 
     def thumbnail(self, pixels: Tensor) -> Tensor:
-        """(B, 4, side, side): the mean colour, and the mean of the brightest of each cell's quarters."""
+        """(B, 4, side, side): each cell's mean color, and the highest mean luminance of its quarters."""
         fine = F.adaptive_avg_pool2d(pixels, 2 * self.side)
         return torch.cat([F.avg_pool2d(fine, 2), F.max_pool2d(luminance(fine), 2)], 1)
 
     def curves(self, thumbnail: Tensor) -> Tensor:
-        """What is added to luminance, (B, 1, knots + 1, 8, 8): at each knot of each place's curve; 0 leaves it alone.
+        """Offsets (B, 1, knots + 1, 8, 8) to luminance at the knots of each cell's curve; 0 is the identity.
 
-        Knots lie at the squares of even steps up to `BRIGHT`, close to each other where it is dark.
+        Knots are at `BRIGHT` times the squares of even steps in 0..1, so they are denser in the dark.
         """
         seen = self.look(thumbnail.clamp_min(_NIGHT).sqrt() * 2 - 1)
         whole = self.whole(seen.mean((-1, -2)))[:, :, None, None].expand_as(seen)
@@ -64,11 +64,11 @@ class RelightNet(Network, license="apache-2.0", tags=["low-light-enhancement", "
         return (bent - knots.view(1, -1, 1, 1))[:, None]
 
     def lit(self, pixels: Tensor, light: Tensor, curves: Tensor, places: Tensor) -> Tensor:
-        """Pixels (B, 3, H, W) with the gain that `light` (B, 1, H, W) has there; hues stay, nothing goes beyond 1.
+        """Multiply pixels (B, 3, H, W) by the gain of the curves at luminance `light` (B, 1, H, W).
 
-        `places` (B, 2, H, W) are x and y in the photo, from -1 to 1.
+        Hues are preserved and no channel exceeds 1. `places` (B, 2, H, W) are x and y in the photo, from -1 to 1.
         """
-        # grid_sample counts from the middles of the outermost cells: so do places, but the ends of curves are knots
+        # with align_corners=False, -1 and 1 are the outer edges of cells, as in `places`; knots are at cell centers
         depth = (2 * self.knots * (light.clamp(_NIGHT, BRIGHT) / BRIGHT).sqrt() + 1) / (self.knots + 1) - 1
         at = torch.cat([places.expand(pixels.shape[0], -1, -1, -1), depth], 1).movedim(1, -1)[:, None]
         added = F.grid_sample(curves, at, padding_mode="border", align_corners=False)[:, :, 0]
@@ -76,9 +76,9 @@ class RelightNet(Network, license="apache-2.0", tags=["low-light-enhancement", "
         return pixels * torch.minimum(gain, 1 / pixels.amax(1, keepdim=True).clamp_min(1e-3)).clamp_min(0)
 
     def cleaned(self, lit: Tensor, pixels: Tensor) -> Tensor:
-        """What the residual network makes of lit pixels, told the photo's own; bright places are not its business.
+        """Denoise lit pixels, given the original ones; the residual fades to zero in bright regions.
 
-        A white dot in the dark is; see `brightness`.
+        White dots in the dark do not count as bright, see `brightness`.
         """
         height, width = pixels.shape[-2:]
         seen = F.pixel_unshuffle(pad_to(torch.cat([lit, pixels], 1), 2) * 2 - 1, 2)
@@ -86,9 +86,9 @@ class RelightNet(Network, license="apache-2.0", tags=["low-light-enhancement", "
         return lit + change * ((BRIGHT - brightness(pixels)) / _FADE).clamp(0, 1)
 
     def relit(self, pixels: Tensor, curves: Tensor, places: Tensor) -> Tensor:
-        """A photo or a part of it, by the curves of the whole; see `lit`."""
+        """Relight a photo, or a part of it, by the curves of the whole; `places` as in `lit`."""
         light, bright = median(luminance(pixels)), brightness(pixels)
-        # a thin bright line has the gain of what is bright, not of the dark that it runs through
+        # thin bright lines get the gain of bright pixels, not of their dark surroundings
         light = torch.where(bright > BRIGHT - _FADE, torch.maximum(light, bright), light)
         return self.cleaned(self.lit(pixels, light, curves, places), pixels)
 
@@ -98,16 +98,15 @@ class RelightNet(Network, license="apache-2.0", tags=["low-light-enhancement", "
 
 
 def median(x: Tensor) -> Tensor:
-    """The median of the 3x3 pixels around each, (B, 1, H, W) -> same: a dot does not count."""
+    """3x3 median filter, (B, 1, H, W) -> same."""
     low, middle, high = _columns(x)
     return _sorted(low.amax(1, True), _sorted(*middle.split(1, 1))[1], high.amin(1, True))[1]
 
 
 def brightness(pixels: Tensor) -> Tensor:
-    """Luminance (B, 1, H, W) of pixels (B, 3, H, W), but of a dot that of its surroundings.
+    """Luminance (B, 1, H, W) of pixels (B, 3, H, W), limited to the third highest of the 3x3 neighborhood.
 
-    No more than the third brightest of the 3x3 pixels around: a line of a pixel's width is as bright as it is, one
-    white grain of noise, or two, are not.
+    Lines one pixel wide keep their luminance; one or two white grains of noise do not.
     """
     light = luminance(pixels)
     low, middle, high = _columns(light)
@@ -118,31 +117,31 @@ def brightness(pixels: Tensor) -> Tensor:
 
 
 def _around(x: Tensor) -> Tensor:
-    """The 3x3 pixels around each, (B, 1, H, W) -> (B, 9, H, W)."""
+    """3x3 neighborhoods with replicated border, (B, 1, H, W) -> (B, 9, H, W)."""
     height, width = x.shape[-2:]
     x = F.pad(x, (1, 1, 1, 1), mode="replicate")
     return torch.cat([x[..., i : i + height, j : j + width] for i in range(3) for j in range(3)], 1)
 
 
 def _columns(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The columns of the 3x3 pixels around each, sorted; three of (B, 3, H, W).
+    """Sorted columns of the 3x3 neighborhoods: lowest, middle and highest values, (B, 3, H, W) each.
 
-    With them a rank is some minima and maxima: several times as fast as sorting nine numbers, and any runtime has them.
+    From these, a rank takes a few minima and maxima: several times as fast as sorting, and supported by every runtime.
     """
     return _sorted(*_around(x).split(3, 1))
 
 
 def _sorted(a: Tensor, b: Tensor, c: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Three numbers in their order, place by place."""
+    """Sort three tensors elementwise."""
     low, high = torch.minimum(a, b), torch.maximum(a, b)
     middle = torch.minimum(high, c)
     return torch.minimum(low, middle), torch.maximum(low, middle), torch.maximum(high, c)
 
 
 def dots(pixels: Tensor) -> tuple[Tensor, Tensor]:
-    """Salt and pepper: channels (B, 3, H, W) that are white, and that are black, where at most one neighbour is; bool.
+    """Salt and pepper, bool (B, 3, H, W) each: white or black channel values with at most one such neighbor.
 
-    And far from the median around: at the border of a black area the next pixel is nearly black as well.
+    They must also differ from the local median, which values at the border of a black area do not.
     """
     planes = pixels.flatten(0, 1)[:, None]
     around, own, middle = _around(planes), planes, median(planes)
@@ -153,19 +152,19 @@ def dots(pixels: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def undotted(pixels: Tensor, found: Tensor) -> Tensor:
-    """Pixels with the median of their surroundings where dots were found, each channel by itself."""
+    """Replace pixels where `found` by the 3x3 median of their channel."""
     return torch.where(found, median(pixels.flatten(0, 1)[:, None]).view_as(pixels), pixels)
 
 
 def without_dots(pixels: Tensor) -> Tensor:
-    """Photos (B, 3, H, W) without salt and pepper; with little of either one comes back as it is: stars are white."""
+    """Remove salt and pepper from photos (B, 3, H, W); photos with little of either are unchanged: stars are white."""
     salt, pepper = dots(pixels)
     few = torch.minimum(*(found.float().mean((1, 2, 3), keepdim=True) for found in (salt, pepper))) <= SPECKLED
     return undotted(pixels, (salt | pepper) & ~few)
 
 
 def places(pixels: Tensor) -> Tensor:
-    """Where each pixel lies: x and y from -1 to 1, (1, 2, H, W)."""
+    """Pixel coordinates (1, 2, H, W), x and y from -1 to 1."""
     height, width = pixels.shape[-2:]
     x = (torch.arange(width, device=pixels.device) * 2 + 1) / width - 1
     y = (torch.arange(height, device=pixels.device) * 2 + 1) / height - 1

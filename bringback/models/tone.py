@@ -1,4 +1,4 @@
-"""Tone curves: undo fading and casts by one smooth curve a channel, read off a thumbnail and histograms."""
+"""Tone curves: correct fading and color casts by one curve a channel, predicted from a thumbnail and histograms."""
 
 import torch
 import torch.nn.functional as F
@@ -9,18 +9,17 @@ from bringback.models.layers import glance, silence
 from bringback.ops.strips import strips
 
 _BINS = 256
-# the error of a curve on a photo that has not faded, root mean square
-_DOUBT = 0.035
+_DOUBT = 0.035  # root mean square error of the curves on photos that have not faded
 _SHARES = (0.002, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 0.998)
 
 
 class ToneCurves(Network, license="apache-2.0", tags=["photo-restoration", "tone-mapping"]):
     """Photos (B, 3, H, W) in [0, 1] and damage masks (B, 1, H, W) -> curves (B, 3, 33), values at even steps over 0..1.
 
-    A curve first stretches the range that the channel really uses, then bends it. What that range is, is computed;
-    how far to stretch it and how to bend it is learned, from where the quantiles lie and from what the photo shows.
-    Damaged pixels are not looked at. Curves never fall. A fresh network gives the identity.
-    Args: side: of the thumbnail; width: of the first convolution; hidden: of the decision; knots: of the bend.
+    A curve first stretches the used range of the channel, then bends it. The range is computed from quantiles; how far
+    to stretch and how to bend is predicted from quantiles, histograms and a thumbnail. Damaged pixels are ignored.
+    Curves are monotonic. At initialization they are the identity.
+    Args: side: of the thumbnail; width: of the first convolution; hidden: of the final layers; knots: of the bend.
     """
 
     samples = 33
@@ -35,10 +34,10 @@ class ToneCurves(Network, license="apache-2.0", tags=["photo-restoration", "tone
         self.decide = nn.Sequential(nn.Linear(seen, hidden), nn.SiLU(), nn.Linear(hidden, hidden), nn.SiLU(), last)
 
     def thumbnail(self, pixels: Tensor, mask: Tensor) -> Tensor:
-        """(B, 4, side, side): the mean colour of the undamaged pixels of each cell, and the share of them."""
+        """(B, 4, side, side): mean color of each cell's undamaged pixels in [-1, 1], and their share in [0, 1]."""
         height, cells = pixels.shape[-2], []
         for row in range(self.side):
-            # the rows of the photo that adaptive pooling gives to this row of cells
+            # rows of this row of cells, as in adaptive pooling
             rows = slice(row * height // self.side, -(-(row + 1) * height // self.side))
             good = 1 - mask[..., rows, :]
             share = F.adaptive_avg_pool2d(good, (1, self.side))
@@ -50,13 +49,13 @@ class ToneCurves(Network, license="apache-2.0", tags=["photo-restoration", "tone
         return self.curves(self.thumbnail(pixels, mask), cumulated(pixels, mask))
 
     def curves(self, thumbnail: Tensor, cumulated: Tensor) -> Tensor:
-        """The curves (B, 3, 33) of photos of which `thumbnail` and `cumulated` tell all that the network looks at."""
+        """The curves (B, 3, 33) from the network's inputs, the results of `thumbnail` and `cumulated`."""
         shares = torch.tensor(_SHARES, device=cumulated.device)
         quantiles = (cumulated[:, :, None] < shares[:, None]).sum(-1) / _BINS
         seen = self.look(thumbnail).mean((-1, -2))
         facts = torch.cat([seen, quantiles.flatten(1) * 2 - 1, cumulated[..., 7::8].flatten(1) - 0.5], 1)
         raw = self.decide(facts).view(-1, 3, self.knots + 1).float()
-        # 0 = leave the range alone (a fresh network), 1 = use all of it; a little beyond either is allowed
+        # 0 = keep the range (at initialization), 1 = stretch it fully; slight overshoot is allowed
         stretch = 1.2 * torch.tanh(raw[..., :2])
         black = quantiles[..., :1] * stretch[..., :1]
         white = 1 - (1 - quantiles[..., -1:]) * stretch[..., 1:]
@@ -68,7 +67,7 @@ class ToneCurves(Network, license="apache-2.0", tags=["photo-restoration", "tone
 
 
 def cumulated(pixels: Tensor, mask: Tensor) -> Tensor:
-    """(B, 3, 256): the share of undamaged pixels up to each level."""
+    """Normalized cumulative histograms (B, 3, 256) of the undamaged pixels."""
     counts, total = [], []
     for rows in strips(pixels):
         part = pixels[..., rows, :]
@@ -77,24 +76,23 @@ def cumulated(pixels: Tensor, mask: Tensor) -> Tensor:
         none = torch.zeros(*part.shape[:2], _BINS, device=part.device, dtype=weight.dtype)
         counts.append(none.scatter_add_(2, index, weight))
         total.append(weight.sum(2, keepdim=True))
-    # strips are summed as such: adding pixel by pixel, float32 would stop counting at 16.7 million
+    # sum the histograms of strips: a float32 counter stops at 16.7 million
     return torch.stack(counts).sum(0).cumsum(2) / torch.stack(total).sum(0).clamp_min(1e-3)
 
 
 def tone(network: ToneCurves, pixels: Tensor, mask: Tensor, strength: float = 1.0) -> Tensor:
-    """Photos (B, 3, H, W) in [0, 1] bent by the network's curves, `strength` of the way; not clamped.
+    """Apply the network's curves to photos (B, 3, H, W) in [0, 1] with the given strength; not clamped.
 
-    Mask (B, 1, H, W), 1 = damaged. A photo whose channels are equal gets one curve for all. At strength 0 the pixels
-    come back exactly.
+    Mask (B, 1, H, W), 1 = damaged. A photo with equal channels gets one curve for all. Strength 0 is exactly the
+    identity.
     """
     return bend(pixels, one_for_grey(pixels, network(pixels, mask)), strength)
 
 
 def doubted(curves: Tensor) -> Tensor:
-    """Curves (B, 3, K) drawn back towards the identity, the more the less they say.
+    """Shrink curves (B, 3, K) towards the identity, small changes most, as in a Wiener filter.
 
-    A small change is as likely an error of the network as a fade of the photo. This is the shrinkage of a Wiener
-    filter.
+    A small change is as likely to be an error of the network as fading of the photo.
     """
     identity = torch.linspace(0, 1, curves.shape[-1], device=curves.device)
     change = curves - identity
@@ -103,19 +101,19 @@ def doubted(curves: Tensor) -> Tensor:
 
 
 def one_for_grey(pixels: Tensor, curves: Tensor) -> Tensor:
-    """The curves (B, 3, K), their mean in place of all three where a photo of (B, 3, H, W) has equal channels."""
+    """Replace the curves (B, 3, K) of photos (B, 3, H, W) with equal channels by their mean over the channels."""
     parts = (pixels[..., rows, :] for rows in strips(pixels))
     grey = torch.stack([(part == part[:, :1]).flatten(1).all(1) for part in parts]).all(0)
     return torch.where(grey[:, None, None].to(curves.device), curves.mean(1, keepdim=True), curves)
 
 
 def bend(pixels: Tensor, curves: Tensor, strength: float) -> Tensor:
-    """Photos (B, 3, H, W) `strength` of the way to what the curves (B, 3, K) make of them; not clamped."""
+    """Interpolate from photos (B, 3, H, W) to those with curves (B, 3, K) applied, by `strength`; not clamped."""
     return pixels + strength * (apply_curves(pixels, curves) - pixels)
 
 
 def apply_curves(pixels: Tensor, curves: Tensor) -> Tensor:
-    """Bend each channel of (B, C, H, W) by its curve (B, C, knots), linear between knots; not clamped."""
+    """Apply to each channel of (B, C, H, W), clamped to [0, 1], its piecewise linear curve (B, C, knots)."""
     steps = curves.shape[-1] - 1
     place = pixels.clamp(0, 1) * steps
     low = place.floor().clamp_max(steps - 1)

@@ -1,4 +1,4 @@
-"""Scratch U-Net: where is the photo damaged? (Ronneberger et al. 2015; the lean form of the original's detector.)"""
+"""Scratch U-Net: damage detection (Ronneberger et al. 2015; a smaller version of the detector of Wan et al. 2020)."""
 
 from itertools import pairwise
 
@@ -9,15 +9,15 @@ from torch import Tensor, nn
 from bringback.models.base import Network
 from bringback.models.layers import pad_to
 
-# Added to the log odds before they become a mask, so that a half is where filling begins and where F1 is near its
-# highest: on validation photos 0.782 in S and 0.729 in M, at the best shifts (0.5, 0.6) 0.785 and 0.733.
+# Added to the logits, so that 0.5 is the mask value where filling begins and where F1 is close to its maximum: on
+# validation photos 0.782 in S and 0.729 in M; at the best shifts (0.5, 0.6) 0.785 and 0.733.
 EAGER = 0.85
 
 
 def damage(logits: Tensor) -> Tensor:
-    """The damage mask, in [0, 1], that logits of a `ScratchUNet` stand for; of the same shape.
+    """Damage mask in [0, 1] from the logits of a `ScratchUNet`; same shape.
 
-    A score, not a probability: a half stands for odds of 3 to 7.
+    A score, not a probability: 0.5 corresponds to odds of 3 to 7.
     """
     return torch.sigmoid(logits + EAGER)
 
@@ -37,7 +37,7 @@ class Level(nn.Sequential):
 
 
 class _Residual(nn.Module):
-    """x + level(x), at first the identity."""
+    """x + level(x), the identity at initialization."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -49,10 +49,10 @@ class _Residual(nn.Module):
 
 
 class UShape(nn.Module):
-    """The trunk of a U-Net: (B, inputs, H, W) -> (B, widths[0], H, W), sides that divide by `2 ** (levels - 1)`.
+    """The trunk of a U-Net: (B, inputs, H, W) -> (B, widths[0], H, W), sides multiples of `2 ** (len(widths) - 1)`.
 
-    Args: inputs: channels; widths: channels of each level, each at half of the resolution of the one before; core:
-    residual blocks at the bottom, where things are seen as a whole, among what surrounds them.
+    Args: inputs: channels; widths: channels of each level, each at half the resolution of the one before; core:
+    residual blocks at the bottom.
     """
 
     def __init__(self, inputs: int, widths: tuple[int, ...], core: int) -> None:
@@ -64,7 +64,7 @@ class UShape(nn.Module):
         self.up = nn.ModuleList(Level(shallow, shallow) for shallow, _ in pairs)
 
     def descend(self, x: Tensor) -> list[Tensor]:
-        """What each level sees on the way down, the core's last: the finest first."""
+        """Encoder features, finest first; the last are those of the core."""
         seen: list[Tensor] = []
         for level in self.down:
             x = level(F.avg_pool2d(x, 2) if seen else x)
@@ -73,7 +73,7 @@ class UShape(nn.Module):
         return seen
 
     def ascend(self, seen: list[Tensor]) -> Tensor:
-        """Back up to the finest level."""
+        """Decode the features of `descend` to the finest level."""
         x = seen[-1]
         for lift, level, skip in zip(reversed(self.lift), reversed(self.up), reversed(seen[:-1]), strict=True):
             x = level(skip + F.interpolate(lift(x), scale_factor=2.0, mode="bilinear", align_corners=False))
@@ -81,18 +81,18 @@ class UShape(nn.Module):
 
 
 class ScratchUNet(UShape, Network, license="apache-2.0", tags=["image-segmentation", "scratch-detection"]):
-    """(B, 3, H, W) RGB in [0, 1] -> damage logits (B, 1, H, W), any size.
+    """RGB (B, 3, H, W) in [0, 1] -> damage logits (B, 1, H, W), any size.
 
-    Reads and answers in blocks of 2x2 pixels: every pixel counts, but the widest maps are a quarter of the photo.
-    Args: widths: channels of each level, the first at half resolution, each next at half of it; core: residual blocks
-    at the bottom, where a stain or a missing piece is seen as a whole, among what surrounds it.
+    Input and output are blocks of 2x2 pixels, so every pixel counts while the largest maps have half the photo's side.
+    Args: widths: channels of each level, the first at half resolution, each next at half of the last; core: residual
+    blocks at the bottom, whose receptive field covers stains and missing pieces as a whole.
     """
 
     def __init__(self, widths: tuple[int, ...] = (48, 80, 128, 160, 192), core: int = 3) -> None:
         super().__init__(12, widths, core)
         self.widths = tuple(widths)
         self.head = nn.Conv2d(widths[0], 4, 1)
-        # damage is rare: start from its base rate
+        # bias to the base rate: damage is rare
         self.head.bias.data.fill_(-3.5)  # type: ignore[union-attr]
 
     def forward(self, pixels: Tensor) -> Tensor:

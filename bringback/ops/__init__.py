@@ -1,1 +1,1 @@
-"""What is computed on pixels, without weights and files."""
+"""Operations on pixels, without weights or files."""

@@ -1,4 +1,4 @@
-"""CIELAB (CIE 1976, white D65) of sRGB pixels and back, and colours of a given luminance."""
+"""Conversion between sRGB and CIELAB (CIE 1976, D65), and colors of a given luminance."""
 
 import torch
 from torch import Tensor
@@ -7,8 +7,8 @@ from bringback.ops.strips import strips
 
 _XYZ = ((0.4124564, 0.3575761, 0.1804375), (0.2126729, 0.7151522, 0.0721750), (0.0193339, 0.1191920, 0.9503041))
 _WHITE = (0.95047, 1.0, 1.08883)
-_KNEE = 6 / 29  # of the cube root, below which it goes on as a straight line
-_STEPS = 4  # of the search for a lightness: the luminance is met to 1e-3, and exactly by the shift that follows
+_KNEE = 6 / 29  # CIELAB's transfer function is linear where its value is below this
+_STEPS = 4  # iterations of the lightness search: luminance is within 1e-3, and the shift that follows makes it exact
 
 
 def luminance(pixels: Tensor) -> Tensor:
@@ -18,12 +18,12 @@ def luminance(pixels: Tensor) -> Tensor:
 
 
 def greyed(pixels: Tensor, grey: Tensor) -> Tensor:
-    """Pictures (B, 3, H, W), those of which `grey`, (B,) or (B, 1, 1, 1) bool, is true by their luminance."""
+    """Convert the images of a batch (B, 3, H, W) to gray where `grey`, bool (B,) or (B, 1, 1, 1), is true."""
     return torch.where(grey.view(-1, 1, 1, 1), luminance(pixels).expand_as(pixels), pixels)
 
 
 def make_grey_(pixels: Tensor) -> Tensor:
-    """Pictures (B, 3, H, W) with their luminance in all three channels, written into `pixels` itself."""
+    """Set all three channels of images (B, 3, H, W) to their luminance, in place."""
     for rows in strips(pixels):
         part = pixels[..., rows, :]
         part.copy_(luminance(part).expand_as(part))
@@ -31,7 +31,7 @@ def make_grey_(pixels: Tensor) -> Tensor:
 
 
 def rgb_to_lab(pixels: Tensor) -> Tensor:
-    """(B, 3, H, W) sRGB in [0, 1] -> L* in 0..100, a* and b* (the colours of sRGB lie within -87..99, -108..95)."""
+    """(B, 3, H, W) sRGB in [0, 1] -> L* in 0..100, a* and b* (sRGB colors lie within -87..99 and -108..95)."""
     linear = torch.where(pixels > 0.04045, ((pixels.clamp_min(0) + 0.055) / 1.055) ** 2.4, pixels / 12.92)
     matrix = pixels.new_tensor(_XYZ) / pixels.new_tensor(_WHITE)[:, None]
     xyz = torch.einsum("ij,bjhw->bihw", matrix, linear)
@@ -41,7 +41,7 @@ def rgb_to_lab(pixels: Tensor) -> Tensor:
 
 
 def lab_to_rgb(lab: Tensor) -> Tensor:
-    """The way back, (B, 3, H, W); what sRGB cannot show comes out below 0 or above 1."""
+    """CIELAB (B, 3, H, W) -> sRGB, not clamped: colors outside the sRGB gamut are below 0 or above 1."""
     light, a, b = lab.split(1, 1)
     y = (light + 16) / 116
     root = torch.cat([y + a / 500, y, y - b / 200], 1)
@@ -52,10 +52,10 @@ def lab_to_rgb(lab: Tensor) -> Tensor:
 
 
 def chroma(light: Tensor, ab: Tensor) -> Tensor:
-    """What a* and b* (B, 2, H, W) add to the grey of a luminance (B, 1, H, W): (B, 3, H, W), of luminance 0.
+    """RGB chroma (B, 3, H, W) of luminance 0 that gives a gray of luminance (B, 1, H, W) the color a*, b* (B, 2, H, W).
 
-    The lightness is searched at which the colour has this luminance; in CIELAB alone blue would come out too dark and
-    yellow too light.
+    Searches the L* at which the color has this luminance. With the L* of the gray, blue would be too dark and yellow
+    too light.
     """
     grey = light.clamp(0, 1)
     level = rgb_to_lab(grey.expand(-1, 3, -1, -1))[:, :1]
@@ -67,10 +67,9 @@ def chroma(light: Tensor, ab: Tensor) -> Tensor:
 
 
 def tinged(light: Tensor, chroma: Tensor) -> Tensor:
-    """RGB in [0, 1] of exactly this luminance (B, 1, H, W) in [0, 1]: `chroma` is added as far as there is room.
+    """Add `chroma` (B, 3, H, W), of luminance 0, to luminance (B, 1, H, W) in [0, 1]: RGB in [0, 1].
 
-    `chroma`, (B, 3, H, W), has luminance 0; what would leave the range is made paler, not clipped, so the luminance
-    stays.
+    Chroma that would leave the range is scaled down, not clipped, so the luminance is preserved.
     """
     room = torch.where(chroma > 0, 1 - light, light) / chroma.abs().clamp_min(1e-6)
-    return (light + chroma * room.amin(1, keepdim=True).clamp(0, 1)).clamp(0, 1)  # a rounding beyond
+    return (light + chroma * room.amin(1, keepdim=True).clamp(0, 1)).clamp(0, 1)  # rounding errors

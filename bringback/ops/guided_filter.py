@@ -1,4 +1,4 @@
-"""Bringing a coarse map to full size along the edges of the picture that it belongs to."""
+"""Edge-aware upsampling of coarse maps: the fast guided filter."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -7,16 +7,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-_REACH = 4  # coarse pixels around each whose map is taken for a linear function of luminance
-_FLAT = 2e-3  # variance of luminance below which the map is rather taken for a constant
+_REACH = 4  # window radius in coarse pixels
+_FLAT = 2e-3  # regularization: where the variance of luminance is well below this, the map is nearly constant
 
 
 @dataclass(frozen=True, slots=True)
 class Guided:
     """The fast guided filter (He, Sun and Tang 2013; He and Sun 2015): `slope` and `offset`, (B, C, h, w) each.
 
-    Around each place the map is a linear function of luminance, so that what differs in luminance may differ in the
-    map, at the full sharpness of the luminance.
+    The map is locally a linear function of luminance, so the upsampled map has edges as sharp as those of the
+    luminance.
     """
 
     slope: Tensor
@@ -24,14 +24,14 @@ class Guided:
 
     @classmethod
     def of(cls, light: Tensor, coarse: Tensor) -> Self:
-        """Of a map (B, C, h, w) and luminance (B, 1, h, w) of the same size."""
+        """Fit to a map (B, C, h, w) and luminance (B, 1, h, w) of the same size."""
         mean_light, mean = _mean(light), _mean(coarse)
         variance = _mean(light * light) - mean_light.square()
         slope = (_mean(light * coarse) - mean_light * mean) / (variance + _FLAT)
         return cls(_mean(slope), _mean(mean - slope * mean_light))
 
     def upsampled(self, light: Tensor, rows: slice, height: int) -> Tensor:
-        """The map (B, C, r, W) of the `rows` of a picture of `height`, by their luminance (B, 1, r, W)."""
+        """The map (B, C, r, W) for `rows` of an image of `height` rows, given their luminance (B, 1, r, W)."""
         count = light.shape[-2]
         place = (torch.arange(rows.start, rows.start + count, device=light.device) + 0.5) / height
         place = (place * self.slope.shape[-2] - 0.5).clamp(0, self.slope.shape[-2] - 1)

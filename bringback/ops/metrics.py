@@ -1,4 +1,4 @@
-"""How near one picture is to another, and how well scores tell two classes apart."""
+"""Image similarity and binary classification metrics."""
 
 import torch
 import torch.nn.functional as F
@@ -9,14 +9,14 @@ from bringback.ops.strips import strips
 
 __all__ = ["auc", "colour_error", "colourfulness", "luminance", "mean_change", "psnr", "ssim"]
 
-PSNR_CAP = 100.0  # dB, what equal pictures get, so that means stay finite
+PSNR_CAP = 100.0  # dB, for equal images, so that means stay finite
 SSIM_TAPS, SSIM_SIGMA = 11, 1.5
 
 
 def psnr(a: Tensor, b: Tensor) -> Tensor:
-    """Peak signal-to-noise ratio (B,) in dB of pictures (B, C, H, W) in [0, 1], both rounded to 8 bit first.
+    """Peak signal-to-noise ratio (B,) in dB of images (B, C, H, W) in [0, 1], both rounded to 8 bits first.
 
-    Equal pictures get `PSNR_CAP`.
+    At most `PSNR_CAP`.
     """
     error = (_eight_bit(a) - _eight_bit(b)).square().mean((1, 2, 3))
     return (20 * torch.log10(torch.tensor(255.0)) - 10 * torch.log10(error)).clamp(max=PSNR_CAP).float()
@@ -24,17 +24,17 @@ def psnr(a: Tensor, b: Tensor) -> Tensor:
 
 @torch.no_grad()
 def mean_change(after: Tensor, before: Tensor) -> float:
-    """The mean absolute difference of two photos (B, C, H, W), in strips: their difference never exists as a whole."""
+    """Mean absolute difference of two photos (B, C, H, W), computed in strips to save memory."""
     parts = ((after[..., rows, :] - before[..., rows, :]).abs().sum(dtype=torch.float64) for rows in strips(after))
     return sum(map(float, parts)) / after.numel()
 
 
 def ssim(a: Tensor, b: Tensor) -> Tensor:
-    """Mean structural similarity (B,) of the luminance of RGB pictures (B, 3, H, W) in [0, 1].
+    """Mean structural similarity (B,) of the luminance of RGB images (B, 3, H, W) in [0, 1].
 
     Wang et al., "Image quality assessment: from error visibility to structural similarity" (2004), with its Gaussian
-    window of 11 taps and sigma 1.5, averaged over the pixels whose window lies inside the picture (a picture with a
-    side below 11 is mirrored outwards first).
+    window of 11 taps and sigma 1.5, averaged over the pixels whose window lies inside the image. An image with a side
+    below 11 is padded by reflection first (with a side below 6, by replication).
     """
     x, y = luminance(a.double()), luminance(b.double())
     if min(x.shape[-2:]) < SSIM_TAPS:
@@ -49,9 +49,9 @@ def ssim(a: Tensor, b: Tensor) -> Tensor:
 
 
 def auc(scores: Tensor, labels: Tensor) -> float:
-    """Area under the ROC curve: how often a score of class 1 lies above one of class 0, ties counting half.
+    """Area under the ROC curve: how often a score of class 1 is above one of class 0, ties counting half.
 
-    `scores` and `labels` (true = class 1) have one shape, any. NaN when a class is empty.
+    `scores` and `labels` (true = class 1) have the same shape. NaN if a class is empty.
     """
     levels, index = torch.unique(scores.flatten(), return_inverse=True)
     positive = labels.flatten().bool()
@@ -61,7 +61,7 @@ def auc(scores: Tensor, labels: Tensor) -> float:
 
 
 def auc_of_counts(positive: Tensor, negative: Tensor) -> float:
-    """`auc` from histograms (N,) of the two classes over the same bins, lowest score first."""
+    """`auc` from the histograms (N,) of the two classes over the same bins, lowest score first."""
     positive, negative = positive.double(), negative.double()
     below = negative.cumsum(0) - negative / 2
     pairs = positive.sum() * negative.sum()
@@ -79,7 +79,7 @@ def _mirrored(x: Tensor) -> Tensor:
 
 
 def _blur(x: Tensor) -> Tensor:
-    """Gaussian means over whole windows: (B, 1, H, W) to (B, 1, H - 10, W - 10)."""
+    """Gaussian blur without padding: (B, 1, H, W) -> (B, 1, H - 10, W - 10)."""
     reach = SSIM_TAPS // 2
     window = torch.exp(-0.5 * (torch.arange(-reach, reach + 1, dtype=x.dtype, device=x.device) / SSIM_SIGMA).square())
     window = (window / window.sum())[None, None, None]
@@ -87,14 +87,14 @@ def _blur(x: Tensor) -> Tensor:
 
 
 def colour_error(a: Tensor, b: Tensor) -> Tensor:
-    """Root mean square distance (B,) of the colours of RGB (B, 3, H, W) in [0, 1], in units of CIELAB's a* and b*."""
+    """Root mean square distance (B,) in the a*, b* plane of CIELAB between RGB images (B, 3, H, W) in [0, 1]."""
     return (rgb_to_lab(a)[:, 1:] - rgb_to_lab(b)[:, 1:]).square().sum(1).mean((1, 2)).sqrt()
 
 
 def colourfulness(pixels: Tensor) -> Tensor:
-    """How colourful (B,) RGB (B, 3, H, W) in [0, 1] look: 0 for grey, 0.4 and more for very.
+    """Colorfulness (B,) of RGB images (B, 3, H, W) in [0, 1]: 0 for gray, 0.4 and above for very colorful.
 
-    Hasler and Süsstrunk, "Measuring colourfulness in natural images" (2003), for a white of 1 in place of 255.
+    Hasler and Süsstrunk, "Measuring colourfulness in natural images" (2003), with white at 1 instead of 255.
     """
     red, green, blue = pixels.unbind(1)
     opponents = torch.stack([red - green, (red + green) / 2 - blue], 1).flatten(2)

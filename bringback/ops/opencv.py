@@ -1,7 +1,7 @@
-"""Restoration without networks: damage by gradients, OpenCV's inpainting, denoising; all with 16-bit levels.
+"""Restoration without networks, with OpenCV: damage from gradients, inpainting, denoising.
 
-Pixels are (B, 3, H, W) in [0, 1], masks (B, 1, H, W) in [0, 1] with 1 = damaged, on any device; it is all computed on
-the CPU, and the results are on the device of the pixels.
+Pixels are (B, 3, H, W) in [0, 1], masks (B, 1, H, W) in [0, 1] with 1 = damaged, on any device. Everything runs on the
+CPU; results are on the device of the pixels.
 """
 
 from collections.abc import Callable
@@ -17,28 +17,28 @@ from bringback.ops.push_pull import mix
 from bringback.ops.strips import strips
 
 INPAINTING = {"telea": cv2.INPAINT_TELEA, "ns": cv2.INPAINT_NS}
-RADIUS = 5  # pixels around a hole that inpainting looks at
-_MARGIN = RADIUS + 3  # of a window; with less, what is inpainted would differ from that of the whole photo
+RADIUS = 5  # inpainting radius in pixels
+_MARGIN = RADIUS + 3  # around the holes of a window; with less, the result would differ from that of the whole photo
 
-_FLAT = 1 / 255  # a photo whose steepest step is below one level of eight bits has no scratch
+_FLAT = 1 / 255  # smallest step that counts as an edge: one 8-bit level
 
-STRENGTH = 3.0  # deviation of the noise that is taken away, in levels of 255
-_PATCH, _SEARCH = 7, 21  # pixels a side, of non-local means
-_SPACE = 3.0  # deviation in pixels, of the bilateral filter
-_SPREAD = 3.0  # how far colours of one surface lie apart, in deviations of the noise, for the bilateral filter
-_HALO = (_PATCH + _SEARCH) // 2  # pixels around a strip that either looks at
+STRENGTH = 3.0  # default standard deviation of the noise to remove, in 8-bit levels
+_PATCH, _SEARCH = 7, 21  # non-local means: side of patch and search window in pixels
+_SPACE = 3.0  # bilateral filter: spatial sigma in pixels
+_SPREAD = 3.0  # bilateral filter: color sigma as a multiple of the noise deviation
+_HALO = (_PATCH + _SEARCH) // 2  # rows around a strip that either filter reads
 
 _LEVELS = 65535
 
 
 @dataclass(frozen=True, slots=True)
 class GradientSettings:
-    """What a damage mask by gradients takes for damage.
+    """Settings of `gradient_mask`.
 
-    `share` of the steepest gradient, in (0, 1], above which a pixel counts; `closing`, the radius in pixels in which
-    those that count are joined; `smallest`, the pixels of the least component that is kept; `working`, pixels of the
-    longer side at which it is all done: larger photos are made smaller before, and their masks larger again. Raises
-    ValueError for values outside their range.
+    `share`: threshold as a part of the steepest gradient, in (0, 1]; `closing`: radius in pixels of the morphological
+    closing, 0 or more; `smallest`: area in pixels of the smallest component kept, 0 or more; `working`: longer side in
+    pixels, 16 or more, to which larger photos are scaled down (the mask is scaled back). Raises ValueError for values
+    outside these ranges.
     """
 
     share: float = 0.17
@@ -55,11 +55,11 @@ class GradientSettings:
 
 
 def gradient_mask(pixels: Tensor, settings: GradientSettings | None = None) -> Tensor:
-    """The damage mask of zeros and ones by how steep the luminance is (Sobel).
+    """Binary damage mask from Sobel gradients of the luminance.
 
-    What is steeper than a share of the steepest place is closed, so that the two edges of a scratch become one line,
-    and small components are dropped. Edges of what the photo shows are found as well: no gradient tells them apart.
-    A photo without any edge has an empty mask.
+    Thresholds the gradient at a share of its maximum, closes the result, so that the two edges of a scratch become one
+    line, and drops small components. Edges of the subject are marked too: gradients alone cannot tell them apart. A
+    photo without edges has an empty mask.
     """
     settings = settings or GradientSettings()
     masks = [_steep(plane[0].cpu().numpy(), settings) for plane in luminance(pixels)]
@@ -79,7 +79,7 @@ def _steep(plane: np.ndarray, settings: GradientSettings) -> np.ndarray:
     joined = cv2.morphologyEx(found, cv2.MORPH_CLOSE, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side)))
     _, labels, stats, _ = cv2.connectedComponentsWithStats(joined, connectivity=8)
     kept = stats[:, cv2.CC_STAT_AREA] >= settings.smallest
-    kept[0] = False  # what is no component
+    kept[0] = False  # the background
     mask = kept[labels].astype(np.float32)
     if scale < 1:
         mask = (cv2.resize(mask, (width, height), interpolation=cv2.INTER_LINEAR) >= 0.5).astype(np.float32)
@@ -87,13 +87,13 @@ def _steep(plane: np.ndarray, settings: GradientSettings) -> np.ndarray:
 
 
 def inpaint(pixels: Tensor, mask: Tensor, method: str) -> Tensor:
-    """Photos with what their masks cover inpainted by OpenCV, `method` one of `INPAINTING`.
+    """Inpaint the masked pixels of photos with OpenCV; `method` is a key of `INPAINTING`.
 
     "telea": Telea, "An image inpainting technique based on the fast marching method" (2004); "ns": Bertalmio et al.,
-    "Navier-Stokes, fluid dynamics, and image and video inpainting" (2001). A mask of 0 gives the pixel back exactly, 1
-    replaces it, between them the two are mixed; nothing is learnt from a pixel that is covered at all. Where a whole
-    photo is covered the result is its mean colour. Only windows around holes are computed, channel by channel in 16
-    bits: in floats of [0, 1] Telea's extrapolation, of about one level, would be as large as the range of colours.
+    "Navier-Stokes, fluid dynamics, and image and video inpainting" (2001). A mask of 0 keeps the pixel exactly, 1
+    replaces it, values in between blend. Pixels with a mask above 0 are never a source. A photo that is masked
+    everywhere gets its mean color. Only windows around holes are computed, each channel in 16 bits: on floats in
+    [0, 1], Telea's extrapolation, of about one level, would be as large as the range of colors.
     """
     result = pixels.clone()
     for photo, soft in zip(result, mask, strict=True):
@@ -115,7 +115,7 @@ def _levels(values: np.ndarray) -> np.ndarray:
 
 
 def _windows(marked: np.ndarray) -> list[tuple[slice, slice]]:
-    """Rows and columns of the fewest boxes that do not touch and hold all that is marked with a margin."""
+    """Rows and columns of disjoint boxes that hold all marked pixels with a margin; boxes that touch are merged."""
     boxes, margin = _boxes(marked), _MARGIN
     while True:
         painted = np.zeros_like(marked)
@@ -128,17 +128,17 @@ def _windows(marked: np.ndarray) -> list[tuple[slice, slice]]:
 
 
 def _boxes(marked: np.ndarray) -> list[tuple[slice, slice]]:
-    """The boxes of the connected components."""
+    """Bounding boxes of the connected components."""
     stats = cv2.connectedComponentsWithStats(marked, connectivity=8)[2][1:, :4].tolist()
     return [(slice(top, top + height), slice(left, left + width)) for left, top, width, height in stats]
 
 
 def denoise(pixels: Tensor, method: str = "bilateral", strength: float = STRENGTH) -> Tensor:
-    """Photos without noise, `method` one of `DENOISING`; `strength` is the noise's deviation in levels of 255.
+    """Denoise photos; `method` is a key of `DENOISING`, `strength` the noise deviation in 8-bit levels.
 
     "nlm": non-local means of Buades et al., "A non-local algorithm for image denoising" (2005), in 16 bits;
     "bilateral": Tomasi and Manduchi, "Bilateral filtering for gray and color images" (1998), in floats. A strength of 0
-    gives the photo back exactly. In strips of rows, which do not show.
+    returns an exact copy. Works in strips of rows with enough overlap to leave no seams.
     """
     if strength == 0:
         return pixels.clone()
@@ -154,7 +154,7 @@ def denoise(pixels: Tensor, method: str = "bilateral", strength: float = STRENGT
 
 
 def _nlm(picture: np.ndarray, deviation: float) -> np.ndarray:
-    # OpenCV sums differences over the channels before it squares them, which takes a larger filter strength
+    # with NORM_L1 OpenCV sums differences over the channels before squaring, which needs a larger filter strength
     filtering = [deviation * _LEVELS * 3**0.5]
     clean = cv2.fastNlMeansDenoising(_levels(picture), filtering, None, _PATCH, _SEARCH, cv2.NORM_L1)
     return clean.astype(np.float32) / _LEVELS

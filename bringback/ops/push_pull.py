@@ -1,33 +1,33 @@
-"""Filling of damaged places from their surroundings, without a network.
+"""Fill damaged regions from their surroundings, without a network.
 
-The same functions serve the `fill` stage and the training of the latent translation, so that both see the same pixels.
+Used by the `fill` stage and by the training of the latent translation, so that both see the same pixels.
 """
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-TINY = 1e-6  # below this total weight a coarse pixel has seen nothing that can be trusted
-TRUST = 4  # a pixel that is damaged by m informs its neighbours with weight (1 - m) ** TRUST
+TINY = 1e-6  # a coarse pixel with less total weight has no trusted source
+TRUST = 4  # a pixel with mask m informs its neighbors with weight (1 - m) ** TRUST
 
-SPECTRUM = 0.97  # of the smoothing, as the Chebyshev acceleration assumes it: damps what the coarser levels left over
-EDGE_REACH = 7  # pixels, side of the box (applied twice) in which edge directions are averaged
-EDGE_POWER = 4  # how much less colour flows across an edge than along it
-EDGE_DOUBT = 0.02  # weight of a direction seen in the filled colours, where sound pixels weigh 1
+SPECTRUM = 0.97  # spectral radius of the Jacobi iteration assumed by the Chebyshev acceleration
+EDGE_REACH = 7  # pixels, side of the box filter (applied twice) that averages edge directions
+EDGE_POWER = 4  # exponent of the anisotropy: the higher, the less color flows across edges
+EDGE_DOUBT = 0.02  # weight of edge directions of filled pixels; intact pixels have weight 1
 
 
 def push_pull(pixels: Tensor, mask: Tensor, *, smoothing: int = 8) -> Tensor:
-    """Fill the damaged places of `pixels` with a smooth surface spanned by the undamaged ones, edges carried through.
+    """Fill the damaged pixels with a smooth surface through the undamaged ones that continues edges.
 
     Pull-push of Gortler et al., "The Lumigraph" (1996): pull the trusted pixels into coarser and coarser levels, then
-    push the coarse colours back into the gaps. On every level `smoothing` iterations bring the result near the
-    membrane, the harmonic function with the same border (Perez et al., "Poisson Image Editing", 2003), but with colour
-    flowing along the edges rather than across, as in Weickert, "Coherence-enhancing diffusion filtering" (1999).
+    push the coarse colors back into the gaps. On every level `smoothing` iterations bring the result close to the
+    membrane, the harmonic function with the same border (Perez et al., "Poisson Image Editing", 2003), but with color
+    flowing along edges rather than across them, as in Weickert, "Coherence-enhancing diffusion filtering" (1999).
 
-    `pixels` is (B, 3, H, W) in [0, 1], `mask` (B, 1, H, W) in [0, 1] with 1 = damaged. A mask of 0 gives the pixel back
-    exactly, 1 replaces it, between them pixel and surface are blended; what is half damaged says little about its
-    neighbours. Where a whole picture is damaged the result is its mean colour. Differentiable in both inputs, the edge
-    directions taken as given; the result has the device and dtype of `pixels`.
+    `pixels` is (B, 3, H, W) in [0, 1], `mask` (B, 1, H, W) in [0, 1] with 1 = damaged. A mask of 0 keeps the pixel
+    exactly, 1 replaces it, values in between blend; partly damaged pixels have little weight as sources (`TRUST`). An
+    image that is damaged everywhere gets its mean color. Differentiable in both inputs, with edge directions detached.
+    The result has the device and dtype of `pixels`.
     """
     original = pixels.to(torch.promote_types(pixels.dtype, torch.float32))
     sound = 1 - mask.to(original.dtype)
@@ -36,9 +36,9 @@ def push_pull(pixels: Tensor, mask: Tensor, *, smoothing: int = 8) -> Tensor:
 
 
 def membrane(value: Tensor, weight: Tensor, otherwise: Tensor, *, smoothing: int = 8) -> Tensor:
-    """The surface (B, 3, H, W) that the colours `value`, trusted by `weight` (B, 1, H, W), span; see `push_pull`.
+    """The surface (B, 3, H, W) through colors `value` with weights `weight` (B, 1, H, W); see `push_pull`.
 
-    `otherwise`, (B, 3, 1, 1), is its colour where nothing can be trusted.
+    `otherwise` (B, 3, 1, 1) is its color if all weights are zero.
     """
     values, weights = pull(value, weight)
     surface = torch.where(weights[-1] > TINY, values[-1], otherwise)
@@ -46,7 +46,7 @@ def membrane(value: Tensor, weight: Tensor, otherwise: Tensor, *, smoothing: int
 
 
 def pull(value: Tensor, weight: Tensor, levels: int | None = None) -> tuple[list[Tensor], list[Tensor]]:
-    """Colours and trust at their own size and at each half of it, `levels` times, or down to a single pixel."""
+    """Pyramids of colors and weights, full size first: `levels` halvings, or down to a single pixel."""
     values, weights = [value], [weight]
     while max(values[-1].shape[-2:]) > 1 if levels is None else len(values) <= levels:
         value, weight = _pull(values[-1], weights[-1])
@@ -56,7 +56,7 @@ def pull(value: Tensor, weight: Tensor, levels: int | None = None) -> tuple[list
 
 
 def push(surface: Tensor, values: list[Tensor], weights: list[Tensor], *, smoothing: int = 8) -> Tensor:
-    """A coarse surface brought level by level to the size of the first of the colours, its gaps filled on the way."""
+    """Upsample a coarse surface level by level to the size of `values[0]`, using it to fill the gaps of each level."""
     for value, weight in zip(reversed(values), reversed(weights), strict=True):
         surface = F.interpolate(surface, size=value.shape[-2:], mode="bilinear", align_corners=False)
         surface = _diffuse(weight * value + (1 - weight) * surface, value, weight, smoothing)
@@ -64,14 +64,14 @@ def push(surface: Tensor, values: list[Tensor], weights: list[Tensor], *, smooth
 
 
 def mix(original: Tensor, sound: Tensor, surface: Tensor) -> Tensor:
-    """The photo where it is sound, the surface where it is not."""
+    """Blend: the photo where `sound` is 1, the surface where it is 0."""
     return sound * original + (1 - sound) * surface.clamp(0, 1)
 
 
 def fill(pixels: Tensor, holes: Tensor) -> Tensor:
-    """A batch (B, 3, H, W) in [0, 1] with its `holes` (B, 1, H, W) filled by `push_pull`, in full precision.
+    """Fill the `holes` (B, 1, H, W) of a batch (B, 3, H, W) in [0, 1] by `push_pull`, with autocast disabled.
 
-    Pictures without any, whose filling would cost as much, are passed over.
+    Images without holes are skipped to save time.
     """
     marked = holes.flatten(1).any(1)
     result = pixels.clone()
@@ -81,10 +81,10 @@ def fill(pixels: Tensor, holes: Tensor) -> Tensor:
 
 
 def _pull(value: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Halve a level. Colours are averaged by trust; the trust in the result is the average trust in what made it.
+    """Halve a level: colors are averaged by weight, and the new weight is the weighted mean of the old ones.
 
-    So one sound pixel in a hole is worth as much as many (holes close fast from their rims), yet any number of doubtful
-    pixels stays doubtful: soft masks do not leak the colour of the damage.
+    So one intact pixel counts as much as many (holes close fast from their rims), but many doubtful pixels remain
+    doubtful: soft masks do not leak the color of the damage.
     """
     total = _halve(weight)
     safe = total.clamp_min(TINY)
@@ -92,7 +92,7 @@ def _pull(value: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _halve(x: Tensor) -> Tensor:
-    """Half size, rounded up, through the kernel (1, 3, 3, 1) / 8. In slices: autocast would round a convolution."""
+    """Half size, rounded up, by the kernel (1, 3, 3, 1) / 8. Slicing, unlike a convolution, ignores autocast."""
     height, width = x.shape[-2:]
     x = F.pad(x, (1, 1 + width % 2, 1, 1 + height % 2), mode="replicate")
     x = (x[..., :-3:2, :] + x[..., 3::2, :] + 3 * (x[..., 1:-2:2, :] + x[..., 2:-1:2, :])) / 8
@@ -100,7 +100,7 @@ def _halve(x: Tensor) -> Tensor:
 
 
 def _diffuse(surface: Tensor, value: Tensor, weight: Tensor, iterations: int) -> Tensor:
-    """Jacobi iterations with Chebyshev's acceleration: pixels become the mean of their neighbours."""
+    """Jacobi iterations with Chebyshev acceleration: each pixel becomes the weighted mean of its neighbors."""
     flow = _flow(surface.detach(), weight.detach())
     known, unknown = weight * value, 1 - weight
     momentum = 2 / (1 + (1 - SPECTRUM**2) ** 0.5)
@@ -114,10 +114,10 @@ def _diffuse(surface: Tensor, value: Tensor, weight: Tensor, iterations: int) ->
 
 
 def _flow(surface: Tensor, weight: Tensor) -> list[Tensor]:
-    """How much colour comes from each of the neighbours left, above, above left and above right: four (B, 1, H, W).
+    """Weights of the left, upper, upper left and upper right neighbors: four maps (B, 1, H, W).
 
-    Opposite neighbours give alike; all eight sum to 1. They follow the direction of the structure tensor, held as the
-    cosine and sine of twice the angle of the gradient.
+    Opposite neighbors have equal weights; all eight sum to 1. They follow the direction of the structure tensor,
+    represented by the cosine and sine of twice the gradient angle.
     """
     padded = F.pad(surface, (1, 1, 1, 1), mode="replicate")
     dx = padded[..., 1:-1, 2:] - padded[..., 1:-1, :-2]
@@ -130,14 +130,14 @@ def _flow(surface: Tensor, weight: Tensor) -> list[Tensor]:
             padding = (box[0] // 2, box[1] // 2)
             tensor = F.avg_pool2d(tensor, box, stride=1, padding=padding, count_include_pad=False)
     cosine, sine = (tensor * torch.rsqrt(tensor.square().sum(1, keepdim=True) + 1e-16)).split(1, 1)
-    # (1 - cos 2a) / 2 is the square of the cosine between edge and neighbour; diagonal ones are farther away
+    # (1 - cos 2a) / 2 is the squared cosine between edge and neighbor; diagonal neighbors are farther away
     flow = [((1 - along) / 2) ** EDGE_POWER / far for along, far in ((cosine, 1), (-cosine, 1), (sine, 2), (-sine, 2))]
     total = 2 * (flow[0] + flow[1] + flow[2] + flow[3])
     return [part / total for part in flow]
 
 
 def _neighbours(x: Tensor, flow: list[Tensor]) -> Tensor:
-    """The weighted mean of the eight neighbours, mirrored at the border."""
+    """Weighted mean of the eight neighbors, with replicated border."""
     x = F.pad(x, (1, 1, 1, 1), mode="replicate")
     left, middle, right = x[..., :-2], x[..., 1:-1], x[..., 2:]
     mean = flow[0] * (left[..., 1:-1, :] + right[..., 1:-1, :])

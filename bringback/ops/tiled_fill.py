@@ -1,4 +1,4 @@
-"""The push-pull fill of photos of any size, in bounded memory."""
+"""Push-pull fill of photos of any size in bounded memory."""
 
 from collections.abc import Iterator, Sequence
 
@@ -8,26 +8,26 @@ from torch import Tensor
 
 from bringback.ops.push_pull import TRUST, membrane, mix, pull, push, push_pull
 
-WHOLE = 1 << 20  # pixels that are solved at once: the whole photo, or its finest level that is not larger
-TILE = 512  # pixels a side of what is filled at a time
-# How much further a tile looks, in pixels of the level that is solved as a whole: 16 of the next finer one, where the
-# iterations see 17 far. What that leaves is below 3e-4 in a large hole and below 1e-4 in scratches.
+WHOLE = 1 << 20  # most pixels solved at once: the whole photo, or the finest pyramid level that fits
+TILE = 512  # side of a tile in pixels
+# Context around a tile in pixels of the level that is solved as a whole: 16 of the next finer level, where the
+# iterations reach 17 pixels. The error is below 3e-4 in large holes and below 1e-4 in scratches.
 HALO = 8
 
 
 def filled(pixels: Tensor, target: Tensor, device: torch.device | str = "cpu") -> Tensor:
-    """A copy of photos (B, 3, H, W) with `target` (B, 1, H, W) filled, computed on `device`; see `fill_into`."""
+    """Out-of-place `fill_into`."""
     result = pixels.clone()
     fill_into(result, target, device)
     return result
 
 
 def fill_into(pixels: Tensor, target: Tensor, device: torch.device | str = "cpu") -> None:
-    """Fill photos (B, 3, H, W) in place, as `push_pull` would fill the whole; what is sound (target 0) stays exactly.
+    """Fill `target` (B, 1, H, W) of photos (B, 3, H, W) in place by `push_pull`, computed on `device`.
 
-    Of a large photo the coarse levels are made and solved as a whole and the fine ones in tiles, where there is damage:
-    a hole of any size is filled alike in all the tiles that it reaches into. Sides that do not divide by the size of a
-    coarse pixel are rounded up, the border repeated, which moves the coarse levels by a part of one of their pixels.
+    Pixels with a target of 0 are unchanged. The coarse levels of a large photo are solved as a whole, the fine ones in
+    tiles where there is damage, so a hole is filled consistently across all tiles that it spans. Sides are padded to a
+    multiple of the coarse pixel by replication, which shifts the coarse levels by a fraction of one of their pixels.
     """
     levels = 0
     while pixels[0, 0].numel() / 4**levels > WHOLE:
@@ -39,7 +39,7 @@ def fill_into(pixels: Tensor, target: Tensor, device: torch.device | str = "cpu"
                 continue
             if levels:
                 _fill_large(photo, holes, device, levels)
-            else:  # with channels last it would take 1.4 times as long
+            else:  # channels last would take 1.4 times as long
                 photo.copy_(push_pull(photo.to(device).contiguous(), holes.to(device)))
 
 
@@ -47,10 +47,10 @@ def _fill_large(photo: Tensor, target: Tensor, device: torch.device | str, level
     unit = 2**levels
     surface = _coarse(photo, target, device, levels)
     waiting: list[tuple[Tensor, Tensor]] = []
-    # a tile looks at its neighbours as they came, so a row is put in its place when the next has been computed
+    # tiles read the original pixels of their neighbors, so a row is written only after the next has been computed
     for row in _tiles(photo, unit):
         made = []
-        strip = torch.empty_like(photo[..., row[0][0], :])  # takes no memory but where it is written
+        strip = torch.empty_like(photo[..., row[0][0], :])  # pages that are never written take no memory
         for tile in row:
             damaged = _part(target, tile)[0, 0].nonzero()
             if not len(damaged):
@@ -74,13 +74,13 @@ def _put(made: list[tuple[Tensor, Tensor]]) -> None:
 
 
 def _coarse(photo: Tensor, target: Tensor, device: torch.device | str, levels: int) -> Tensor:
-    """The surface of a whole photo at the level where it has been halved so many times."""
+    """The surface of a whole photo after `levels` halvings."""
     unit = 2**levels
     shape = [-(-side // unit) for side in photo.shape[-2:]]
     value, weight = (torch.empty(1, channels, *shape, device=device) for channels in (3, 1))
     for row in _tiles(photo, unit):
         for inner in row:
-            outer = _wider(inner, unit)  # all that the border of a tile spoils is one pixel of each level
+            outer = _wider(inner, unit)  # the border affects only one pixel of each level
             own, sound = _cut(photo, target, outer, unit, device)
             values, weights = pull(own, sound**TRUST, levels)
             for whole, part in ((value, values[-1]), (weight, weights[-1])):
@@ -89,7 +89,7 @@ def _coarse(photo: Tensor, target: Tensor, device: torch.device | str, levels: i
 
 
 def _tiles(photo: Tensor, unit: int) -> Iterator[list[list[slice]]]:
-    """Rows of tiles that cover a photo, each the rows and columns of `TILE` pixels, beginning on a grid of `unit`."""
+    """Rows of tiles that cover a photo: row and column slices of at most `TILE` pixels on a grid of `unit`."""
     (height, width), side = photo.shape[-2:], TILE // unit * unit
     for top in range(0, height, side):
         rows = slice(top, min(top + side, height))
@@ -97,12 +97,12 @@ def _tiles(photo: Tensor, unit: int) -> Iterator[list[list[slice]]]:
 
 
 def _wider(place: Sequence[slice], by: int) -> list[slice]:
-    """Rows and columns with those around them, as far as a photo begins there; it may end before they do."""
+    """Slices extended by `by` on both sides, clipped at 0 but not at the photo's end."""
     return [slice(max(side.start - by, 0), side.stop + by) for side in place]
 
 
 def _at(place: Sequence[slice], unit: int, within: Sequence[slice] = (slice(0, 0),) * 2) -> list[slice]:
-    """Rows and columns in pixels of `unit`, counted from where `within` begins."""
+    """Slices in units of `unit` pixels, relative to the start of `within`."""
     starts = [outer.start for outer in within]
     return [slice((a.start - o) // unit, -((o - a.stop) // unit)) for a, o in zip(place, starts, strict=True)]
 
@@ -115,7 +115,7 @@ def _part(whole: Tensor, place: Sequence[slice]) -> Tensor:
 def _cut(
     photo: Tensor, target: Tensor, place: Sequence[slice], unit: int, device: torch.device | str
 ) -> tuple[Tensor, Tensor]:
-    """A part of a photo and how sound it is, the photo's border repeated to sides that divide by `unit`."""
+    """A part of a photo and its 1 - target, padded by replication to sides that are multiples of `unit`."""
     own, holes = (_part(whole, place).to(device, torch.float32).contiguous() for whole in (photo, target))
     missing = (0, -own.shape[-1] % unit, 0, -own.shape[-2] % unit)
     own, holes = (F.pad(part, missing, mode="replicate") for part in (own, holes))

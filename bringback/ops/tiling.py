@@ -1,4 +1,4 @@
-"""Big photos in bounded memory: run a function over overlapping tiles and blend the results."""
+"""Run a function over overlapping tiles of a large photo and blend the results, in bounded memory."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -11,9 +11,9 @@ from torch import Tensor
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A tile along one axis: from `begin` to before `end`, its blending weights `fade`, and its own part of the photo.
+    """A tile along one axis: `begin` to `end` (exclusive), its blending weights `fade`, and the part `own`.
 
-    The weights of all tiles sum to 1 at each pixel; the parts `own` do not overlap and cover the axis.
+    The weights of all tiles sum to 1 at each pixel; the `own` slices partition the axis.
     """
 
     begin: int
@@ -24,17 +24,17 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """A place of a photo. It may reach beyond the right and lower border, where the photo is mirrored."""
+    """A tile of a photo. It may extend beyond the right and bottom border, where the photo is reflected."""
 
     rows: Span
     columns: Span
 
     def cut(self, x: Tensor) -> Tensor:
-        """The tile (B, C, h, w) of a photo (B, C, H, W)."""
+        """Crop the tile (B, C, h, w) from a photo (B, C, H, W)."""
         return _cut(_cut(x, -2, self.rows), -1, self.columns)
 
     def add(self, made: Tensor, total: Tensor) -> None:
-        """Add what was made of the tile (B, C, h, w), faded towards its neighbours, to the whole (B, C, H, W)."""
+        """Add the tile's result (B, C, h, w), multiplied by its blending weights, to the whole (B, C, H, W)."""
         place = total[..., self.rows.begin : self.rows.end, self.columns.begin : self.columns.end]
         height, width = place.shape[-2:]
         fade = self.rows.fade[:height].to(total)[:, None] * self.columns.fade[:width].to(total)
@@ -42,12 +42,12 @@ class Tile:
 
 
 def tiles(height: int, width: int, *, tile: int, overlap: int, multiple: int = 1) -> list[Tile]:
-    """The tiles of a photo, row by row, all of one size.
+    """The tiles of a photo, row by row, all of the same size.
 
-    A tile has sides of at most `tile` pixels (at least `multiple`) that divide by `multiple`, and begins on a multiple
-    of it, so that strided networks see every tile on the same grid as the whole. Neighbours share at least `overlap`
-    pixels, as far as `multiple` allows: the outer quarter of it, where a network has seen the tile's border, is
-    dropped, the middle half blended by a half cosine. Raises ValueError when `overlap` is not in 0..tile - 1.
+    Sides are at most `tile` pixels (but at least `multiple`) and multiples of `multiple`, as are the offsets, so that
+    strided networks see every tile on the same grid as the whole. Neighbors share at least `overlap` pixels as far as
+    `multiple` allows. The outer quarter of the overlap, which the tile's border affects, is dropped; the middle half is
+    blended by a half cosine. Raises ValueError if `overlap` is not in 0..tile - 1.
     """
     if not 0 <= overlap < tile:
         raise ValueError(f"tiles of {tile} pixels cannot overlap by {overlap}")
@@ -63,12 +63,12 @@ def run_tiled(
     multiple: int = 1,
     batch: int = 1,
 ) -> Tensor:
-    """Call `function(*tiles)` for every tile of `inputs` and blend what it returns into one (B, C', H, W) tensor.
+    """Call `function(*tiles)` for every tile of `inputs` and blend the results into one (B, C', H, W) tensor.
 
-    `inputs` are (B, C, H, W) tensors of one height and width; a call sees the same places of each of them, of `batch`
-    tiles at a time in its first axis, and returns a (batch * B, C', h, w) tensor of the tiles' size, on any device. A
-    picture that fits is one call. The result is on the device of the first input, its channels last in memory.
-    Raises ValueError as `tiles` does.
+    `inputs` are (B, C, H, W) tensors of the same height and width. A call gets up to `batch` tiles of each input,
+    concatenated along the first axis, and returns a tensor (batch * B, C', h, w) of the tiles' size on any device. An
+    image that fits into one tile takes one call. The result is on the device of the first input, in channels-last
+    format if there are several tiles. Raises ValueError as `tiles` does.
     """
     first = inputs[0]
     size = (first.shape[-2], first.shape[-1])
@@ -92,25 +92,25 @@ def _cut(x: Tensor, axis: int, span: Span) -> Tensor:
     size = x.shape[axis]
     if span.end <= size:
         return x.narrow(axis, span.begin, span.end - span.begin)
-    # several times over if it is tiny
+    # reflected repeatedly if the image is tiny
     period = max(2 * size - 2, 1)
     index = torch.arange(span.begin, span.end, device=x.device) % period
     return x.index_select(axis, torch.minimum(index, period - index) if size > 1 else index)
 
 
 def _spans(size: int, tile: int, overlap: int, multiple: int) -> Iterator[Span]:
-    """The tiles along one axis."""
+    """Tiles along one axis."""
     size = math.ceil(size / multiple) * multiple
     side = min(max(tile // multiple, 1) * multiple, size)
-    # as many as it takes, and then no larger than it takes
+    # the smallest number of tiles, then the smallest size for that number
     count = math.ceil((size - overlap) / max(side - overlap, 1)) if side < size else 1
     side = min(side, math.ceil((size + (count - 1) * overlap) / count / multiple) * multiple)
     stride = max((side - overlap) // multiple, 1) * multiple
     begins = [*range(0, size - side, stride), size - side]
-    # a stride rounded up to `multiple` leaves less to share than was asked for, perhaps nothing
+    # rounding to `multiple` may leave less overlap than requested, or none
     shared = min(overlap, side - stride)
     trim, ramp = shared // 4, shared - 2 * (shared // 4)
-    # Weights rise with the distance to a border that is not the picture's own: 0 up to `trim`, 1 after `ramp` more.
+    # Weights rise with the distance from an inner border: 0 up to `trim`, 1 after another `ramp`.
     distance = torch.arange(side, dtype=torch.float64) + 0.5
     rise = ((distance - trim) / max(ramp, 1)).clamp(0, 1)
     rise = 0.5 - 0.5 * torch.cos(torch.pi * rise) if shared else torch.ones_like(rise)
@@ -124,7 +124,7 @@ def _spans(size: int, tile: int, overlap: int, multiple: int) -> Iterator[Span]:
             fade = fade * rise.flip(0)
         total[begin : begin + side] += fade
         fades.append(fade)
-    # neighbours meet in the middle of what they share
+    # neighbors meet in the middle of their overlap
     meets = [0, *((after + begin + side) // 2 for begin, after in pairwise(begins)), size]
     for number, (begin, fade) in enumerate(zip(begins, fades, strict=True)):
         weights = fade / total[begin : begin + side]

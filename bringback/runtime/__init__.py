@@ -1,1 +1,1 @@
-"""The machine: devices and precision, memory, files written whole, optional packages."""
+"""Devices and precision, memory, atomic file writes, the Hugging Face Hub, optional packages."""

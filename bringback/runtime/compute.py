@@ -1,4 +1,4 @@
-"""Where and how the networks of a pipeline run: device, precision, tiles, batches, and how much memory they get."""
+"""Compute settings of a pipeline: device, precision, tile size, batch size, memory limit."""
 
 import os
 from contextlib import AbstractContextManager, nullcontext
@@ -10,16 +10,16 @@ import torch
 from bringback.runtime.memory import SMALLEST_TILE, machine_memory
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-_GPU_BATCH = 8  # tiles or faces at a time that keep a GPU busy; a CPU gains nothing from more than one
+_GPU_BATCH = 8  # tiles or faces; a CPU gains nothing from more than one
 
 
 @dataclass(frozen=True, slots=True)
 class Compute:
-    """How stages run their networks. Every stage takes one, or a device alone.
+    """How stages run their networks. Every stage accepts one, or just a device.
 
-    `dtype` is what convolutions and products are computed in; everything else stays float32. `tile` is the most pixels
-    a side that a network sees at once, None for what each stage does best; `batch` how many tiles or faces at once;
-    `memory` the bytes that the whole process may take with a photo, None for no limit.
+    `dtype` is the autocast dtype of convolutions and matrix products; everything else stays float32. `tile` is the
+    largest side of a network's input in pixels, None for each stage's default. `batch` is the number of tiles or faces
+    at once. `memory` is the limit of the whole process in bytes, None for no limit.
     """
 
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
@@ -30,7 +30,7 @@ class Compute:
 
     @classmethod
     def of(cls, given: "Compute | torch.device | str") -> "Compute":
-        """Itself, or float32 one by one on a device."""
+        """Return a `Compute` unchanged; for a device, return float32 and a batch of 1 on it."""
         return given if isinstance(given, Compute) else cls(torch.device(given))
 
     @classmethod
@@ -42,10 +42,10 @@ class Compute:
         batch: int | None = None,
         memory: int | None = None,
     ) -> Self:
-        """What is best on this machine where nothing else is asked for, by what it is and not by what it is doing.
+        """Choose the settings that are not given by the machine's hardware, regardless of its current load.
 
-        "auto" is CUDA, else MPS, else the CPU, and bfloat16 where the device computes in it natively, else float32;
-        `memory` is all that there is, if it is not given. Raises ValueError, one line, for what cannot be.
+        "auto" is CUDA, else MPS, else the CPU, and bfloat16 where the device supports it natively, else float32.
+        `memory` defaults to all memory of the machine. Raises ValueError, one line, for invalid or unavailable values.
         """
         place = pick_device(device)
         if dtype not in ("auto", *DTYPES):
@@ -60,9 +60,9 @@ class Compute:
         return cls(place, DTYPES[dtype], tile, batch, memory or machine_memory())
 
     def to(self, *where: torch.device | torch.dtype | str | int) -> "Compute":
-        """The same on another device, in another dtype, or both, as in torch: `to("cuda", torch.bfloat16)`.
+        """A copy with another device, dtype, or both, as in torch: `to("cuda", torch.bfloat16)`.
 
-        Raises ValueError for a dtype that is neither float32 nor bfloat16.
+        Raises ValueError for a dtype other than float32 and bfloat16.
         """
         result = self
         for one in where:
@@ -76,43 +76,43 @@ class Compute:
 
     @property
     def settings(self) -> dict[str, str | int | None]:
-        """What a manifest keeps of it."""
+        """The settings recorded in manifests."""
         name = next(name for name, dtype in DTYPES.items() if dtype == self.dtype)
         return {"dtype": name, "tile": self.tile, "batch_size": self.batch}
 
     def tiles_need(self, pixels: int, own: int, tile: int | None, each: int) -> int:
-        """Bytes of the machine on the way through a network, a pixel of which takes `each`; a GPU has its own.
+        """Bytes of main memory for a network's activations, at `each` bytes a pixel; 0 unless the device is the CPU.
 
-        Tiles smaller than a stage's `own` go one by one.
+        `own` is the stage's default tile side; tiles smaller than that run one at a time.
         """
         at_once = tile**2 if tile and tile < own else own**2 * self.batch
         return min(pixels, at_once) * each if self.device.type == "cpu" else 0
 
     def autocast(self) -> AbstractContextManager[None]:
-        """Within it convolutions and products run in `dtype`."""
+        """Context in which convolutions and matrix products run in `dtype`."""
         return lower(self.device, self.dtype)
 
 
 def pick_device(name: str) -> torch.device:
-    """The device of that name; "auto" is CUDA, else MPS, else the CPU. Raises ValueError for one that is not there.
+    """The device of that name; "auto" is CUDA, else MPS, else the CPU. Raises ValueError if it is not available.
 
-    Of several GPUs "auto" takes the one of the environment's `LOCAL_RANK`, by which launchers number processes.
+    With several GPUs "auto" uses the environment variable `LOCAL_RANK`, which launchers such as torchrun set.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
         rank, count = os.environ.get("LOCAL_RANK", ""), torch.cuda.device_count()
         if name == "cuda" and rank.isdecimal() and count > 1:
-            name = f"cuda:{int(rank) % count}"  # more processes than GPUs share them; one GPU may be all that it sees
+            name = f"cuda:{int(rank) % count}"  # processes may outnumber GPUs
     try:
         device = torch.device(name)
         torch.empty(1, device=device)
-    except Exception as error:  # which kind depends on the backend and the torch version
+    except Exception as error:  # its type depends on the backend and the torch version
         raise ValueError(f"no device {name!r} here: {str(error).splitlines()[0]}") from None
     return device
 
 
 def has_bfloat16(device: torch.device) -> bool:
-    """Whether the device has instructions for bfloat16; elsewhere it is emulated, and slower than float32."""
+    """Whether the device has native bfloat16; elsewhere it is emulated and slower than float32."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
     if device.type != "cpu":
@@ -123,5 +123,5 @@ def has_bfloat16(device: torch.device) -> bool:
 
 
 def lower(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[None]:
-    """Within it convolutions and products run in `dtype`; for float32, in what the caller has chosen."""
+    """Context in which convolutions and matrix products run in `dtype`; for float32, the caller's autocast is kept."""
     return nullcontext() if dtype == torch.float32 else torch.autocast(device.type, dtype)

@@ -1,4 +1,4 @@
-"""Packages that only some need: imported late, with an error that names the extra to install."""
+"""Lazy imports of optional dependencies, with an error that names the extra to install."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,10 +8,10 @@ from bringback.errors import MissingExtra
 
 @contextmanager
 def extra(name: str) -> Iterator[None]:
-    """Around imports of what the extra `name` installs: where one fails, `MissingExtra` says how to get it.
+    """Context for imports of packages of the extra `name`: raises `MissingExtra` with the command to install it.
 
-    A package that is there but does not import (torchvision beside another torch raises RuntimeError) is named with
-    what it says.
+    If a package is installed but fails to import (torchvision built for another torch raises RuntimeError), the message
+    includes its error.
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""Writing files so that nobody ever sees half of one, and nowhere but where they belong."""
+"""Atomic file writes, and a check for links that lead out of a folder."""
 
 import hashlib
 import os
@@ -8,26 +8,26 @@ from pathlib import Path
 
 from bringback.errors import WriteError
 
-PASSING = ".bringback-"  # how the names of files begin that are not complete yet; they end with .part
+PASSING = ".bringback-"  # prefix of temporary files, which end with .part
 
 
 def file_hash(path: Path) -> str:
-    """SHA-256 of a file, hexadecimal; raises OSError."""
+    """SHA-256 of a file in hexadecimal; raises OSError."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def passing(path: Path) -> Path:
-    """Where a file is while it is not complete: beside its place, always under the same name.
+    """Temporary path of a file while it is incomplete: in the same folder, always under the same name.
 
-    So a run that goes on after one that was killed finds what that one left, and leaves nothing behind itself.
+    So a run overwrites the remains of an earlier one that was killed.
     """
     name = hashlib.sha256(path.name.encode("utf-8", "surrogateescape")).hexdigest()[:16]
     return path.with_name(f"{PASSING}{name}.part")
 
 
 def write_beside(path: Path, data: bytes) -> None:
-    """Write a file under a passing name, then rename it; raises OSError, the file then being as it was."""
+    """Write to the temporary path, then rename; raises OSError and leaves the file as it was."""
     write_passing(path, data)
     try:
         os.replace(passing(path), path)
@@ -37,10 +37,10 @@ def write_beside(path: Path, data: bytes) -> None:
 
 
 def write_passing(path: Path, data: bytes) -> None:
-    """Write what a file is to hold under its passing name, down to the disk; raises OSError and leaves nothing then."""
+    """Write to the file's temporary path and fsync; on error, removes it and raises OSError."""
     path.parent.mkdir(parents=True, exist_ok=True)
     place = passing(path)
-    place.unlink(missing_ok=True)  # if it is a link, it must not be followed
+    place.unlink(missing_ok=True)  # so that no link is followed
     try:
         with place.open("xb") as stream:
             stream.write(data)
@@ -53,9 +53,9 @@ def write_passing(path: Path, data: bytes) -> None:
 
 
 def write_all(files: Mapping[Path, bytes], ready: Callable[[], None] = lambda: None) -> None:
-    """Write files, all or none: first under passing names, then `ready` is called, then they are renamed in order.
+    """Write files to their temporary paths, call `ready`, then rename them in order.
 
-    If anything breaks off, Ctrl-C too, the files that were not there before are taken back. Raises `WriteError`.
+    On any error, Ctrl-C included, files that did not exist before are removed. Raises `WriteError`.
     """
     fresh = [path for path in files if not os.path.lexists(path)]
     path = Path()
@@ -78,6 +78,6 @@ def write_all(files: Mapping[Path, bytes], ready: Callable[[], None] = lambda: N
 
 
 def leads_out(folder: Path, paths: Iterable[Path]) -> Path | None:
-    """The first of the paths that links lead out of the folder they should be in."""
+    """The first path whose parent, with links resolved, is outside `folder`, or None."""
     top = folder.resolve()
     return next((path for path in paths if not path.parent.resolve().is_relative_to(top)), None)

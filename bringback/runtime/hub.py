@@ -1,4 +1,4 @@
-"""Weights on the Hugging Face hub: where a folder is asked for, an id (`org/name`) will do. Never a pickle."""
+"""Weights on the Hugging Face Hub: an id (`org/name`) is accepted wherever a folder is. No pickles."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,13 +6,13 @@ from pathlib import Path
 from bringback.errors import MissingWeights, first_line
 
 ONE = ("config.json", "model.safetensors", "README.md")
-"""The files of a checkpoint: of one network, as `push_to_hub` leaves them."""
+"""The files of a checkpoint, that is one network, as written by `push_to_hub`."""
 SET = (*(f"*/{file}" for file in ONE), "pipeline.yaml")
 """The files of a folder of checkpoints."""
 
 
 def is_hub_id(place: Path | str) -> bool:
-    """Whether a place that is no folder here can be one on the hub: `org/name`."""
+    """Whether `place` does not exist locally and is a valid hub id, `org/name`."""
     from huggingface_hub.errors import HFValidationError
     from huggingface_hub.utils import validate_repo_id
 
@@ -34,11 +34,12 @@ def fetched(
     force_download: bool = False,
     files: Sequence[str] = SET,
 ) -> Path:
-    """The folder that `place` is: itself, or for a hub id the one in the hub's cache, downloaded where it has to be.
+    """The local folder of `place`: itself, or for a hub id its snapshot in the hub's cache, downloaded if needed.
 
-    The arguments are those of `huggingface_hub.snapshot_download`, `files` its `allow_patterns`. A download that broke
-    off goes on at the next call. `local_files_only`, as HF_HUB_OFFLINE=1 for the whole process, takes the cache's word.
-    Raises `MissingWeights` when the hub has no such id or revision, cannot be reached, or may not be asked.
+    The arguments are those of `huggingface_hub.snapshot_download`, `files` being its `allow_patterns`. An interrupted
+    download is resumed by the next call. `local_files_only` uses the local cache only, as does HF_HUB_OFFLINE=1 for the
+    whole process. Raises `MissingWeights` if the id or revision does not exist, access is denied, the files are not in
+    the cache, or the download fails.
     """
     if not is_hub_id(place):
         return Path(place)
@@ -75,7 +76,7 @@ def fetched(
         else:
             reason = f"the hub cannot be reached: {first_line(error.__cause__ or error)}"
         raise MissingWeights(f"{name}: no folder here, and {reason}") from None
-    except Exception as error:  # whose errors these are depends on what this version of the hub downloads with
+    except Exception as error:  # error types depend on the hub's version and its HTTP library
         raise MissingWeights(f"{name}: cannot be downloaded; the same again goes on: {first_line(error)}") from error
     return Path(folder)
 

@@ -1,4 +1,4 @@
-"""The memory there is, what a photo will take of it, and what to do about both."""
+"""How much memory there is, how much a photo needs, and how to reduce that."""
 
 import ctypes
 import sys
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 SMALLEST_TILE = 128  # pixels a side, below which a tile is little but border
 PROGRAM = 300_000_000  # bytes of Python, torch, OpenCV and dlib, before any weights
-# Bytes a pixel: the photo as it came and as it is now, and the mask. At the end, in place of what a stage would want:
-# the result in float and in whole numbers, and what an encoder takes of it.
-HELD, WRITTEN = 12 + 12 + 4, 12 + 3 + 4
-LEFT, LEFT_A_PIXEL, LEFT_AT_MOST = 30_000_000, 10, 110_000_000  # what the allocator keeps of what was given back
+# Bytes a pixel: the photo as it came and as it is now, the damage mask, and the share to which each pixel is filled. At
+# the end, in place of a stage's needs: the result as floats and as integers, and the encoder's memory.
+HELD, WRITTEN = 12 + 12 + 4 + 4, 12 + 3 + 4
+LEFT, LEFT_A_PIXEL, LEFT_AT_MOST = 30_000_000, 10, 110_000_000  # freed memory that the allocator keeps
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 _MMAP_FROM, _TRIM_FROM = 32 << 20, 256 << 20  # bytes
@@ -29,9 +29,10 @@ _MMAP_FROM, _TRIM_FROM = 32 << 20, 256 << 20  # bytes
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a photo will take: `peak` bytes of the whole process, `tile` pixels a side (None: stages' own).
+    """What a photo needs: `peak` bytes of the whole process, `tile` pixels a side (None: the stages' own).
 
-    What a folder reads and writes beside a photo, others of no more than `runner.ALONE` pixels, comes on top.
+    Other photos that a folder run reads and writes at the same time, each of at most `pipeline.ALONE` pixels, are not
+    included.
     """
 
     height: int
@@ -43,8 +44,8 @@ class Plan:
     def of(cls, stages: Sequence[Any], compute: "Compute", height: int, width: int) -> Self:
         """For a photo of this size: the largest tiles with which the peak stays below `compute.memory`.
 
-        A stage tells by `needs(height, width, tile)` how many bytes it takes beside photo, pixels and mask. Raises
-        `PhotoError`, which says what to do, when the smallest tiles are too large.
+        A stage's `needs(height, width, tile)` is the number of bytes it takes in addition to `HELD`. Raises
+        `PhotoError`, which says what to do, if the smallest tiles still need too much.
         """
         tile: int | None = None
         while True:
@@ -71,12 +72,26 @@ def halved(stages: Sequence[Any], tile: int | None) -> int | None:
     return smaller if smaller >= SMALLEST_TILE else None
 
 
+def together(stages: Sequence[Any], plans: Sequence[Plan]) -> int:
+    """An upper bound of the peak, in bytes of the whole process, of several photos that go through the stages at once.
+
+    A stage may work on all of them at the same time, so the needs of all are added.
+    """
+    fixed = _fixed(stages)
+    return fixed + sum(plan.peak - fixed for plan in plans)
+
+
 def _peak(stages: Sequence[Any], height: int, width: int, tile: int | None) -> int:
-    loaded = {id(network): _weight(network) for stage in stages for network in vars(stage).values()}
-    wants = [stage.needs(height, width, tile) for stage in stages if hasattr(stage, "needs")]
+    needs = [stage.needs(height, width, tile) for stage in stages if hasattr(stage, "needs")]
     pixels = height * width
     left = min(LEFT + LEFT_A_PIXEL * pixels, LEFT_AT_MOST)
-    return PROGRAM + sum(loaded.values()) + left + pixels * HELD + max([WRITTEN * pixels, *wants])
+    return _fixed(stages) + left + pixels * HELD + max([WRITTEN * pixels, *needs])
+
+
+def _fixed(stages: Sequence[Any]) -> int:
+    """Bytes that do not depend on the photo: the program and the networks, each counted once."""
+    loaded = {id(network): _weight(network) for stage in stages for network in vars(stage).values()}
+    return PROGRAM + sum(loaded.values())
 
 
 def _weight(network: Any) -> int:
@@ -86,31 +101,31 @@ def _weight(network: Any) -> int:
 
 
 def machine_memory() -> int:
-    """Bytes of memory that the machine has in all, or that the group of processes (a container) may use."""
+    """Bytes of memory of the machine, or the limit of the control group (container) if that is lower."""
     total = psutil.virtual_memory().total
     for name in ("memory.max", "memory/memory.limit_in_bytes"):  # cgroups, version 2 and 1: containers
         try:
             total = min(total, int((Path("/sys/fs/cgroup") / name).read_text()))
-        except (OSError, ValueError):  # not Linux, or "max"
+        except (OSError, ValueError):  # not Linux, or no limit ("max")
             continue
     return total
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory did not suffice, whoever says so: Python, torch, OpenCV, Pillow."""
+    """Whether an error, of Python, torch, OpenCV, Pillow or onnxruntime, means that memory ran out."""
     said = str(error).lower().strip()
     known = ["can't allocate memory", "not enough memory", "out of memory", "insufficient memory", "failed to allocate"]
-    known += ["bad_alloc", "bad allocation"]  # of C++, as onnxruntime passes it on
+    known += ["bad_alloc", "bad allocation"]  # of C++, through onnxruntime
     if isinstance(error, MemoryError | torch.OutOfMemoryError) or any(words in said for words in known):
         return True
-    return said in ("could not create a primitive", "could not create a memory object")  # all that oneDNN says of it
+    return said in ("could not create a primitive", "could not create a memory object")  # oneDNN's whole message
 
 
 def peak_memory() -> int:
-    """The most bytes that the process has held since `forget_peak`; since it began where the system keeps no other."""
+    """The peak of the process in bytes since `forget_peak`, or since its start where the system has only that."""
     status = Path("/proc/self/status")
-    if status.exists() and (told := status.read_text().partition("VmHWM:")[2]):
-        return int(told.split()[0]) * 1024
+    if status.exists() and (rest := status.read_text().partition("VmHWM:")[2]):
+        return int(rest.split()[0]) * 1024
     if sys.platform == "win32":
         return int(psutil.Process().memory_info().peak_wset)
     import resource
@@ -119,23 +134,23 @@ def peak_memory() -> int:
 
 
 def forget_peak() -> None:
-    """Let `peak_memory` begin anew, where the system can."""
+    """Reset `peak_memory`, where the system can do that."""
     with suppress(OSError):  # not Linux, or not allowed
         Path("/proc/self/clear_refs").write_text("5")
 
 
 def give_back_heap() -> None:
-    """Let glibc, where that is the allocator, give back to the system what is free between what is in use."""
+    """Return free blocks in the middle of the heap to the system, if the allocator is glibc's."""
     with suppress(AttributeError, OSError, TypeError):
         ctypes.CDLL(None).malloc_trim(0)
 
 
 def keep_tiles_in_heap() -> None:
-    """Tell glibc, where that is the allocator, to reuse the memory of a tile for the next one.
+    """Make glibc, if that is the allocator, reuse the memory of a tile for the next one.
 
-    It would give blocks of more than 128 KB back to the system, which has to clear every page of them when they are
-    wanted again: a third of the time of some stages. Photos themselves, larger than `_MMAP_FROM`, still go back at
-    once. A matter of the whole process, so it is for programs to call.
+    By default it returns blocks of more than 128 KB to the system, which clears every page again when they are
+    allocated the next time: a third of the time of some stages. Photos, larger than `_MMAP_FROM`, are still returned at
+    once. This affects the whole process, so programs call it, not the library.
     """
     with suppress(AttributeError, OSError, TypeError):  # another allocator, another system
         for option, value in ((_M_MMAP_THRESHOLD, _MMAP_FROM), (_M_TRIM_THRESHOLD, _TRIM_FROM)):

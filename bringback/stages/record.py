@@ -1,21 +1,27 @@
 """The record that travels through the pipeline, and what a stage is."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from bringback.images.photo import Photo
-from bringback.ops.masks import firm
+from bringback.ops.masks import firm, replaced
 from bringback.ops.monochrome import Tint
 from bringback.runtime.compute import Compute
 from bringback.weights.checkpoints import Checkpoints
 
+if TYPE_CHECKING:
+    from bringback.stages.prior.settings import Progress
+
+OnStep = Callable[[str, "Progress"], None]  # called with the name of a stage that takes minutes, and its progress
+
 
 def own_pixels(photo: Photo) -> Tensor:
-    """The pixels of a photo as (1, 3, H, W): its own memory, not to be written into."""
+    """The pixels of a photo as (1, 3, H, W): a view of its memory, so do not write into it."""
     return torch.from_numpy(np.ascontiguousarray(photo.pixels)).permute(2, 0, 1)[None]
 
 
@@ -25,8 +31,8 @@ class Face:
 
     `box` is (left, top, right, bottom) in photo pixels, `points` the five landmarks as (x, y) in photo pixels
     (four eye corners from left to right, then the nose base), `identity` the distance between the descriptors
-    of its crop before and after refinement (0 = same, 0.6 = another person), at the last strength that was tried, None
-    when none was; `status` what was done with it.
+    of its crop before and after refinement (0 = same, 0.6 = another person) at the last strength that was tried, or
+    None if no strength was tried; `status` what was done with it.
     """
 
     box: tuple[float, float, float, float]
@@ -37,14 +43,18 @@ class Face:
 
 @dataclass(slots=True)
 class Restoration:
-    """A photo on its way through the stages.
+    """The record that the stages hand on: a photo, its pixels as they are now, and what is known about it.
 
-    `pixels` is (1, 3, H, W) float32 RGB in [0, 1] with its channels last in memory, the restoration's own, which a
-    stage may write into; `mask` the damage mask (1, 1, H, W) with 1 = damaged or None while nobody has looked; `notes`
-    what each stage has to say, by stage name (plain numbers and strings); `tile` the pixels a side that tiles were held
-    to because of the memory there is, None where stages could have their own way; `tint` the single tint of a photo
-    without colours, None of one that has them, once it is `judged`; `coloured` says that a stage has given such a photo
-    colours.
+    Args: pixels: (1, 3, H, W) float32 RGB in [0, 1], channels last in memory; owned by the record, so a stage may write
+    into them;
+    mask: the damage mask (1, 1, H, W), 1 = damaged; None until there is one;
+    filled: (1, 1, H, W), the share to which each pixel was replaced by the stage `fill`; None until that stage ran;
+    notes: a log for people and manifests, by stage name (plain numbers and strings); no code may depend on it;
+    passed: the number of stages that are done;
+    tile: the maximal tile size in pixels, if memory was too short for the stages' own sizes, else None;
+    tint: the single tint of a photo without colors, None for a photo with colors; valid once `judged` is True;
+    coloured: whether a stage has added colors to such a photo;
+    on_step: called by stages that take minutes, see `OnStep`.
     """
 
     photo: Photo
@@ -56,10 +66,14 @@ class Restoration:
     tint: Tint | None = None
     judged: bool = False
     coloured: bool = False
+    filled: Tensor | None = None
+    passed: int = 0
+    on_step: OnStep | None = None
+    _to_fill: tuple[Tensor | None, int, Tensor] | None = field(default=None, init=False, repr=False)
 
     @classmethod
     def start(cls, photo: Photo, mask: np.ndarray | None = None) -> Self:
-        """Begin with a photo and, if the user has one, a damage mask (H, W) in [0, 1], whose edges are made `firm`."""
+        """Start with a photo and, if the user has one, a damage mask (H, W) in [0, 1], whose edges are made `firm`."""
         pixels = own_pixels(photo).clone(memory_format=torch.channels_last)
         if mask is None:
             return cls(photo, pixels)
@@ -69,17 +83,31 @@ class Restoration:
         """The damage mask (1, 1, H, W); all zero when no stage and no user gave one."""
         return torch.zeros_like(self.pixels[:, :1]) if self.mask is None else self.mask
 
+    def to_fill(self) -> Tensor:
+        """The share (1, 1, H, W) to which each pixel is to be replaced, see `masks.replaced`; do not write into it.
+
+        Computed once for each state of the mask: fill, prior and translation use the same tensor.
+        """
+        mask = self.mask
+        version = 0 if mask is None or mask.is_inference() else mask._version  # of changes in place
+        if self._to_fill is None or self._to_fill[0] is not mask or self._to_fill[1] != version:
+            self._to_fill = None  # free the old one first
+            self._to_fill = mask, version, replaced(self.damage())
+        return self._to_fill[2]
+
     def result(self) -> Photo:
-        """The photo as it came, with the pixels as they are now."""
+        """The original photo with the pixels as they are now."""
         photo = self.photo.in_colour() if self.coloured else self.photo
         return photo.with_pixels(self.pixels[0].detach().clamp(0, 1).cpu().numpy().transpose(1, 2, 0))
 
 
 class Stage(Protocol):
-    """Everything the product does to a picture: takes a restoration, returns it changed.
+    """One step of a restoration: takes a `Restoration`, returns it changed.
 
-    A stage may have `needs(height, width, tile)`, the bytes it takes beside photo, pixels and mask; with `compute` also
-    `tile`, pixels a side, which is lowered when memory is short; and `many`, `__call__` for several restorations.
+    A stage may have `needs(height, width, tile)`, the bytes it takes in addition to photo, pixels, mask and
+    `Restoration.to_fill`; with `compute` also `tile`, pixels a side, which is lowered when memory is short; and `many`,
+    `__call__` for several restorations. A stage that takes minutes calls `restoration.on_step`, if it is set, with its
+    name and a `Progress`.
     """
 
     name: str
@@ -90,5 +118,5 @@ class Stage(Protocol):
         ...
 
     def __call__(self, restoration: Restoration) -> Restoration:
-        """Do the work. A stage that cannot raises; it never hands the input back as if it had."""
+        """Do the work. A stage that fails raises; it never returns the input unchanged as if it had succeeded."""
         ...

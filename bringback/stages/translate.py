@@ -9,7 +9,6 @@ from torch import Tensor
 from bringback.images.adapters import any_kind
 from bringback.models.translation.mapping import Mapping, translate
 from bringback.models.translation.vae import VAE
-from bringback.ops.masks import replaced
 from bringback.ops.metrics import mean_change
 from bringback.ops.tiling import run_tiled, tiles
 from bringback.runtime.compute import Compute
@@ -63,7 +62,7 @@ class LatentTranslator(Alone):
 
     def __call__(self, restoration: Restoration) -> Restoration:
         """Translate the photo, told where it has been filled. Notes the mean absolute change, in [0, 1] units."""
-        restored = self.translate(restoration.pixels, replaced(restoration.damage()))
+        restored = self.translate(restoration.pixels, restoration.to_fill())
         change = mean_change(restored, restoration.pixels)
         restoration.pixels, restoration.notes[self.name] = restored, {"mean_change": round(change, 4)}
         return restoration

@@ -1,1 +1,1 @@
-"""What every train/ script is made of. Never imported by inference."""
+"""Training: data, tasks, the loop and its saved state. Never imported by inference."""

@@ -1,4 +1,4 @@
-"""Typed training configs: YAML and `--set key=value` into one dataclass; unknown or ill-typed keys are errors."""
+"""Typed training configs: YAML and `--set key=value` in one dataclass. Unknown or wrongly typed keys are errors."""
 
 import dataclasses
 import difflib
@@ -14,14 +14,14 @@ import yaml
 
 from bringback.errors import ConfigError
 
-_EXPONENT = re.compile(r"[-+]?\d+[eE][-+]?\d+")  # 1e-4: YAML 1.1 takes it for a word
+_EXPONENT = re.compile(r"[-+]?\d+[eE][-+]?\d+")  # YAML 1.1 reads 1e-4 as a string
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Pictures to learn from: a folder, a tar shard or a glob of shards.
+    """Training pictures: a folder, a tar shard or a glob of shards.
 
-    `domain` is `clean` (Y, to be aged) or `old` (R, real old photos), `weight` how often it is drawn beside the others.
+    `domain` is `clean` (Y, to be degraded) or `old` (R, real old photos); `weight` is the sampling weight.
     """
 
     path: str
@@ -31,15 +31,18 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class TrainConfig:
-    """One training run. Field names follow diffusers and accelerate.
+    """The configuration of one training run. Field names follow diffusers and accelerate; these are our own:
 
-    Paths of pictures and overlays are relative to `data_dir`; `whole_pictures` shrinks them
-    to the resolution instead of cutting crops; `weights` is a folder of checkpoints laid over the shipped
-    ones (the frozen networks come from there), `init_from` one to go on from, `backbone` what perceptual losses see by.
-    `in_memory_max_gb` is what the decoded pictures of a set (those to train on, those to validate with) may take on
-    one machine, in 10^9 bytes; 0 is half of the memory that is free. What needs more is read when drawn.
-    `ageing_processes` age beside the steps, each on a core of its own (0: a thread, if a core is free), for a device
-    that learns faster than a core ages; then `reuse` is how many times a picture is learned from once it is aged.
+    data_dir: paths of pictures and overlays are relative to it.
+    whole_pictures: downscale pictures to the resolution instead of cutting crops from them.
+    in_memory_max_gb: how much of a machine's memory, in 10^9 bytes, the decoded pictures of a set (training or
+        validation) may take; 0 is half of the free memory. Larger sets are read and decoded when drawn.
+    ageing_processes: worker processes that degrade pictures, for a device that is faster than one core can degrade
+        (0: a thread, if a core is idle).
+    reuse: how many times each degraded picture is used, on average; needs `ageing_processes`.
+    weights: a folder of checkpoints that replace the shipped ones as frozen networks.
+    init_from: a folder of checkpoints to continue training from.
+    backbone: the network of perceptual losses.
     """
 
     task: str
@@ -84,23 +87,23 @@ class TrainConfig:
     report_to: str = ""
 
     def __post_init__(self) -> None:
-        """Raises ConfigError for numbers of processes and of times that are none."""
+        """Raises ConfigError for an invalid number of processes or reuses."""
         if self.ageing_processes < 0:
-            raise ConfigError(f"ageing_processes: wants 0 or more, not {self.ageing_processes}")
+            raise ConfigError(f"ageing_processes: must be 0 or more, not {self.ageing_processes}")
         if self.reuse < 1:
-            raise ConfigError(f"reuse: wants 1 or more, not {self.reuse}")
+            raise ConfigError(f"reuse: must be 1 or more, not {self.reuse}")
         if self.reuse > 1 and not self.ageing_processes:
-            raise ConfigError(f"reuse: {self.reuse} wants processes that age: set ageing_processes to 1 or more")
+            raise ConfigError(f"reuse: {self.reuse} needs worker processes: set ageing_processes to 1 or more")
 
 
-def _know(given: Iterable[Any], known: Iterable[str], where: str) -> None:
+def _check_keys(given: Iterable[Any], known: Iterable[str], where: str) -> None:
     for key in given:
         if key not in known:
             near = difflib.get_close_matches(str(key), known, 1)
             raise ConfigError(f"{where}{key}: no such key" + (f"; did you mean {near[0]!r}?" if near else ""))
 
 
-def _choose(choices: Sequence[str], value: Any, where: str) -> str:
+def _check_choice(choices: Sequence[str], value: Any, where: str) -> str:
     if value is False and "no" in choices:  # YAML reads a bare `no` as false
         return "no"
     if value not in choices:
@@ -109,23 +112,24 @@ def _choose(choices: Sequence[str], value: Any, where: str) -> str:
     return value
 
 
-def _build(kind: Any, value: Any, where: str) -> Any:
+def _parse(kind: Any, value: Any, where: str) -> Any:
+    """The value as the annotated type `kind`; raises ConfigError, with `where` as the start of the message."""
     origin = typing.get_origin(kind)
     if origin is Literal:
-        return _choose(typing.get_args(kind), value, where)
+        return _check_choice(typing.get_args(kind), value, where)
     if dataclasses.is_dataclass(kind):
         if not isinstance(value, dict):
-            raise ConfigError(f"{where or 'config'}: wants keys and values, not {value!r}")
+            raise ConfigError(f"{where or 'config'}: must be keys and values, not {value!r}")
         hints = typing.get_type_hints(kind)
-        _know(value, hints, where)
+        _check_keys(value, hints, where)
         try:
-            return kind(**{key: _build(hints[key], item, f"{where}{key}: ") for key, item in value.items()})  # type: ignore[operator]
+            return kind(**{key: _parse(hints[key], item, f"{where}{key}: ") for key, item in value.items()})  # type: ignore[operator]
         except TypeError as error:
             raise ConfigError(f"{where}{error}") from error
     if origin is list:
         if not isinstance(value, list):
-            raise ConfigError(f"{where}wants a list, not {value!r}")
-        return [_build(typing.get_args(kind)[0], item, where) for item in value]
+            raise ConfigError(f"{where}must be a list, not {value!r}")
+        return [_parse(typing.get_args(kind)[0], item, where) for item in value]
     if origin in (dict, types.UnionType):
         kind = origin
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
@@ -133,34 +137,34 @@ def _build(kind: Any, value: Any, where: str) -> Any:
     if kind is float and isinstance(value, str) and _EXPONENT.fullmatch(value):
         return float(value)
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        raise ConfigError(f"{where}wants {kind.__name__}, not {value!r}")
+        raise ConfigError(f"{where}must be {kind.__name__}, not {value!r}")
     return value
 
 
 def read_options(given: Mapping[str, Any], defaults: Mapping[str, Any], where: str = "options: ") -> dict[str, Any]:
-    """A task's options over its defaults, each of the type of its default.
+    """A task's options: `given` over `defaults`, each of the type of its default.
 
-    Raises ConfigError for a name that it does not know or a value of another type.
+    Raises ConfigError for an unknown name or a value of another type.
     """
-    _know(given, defaults, where)
-    return {**defaults, **{key: _build(type(defaults[key]), value, f"{where}{key}: ") for key, value in given.items()}}
+    _check_keys(given, defaults, where)
+    return {**defaults, **{key: _parse(type(defaults[key]), value, f"{where}{key}: ") for key, value in given.items()}}
 
 
-def known_recipe(name: str, recipes: Iterable[str]) -> str:
-    """The recipe's name, if it is one; raises ConfigError, naming the nearest."""
-    return _choose(list(recipes), name, "recipe: ")
+def check_recipe(name: str, recipes: Iterable[str]) -> str:
+    """The recipe's name; raises ConfigError, with the nearest name, if there is no such recipe."""
+    return _check_choice(list(recipes), name, "recipe: ")
 
 
 def load_config(path: Path, overrides: list[str]) -> TrainConfig:
-    """Read a YAML file and lay `key=value` (or `key.sub=value`) over it; raises ConfigError."""
+    """Read a YAML file and apply `key=value` (or `key.sub=value`) overrides; raises ConfigError."""
     values = yaml.safe_load(path.read_text(encoding="utf-8"))
     for override in overrides:
         key, equals, text = override.partition("=")
         if not equals:
-            raise ConfigError(f"--set {override}: wants key=value")
+            raise ConfigError(f"--set {override}: must be key=value")
         place = values
         *parents, last = key.split(".")
         for parent in parents:
             place = place.setdefault(parent, {})
         place[last] = yaml.safe_load(text) if text else ""
-    return _build(TrainConfig, values, "")
+    return _parse(TrainConfig, values, "")

@@ -1,4 +1,4 @@
-"""Batches of random crops that depend only on (seed, sample index), made while the step before is still at work."""
+"""Batches of random crops that depend only on (seed, sample index), prepared during the previous step."""
 
 import glob
 import logging
@@ -30,7 +30,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """`pixels` (B, 3, R, R) in [0, 1]; `seeds`, one a sample; `old` (B,) bool, true for real old photos."""
+    """`pixels` (B, 3, R, R) in [0, 1]; `seeds`, one per sample; `old` (B,) bool, true for real old photos."""
 
     pixels: Tensor
     seeds: list[int]
@@ -45,36 +45,39 @@ class _Sample:
 
 
 def spare_core(device: torch.device) -> bool:
-    """Whether the steps leave cores idle for a thread beside them, which computes with as many threads as they do."""
+    """Whether the training steps leave enough cores idle for a thread that computes with as many threads as they do."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return device.type != "cpu" or 2 * torch.get_num_threads() * local_processes() <= cores
 
 
-def ahead(make: Callable[[int], T], first: int, beside: bool) -> Generator[T, None, None]:
-    """make(first), make(first + 1) and so on; `beside`: each by a thread, while the one before is in use."""
-    if not beside:
+def prefetch(make: Callable[[int], T], first: int, in_thread: bool) -> Generator[T, None, None]:
+    """make(first), make(first + 1), ...; `in_thread`: each in a thread, while the previous one is in use."""
+    if not in_thread:
         yield from map(make, count(first))
-    # a thread whose autocast ends empties the cache of cast weights of all threads: this one's never does
+    # Leaving autocast clears the cache of cast weights for all threads. The initializer keeps this thread from leaving.
     with ThreadPoolExecutor(1, initializer=torch.autocast_increment_nesting) as thread:
-        coming = thread.submit(make, first)
+        pending = thread.submit(make, first)
         for number in count(first + 1):
-            made = coming.result()
-            coming = thread.submit(make, number)
+            made = pending.result()
+            pending = thread.submit(make, number)
             yield made
 
 
 def find_sources(root: Path, pattern: str) -> list[Path]:
-    """The files and folders that a path or glob, relative to `root`, names; raises ConfigError when there are none."""
-    root, wanted = root.expanduser(), Path(pattern).expanduser()
-    # root_dir, for a root whose own name has brackets
-    places = [root / place for place in sorted(glob.glob(str(wanted), root_dir=root))]
+    """The files and folders that a path or glob relative to `root` matches; raises ConfigError if there are none."""
+    root, relative = root.expanduser(), Path(pattern).expanduser()
+    # root_dir: brackets in the name of `root` itself are no pattern
+    places = [root / place for place in sorted(glob.glob(str(relative), root_dir=root))]
     if not places:
-        raise ConfigError(f"{root / wanted}: no such file, folder or shard (set data_dir to where your data is)")
+        raise ConfigError(f"{root / relative}: no such file, folder or shard (set data_dir to where your data is)")
     return places
 
 
 def read_overlays(root: Path, pattern: str, device: torch.device) -> OverlayBank | None:
-    """The damage overlays that a path or glob names, if it does; raises ConfigError for what cannot be one bank."""
+    """The damage overlays that a path or glob matches; None for an empty pattern.
+
+    Raises ConfigError if they cannot be read or differ in size.
+    """
     if not pattern:
         return None
     try:
@@ -86,9 +89,10 @@ def read_overlays(root: Path, pattern: str, device: torch.device) -> OverlayBank
 
 
 def read_source(source: Source, root: Path, side: int | None, pool: ThreadPool) -> Pictures:
-    """The pictures of a source, larger ones shrunk to a short side of `side` if that is given.
+    """The pictures of a source; `side`: larger ones are downscaled to that short side.
 
-    Real old photos are split by name: a tenth is held out. Raises ConfigError for what is no source.
+    Of real old photos a tenth, chosen by name, is held out for validation. Raises ConfigError if the source cannot be
+    read.
     """
     try:
         entries = [entry for place in find_sources(root, source.path) for entry in find_entries(place)]
@@ -101,11 +105,11 @@ def read_source(source: Source, root: Path, side: int | None, pool: ThreadPool) 
 
 
 class Crops:
-    """Random square crops of several sources, drawn by weight, the same for the same (seed, index) on any process.
+    """Random square crops of weighted sources; a sample depends only on (seed, index), in any process.
 
-    `whole` shrinks pictures to the resolution first, so that a crop shows nearly all of one. All pictures are held in
-    memory if they take at most `in_memory_max_gb` a machine (0: half of what is free), else read when drawn. Raises
-    ConfigError for sources without a readable picture and for weights that are none.
+    `whole` downscales pictures to the resolution first, so that a crop shows nearly all of one. All pictures are held
+    in memory if they take at most `in_memory_max_gb` on this machine (0: half of the free memory); otherwise they are
+    read when drawn. Raises ConfigError for invalid weights and for sources without a readable picture.
     """
 
     def __init__(
@@ -120,23 +124,23 @@ class Crops:
         self.resolution, self.seed = resolution, seed
         weights = np.array([source.weight for source in sources], dtype=np.float64)
         if not weights.sum() > 0 or weights.min() < 0:
-            raise ConfigError("data: wants at least one source, and weights of 0 or more that are not all 0")
-        self.shares = np.cumsum(weights / weights.sum())
-        # Threads that do not hold up an exit, as those of concurrent.futures would until all that waits is done.
+            raise ConfigError("data: needs at least one source, and weights of 0 or more that are not all 0")
+        self.cumulative_weights = np.cumsum(weights / weights.sum())
+        # not concurrent.futures: its threads delay the exit of the process until all pending reads are done
         self._pool = ThreadPool(min(16, max(2, (os.cpu_count() or 2) // local_processes())))
         weakref.finalize(self, self._pool.terminate)
         self.pictures = [read_source(source, root, resolution if whole else None, self._pool) for source in sources]
         self.old = [source.domain == "old" for source in sources]
-        self._settle(", ".join(source.path for source in sources), memory_budget(in_memory_max_gb))
+        self._hold_if_room(", ".join(source.path for source in sources), memory_budget(in_memory_max_gb))
         for source, pictures in zip(sources, self.pictures, strict=True):
             if all(pictures[index] is None for index in range(len(pictures))):
                 known = "JPEG, PNG, TIFF, WebP, BMP, GIF or JPEG 2000, or plain tar shards of them"
                 raise ConfigError(f"{source.path}: holds no readable picture ({known})")
-        self._coming: dict[int, AsyncResult[_Sample]] = {}
-        self._last: int | None = None
+        self._pending: dict[int, AsyncResult[_Sample]] = {}
+        self._last_start: int | None = None
 
-    def _settle(self, name: str, budget: float) -> None:
-        """Hold the pictures if they fit; say which way was taken, and how many are small."""
+    def _hold_if_room(self, name: str, budget: float) -> None:
+        """Hold the pictures in memory if they fit; log whether they do, and how many are too small."""
         sizes = [size for pictures in self.pictures for size in pictures.sizes]
         need = sum(pictures.nbytes for pictures in self.pictures)
         if need <= budget:
@@ -151,12 +155,15 @@ class Crops:
             logger.warning("%s: %d of %d pictures %s", name, small, len(sizes), advice)
 
     def batch(self, indices: Sequence[int], device: torch.device) -> Batch:
-        """The samples of the given global indices; those as far on again as these from the last begin to be drawn."""
-        drawn = [self._coming.pop(index) if index in self._coming else self._draw(index) for index in indices]
-        samples = [result.get() for result in drawn]
-        step = 0 if self._last is None else indices[0] - self._last
-        self._coming = {index + step: self._draw(index + step) for index in indices} if step > 0 else {}
-        self._last = indices[0]
+        """The samples with the given global indices. Also starts to read the next batch.
+
+        Its indices are assumed to be as far from these as these are from the previous ones.
+        """
+        results = [self._pending.pop(index) if index in self._pending else self._submit(index) for index in indices]
+        samples = [result.get() for result in results]
+        step = 0 if self._last_start is None else indices[0] - self._last_start
+        self._pending = {index + step: self._submit(index + step) for index in indices} if step > 0 else {}
+        self._last_start = indices[0]
         pixels = torch.from_numpy(np.stack([sample.pixels for sample in samples]))
         return Batch(
             pixels.to(device).permute(0, 3, 1, 2).float() / 255,
@@ -164,19 +171,20 @@ class Crops:
             torch.tensor([sample.old for sample in samples], device=device),
         )
 
-    def _draw(self, index: int) -> "AsyncResult[_Sample]":
+    def _submit(self, index: int) -> "AsyncResult[_Sample]":
         return self._pool.apply_async(self._sample, (index,))
 
     def _sample(self, index: int) -> _Sample:
         rng = np.random.default_rng((self.seed, index))
-        which = int(np.searchsorted(self.shares, rng.random(), side="right").clip(0, len(self.shares) - 1))
+        which = int(np.searchsorted(self.cumulative_weights, rng.random(), side="right"))
+        which = min(which, len(self.pictures) - 1)
         picture, pictures = None, self.pictures[which]
-        while picture is None:  # one that cannot be decoded: another
+        while picture is None:  # draw again if it cannot be decoded
             picture = pictures[int(rng.integers(len(pictures)))]
         return _Sample(self._crop(picture, rng), int(rng.integers(2**62)), self.old[which])
 
     def _crop(self, picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """(R, R, 3), a copy: it must not keep the picture in memory."""
+        """(R, R, 3), as a copy: a view would keep the whole picture in memory."""
         side, (height, width) = self.resolution, picture.shape[:2]
         scale = max(1.0, side / min(height, width))
         tall, wide = (max(side, round(length * scale)) for length in (height, width))

@@ -1,91 +1,248 @@
-"""The one training loop. It knows nothing of what it trains: a task gives networks, losses and phases."""
+"""The training loop, the same for all tasks: a task supplies networks, losses and phases."""
 
-import json
 import logging
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import yaml
 from accelerate import Accelerator
+from accelerate.optimizer import AcceleratedOptimizer
 from accelerate.utils import DistributedDataParallelKwargs, set_seed
-from PIL import Image
 from rich.progress import Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
 
 from bringback.errors import ConfigError, SaveError
-from bringback.training.agers import Agers
-from bringback.training.card import Lineage, write_card
-from bringback.training.config import TrainConfig
-from bringback.training.data import Crops, ahead, read_overlays, spare_core
-from bringback.training.state import Average, Clock, StopWish, save_state, saving, state_to_resume
-from bringback.training.task import TrainingTask
+from bringback.training.config import Source, TrainConfig
+from bringback.training.data import Crops, prefetch, read_overlays, spare_core
+from bringback.training.model_card import History, write_card
+from bringback.training.state import EMA, GracefulStop, TrainerState, save_state, state_to_resume, tolerate_failure
+from bringback.training.task import Phase, TrainingTask
+from bringback.training.tracking import RunLog
+from bringback.training.workers import DegradationWorkers
 from bringback.weights.checkpoints import save_network
 
 logger = logging.getLogger(__name__)
 
 
-@contextmanager
-def _moving(task: nn.Module, parameters: Sequence[nn.Parameter]) -> Iterator[None]:
-    """Let gradients reach `parameters` alone: what another phase moves must not gather them meanwhile."""
-    before = [(parameter, parameter.requires_grad) for parameter in task.parameters()]
-    task.requires_grad_(False)
-    for parameter in parameters:
-        parameter.requires_grad_(True)
-    yield
-    for parameter, wanted in before:
-        parameter.requires_grad_(wanted)
+def train(task: TrainingTask, config: TrainConfig) -> Path:
+    """Train a task as the config says; see `Trainer`."""
+    return Trainer(task, config).run()
 
 
-def tile_pictures(pictures: Tensor, columns: int = 8) -> np.ndarray:
-    """(N, 3, H, W) pictures in [0, 1] as one of 8 bits, (rows * H, columns * W, 3)."""
-    n, _, h, w = pictures.shape
-    rows = -(-n // columns)
-    sheet = pictures.new_zeros(rows * columns, 3, h, w)
-    sheet[:n] = pictures
-    sheet = sheet.view(rows, columns, 3, h, w).permute(0, 3, 1, 4, 2).reshape(rows * h, columns * w, 3)
-    return (sheet.clamp(0, 1) * 255).round().byte().cpu().numpy()
+@dataclass(frozen=True, slots=True)
+class _PhaseOptimizer:
+    """A phase with its parameters, its optimizer, and its learning rate before the schedule."""
+
+    phase: Phase
+    parameters: list[nn.Parameter]
+    optimizer: AcceleratedOptimizer
+    learning_rate: float
 
 
-class _Journal:
-    """What a run writes for people: `metrics.jsonl`, `validation/*.png` and the trackers that the config names."""
+class Trainer:
+    """One training run: set up, or resumed, when created; `run` does the rest.
 
-    def __init__(self, out: Path, accelerator: Accelerator, clock: Clock, reasons: list[str]) -> None:
-        self.out, self.accelerator, self.clock, self.reasons = out, accelerator, clock, reasons
-        self.file = out / "metrics.jsonl"
-        if accelerator.is_main_process and self.file.exists():
-            # a run that was killed wrote lines of steps that it now does again
-            lines = self.file.read_text(encoding="utf-8").splitlines()
-            kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= clock.step]
-            self.file.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+    Writes into the output folder: `config.yaml`, `metrics.jsonl`, `validation/*.png`, the averaged weights as one
+    checkpoint folder per network, the same in `best/`, and the state to resume from
+    (`resume_from_checkpoint: latest`).
+    """
 
-    def numbers(self, values: dict[str, float]) -> None:
-        self.accelerator.log(values, step=self.clock.step)
+    def __init__(self, task: TrainingTask, config: TrainConfig) -> None:
+        """Raises ConfigError if the output folder holds a run that is not to be resumed, or no state to resume."""
+        self.task, self.config, self.out = task, config, Path(config.output_dir)
+        saved_state = state_to_resume(config)
+        phases = [(phase, list(phase.parameters)) for phase in task.phases()]
+        self.accelerator = _create_accelerator(config, len(phases))
+        set_seed(config.seed, device_specific=True)
+        torch.backends.cudnn.benchmark = True  # all crops have the same size
+        self._load_data()
+        self.model, self.phases = self._prepare_model(phases)
+        self.ema = EMA(task, config.ema_decay if config.use_ema else 0.0)
+        self.state = TrainerState(config)
+        self.accelerator.register_for_checkpointing(self.state, self.ema)  # in this order in saved states
+        if saved_state:
+            self.accelerator.load_state(str(saved_state))
+        self.first_step = self.state.step
         if self.accelerator.is_main_process:
-            line = json.dumps({"step": self.clock.step, "minutes": self.clock.seconds / 60, **values})
-            with saving("metrics", self.reasons), self.file.open("a", encoding="utf-8") as lines:
-                lines.write(line + "\n")
+            self.out.mkdir(parents=True, exist_ok=True)
+            (self.out / "config.yaml").write_text(yaml.safe_dump(asdict(config), sort_keys=False), encoding="utf-8")
+        self.failures: list[str] = []  # of writes
+        self.run_log = RunLog(self.out, self.accelerator, self.state, self.failures)
+        processes = self.accelerator.num_processes
+        self.history = History(self.out, config, processes, self.state.step, self.state.seconds / 60)
+        self.first_batch = self.first_step * config.gradient_accumulation_steps
+        self.workers = self._create_workers()
+        self._degraded = iter(self.workers or ())
 
-    def pictures(self, pictures: Tensor) -> None:
-        sheet = tile_pictures(pictures)
-        with saving("the validation grid", self.reasons):
-            (self.out / "validation").mkdir(exist_ok=True)
-            Image.fromarray(sheet).save(self.out / "validation" / f"{self.clock.step:07d}.png")
-        for tracker in self.accelerator.trackers:
-            if hasattr(tracker, "log_images"):
-                layout = {"dataformats": "NHWC"} if tracker.name == "tensorboard" else {}
-                tracker.log_images({"validation": sheet[None]}, step=self.clock.step, **layout)
+    def run(self) -> Path:
+        """Train until the steps or the minutes are used up; returns the output folder, usable as `--weights`.
+
+        SIGINT and SIGTERM end the run after the current step, by KeyboardInterrupt, with its state saved. A failed
+        write is a warning; if the last one failed too, it raises SaveError.
+        """
+        accelerator, is_main = self.accelerator, self.accelerator.is_main_process
+        columns = (*Progress.get_default_columns()[:-1], TimeRemainingColumn(), TextColumn("{task.fields[loss]}"))
+        batches = prefetch(self._prepare_batch, self.first_batch, spare_core(accelerator.device))
+        with (
+            GracefulStop() as stop,
+            Progress(*columns, disable=not is_main) as bar,
+            self.workers or nullcontext(),
+            closing(batches),
+        ):
+            self._train(batches, bar, stop)
+            accelerator.wait_for_everyone()
+            self.failures.clear()  # only the last writes count
+            if is_main and not self.state.stop:
+                self._validate_and_save()
+            if self.state.step > self.first_step:
+                self._save_state()
+        if is_main:
+            self.ema.swap(self.task)
+        accelerator.wait_for_everyone()
+        accelerator.end_training()
+        if self.failures:
+            raise SaveError(f"{self.out}: {self.failures[-1]}; make room and go on with resume_from_checkpoint=latest")
+        if self.state.stop:
+            step = self.state.step
+            raise KeyboardInterrupt(f"stopped at step {step}; go on with --set resume_from_checkpoint=latest")
+        return self.out
+
+    def _load_data(self) -> None:
+        config, device, is_main = self.config, self.accelerator.device, self.accelerator.is_main_process
+        if config.ageing_processes and type(self.task).prepare is not TrainingTask.prepare:
+            raise ConfigError(f"ageing_processes: {config.task} prepares its pictures in a way of its own; set 0")
+        data = Path(config.data_dir)
+        # worker processes read crops and overlays themselves
+        self.crops = None if config.ageing_processes else self._crops(config.train_data, config.seed)
+        self.validation_crops = self._crops(config.validation_data, 1) if is_main and config.validation_data else None
+        self.overlays = read_overlays(data, "" if config.ageing_processes else config.overlays, device)
+        self.validation_overlays = read_overlays(data, config.validation_overlays, device)
+
+    def _crops(self, sources: Sequence[Source], seed: int) -> Crops:
+        config = self.config
+        data = Path(config.data_dir)
+        return Crops(sources, data, config.resolution, seed, config.whole_pictures, config.in_memory_max_gb)
+
+    def _prepare_model(self, phases: list[tuple[Phase, list[nn.Parameter]]]) -> tuple[nn.Module, list[_PhaseOptimizer]]:
+        """The task and its optimizers, prepared for the device, the precision and the processes."""
+        config = self.config
+        self.task.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        betas, fused = (config.adam_beta1, config.adam_beta2), self.accelerator.device.type in ("cpu", "cuda")
+        rates = [config.learning_rate * phase.lr_scale for phase, _ in phases]
+        optimizers = [
+            torch.optim.AdamW(parameters, rate, betas, weight_decay=config.adam_weight_decay, fused=fused)
+            for (_, parameters), rate in zip(phases, rates, strict=True)
+        ]
+        model, *prepared = self.accelerator.prepare(self.task, *optimizers)
+        return model, [
+            _PhaseOptimizer(phase, parameters, optimizer, rate)
+            for (phase, parameters), optimizer, rate in zip(phases, prepared, rates, strict=True)
+        ]
+
+    def _create_workers(self) -> DegradationWorkers | None:
+        if not self.config.ageing_processes:
+            return None
+        rank, world = self.accelerator.process_index, self.accelerator.num_processes
+        return DegradationWorkers(self.config, self.first_batch, rank, world, self.accelerator.device)
+
+    def _prepare_batch(self, number: int) -> Any:
+        """The input of the phases from batch `number` of this process; may run in a thread."""
+        accelerator, size = self.accelerator, self.config.train_batch_size
+        with torch.no_grad(), accelerator.autocast():  # threads inherit neither
+            if self.crops is None:
+                return self.task.prepare_aged(*next(self._degraded))
+            start = (number * accelerator.num_processes + accelerator.process_index) * size
+            batch = self.crops.batch(range(start, start + size), accelerator.device)
+            return self.task.prepare(batch, self.overlays)
+
+    def _train(self, batches: Iterator[Any], bar: Progress, stop: GracefulStop) -> None:
+        config, state = self.config, self.state
+        shown = bar.add_task(config.task, total=1.0, loss="")
+        while state.running():
+            losses = self._step(batches)
+            self.ema.update(self.task)
+            state.step += 1
+            state.tick(self.accelerator, bool(stop))
+            bar.update(shown, completed=state.progress())
+            if state.step % config.logging_steps == 0:  # not every step: reading a number waits for the device
+                means = self._log_losses(losses)
+                bar.update(shown, loss=", ".join(f"{key} {value:.4f}" for key, value in means.items()))
+            if state.running():  # after the last step `run` does both
+                if state.step % config.validation_steps == 0 and self.accelerator.is_main_process:
+                    self._validate_and_save()
+                if state.step % config.checkpointing_steps == 0:
+                    self._save_state()
+
+    def _step(self, batches: Iterator[Any]) -> dict[str, Tensor]:
+        """One optimizer step of each phase; returns the losses of the last batch."""
+        losses: dict[str, Tensor] = {}
+        for _ in range(self.config.gradient_accumulation_steps):
+            self.task.train()
+            prepared = next(batches)
+            with self.accelerator.accumulate(self.model):
+                for phase in self.phases:
+                    losses |= self._step_phase(phase, prepared)
+        return losses
+
+    def _step_phase(self, each: _PhaseOptimizer, prepared: Any) -> dict[str, Tensor]:
+        for group in each.optimizer.param_groups:
+            group["lr"] = each.learning_rate * self.state.lr_factor()
+        with _only_trainable(self.task, each.parameters):
+            losses = self.model(each.phase.name, prepared)
+            self.accelerator.backward(losses.total)
+        if self.accelerator.sync_gradients:
+            self.accelerator.clip_grad_norm_(each.parameters, self.config.max_grad_norm)
+        each.optimizer.step()
+        each.optimizer.zero_grad()
+        return {key: value.detach() for key, value in {each.phase.name: losses.total, **losses.parts}.items()}
+
+    def _log_losses(self, losses: dict[str, Tensor]) -> dict[str, float]:
+        """Log the means over processes, and return them."""
+        means = self.accelerator.reduce(torch.stack([value.float() for value in losses.values()]), "mean")
+        numbers = dict(zip(losses, means.tolist(), strict=True))
+        self.run_log.log(numbers)
+        return numbers
+
+    def _validate_and_save(self) -> None:
+        """Validate and save the networks with their averaged weights."""
+        self.ema.swap(self.task)
+        self.task.eval()
+        metrics: dict[str, float] = {}
+        if self.validation_crops is not None:
+            with torch.no_grad():
+                batch = self.validation_crops.batch(range(self.config.validation_samples), self.accelerator.device)
+                metrics, pictures = self.task.validate(batch, self.validation_overlays)
+            self.run_log.log_pictures(pictures)
+            self.run_log.log({f"val_{key}": value for key, value in metrics.items()})
+            logger.info("step %d: %s", self.state.step, ", ".join(f"{k} {v:.4f}" for k, v in metrics.items()))
+        self._save_networks(metrics)
+        self.ema.swap(self.task)
+
+    def _save_networks(self, metrics: dict[str, float]) -> None:
+        state, task = self.state, self.task
+        is_best = metrics.get("score", math.inf) >= state.best
+        with tolerate_failure(f"the weights of step {state.step}", self.failures):
+            self.history.update(state.step, state.seconds / 60)
+            for place in [self.out, self.out / "best"] if is_best else [self.out]:
+                for name, network in task.networks().items():
+                    task.on_save(name, save_network(network, place / name))
+                    write_card(network, place / name, self.config, self.history, task.parents, metrics)
+            if is_best:
+                state.best = metrics.get("score", state.best)
+
+    def _save_state(self) -> None:
+        save_state(self.accelerator, self.out, self.state.step, self.config.checkpoints_total_limit, self.failures)
 
 
-def _accelerator(config: TrainConfig, phases: int) -> Accelerator:
+def _create_accelerator(config: TrainConfig, phases: int) -> Accelerator:
     try:
         accelerator = Accelerator(
-            cpu=not torch.accelerator.is_available(),  # else processes without a device would not find each other
+            cpu=not torch.accelerator.is_available(),  # without it, processes on CPUs would not form one group
             mixed_precision=config.mixed_precision,
             gradient_accumulation_steps=config.gradient_accumulation_steps,
             log_with=config.report_to or None,
@@ -100,139 +257,13 @@ def _accelerator(config: TrainConfig, phases: int) -> Accelerator:
     return accelerator
 
 
-def train(task: TrainingTask, config: TrainConfig) -> Path:
-    """Train until the steps or the minutes are used up; returns the run's folder, usable as `--weights`.
-
-    Writes `config.yaml`, `metrics.jsonl`, `validation/*.png`, `best/`, the averaged weights as one checkpoint folder a
-    network, and the state to resume from (`resume_from_checkpoint: latest`). SIGINT and SIGTERM end it after the step,
-    saved, by KeyboardInterrupt. A failed write is a warning, and SaveError when the last one failed too. Raises
-    ConfigError when the folder holds a run that is not to be resumed, or there is none to resume.
-    """
-    out = Path(config.output_dir)
-    resumed = state_to_resume(config)
-    phases = [(phase, list(phase.parameters)) for phase in task.phases()]
-    accelerator = _accelerator(config, len(phases))
-    set_seed(config.seed, device_specific=True)
-    device, main = accelerator.device, accelerator.is_main_process
-    torch.backends.cudnn.benchmark = True  # all crops are of one size
-    data = Path(config.data_dir)
-    framing = (data, config.resolution)
-    keeping = (config.whole_pictures, config.in_memory_max_gb)
-    if config.ageing_processes and type(task).prepare is not TrainingTask.prepare:
-        raise ConfigError(f"ageing_processes: {config.task} prepares its pictures in a way of its own; set 0")
-    crops = None if config.ageing_processes else Crops(config.train_data, *framing, config.seed, *keeping)
-    judge = Crops(config.validation_data, *framing, 1, *keeping) if main and config.validation_data else None
-    laid_here = "" if config.ageing_processes else config.overlays
-    bank, val_bank = (read_overlays(data, places, device) for places in (laid_here, config.validation_overlays))
-    task.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    rates = [config.learning_rate * phase.lr_scale for phase, _ in phases]
-    betas, decay = (config.adam_beta1, config.adam_beta2), config.adam_weight_decay
-    optimizers = [
-        torch.optim.AdamW(parameters, rate, betas, weight_decay=decay, fused=device.type in ("cpu", "cuda"))
-        for (_, parameters), rate in zip(phases, rates, strict=True)
-    ]
-    model, *optimizers = accelerator.prepare(task, *optimizers)
-    average = Average(task, config.ema_decay if config.use_ema else 0.0)
-    clock = Clock(config)
-    accelerator.register_for_checkpointing(clock, average)
-    if resumed:
-        accelerator.load_state(str(resumed))
-    begun = clock.step
-    if main:
-        out.mkdir(parents=True, exist_ok=True)
-        (out / "config.yaml").write_text(yaml.safe_dump(asdict(config), sort_keys=False), encoding="utf-8")
-    reasons: list[str] = []  # of failed writes
-    journal = _Journal(out, accelerator, clock, reasons)
-    lineage = Lineage(out, config, accelerator.num_processes, clock.step, clock.seconds / 60)
-
-    def validate() -> None:
-        """Judge and save the averaged networks."""
-        average.swap(task)
-        task.eval()
-        metrics: dict[str, float] = {}
-        if judge is not None:
-            with torch.no_grad():
-                metrics, pictures = task.validate(judge.batch(range(config.validation_samples), device), val_bank)
-            journal.pictures(pictures)
-            journal.numbers({f"val_{key}": value for key, value in metrics.items()})
-            logger.info("step %d: %s", clock.step, ", ".join(f"{k} {v:.4f}" for k, v in metrics.items()))
-        better = metrics.get("score", math.inf) >= clock.best
-        with saving(f"the weights of step {clock.step}", reasons):
-            lineage.reach(clock.step, clock.seconds / 60)
-            for place in [out, out / "best"] if better else [out]:
-                for name, network in task.networks().items():
-                    task.saved(name, save_network(network, place / name))
-                    write_card(network, place / name, config, lineage, task.parents, metrics)
-            if better:
-                clock.best = metrics.get("score", clock.best)
-        average.swap(task)
-
-    def keep() -> None:
-        save_state(accelerator, out, clock.step, config.checkpoints_total_limit, reasons)
-
-    size, many, rank = config.train_batch_size, accelerator.num_processes, accelerator.process_index
-
-    begun_with = begun * config.gradient_accumulation_steps
-    agers = Agers(config, begun_with, rank, many, device) if config.ageing_processes else None
-    coming = iter(agers or ())
-
-    def prepare(done: int) -> Any:
-        """What the task learns from after `done` batches."""
-        with torch.no_grad(), accelerator.autocast():  # a thread has neither from the one that it comes from
-            if crops is None:
-                return task.ready(*next(coming))
-            start = (done * many + rank) * size
-            return task.prepare(crops.batch(range(start, start + size), device), bank)
-
-    columns = (*Progress.get_default_columns()[:-1], TimeRemainingColumn(), TextColumn("{task.fields[loss]}"))
-    batches = ahead(prepare, begun_with, spare_core(device))
-    with StopWish() as wish, Progress(*columns, disable=not main) as bar, agers or nullcontext(), closing(batches):
-        shown = bar.add_task(config.task, total=1.0, loss="")
-        while clock.running():
-            parts: dict[str, Tensor] = {}
-            for _ in range(config.gradient_accumulation_steps):
-                task.train()
-                prepared = next(batches)
-                with accelerator.accumulate(model):
-                    for (phase, parameters), optimizer, rate in zip(phases, optimizers, rates, strict=True):
-                        for group in optimizer.param_groups:
-                            group["lr"] = rate * clock.lr_factor()
-                        with _moving(task, parameters):
-                            losses = model(phase.name, prepared)
-                            accelerator.backward(losses.total)
-                        if accelerator.sync_gradients:
-                            accelerator.clip_grad_norm_(parameters, config.max_grad_norm)
-                        optimizer.step()
-                        optimizer.zero_grad()
-                        parts |= {
-                            key: value.detach() for key, value in {phase.name: losses.total, **losses.parts}.items()
-                        }
-            average.update(task)
-            clock.step += 1
-            clock.tick(accelerator, bool(wish))
-            bar.update(shown, completed=clock.progress())
-            if clock.step % config.logging_steps == 0:  # reading a number waits for the device: not every step
-                means = accelerator.reduce(torch.stack([value.float() for value in parts.values()]), "mean")
-                numbers = dict(zip(parts, means.tolist(), strict=True))
-                bar.update(shown, loss=", ".join(f"{key} {value:.4f}" for key, value in numbers.items()))
-                journal.numbers(numbers)
-            if clock.running():  # the end is judged and saved below
-                if clock.step % config.validation_steps == 0 and main:
-                    validate()
-                if clock.step % config.checkpointing_steps == 0:
-                    keep()
-        accelerator.wait_for_everyone()
-        reasons.clear()
-        if main and not clock.stop:
-            validate()
-        if clock.step > begun:
-            keep()
-    if main:
-        average.swap(task)
-    accelerator.wait_for_everyone()
-    accelerator.end_training()
-    if reasons:
-        raise SaveError(f"{out}: {reasons[-1]}; make room and go on with resume_from_checkpoint=latest")
-    if clock.stop:
-        raise KeyboardInterrupt(f"stopped at step {clock.step}; go on with --set resume_from_checkpoint=latest")
-    return out
+@contextmanager
+def _only_trainable(task: nn.Module, parameters: Sequence[nn.Parameter]) -> Iterator[None]:
+    """Restrict gradients to `parameters`, so that those of other phases do not accumulate any."""
+    before = [(parameter, parameter.requires_grad) for parameter in task.parameters()]
+    task.requires_grad_(False)
+    for parameter in parameters:
+        parameter.requires_grad_(True)
+    yield
+    for parameter, requires_grad in before:
+        parameter.requires_grad_(requires_grad)

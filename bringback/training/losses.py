@@ -19,28 +19,32 @@ def charbonnier(a: Tensor, b: Tensor, epsilon: float = 1e-3) -> Tensor:
     return torch.sqrt((a - b).square() + epsilon**2).mean()
 
 
-def entropy_dice(logits: Tensor, mask: Tensor, rare: float = 2.0, dice: float = 0.5, focal: float = 0.0) -> Tensor:
-    """Cross-entropy with soft targets, damage weighted 1 + `rare` times, plus `dice` times a Dice term.
+def bce_dice(logits: Tensor, mask: Tensor, rare: float = 2.0, dice: float = 0.5, focal: float = 0.0) -> Tensor:
+    """Binary cross-entropy with soft targets plus `dice` times the Dice loss (Milletari et al. 2016).
 
-    `focal` is the power of the error that weighs each pixel (Lin et al. 2017; 0: all alike); Dice as in Milletari et
-    al. 2016, a value a sample. Args: logits, mask (B, 1, H, W), mask in [0, 1]. The weight makes damage look more
-    frequent than it is; the logits are shifted by as much before they are judged, so that those of the network stay
-    those of the true frequency (without `focal`, which bends them).
+    Args:
+        logits, mask: (B, 1, H, W), the mask in [0, 1].
+        rare: damage is weighted 1 + `rare` times in the cross-entropy.
+        dice: weight of the Dice loss, which is computed per sample.
+        focal: exponent of the error that weights each pixel (focal loss, Lin et al. 2017); 0 turns it off.
+
+    Weighting damage alone would bias the predicted probabilities upwards. The logits are shifted by the log of the
+    weight first, so that the network's own logits stay calibrated (with `focal` they are not).
     """
     logits = logits + math.log1p(rare)
     probability = torch.sigmoid(logits)
     weight = (1 + rare * mask) * ((probability - mask).abs() ** focal if focal else 1)
-    entropy = F.binary_cross_entropy_with_logits(logits, mask, weight)
+    cross_entropy = F.binary_cross_entropy_with_logits(logits, mask, weight)
     overlap = (probability * mask).sum((1, 2, 3))
-    apart = 1 - (2 * overlap + 50) / (probability.square().sum((1, 2, 3)) + mask.square().sum((1, 2, 3)) + 50)
-    return entropy + dice * apart.mean()
+    dice_loss = 1 - (2 * overlap + 50) / (probability.square().sum((1, 2, 3)) + mask.square().sum((1, 2, 3)) + 50)
+    return cross_entropy + dice * dice_loss.mean()
 
 
 def perceptual_distance(backbone: str) -> PerceptualDistance | None:
-    """The perceptual distance with the backbone that a config names (see `load_distance`).
+    """The perceptual distance for the backbone in a config (see `load_distance`), or None if the config names none.
 
-    None, said in the log, when it names none. The gradient reaches the pictures: never call it inside `no_grad`. Raises
-    ConfigError when the backbone cannot be had or is another network.
+    It is differentiable in the pictures: do not call it under `no_grad`. Raises ConfigError if the backbone cannot be
+    loaded or is a different network.
     """
     if not backbone:
         logger.info("no backbone: training without a perceptual loss")

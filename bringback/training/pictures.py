@@ -1,6 +1,6 @@
-"""The pictures of a source, held decoded in memory or read and decoded when asked for: the same pixels either way.
+"""The pictures of a source, either decoded in memory or read and decoded on access: the same pixels either way.
 
-Files are understood as `bringback.images.photo` understands them: upright, 16 bits scaled, CMYK by its profile.
+Files are decoded as by `bringback.images.photo`: upright, 16 bits scaled to 8, CMYK converted by its profile.
 """
 
 import io
@@ -24,7 +24,7 @@ from bringback.images.shards import Entry
 
 logger = logging.getLogger(__name__)
 
-WHITE_IS_ZERO = 0  # a value of the TIFF tag
+WHITE_IS_ZERO = 0  # a value of TIFF's PhotometricInterpretation tag
 
 
 def local_processes() -> int:
@@ -33,30 +33,31 @@ def local_processes() -> int:
 
 
 def free_memory(group: Path = Path("/sys/fs/cgroup")) -> int:
-    """Bytes that are free on this machine, or in the container that it is."""
+    """Free bytes on this machine, or in the container that this process runs in."""
     free = psutil.virtual_memory().available
-    if (group / "memory.max").exists() and (most := (group / "memory.max").read_text().strip()) != "max":
-        held = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
-        used = int((group / "memory.current").read_text()) - int(held["inactive_file"])  # a cache, given up when needed
-        free = min(free, int(most) - used)
+    if (group / "memory.max").exists() and (limit := (group / "memory.max").read_text().strip()) != "max":
+        stat = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+        # inactive_file is page cache, which the kernel frees on demand
+        used = int((group / "memory.current").read_text()) - int(stat["inactive_file"])
+        free = min(free, int(limit) - used)
     return free
 
 
 def memory_budget(max_gb: float) -> float:
-    """Bytes of pictures that this process may hold, of `max_gb` for the machine (0: half of what is free)."""
+    """Bytes of pictures that this process may hold, given `max_gb` for the machine (0: half of the free memory)."""
     return (max_gb * 1e9 or free_memory() / 2) / local_processes()
 
 
-def shrunk(size: tuple[int, int], side: int | None) -> tuple[int, int]:
-    """A size brought down to a short side of `side`, if that is given and smaller."""
+def downscaled_size(size: tuple[int, int], side: int | None) -> tuple[int, int]:
+    """The size after downscaling to a short side of `side`; unchanged if it is None or not smaller."""
     if side is None or min(size) <= side:
         return size
     first, second = (max(side, round(length * side / min(size))) for length in size)
     return first, second
 
 
-def _rgb(image: Image.Image) -> Image.Image:
-    """Any mode as RGB of 8 bits; raises ValueError for those without a known white."""
+def _to_rgb(image: Image.Image) -> Image.Image:
+    """Any mode as 8-bit RGB; raises ValueError for modes without a defined white."""
     if image.mode.startswith("I;16"):
         deep = np.asarray(image).astype(np.uint16)
         if image.format == "TIFF" and image.tag_v2.get(tiff.PHOTOMETRIC) == WHITE_IS_ZERO:  # type: ignore[attr-defined]
@@ -70,12 +71,12 @@ def _rgb(image: Image.Image) -> Image.Image:
 
 
 def decode(data: bytes, side: int | None = None) -> np.ndarray:
-    """The bytes of a file as (H, W, 3) uint8, upright, `shrunk`; raises whatever the decoder trips over."""
+    """The bytes of a file as (H, W, 3) uint8, upright, at its `downscaled_size`; raises whatever the decoder raises."""
     image = Image.open(io.BytesIO(data), formats=FORMATS)
     image.load()
-    with suppress(Exception):  # an EXIF block that makes no sense says nothing, and takes nothing from the picture
+    with suppress(Exception):  # an invalid EXIF block does not make the picture unusable
         ImageOps.exif_transpose(image, in_place=True)
-    return np.array(_rgb(image).resize(shrunk(image.size, side)))
+    return np.array(_to_rgb(image).resize(downscaled_size(image.size, side)))
 
 
 def _warn(entry: Entry, error: Exception) -> None:
@@ -84,27 +85,27 @@ def _warn(entry: Entry, error: Exception) -> None:
     logger.warning("%s: left out, it cannot be read (%s)", entry, reason)
 
 
-def _header(entry: Entry) -> tuple[Entry, tuple[int, int]] | None:
-    """The size that a picture will have, of which only the first bytes are read."""
+def _read_header(entry: Entry) -> tuple[Entry, tuple[int, int]] | None:
+    """The entry and the size in its header; None, with a warning, if it is no picture."""
     try:
         with entry.file.open("rb") as stream:
             return entry, Image.open(ContainerIO(stream, entry.offset, entry.size), formats=FORMATS).size
-    except Exception as error:  # whatever a decoder trips over is a broken file
+    except Exception as error:  # decoders raise exceptions of all kinds for broken files
         _warn(entry, error)
         return None
 
 
 class Pictures:
-    """Pictures by number, each (H, W, 3) uint8, or None if it cannot be decoded (one warning); safe to use in threads.
+    """A thread-safe sequence of pictures (H, W, 3) uint8, with None (and one warning) for those that cannot be decoded.
 
-    What is seen to be no picture by its first bytes is left out, with a warning; `nbytes` is what all take decoded.
-    Getting one raises ConfigError when its file is gone.
+    Files whose header is not that of a picture are left out, with a warning. `nbytes` is the size of all pictures when
+    decoded. Indexing raises ConfigError if the file is gone.
     """
 
     def __init__(self, entries: Iterable[Entry], side: int | None, pool: ThreadPool) -> None:
-        found = [header for header in pool.map(_header, entries) if header is not None]
+        found = [header for header in pool.map(_read_header, entries) if header is not None]
         self.entries, self.sizes, self.side = [entry for entry, _ in found], [size for _, size in found], side
-        self.nbytes = sum(3 * width * height for width, height in (shrunk(size, side) for size in self.sizes))
+        self.nbytes = sum(3 * width * height for width, height in (downscaled_size(size, side) for size in self.sizes))
         self._held: list[np.ndarray | None] = []
         self._broken: set[int] = set()
         self._lock = threading.Lock()
@@ -124,11 +125,11 @@ class Pictures:
             return None
         try:
             data = self.entries[index].read()
-        except OSError as error:  # a disk that went away is no broken picture: all would be left out in turn
+        except OSError as error:  # the disk is gone: left out one by one, all pictures would disappear
             raise ConfigError(f"{self.entries[index]}: cannot be read any more ({error.strerror})") from error
         try:
             return decode(data, self.side)
-        except Exception as error:  # whatever a decoder trips over is a broken file
+        except Exception as error:  # decoders raise exceptions of all kinds for broken files
             with self._lock:
                 if index not in self._broken:
                     _warn(self.entries[index], error)

@@ -1,4 +1,4 @@
-"""The command line that all train/ scripts share."""
+"""The command line shared by all train/ scripts."""
 
 import argparse
 import logging
@@ -10,18 +10,20 @@ from bringback.training.config import load_config
 
 
 def main(default_config: str) -> None:
-    """Parse `--config FILE --set key=value ...`, train, and say where the weights are.
+    """Parse `--config FILE --set key=value ...`, train, and print where the weights are.
 
-    Exits 2 on a bad config or missing data, 1 when the weights could not be written, 130 when interrupted (saved).
+    Exit codes: 2 for an invalid config or missing data, 1 if the weights could not be written, 130 if the run was
+    interrupted (after saving its state).
     """
     parser = argparse.ArgumentParser(description="Train one stage; every value of the config can be set from here.")
     parser.add_argument("--config", type=Path, default=Path(default_config), help="a YAML file (default: %(default)s)")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides")
     arguments = parser.parse_args()
-    # one voice: the other processes speak only when something is wrong
+    # only the first process logs progress; the others would repeat it
     level = logging.INFO if os.environ.get("RANK", "0") == "0" else logging.WARNING
     logging.basicConfig(level=level, format="%(asctime)s %(message)s")
     logging.getLogger("accelerate").setLevel(logging.WARNING)
+    # imported here so that --help does not wait for torch
     from accelerate.utils import set_seed
 
     from bringback.training.loop import train
@@ -29,7 +31,7 @@ def main(default_config: str) -> None:
 
     try:
         config = load_config(arguments.config, arguments.overrides)
-        set_seed(config.seed)  # the weights that a network starts from are part of the run
+        set_seed(config.seed)  # before the networks are initialized
         out = train(build_task(config), config)
         logging.getLogger(__name__).info("done; use it with: bringback restore PHOTOS -o OUT --weights %s", out)
     except (ConfigError, FileNotFoundError) as error:

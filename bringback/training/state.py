@@ -1,4 +1,4 @@
-"""What a run must not lose: its clock, its averaged weights, its saved states, and the wish to stop."""
+"""The state that a run saves and resumes from: progress, averaged weights, checkpoints; and its graceful stop."""
 
 import logging
 import math
@@ -23,37 +23,41 @@ from bringback.training.task import TrainingTask
 
 logger = logging.getLogger(__name__)
 
-_IMPATIENCE = 5.0  # seconds: launchers pass a signal on, so the same wish arrives twice in a moment
+_REPEAT_SECONDS = 5.0  # launchers forward signals, so the same one may arrive twice within moments
 
 
-class Clock:
-    """Steps done, seconds spent and the best score so far; saved and restored with the run.
+class TrainerState:
+    """Steps, seconds and the best score so far; saved and restored with the run.
 
-    `seconds` stands still between two ticks, so that all processes see the same learning rate and the same end.
+    `seconds` only changes in `tick`, so that all processes use the same learning rate and end at the same step.
     """
 
     def __init__(self, config: TrainConfig) -> None:
         self.config, self.step, self.seconds, self.best = config, 0, 0.0, -math.inf
         self.stop = False
-        self._spent, self._since = 0.0, time.monotonic()
+        self._seconds_before, self._started = 0.0, time.monotonic()
 
-    def tick(self, accelerator: Accelerator, wish: bool = False) -> None:
-        """Look at the time and at the wish to stop: those of the main process, for all of them."""
-        self.seconds, self.stop = self._spent + time.monotonic() - self._since, wish
+    def tick(self, accelerator: Accelerator, stop: bool = False) -> None:
+        """Update the time and whether to stop; the main process decides for all."""
+        self.seconds, self.stop = self._elapsed(), stop
         if accelerator.num_processes > 1:
-            seconds, stop = broadcast(torch.tensor([self.seconds, float(wish)], device=accelerator.device)).tolist()
+            values = torch.tensor([self.seconds, float(stop)], device=accelerator.device)
+            seconds, stop = broadcast(values).tolist()
             self.seconds, self.stop = seconds, bool(stop)
+
+    def _elapsed(self) -> float:
+        return self._seconds_before + time.monotonic() - self._started
 
     def progress(self) -> float:
         """0 at the start, 1 when the steps or the minutes are used up, whichever comes first."""
         return max(self.step / self.config.max_train_steps, self.seconds / 60 / self.config.max_train_minutes)
 
     def running(self) -> bool:
-        """Whether there is another step to do."""
+        """Whether another step follows."""
         return self.progress() < 1 and not self.stop
 
     def lr_factor(self) -> float:
-        """What the learning rates are multiplied by at this step."""
+        """The factor of the learning rates at this step: linear warmup, then the schedule, down to 2 %."""
         factor = min(1.0, (self.step + 1) / max(1, self.config.lr_warmup_steps))
         left = 1 - min(1.0, self.progress())
         if self.config.lr_scheduler == "cosine":
@@ -63,30 +67,30 @@ class Clock:
         return factor
 
     def state_dict(self) -> dict[str, Any]:
-        return {"step": self.step, "spent": self._spent + time.monotonic() - self._since, "best": self.best}
+        return {"step": self.step, "spent": self._elapsed(), "best": self.best}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.step, self.seconds, self.best = state["step"], state["spent"], state["best"]
-        self._spent, self._since = self.seconds, time.monotonic()
+        self._seconds_before, self._started = self.seconds, time.monotonic()
 
 
-class Average:
-    """Exponential moving average of a task's networks (weights and float buffers)."""
+class EMA:
+    """Exponential moving average of a task's networks: weights and floating-point buffers."""
 
     def __init__(self, task: TrainingTask, decay: float) -> None:
         self.decay, self.updates = decay, 0
-        self.shadow = {k: v.detach().clone() for k, v in self._live(task).items()}
+        self.shadow = {k: v.detach().clone() for k, v in self._weights(task).items()}
 
     @staticmethod
-    def _live(task: TrainingTask) -> dict[str, Tensor]:
+    def _weights(task: TrainingTask) -> dict[str, Tensor]:
         return {f"{n}/{k}": v for n, net in task.networks().items() for k, v in net.state_dict().items()}
 
     @torch.no_grad()
     def update(self, task: TrainingTask) -> None:
-        """Move towards the live weights: fast at first, then by 1 - decay."""
+        """Move towards the current weights. The decay starts low, so that the initial weights are forgotten soon."""
         self.updates += 1
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
-        for key, value in self._live(task).items():
+        for key, value in self._weights(task).items():
             if value.is_floating_point():
                 self.shadow[key].lerp_(value.detach(), 1 - decay)
             else:
@@ -94,59 +98,59 @@ class Average:
 
     @torch.no_grad()
     def swap(self, task: TrainingTask) -> None:
-        """Exchange the average with the live weights; a second call undoes the first."""
-        for key, value in self._live(task).items():
-            kept = value.clone()
+        """Exchange the averaged with the current weights; a second call undoes the first."""
+        for key, value in self._weights(task).items():
+            current = value.clone()
             value.copy_(self.shadow[key])
-            self.shadow[key].copy_(kept)
+            self.shadow[key].copy_(current)
 
     def state_dict(self) -> dict[str, Any]:
         return {"shadow": self.shadow, "updates": self.updates}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         for key, value in state["shadow"].items():
-            self.shadow[key].copy_(value)  # a state is loaded to the CPU; the average stays where the networks are
+            self.shadow[key].copy_(value)  # in place: saved states load to the CPU, the average stays on its device
         self.updates = state["updates"]
 
 
-class StopWish:
-    """While it is entered, SIGINT and SIGTERM are wishes to stop after the step, not interruptions of it.
+class GracefulStop:
+    """A context in which SIGINT and SIGTERM request a stop after the current step; true once one was requested.
 
-    Who asks again some seconds later is obeyed at once, by KeyboardInterrupt.
+    Another signal some seconds later raises KeyboardInterrupt at once.
     """
 
     def __init__(self) -> None:
-        self.since: float | None = None
+        self.requested: float | None = None  # when
 
     def __bool__(self) -> bool:
-        return self.since is not None
+        return self.requested is not None
 
-    def _heard(self, number: int, frame: FrameType | None) -> None:
-        if self.since is not None and time.monotonic() - self.since > _IMPATIENCE:
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        if self.requested is not None and time.monotonic() - self.requested > _REPEAT_SECONDS:
             raise KeyboardInterrupt
-        if self.since is None:
-            logger.warning("stopping after this step; ask again in %.0f s to stop at once", _IMPATIENCE)
-            self.since = time.monotonic()
+        if self.requested is None:
+            logger.warning("stopping after this step; ask again in %.0f s to stop at once", _REPEAT_SECONDS)
+            self.requested = time.monotonic()
 
-    def __enter__(self) -> "StopWish":
+    def __enter__(self) -> "GracefulStop":
         signals = (signal.SIGINT, signal.SIGTERM)
-        self._before = {number: signal.signal(number, self._heard) for number in signals}
+        self._handlers = {number: signal.signal(number, self._on_signal) for number in signals}
         return self
 
     def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
+        for number, handler in self._handlers.items():
             signal.signal(number, handler)
 
 
 @contextmanager
-def saving(what: str, reasons: list[str]) -> Iterator[None]:
-    """A failed write (a full disk, say) is a warning and a reason in the list; it does not end the run."""
+def tolerate_failure(what: str, failures: list[str]) -> Iterator[None]:
+    """Log a failed write (for example to a full disk) and add it to `failures`, instead of ending the run."""
     try:
         yield
-    except (OSError, SafetensorError, RuntimeError) as error:  # RuntimeError is what torch.save raises
+    except (OSError, SafetensorError, RuntimeError) as error:  # torch.save raises RuntimeError
         reason = str(error).splitlines()[0]
         logger.warning("%s could not be saved (%s); what was saved before is kept and the run goes on", what, reason)
-        reasons.append(f"{what}: {reason}")
+        failures.append(f"{what}: {reason}")
 
 
 def saved_states(out: Path) -> list[Path]:
@@ -155,39 +159,42 @@ def saved_states(out: Path) -> list[Path]:
 
 
 def state_to_resume(config: TrainConfig) -> Path | None:
-    """The folder of the state that a config wants to go on from, if any; raises ConfigError."""
-    states, wanted = saved_states(Path(config.output_dir)), config.resume_from_checkpoint
-    if not wanted:
+    """The folder of the state to resume from, if any.
+
+    Raises ConfigError if the output folder holds a run that is not to be resumed, or if there is no such state.
+    """
+    states, resume = saved_states(Path(config.output_dir)), config.resume_from_checkpoint
+    if not resume:
         if states:
             message = "holds a run already: set resume_from_checkpoint=latest or another output_dir"
             raise ConfigError(f"{config.output_dir} {message}")
         return None
-    if wanted == "latest":
+    if resume == "latest":
         if not states:
             raise ConfigError(f"{config.output_dir} holds no state to resume from: leave resume_from_checkpoint empty")
         return states[-1]
-    if not Path(wanted).is_dir():
-        raise ConfigError(f"resume_from_checkpoint: {wanted} is no folder; give the folder of a saved state or latest")
-    return Path(wanted)
+    if not Path(resume).is_dir():
+        raise ConfigError(f"resume_from_checkpoint: {resume} is no folder; give the folder of a saved state or latest")
+    return Path(resume)
 
 
-def save_state(accelerator: Accelerator, out: Path, step: int, limit: int, reasons: list[str]) -> None:
-    """Save all that the run needs to go on as `checkpoints/checkpoint-STEP`, and delete all but the newest `limit`.
+def save_state(accelerator: Accelerator, out: Path, step: int, limit: int, failures: list[str]) -> None:
+    """Save the state of the run as `checkpoints/checkpoint-STEP`, and delete all but the newest `limit` states.
 
-    It appears under its name only when it is complete; when it cannot be written the older states stay.
+    The folder gets its name when it is complete. If it cannot be written, the older states are kept.
     """
-    partial, done = out / "checkpoints" / "partial", out / "checkpoints" / f"checkpoint-{step}"
+    partial, final = out / "checkpoints" / "partial", out / "checkpoints" / f"checkpoint-{step}"
     if accelerator.is_main_process:
         shutil.rmtree(partial, ignore_errors=True)
     accelerator.wait_for_everyone()
-    failed = len(reasons)
-    with saving(f"the state of step {step}", reasons):
+    before = len(failures)
+    with tolerate_failure(f"the state of step {step}", failures):
         accelerator.save_state(str(partial))
-    complete = accelerator.gather(torch.tensor([len(reasons) == failed], device=accelerator.device)).all()
+    complete = accelerator.gather(torch.tensor([len(failures) == before], device=accelerator.device)).all()
     if accelerator.is_main_process and complete:
-        if done.exists():  # a run that went on from an older state comes past the same steps again
-            shutil.rmtree(done)
-        partial.rename(done)
+        if final.exists():  # from before the run was resumed from an older state
+            shutil.rmtree(final)
+        partial.rename(final)
         for folder in saved_states(out)[:-limit]:
             shutil.rmtree(folder)
     elif accelerator.is_main_process:

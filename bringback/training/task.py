@@ -1,4 +1,4 @@
-"""What the loop trains: networks, losses and phases behind one small interface."""
+"""The interface between the training loop and what it trains: networks, losses and phases."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
@@ -19,7 +19,7 @@ N = TypeVar("N", bound=Network)
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """One optimizer step: its name, what it moves, and its learning rate as a multiple of the config's."""
+    """One optimizer step: the parameters it updates, and its learning rate as a multiple of the config's."""
 
     name: str
     parameters: Iterable[nn.Parameter]
@@ -28,44 +28,50 @@ class Phase:
 
 @dataclass(slots=True)
 class Losses:
-    """`total` is what is minimised; `parts` are numbers to log."""
+    """`total` is minimized; `parts` are only logged."""
 
     total: Tensor
     parts: dict[str, Tensor] = field(default_factory=dict)
 
 
 class TrainingTask(nn.Module, ABC):
-    """Networks and losses of one stage. The loop knows nothing else of it.
+    """The networks and losses of one stage; all that the training loop knows of it.
 
-    A batch is prepared once, then the phases run on it. `OPTIONS` are the options that the task knows, with their
-    defaults, `options` what the config makes of them; `parents` is for the model card: SHA-256 of the checkpoints that
-    it starts from or learns with, by name. `judge` is the discriminator of a task that has one.
+    In each step a batch is prepared once, then the phases run on it.
+
+    Attributes:
+        OPTIONS: the names of the task's options and their defaults.
+        options: the same with the values of the config.
+        parents: SHA-256 of the checkpoints the task starts from or uses, by name; for the model card.
+        discriminator: the discriminator, if the task has one.
+        RENAMED: old to new attribute names of submodules, so that states saved under the old names still load.
     """
 
     OPTIONS: ClassVar[dict[str, Any]] = {}
+    RENAMED: ClassVar[dict[str, str]] = {"judge": "discriminator"}
 
     def __init__(self, config: TrainConfig) -> None:
-        """Raises ConfigError for options that the task does not know."""
+        """Raises ConfigError for options that the task does not have."""
         super().__init__()
         self.config = config
         self.options = read_options(config.options, self.OPTIONS)
         self.parents: dict[str, str] = {}
-        self.judge: nn.Module | None = None
+        self.discriminator: nn.Module | None = None
 
-    def begin(self, name: str, kind: type[N], **settings: Any) -> N:
+    def load_or_create(self, name: str, kind: type[N], **defaults: Any) -> N:
         """The network to train: the checkpoint `name` in `init_from`, or a new one with the config's settings.
 
-        `settings` are what the task wants of a new one where the config does not say otherwise. Raises MissingWeights
-        when there is no such checkpoint, ConfigError when the settings do not fit the network.
+        `defaults` are settings of a new network that the config may override. Raises MissingWeights if `init_from` has
+        no such checkpoint, ConfigError if the settings do not fit the network.
         """
         if not self.config.init_from:
-            return self.made(kind, {**settings, **self.config.network})
-        begun = Checkpoints(self.config.init_from)
-        self.parents |= begun.hashes([name])
-        return begun.load(name, kind).requires_grad_(True)
+            return self.create(kind, {**defaults, **self.config.network})
+        checkpoints = Checkpoints(self.config.init_from)
+        self.parents |= checkpoints.hashes([name])
+        return checkpoints.load(name, kind).requires_grad_(True)
 
-    def made(self, kind: type[N], settings: Mapping[str, Any]) -> N:
-        """A new network; raises ConfigError when the settings do not fit it."""
+    def create(self, kind: type[N], settings: Mapping[str, Any]) -> N:
+        """A new network; raises ConfigError if the settings do not fit it."""
         try:
             return kind(**settings)
         except (TypeError, ValueError) as error:
@@ -74,34 +80,41 @@ class TrainingTask(nn.Module, ABC):
 
     @abstractmethod
     def networks(self) -> dict[str, Network]:
-        """What is averaged and saved, by checkpoint name."""
+        """The networks to average and save, by checkpoint name."""
 
     def phases(self) -> list[Phase]:
-        """The optimizer steps of one training step, in order: all that learns, then the discriminator, if any."""
-        rival = [*self.judge.parameters()] if self.judge else []
-        known = {id(parameter) for parameter in rival}
-        learning = [p for p in self.parameters() if p.requires_grad and id(p) not in known]
-        return [Phase("generator", learning), *([Phase("discriminator", rival)] if rival else [])]
+        """The optimizer steps of one training step, in order: the generator, then the discriminator, if any."""
+        d_params = [*self.discriminator.parameters()] if self.discriminator else []
+        d_ids = {id(parameter) for parameter in d_params}
+        g_params = [p for p in self.parameters() if p.requires_grad and id(p) not in d_ids]
+        return [Phase("generator", g_params), *([Phase("discriminator", d_params)] if d_params else [])]
 
     def prepare(self, batch: Batch, overlays: OverlayBank | None) -> Any:
-        """What the phases of a step learn from: the batch, aged by the config's recipe, if the task wants no other.
+        """The input of a step's phases: by default the batch, degraded by the config's recipe.
 
-        It runs without gradients, in a thread beside the step before if a core is free: no network that learns has a
-        place here, and none that `train` switches to and fro.
+        Runs without gradients, and in a thread during the previous step if a core is idle. So it must not use networks
+        that are being trained, nor those that `train()` and `eval()` switch.
         """
-        return self.ready(age(batch.pixels, self.config.recipe, batch.seeds, overlays), batch.seeds)
+        return self.prepare_aged(age(batch.pixels, self.config.recipe, batch.seeds, overlays), batch.seeds)
 
-    def ready(self, aged: Aged, seeds: list[int]) -> Any:
-        """What `prepare` makes of photos once they are aged, which may be done elsewhere; by the samples' seeds."""
+    def prepare_aged(self, aged: Aged, seeds: list[int]) -> Any:
+        """The part of `prepare` after the degradation, which worker processes may do instead; one seed per sample."""
         return aged
 
     @abstractmethod
     def forward(self, phase: str, prepared: Any) -> Losses:
-        """The losses of one phase on what was prepared; the phases of a step come in order and see the same."""
+        """The losses of one phase. The phases of a step run in order, on the same prepared input."""
 
     @abstractmethod
     def validate(self, batch: Batch, overlays: OverlayBank | None) -> tuple[dict[str, float], Tensor]:
-        """Metrics on a fixed batch (the key `score` chooses the best, higher is better) and pictures (N, 3, H, W)."""
+        """Metrics on a fixed batch (the highest `score` is the best) and pictures (N, 3, H, W)."""
 
-    def saved(self, name: str, sha256: str) -> None:
-        """Hear the hash of a network that the loop has saved, in the order of `networks()`: some name others by it."""
+    def on_save(self, name: str, sha256: str) -> None:
+        """Called after the loop has saved a network, in the order of `networks()`, with the hash of its weights."""
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        for key in [key for key in state_dict if key.startswith(prefix)]:
+            module, _, rest = key[len(prefix) :].partition(".")
+            if module in self.RENAMED and module not in self._modules:
+                state_dict[f"{prefix}{self.RENAMED[module]}.{rest}"] = state_dict.pop(key)
+        super()._load_from_state_dict(state_dict, prefix, *args)

@@ -1,1 +1,1 @@
-"""The page of `bringback web`, without gradio but for `page`: visitors and their files, masks, stages, words."""
+"""The web page of `bringback web`: sessions, masks, pipelines and texts. Only `page` and `server` use gradio."""

@@ -1,4 +1,4 @@
-"""The web page on gradio: what is on it, and which of `desk`'s deeds a click sets off."""
+"""The gradio page: components and event handlers, which work on a `Desk`."""
 
 import shutil
 from collections.abc import Iterator
@@ -14,16 +14,16 @@ from bringback.web.mask_layer import CANVAS, PAINTED
 from bringback.web.pipelines import Choices, Pipelines, Stopped
 from bringback.web.session import Desk, Scan, attempt
 
-HEIGHT = 520  # pixels, of the large pictures
+HEIGHT = 520  # of the large pictures, in pixels
 BLUE = f"rgb{PAINTED}"
-View = dict[Any, Any]  # what becomes of components
+View = dict[Any, Any]  # component updates
 
 
 class Page:
-    """The components, and what is done when one of them is used; `blocks` is to be launched."""
+    """Components and event handlers; launch `blocks`."""
 
     def __init__(self, folder: Path, pipelines: Pipelines, max_pixels: int) -> None:
-        """Args: folder: for the files of visitors; max_pixels: of a photo."""
+        """Args: folder: for the files of users; pipelines: for all users; max_pixels: limit per photo."""
         self.folder, self.pipelines, self.max_pixels = folder, pipelines, max_pixels
         with gr.Blocks(title="bringback", analytics_enabled=False, delete_cache=(600, 7200)) as self.blocks:
             self.desk = gr.State(None, delete_callback=_forget)
@@ -38,7 +38,7 @@ class Page:
 
     def _place_photos(self) -> None:
         self.drop = gr.File(label="Drop photos here", file_count="multiple", height=140, elem_id="photos")
-        self.drop.preprocess = _uploads  # type: ignore[assignment, method-assign] # gradio's own changes the names
+        self.drop.preprocess = _uploads  # type: ignore[assignment, method-assign] # gradio's own one changes file names
         gr.HTML('<ul class="problems" id="too-large" role="alert"></ul>', padding=False, elem_id="refused")
         self.problems = gr.HTML(padding=False, elem_id="problems")
         self.list = gr.Gallery(
@@ -107,11 +107,11 @@ class Page:
         choices = [self.stages, self.strength, self.fidelity, self.saturation]
         own: dict[str, Any] = {"api_visibility": "private"}
         short = own | {"show_progress": "hidden"}
-        # what takes long goes one after the other, whoever began it
+        # slow work is queued, across all users
         long = own | {"show_progress_on": self.status, "concurrency_id": "work", "concurrency_limit": 1}
-        long["trigger_mode"] = "multiple"  # or a click soon after the end of another is lost
+        long["trigger_mode"] = "multiple"  # else a click right after the previous one ends is lost
         self.blocks.load(lambda: Desk(self.folder, self.max_pixels), None, self.desk, **short)
-        # no other event may name `drop`: gradio would make it anew, and forget how it reads uploads
+        # no other event may use `drop`: gradio would recreate it and lose the custom preprocess
         self.drop.upload(
             self._add, [self.desk, self.editor, self.drop], [*view, self.drop], **own, show_progress_on=self.status
         )
@@ -144,7 +144,7 @@ class Page:
         return self._about(desk, bare) | new
 
     def _clear(self, desk: Desk) -> View:
-        """The editor has an icon that empties it: the photo comes back, with what was found and no edits."""
+        """Undo the editor's clear button: show the photo again, with the found damage and without edits."""
         if desk.chosen is None:
             return {}
         desk.chosen.edits = None
@@ -153,7 +153,7 @@ class Page:
     def _find(self, desk: Desk, editor: Any, progress: gr.Progress = gr.Progress()) -> View:  # noqa: B008
         _keep(desk, editor)
         scan = desk.chosen
-        assert scan is not None  # there is no such button without a photo
+        assert scan is not None  # the button is disabled without a photo
         progress(0, desc=f"{scan.name}: looking for damage")
         problem = attempt(scan, lambda: scan.find(self.pipelines))
         if problem:
@@ -208,20 +208,20 @@ class Page:
         yield view | {self.status: web_text.restored(done, len(scans), stopped=desk.stopped)}
 
     def _list(self, desk: Desk) -> View:
-        """The photos, and which are restored."""
+        """The list of photos, restored ones marked."""
         pictures = [(str(scan.thumb), web_text.caption(scan)) for scan in desk.scans]
         selected = desk.scans.index(desk.chosen) if desk.chosen else None
         return {self.list: gr.update(value=pictures, selected_index=selected, visible=bool(pictures))}
 
     def _deeds(self, desk: Desk) -> View:
-        """The buttons, as they can be used now."""
+        """The buttons, enabled or disabled."""
         free = gr.update(interactive=bool(desk.scans) and not desk.busy)
         return dict.fromkeys((self.find, self.restore, self.restore_all), free) | {
             self.stop: gr.update(interactive=desk.busy)
         }
 
     def _about(self, desk: Desk, bare: bool) -> View:
-        """What came of the photo that is looked at."""
+        """The results for the selected photo."""
         scan = desk.chosen
         outcome = scan.outcome if scan else None
         pair = (str(scan.preview), str(outcome.preview)) if scan and outcome else None
@@ -249,18 +249,18 @@ def _editor(desk: Desk, scan: Scan) -> dict[str, Any]:
 
 
 def _uploads(payload: Any) -> list[tuple[Path, str]]:
-    """Where the files of a drop are, and the names they had."""
+    """Paths of the uploaded files, and their original names."""
     return [(Path(one.path), one.orig_name or Path(one.path).name) for one in payload or ()]
 
 
 def _there(desk: Desk | None) -> None:
-    """Tell a visitor whose photos are gone, as they are some time after a tab has lost its server."""
+    """Raise if the session has expired, as it does some time after a tab loses its connection."""
     if desk is None:
         raise gr.Error("This page has expired. Load it again, and drop the photos once more.", print_exception=False)
 
 
 def _keep(desk: Desk, editor: dict[str, Any] | None) -> None:
-    """Take in what was painted."""
+    """Store the edits of the mask."""
     _there(desk)
     for layer in editor["layers"] if editor else ():
         desk.edit(layer)

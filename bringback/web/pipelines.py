@@ -1,4 +1,4 @@
-"""What a visitor of the web page may choose, and the pipeline that does it."""
+"""User choices on the web page, and the pipelines that apply them."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from bringback.stages import ordered
 
 @dataclass(frozen=True)
 class Choices:
-    """What a visitor may choose: arguments of `Pipeline` and of its stages, by their names there."""
+    """Choices of a user: arguments of `Pipeline` and of its stages, with the names they have there."""
 
     stages: tuple[str, ...]
     strength: float = 1.0
@@ -23,7 +23,7 @@ class Choices:
 
     @classmethod
     def of(cls, config: PipelineConfig) -> Self:
-        """What is chosen to begin with."""
+        """The initial choices."""
         fidelity, saturation = (
             config.settings.get(stage, {}).get(name, getattr(cls, name))
             for stage, name in (("faces", "fidelity"), ("colorize", "saturation"))
@@ -37,17 +37,20 @@ class Choices:
 
 
 class Stopped(Exception):
-    """The visitor wants no more, or nobody is served any longer."""
+    """Raised to stop work when the user cancels or the server shuts down."""
 
 
 class Pipelines:
-    """Pipelines of any choice of stages, for all visitors: each stage is loaded once, and one photo goes at a time."""
+    """Pipelines for any choice of stages, shared by all users; callers hold `lock`, so that one photo runs at a time.
+
+    A stage stays loaded until its settings change.
+    """
 
     def __init__(
         self, load: Callable[[str, Mapping[str, Any]], Pipeline], config: PipelineConfig | None = None
     ) -> None:
-        """Args: load: makes the pipeline of one stage, given by its name, with these settings; config: the family that
-        there is to choose from, and what is chosen to begin with ("lean").
+        """Args: load: builds the pipeline of one stage from its name and settings; config: the family of stages and the
+        initial choices (default "lean").
         """
         self.load, self.config = load, config or PipelineConfig.of(None)
         self.lock, self.closed = Lock(), False
@@ -63,7 +66,7 @@ class Pipelines:
         config: str | None = None,
         **computing: Any,
     ) -> Self:
-        """With arguments of `Pipeline.from_pretrained`, which raises as it does; what is chosen first is loaded."""
+        """Takes arguments of `Pipeline.from_pretrained`, raises what it does, and loads the initially chosen stages."""
         if weights is not None:
             weights = fetched(weights, revision=revision, local_files_only=local_files_only)
 
@@ -77,13 +80,13 @@ class Pipelines:
         return made
 
     def close(self) -> None:
-        """Let what goes on stop after its stage, and wait for that."""
+        """Stop running work after its current stage, and wait for it."""
         self.closed = True
         with self.lock:
             self._loaded.clear()
 
     def of(self, choices: Choices) -> Pipeline:
-        """The pipeline of these choices, to be used under `lock`. Raises as `Pipeline.from_pretrained`."""
+        """The pipeline for these choices, to be used under `lock`. Raises what `Pipeline.from_pretrained` does."""
         parts = [self._part(name, choices.of_stage(name)) for name in ordered(self.config.family, choices.stages)]
         return Pipeline(
             [stage for part in parts for stage in part.stages],

@@ -1,4 +1,4 @@
-"""`bringback web`: the page on gradio, served to this machine and to none other unless that is asked for."""
+"""`bringback web`: serves the gradio page, by default to this machine only."""
 
 import os
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ MAX_FILE_SIZE = 300  # MB
 
 
 def build(pipelines: Pipelines, folder: Path, max_pixels: int = MAX_PIXELS) -> "Blocks":
-    """The page, to be launched with `look`; what visitors bring and get lies in `folder`.
+    """Build the page, to be launched with `look`; files of users go to `folder`.
 
     Photos of more than `max_pixels` are refused. Raises `MissingExtra` without gradio.
     """
@@ -30,9 +30,9 @@ def build(pipelines: Pipelines, folder: Path, max_pixels: int = MAX_PIXELS) -> "
 
 
 def look(max_file_size: int = MAX_FILE_SIZE) -> dict[str, Any]:
-    """Arguments for `Blocks.launch`: how the page looks, files of how many MB it takes, and nothing of gradio's around.
+    """Arguments for `Blocks.launch`: theme, upload limit in MB, no gradio extras.
 
-    No font, script or picture comes from elsewhere.
+    No font, script or picture is loaded from elsewhere.
     """
     with extra("web"):
         from gradio.themes import Default
@@ -58,10 +58,9 @@ def served(
     max_pixels: int = MAX_PIXELS,
     open_browser: bool = False,
 ) -> Iterator[str]:
-    """The page is served within it, at the URL that it gives; see `build` and `look`.
+    """Context manager that serves the page and yields its URL; see `build` and `look`.
 
-    What visitors bring and get lies in a temporary folder, which is gone afterwards. Raises OSError when the port is
-    taken.
+    Files of users go to a temporary folder that is deleted afterwards. Raises OSError if the port is taken.
     """
     with TemporaryDirectory(prefix="bringback-web-", ignore_cleanup_errors=True) as folder, _environment(folder):
         blocks = build(pipelines, Path(folder), max_pixels)
@@ -82,14 +81,14 @@ def served(
 
 
 def _near() -> dict[str, Any]:
-    """What makes the server refuse requests that other sites have sent, or that a name of theirs has led here."""
+    """Launch arguments that protect against cross-site requests and DNS rebinding."""
     from starlette.middleware import Middleware
 
     return {"middleware": [Middleware(_Near)]}
 
 
 class _Near:
-    """Lets requests through whose `Host`, and `Origin` where there is one, are of this machine; others get 403."""
+    """Middleware that answers 403 unless `Host` and, if present, `Origin` are loopback addresses."""
 
     def __init__(self, app: Any) -> None:
         self.app = app
@@ -107,18 +106,18 @@ class _Near:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether what is served there can be reached from this machine alone."""
+    """Whether this host is reachable from this machine only."""
     try:
         return host == "localhost" or ip_address(host).is_loopback
-    except ValueError:  # a name
+    except ValueError:  # a host name
         return False
 
 
 @contextmanager
 def _environment(folder: str) -> Iterator[None]:
-    """What gradio takes from the environment: where files go, and that it tells nobody.
+    """Set gradio's environment variables: temporary folder, no analytics, no proxy for local addresses.
 
-    It asks its own page whether it is there, which must not go through a proxy.
+    gradio checks its own page over HTTP, which must not go through a proxy.
     """
     near = ",".join(filter(None, [os.environ.get("NO_PROXY"), "127.0.0.1", "localhost"]))
     ours = {"GRADIO_ANALYTICS_ENABLED": "False", "GRADIO_TEMP_DIR": folder, "NO_PROXY": near}

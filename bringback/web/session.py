@@ -1,4 +1,4 @@
-"""What the web page does, without the page: the photos of a visitor, their damage, edits, restorations and files."""
+"""The web page's session, without the page: a visitor's photos, their damage, edits, restorations and files."""
 
 import shutil
 import zipfile
@@ -16,19 +16,20 @@ from bringback.errors import PhotoError
 from bringback.images.codecs import MAX_PIXELS
 from bringback.images.photo import Photo, luminance
 from bringback.images.shards import output_name
+from bringback.stages.prior.settings import Progress
 from bringback.stages.record import Face, Restoration
 from bringback.web import mask_layer as web_mask
 from bringback.web.mask_layer import Edits, Place
 from bringback.web.pipelines import Choices, Pipelines, Stopped
 
 MAX_PHOTOS = 100  # of one visitor
-PREVIEW, THUMB, CROP = 1400, 256, 96  # pixels a side: a browser is not sent a hundred megapixels
-Tell = Callable[[float, str], None]  # is told how much is done, 0 to 1, and what comes now
+PREVIEW, THUMB, CROP = 1400, 256, 96  # pixels a side of the copies for the browser
+Tell = Callable[[float, str], None]  # called with the share that is done, 0 to 1, and the next step
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a photo, and by which choices and edits of the mask; the files have the name of the upload."""
+    """The result of a photo, with the choices and edits of the mask; the files have the name of the upload."""
 
     choices: Choices
     edits: Edits | None
@@ -37,12 +38,12 @@ class Outcome:
     crops: list[tuple[bytes, bytes]]  # of each face, before and after: small JPEGs
     preview: Path
     file: Path
-    bare: Path  # without what the file told of people and places
+    bare: Path  # without EXIF, XMP, IPTC and texts
 
 
 @dataclass
 class Scan:
-    """One photo of a visitor, in a folder of its own that has the file as it came."""
+    """One photo of a visitor, in a folder of its own with the uploaded file."""
 
     name: str
     folder: Path
@@ -51,12 +52,12 @@ class Scan:
     edits: Edits | None = None
     outcome: Outcome | None = None
     share: float = 0.0
-    layer: int = 0  # the number of the layer that is painted on
-    _found: np.ndarray | None = None  # (h, w) bool, of the size on the canvas
+    layer: int = 0  # the number of the layer that is being painted on
+    _found: np.ndarray | None = None  # (h, w) bool, at the size of the canvas
 
     @property
     def original(self) -> Path:
-        """The file as it came."""
+        """The uploaded file."""
         return self.folder / "original"
 
     @property
@@ -66,17 +67,17 @@ class Scan:
 
     @property
     def canvas(self) -> Path:
-        """One to be painted on."""
+        """A JPEG to paint on."""
         return self.folder / "canvas.jpg"
 
     @property
     def thumb(self) -> Path:
-        """A smaller one."""
+        """A small JPEG."""
         return self.folder / "thumb.jpg"
 
     @property
     def mask_file(self) -> Path:
-        """The damage as it was found, of the photo's size."""
+        """The damage mask of the detector, at the photo's size."""
         return self.folder / "found.png"
 
     def photo(self) -> Photo:
@@ -98,12 +99,12 @@ class Scan:
 
     @property
     def found(self) -> np.ndarray:
-        """Where damage was found, (h, w) bool, of the size on the canvas."""
+        """Where damage was found, (h, w) bool, at the size of the canvas."""
         place = Place.of(*self.size)
         return np.zeros((place.height, place.width), bool) if self._found is None else self._found
 
     def find(self, pipelines: Pipelines) -> None:
-        """Find the damage, and `share`, that of the photo's pixels that are damaged. Raises `PhotoError`."""
+        """Find the damage, and the `share` of damaged pixels. Raises `PhotoError`."""
         photo = self.photo()
         with pipelines.lock:
             mask = pipelines.of(Choices(("scratches",))).restore(photo).damage()
@@ -113,30 +114,30 @@ class Scan:
         self.share = float((plane > web_mask.SOUND).mean())
 
     def edit(self, layer: np.ndarray) -> None:
-        """Take in the layer (H, W, 4), uint8, as it came back."""
+        """Take over the edits of a layer (H, W, 4), uint8, from the browser."""
         edits = Edits.between(self.found, Place.of(*self.size).of_canvas(layer))
         if self.edits is None or not all(map(np.array_equal, edits, self.edits)):
             self.edits = edits if edits.any else None
 
     def mask(self, edits: Edits | None) -> np.ndarray | None:
-        """The damage mask (H, W) for the pipeline; None where the visitor has not changed what the detector finds."""
+        """The damage mask (H, W) for the pipeline; None if the visitor has not edited the detector's mask."""
         if edits is None:
             return None
         found = luminance(Photo.read(self.mask_file).pixels) if self.searched else np.zeros(self.size, np.float32)
         return edits.apply(found)
 
     def done_with(self, choices: Choices) -> bool:
-        """Whether it has been restored by these choices and the mask as it is now."""
+        """Whether it has been restored with these choices and the current mask."""
         made = self.outcome
         return made is not None and made.choices == choices and made.edits is self.edits
 
     def restore(self, pipelines: Pipelines, choices: Choices, tell: Tell) -> None:
         """Restore it and write its files. Raises `PhotoError`, and what `tell` raises, between stages and in slow ones.
 
-        A mask that was found and then edited stands for the detector, which is not asked again: what was erased would
-        come back. One that was painted before is united with what the detector finds.
+        A mask that was found and then edited replaces the detector, which would find again what was erased. A mask that
+        was painted without one is united with the detector's.
         """
-        edits = self.edits  # as they are now: meanwhile there may be others
+        edits = self.edits  # the visitor may change them meanwhile
         photo, mask, stages = self.photo(), self.mask(edits), choices.stages
         if mask is not None and self.searched:
             stages = tuple(name for name in stages if name != "scratches")
@@ -144,19 +145,19 @@ class Scan:
             pipeline = pipelines.of(replace(choices, stages=stages))
             names = [*(stage.name for stage in pipeline.stages), "writing"]
 
-            def told(done: float) -> None:
+            def report(done: float) -> None:
                 if pipelines.closed:
                     raise Stopped
                 tell(done / len(names), names[int(done)])
 
             def on_stage(name: str, restoration: Restoration) -> None:
-                told(names.index(name) + 1)
+                report(names.index(name) + 1)
 
-            for number, stage in enumerate(pipeline.stages):
-                if hasattr(stage, "on_step"):  # it may take minutes
-                    stage.on_step = lambda fitted, number=number: told(number + min(fitted.done, 0.99))
-            told(0)
-            restoration = pipeline.restore(photo, mask, on_stage)
+            def on_step(name: str, progress: Progress) -> None:
+                report(names.index(name) + min(progress.done, 0.99))
+
+            report(0)
+            restoration = pipeline.restore(photo, mask, on_stage, on_step)
         result, name = restoration.result(), output_name(Path(self.name)).name
         made = {
             self.folder / "after.jpg": _jpeg(result),
@@ -171,10 +172,10 @@ class Scan:
 
 
 class Desk:
-    """The photos of one visitor, in a folder; `chosen` is the one that is looked at."""
+    """The photos of one visitor, in a folder; `chosen` is the one on display."""
 
     def __init__(self, folder: Path, max_pixels: int = MAX_PIXELS) -> None:
-        """Args: folder: where this one gets a folder of its own; max_pixels: of a photo."""
+        """Args: folder: the parent of the visitor's own folder; max_pixels: of a photo."""
         self.folder, self.max_pixels = Path(mkdtemp(dir=folder)), max_pixels
         self.scans: list[Scan] = []
         self.chosen: Scan | None = None
@@ -182,7 +183,7 @@ class Desk:
         self._count = 0
 
     def add(self, files: Iterable[tuple[Path, str]], tell: Tell) -> list[str]:
-        """Take in copies of files, under the names they had; a line for each that is no photo."""
+        """Add copies of files under their own names; returns a line for each that is not a photo."""
         files, problems = list(files), list[str]()
         for number, (path, given) in enumerate(files):
             name = base_name(given)
@@ -195,7 +196,7 @@ class Desk:
             scan.folder.mkdir()
 
             def take(path: Path = path, scan: Scan = scan) -> None:
-                shutil.copyfile(path, scan.original)  # the same file may be here twice, or be another visitor's too
+                shutil.copyfile(path, scan.original)  # several uploads may share one file
                 scan.look()
 
             if problem := attempt(scan, take):
@@ -205,15 +206,16 @@ class Desk:
         return problems
 
     def layer(self, scan: Scan) -> np.ndarray:
-        """A new layer for a photo, (H, W, 4) uint8; from now on no other of this photo is taken in."""
+        """A new layer for a photo, (H, W, 4) uint8; from now on, edits of its older layers are ignored."""
         self._count += 1
         scan.layer = self._count
         return web_mask.layer(Place.of(*scan.size), scan.found, scan.edits, scan.layer)
 
     def edit(self, layer: np.ndarray) -> None:
-        """Take in a layer as it came back.
+        """Take over the edits of a layer from the browser.
 
-        What a browser has not shown yet comes back empty, or is that of another photo: its number tells.
+        The layer's number identifies its photo: a browser that has not shown a new layer yet returns an empty one, or
+        that of another photo.
         """
         known = web_mask.numbers(layer)
         for scan in self.scans:
@@ -221,12 +223,12 @@ class Desk:
                 scan.edit(layer)
 
     def zip(self, *, bare: bool) -> Path | None:
-        """An archive of all results, if there are several; two of one name get numbers."""
+        """An archive of all results, if there are several; results of the same name get numbers."""
         made = [scan.outcome for scan in self.scans if scan.outcome]
         if len(made) < 2:
             return None
         archive, used = self.folder / "bringback.zip", set[str]()
-        with zipfile.ZipFile(archive, "w") as into:  # stored: photos are compressed already
+        with zipfile.ZipFile(archive, "w") as into:  # not compressed: photos already are
             for outcome in made:
                 name, number = Path(outcome.file.name), 1
                 while name.name.lower() in used:
@@ -238,7 +240,7 @@ class Desk:
 
 
 def attempt(scan: Scan, work: Callable[[], object]) -> str:
-    """Do the work on a photo; "", or one line that names it and says why it could not be done."""
+    """Do the work on a photo; returns "", or one line that names the photo and says what failed."""
     try:
         work()
         return ""
@@ -247,21 +249,21 @@ def attempt(scan: Scan, work: Callable[[], object]) -> str:
     except PhotoError as error:
         said = str(error)
         return said if said.startswith(scan.name) else f"{scan.name}: {said}"
-    except Exception as error:  # one bad photo must not end the others
+    except Exception as error:  # one bad photo must not stop the others
         first = (str(error).splitlines() or [""])[0]
-        if isinstance(error, OSError) and error.strerror:  # else it would name a temporary file
+        if isinstance(error, OSError) and error.strerror:  # the full message would name a temporary file
             first = error.strerror
         return f"{scan.name}: {type(error).__name__}: {first}"
 
 
 def base_name(given: str) -> str:
-    """The name of an upload as that of a file, whatever a browser says it is."""
+    """A safe file name for an upload, from whatever name the browser sent."""
     name = "".join(letter for letter in PureWindowsPath(given).name if letter.isprintable())
     return "photo" if name in ("", ".", "..") else name
 
 
 def _jpeg(photo: Photo, side: int = PREVIEW) -> bytes:
-    """A copy for a browser, no larger than that, with the photo's colour profile."""
+    """A copy for the browser, of at most `side` pixels a side, with the photo's color profile."""
     height, width = photo.pixels.shape[:2]
     scale = min(1.0, side / max(height, width))
     size = max(1, round(width * scale)), max(1, round(height * scale))
@@ -271,7 +273,7 @@ def _jpeg(photo: Photo, side: int = PREVIEW) -> bytes:
 
 
 def _around(photo: Photo, face: Face) -> bytes:
-    """A small picture of a face with a little around it."""
+    """A small picture of a face with a margin."""
     left, top, right, bottom = face.box
     margin = 0.2 * max(right - left, bottom - top)
     rows = slice(max(0, round(top - margin)), max(1, round(bottom + margin)))

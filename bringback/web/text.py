@@ -1,4 +1,4 @@
-"""What the web page says, as HTML; names of files and words of stages are escaped."""
+"""Texts of the web page, as HTML; file names and notes of stages are escaped."""
 
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
@@ -30,59 +30,59 @@ NO_PHOTO = "No photo yet."
 STRENGTH, FIDELITY = "0 gives the photo as it came", "1 leaves faces as they came"
 SATURATION = "of guessed colours; 1 as the network believes"
 BARE = "downloads without EXIF, XMP, IPTC and texts; profile and resolution stay"
-PLAIN = 0.25  # distance up to which nobody would doubt who it is: the median that damage alone costs
+PLAIN = 0.25  # clearly the same person: the median descriptor distance caused by damage alone
 
 
 def line(text: str) -> str:
-    """A line about what goes on."""
+    """A status line."""
     return f"<p>{escape(text)}</p>"
 
 
 def problems(lines: Sequence[str]) -> str:
-    """What went wrong, a line each; nothing for nothing."""
+    """Problems as a list; "" without any."""
     return f'<ul class="problems">{"".join(f"<li>{escape(one)}</li>" for one in lines)}</ul>' if lines else ""
 
 
 def stage(name: str) -> str:
-    """A stage, and what it does; of one of another package, which that is."""
+    """Label of a stage: name and description, or the package of a plugin stage."""
     return f"{name}: {STAGES.get(name) or f'of {origins([name])[name]}'}"
 
 
 def title(scan: Scan) -> str:
-    """Which photo is looked at."""
+    """Name and size of the selected photo."""
     height, width = scan.size
     return line(f"{scan.name}: {width} x {height} pixels")
 
 
 def caption(scan: Scan) -> str:
-    """A photo in the list, with a tick when it is restored."""
+    """Caption of a photo in the list, with a tick if it is restored."""
     return f"\u2713 {scan.name}" if scan.outcome else scan.name
 
 
 def added(taken: int, refused: int) -> str:
-    """What came of a drop."""
+    """Result of an upload."""
     return line(f"{photos(taken)} taken{f', {refused} refused' if refused else ''}.")
 
 
 def damage(scan: Scan) -> str:
-    """What was found."""
+    """Result of damage detection."""
     if not scan.found.any():
         return line(f"{scan.name}: no damage found. Paint over what you see.")
     return line(f"{scan.name}: {scan.share:.1%} damaged. Rub out what is none, paint over what was missed.")
 
 
 def restored(done: int, asked: int, *, stopped: bool) -> str:
-    """What came of restoring."""
+    """Result of a restoration."""
     return line(f"{done} of {photos(asked)} restored{', then stopped' if stopped else ''}.")
 
 
 def photos(count: int) -> str:
-    """So many photos."""
+    """The number of photos, with the right plural."""
     return f"{count} photo{'s' * (count != 1)}"
 
 
 def faces(outcome: Outcome | None) -> str:
-    """A table of the faces: before, after, size, what was done, how far the person moved and what that means."""
+    """A table of the faces: before, after, size, status, identity distance and its meaning."""
     if outcome is None:
         return line("Not restored yet.")
     if "faces" not in outcome.notes:
@@ -105,7 +105,7 @@ def faces(outcome: Outcome | None) -> str:
 
 
 def meaning(face: Face) -> str:
-    """What a face's identity distance means, in plain words."""
+    """A face's identity distance in plain words."""
     if face.identity is None:
         return "the face is as it came"
     if face.identity > SAME_PERSON:
@@ -116,7 +116,7 @@ def meaning(face: Face) -> str:
 
 
 def notes(outcome: Outcome | None) -> str:
-    """What each stage has to say."""
+    """A table of the notes of each stage."""
     if outcome is None:
         return line("Not restored yet.")
     rows = "".join(

@@ -1,1 +1,1 @@
-"""Checkpoints: find, load, verify, fetch and convert them."""
+"""Find, load, verify, download, convert and export checkpoints."""

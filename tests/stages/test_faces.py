@@ -405,7 +405,11 @@ def test_what_was_filled_is_told_to_the_generator(portrait, found):
     restoration.mask[..., :, 120:136] = 1
     FaceRefiner(Mirrored(Listener()))(restoration)
     assert told[0].max() == 0  # nothing was filled yet: the damage is for the generator to see
-    restoration.notes["fill"] = {}
+    restoration.notes["fill"] = {"filled": 0.1}  # a log, not a signal
+    FaceRefiner(Mirrored(Listener()))(restoration)
+    assert told[2].max() == 0
+    del told[2:]
+    restoration.filled = restoration.to_fill()
     FaceRefiner(Mirrored(Listener()))(restoration)
     assert told[2].shape == (1, 1, 256, 256)
     torch.testing.assert_close(told[2].flip(3), told[3])
@@ -596,8 +600,9 @@ def test_each_photo_s_own_damage_is_told_with_its_face(portrait):
 
     photos = [start(portrait) for _ in range(3)]
     for photo, damage in zip(photos, (0, 1, 0), strict=True):
-        photo.mask, photo.notes["fill"] = torch.full((1, 1, 256, 256), float(damage)), {}
-    photos[2].notes.clear()
+        photo.mask = torch.full((1, 1, 256, 256), float(damage))
+        photo.filled = photo.to_fill()
+    photos[2].filled = None
     FaceRefiner(Listener(), Compute(batch=4)).many(photos)
     assert told[0].mean((1, 2, 3)).tolist() == [0, pytest.approx(1, abs=0.3), 0, 0]
     assert told[0][1, 0, 128, 128] == 1

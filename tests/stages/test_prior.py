@@ -200,12 +200,24 @@ def test_the_stage_works_in_a_pipeline_and_tells_what_was_done() -> None:
         stages=["prior"], device="cpu", settings={"prior": {"iterations": 4, "form": "segnet"}}
     )
     assert isinstance(pipeline.stages[0], PriorDenoiser)
+    names: list[str] = []
     steps: list[Progress] = []
-    pipeline.stages[0].on_step = steps.append
+
+    def on_step(name: str, progress: Progress) -> None:
+        names.append(name)
+        steps.append(progress)
+
     photo = Photo.from_array(smooth()[0].permute(1, 2, 0).numpy())
-    restoration = pipeline.restore(photo, hole()[0, 0].numpy())
+    restoration = pipeline.restore(photo, hole()[0, 0].numpy(), on_step=on_step)
+    pipeline.restore(photo)  # without a callback: the stage has kept none
     notes = restoration.notes["prior"]
-    assert len(steps) == 5 and steps[-1].finished and notes["form"] == "segnet" and notes["working_size"] == "64x64"
+    assert (
+        names == ["prior"] * 5
+        and len(steps) == 5
+        and steps[-1].finished
+        and notes["form"] == "segnet"
+        and notes["working_size"] == "64x64"
+    )
     assert notes["iterations"] == 4 and not np.array_equal(restoration.result().pixels, photo.pixels)
 
 
@@ -221,11 +233,14 @@ def test_doubts_of_the_detector_do_not_keep_pixels_from_being_held_back() -> Non
 def test_the_stage_fill_tells_of_its_prior_too() -> None:
     stage = HoleFiller(method="prior", iterations=6)
     steps: list[Progress] = []
-    stage.on_step = steps.append
     photo = Photo.from_array(smooth()[0].permute(1, 2, 0).numpy())
-    done = stage(Restoration.start(photo, hole()[0, 0].numpy()))
+    restoration = Restoration.start(photo, hole()[0, 0].numpy())
+    restoration.on_step = lambda name, progress: steps.append(progress) if name == "fill" else None
+    done = stage(restoration)
     assert done.notes["fill"]["iterations"] == 6 and done.notes["fill"]["filled"] > 0
     assert steps[-1].finished and len(steps) == 7
+    again: list[Progress] = []
+    assert torch.equal(stage.fill(smooth(), hole(), on_step=again.append), done.pixels) and len(again) == 7
     untouched = stage(Restoration.start(photo))
     assert "iterations" not in untouched.notes["fill"]
 

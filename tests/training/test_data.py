@@ -1,4 +1,4 @@
-"""Training pictures: the same crops from folders and shards, held or streamed; what a bad file or overlay gets."""
+"""Training pictures: the same crops from folders and shards, held or streamed; errors for bad files and overlays."""
 
 import io
 import logging
@@ -23,7 +23,7 @@ from skimage import data
 from bringback.errors import ConfigError
 from bringback.images.photo import Photo
 from bringback.training.config import Source, load_config
-from bringback.training.data import Batch, Crops, ahead, find_sources
+from bringback.training.data import Batch, Crops, find_sources, prefetch
 from bringback.training.pictures import decode, free_memory
 
 ROOT = Path(__file__).parents[2]
@@ -83,7 +83,7 @@ def test_held_and_streamed_pictures_give_the_same_crops(photos: Path, tmp_path: 
     held = Crops([Source("photos")], tmp_path, 48, 3, whole)
     streamed = Crops([Source("photos")], tmp_path, 48, 3, whole, STREAMED)
     shard = Crops([Source("photos.tar")], tmp_path, 48, 3, whole, STREAMED)
-    # beginning in the middle, as a run that is resumed does
+    # starting in the middle, like a resumed run
     for start in (80, 88, 96, 0):
         expected = held.batch(range(start, start + 8), CPU)
         assert same(streamed.batch(range(start, start + 8), CPU), expected)
@@ -104,15 +104,15 @@ def test_two_processes_see_what_one_sees(photos: Path, memory: float) -> None:
         assert halves[0].seeds + halves[1].seeds == expected.seeds
 
 
-def test_the_batch_to_come_is_read_before_it_is_wanted(photos: Path, tmp_path: Path) -> None:
+def test_the_next_batch_is_read_in_advance(photos: Path, tmp_path: Path) -> None:
     (tmp_path / "moved").mkdir()
     crops = Crops([Source(".")], photos, 48, 1, False, STREAMED)
     expected = crops.batch(range(8, 12), CPU)
     crops = Crops([Source(".")], photos, 48, 1, False, STREAMED)
     for start in (0, 4):
         crops.batch(range(start, start + 4), CPU)
-    for coming in crops._coming.values():
-        coming.wait()
+    for pending in crops._pending.values():
+        pending.wait()
     photos.rename(tmp_path / "moved" / "away")
     assert same(crops.batch(range(8, 12), CPU), expected)
     with pytest.raises(ConfigError, match=r"photos.*: cannot be read any more \(No such file"):
@@ -131,8 +131,8 @@ def test_streaming_holds_a_batch_of_crops_and_no_pictures(tmp_path: Path) -> Non
             crops = Crops([Source(".")], tmp_path, 32, 1, False, memory)
             for step in range(10):
                 crops.batch(range(8 * step, 8 * step + 8), CPU)
-            for coming in crops._coming.values():
-                coming.wait()
+            for pending in crops._pending.values():
+                pending.wait()
             held[memory] = tracemalloc.get_traced_memory()[0] - before
             del crops
     finally:
@@ -141,7 +141,7 @@ def test_streaming_holds_a_batch_of_crops_and_no_pictures(tmp_path: Path) -> Non
     assert 8 * crop < held[STREAMED] < picture / 2
 
 
-def test_what_is_held_is_said_and_processes_share_the_memory(
+def test_the_log_says_whether_pictures_are_held_and_processes_share_the_memory(
     photos: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -160,7 +160,7 @@ def test_what_is_held_is_said_and_processes_share_the_memory(
 
 
 @pytest.mark.parametrize("whole", [False, True])
-def test_headers_tell_what_pictures_take(photos: Path, whole: bool) -> None:
+def test_headers_give_the_decoded_size(photos: Path, whole: bool) -> None:
     (photos / "cut.jpg").unlink()
     (pictures,) = Crops([Source(".")], photos, 48, 1, whole).pictures
     decoded = [pictures[index] for index in range(len(pictures))]
@@ -252,7 +252,7 @@ def test_a_source_without_pictures_is_one_clear_error(tmp_path: Path, place: str
 
 
 @pytest.mark.parametrize("weights", [[], [0.0], [1.0, -0.5]])
-def test_weights_that_are_none_are_an_error(photos: Path, weights: list[float]) -> None:
+def test_invalid_weights_are_an_error(photos: Path, weights: list[float]) -> None:
     with pytest.raises(ConfigError, match="at least one source, and weights of 0 or more"):
         Crops([Source(".", weight=weight) for weight in weights], photos, 48, 0)
 
@@ -384,16 +384,16 @@ def test_the_memory_for_pictures_is_a_setting(tmp_path: Path) -> None:
     assert load_config(tmp_path / "a.yaml", ["in_memory_max_gb=8"]).in_memory_max_gb == 8.0
 
 
-@pytest.mark.parametrize("beside", [True, False])
-def test_what_fails_ahead_fails_when_its_turn_comes(beside: bool) -> None:
+@pytest.mark.parametrize("in_thread", [True, False])
+def test_a_prefetched_error_is_raised_in_its_turn(in_thread: bool) -> None:
     def make(number: int) -> int:
         if number == 7:
             raise ValueError("seven")
         return threading.get_ident() if number == 6 else number
 
-    with closing(ahead(make, 5, beside)) as made:
+    with closing(prefetch(make, 5, in_thread)) as made:
         assert next(made) == 5
-        assert (next(made) == threading.get_ident()) != beside
+        assert (next(made) == threading.get_ident()) != in_thread
         with pytest.raises(ValueError, match="seven"):
             next(made)
     assert all("ThreadPoolExecutor" not in thread.name for thread in threading.enumerate())

@@ -1,4 +1,4 @@
-"""The loop on tiny networks: stops and goes on, keeps gradients apart, says what is wrong with a config."""
+"""The loop on tiny networks: it stops and resumes, keeps the gradients of phases apart, reports invalid configs."""
 
 import json
 import re
@@ -18,12 +18,12 @@ from bringback.degradations import RECIPES, Aged, OverlayBank
 from bringback.errors import ConfigError
 from bringback.models.base import Network
 from bringback.models.translation.mapping import Mapping
-from bringback.training import card, loop
+from bringback.training import loop, model_card
 from bringback.training import state as states
 from bringback.training.config import TrainConfig, load_config
 from bringback.training.data import Batch, spare_core
 from bringback.training.loop import train
-from bringback.training.state import Average, Clock
+from bringback.training.state import EMA, TrainerState
 from bringback.training.task import Losses, Phase, TrainingTask
 from bringback.training.tasks import build_task
 from bringback.weights.checkpoints import Checkpoints, save_network
@@ -35,33 +35,33 @@ def run(settings: TrainConfig) -> None:
 
 
 def state(out: Path) -> tuple[dict, dict, dict]:
-    """The newest saved state of a run: live weights, clock, average."""
+    """The newest saved state of a run: weights, progress, average."""
     folder = states.saved_states(out)[-1]
-    clock, average = (torch.load(folder / f"custom_checkpoint_{k}.pkl", weights_only=True) for k in (0, 1))
-    return load_file(folder / "model.safetensors"), clock, average
+    progress, average = (torch.load(folder / f"custom_checkpoint_{k}.pkl", weights_only=True) for k in (0, 1))
+    return load_file(folder / "model.safetensors"), progress, average
 
 
 def test_a_run_resumes_where_it_stopped(tiny, tmp_path: Path) -> None:
-    # judged by each step, and worse with each: what counts as the best must survive the stop
+    # validated after each step, with falling scores: the best must survive the stop
     plan = {"validation_steps": 1, "learning_rate": 1e-2}
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     run(tiny("clean_vae", whole, **plan))
     run(tiny("clean_vae", parts, max_train_steps=2, **plan))
     run(tiny("clean_vae", parts, resume_from_checkpoint="latest", **plan))
-    (live, clock, average), (live_again, clock_again, average_again) = state(whole), state(parts)
+    (live, progress, average), (live_again, progress_again, average_again) = state(whole), state(parts)
     assert all(torch.allclose(live[key], live_again[key], atol=1e-6) for key in live)
     shadow, shadow_again = average["shadow"], average_again["shadow"]
     assert all(torch.allclose(shadow[key], shadow_again[key], atol=1e-6) for key in shadow)
     assert any(not torch.allclose(shadow[f"clean_vae/{key[4:]}"], live[key], atol=1e-5) for key in live)
     assert average["updates"] == average_again["updates"] == 4
-    assert clock["step"] == clock_again["step"] == 4
-    assert clock["best"] == pytest.approx(clock_again["best"], abs=1e-4)
+    assert progress["step"] == progress_again["step"] == 4
+    assert progress["best"] == pytest.approx(progress_again["best"], abs=1e-4)
     for name in ("", "best"):
         one, other = (load_file(out / name / "clean_vae" / "model.safetensors") for out in (whole, parts))
         assert all(torch.allclose(one[key].float(), other[key].float(), atol=1e-3) for key in one)
     lines = [json.loads(line) for line in (whole / "metrics.jsonl").read_text().splitlines()]
     scores = [line["val_score"] for line in lines if "val_score" in line]
-    assert len(scores) == 4 and clock["best"] == max(scores) > scores[-1]
+    assert len(scores) == 4 and progress["best"] == max(scores) > scores[-1]
     assert list((whole / "validation").glob("*.png"))
     assert yaml.safe_load((whole / "config.yaml").read_text())["task"] == "clean_vae"
 
@@ -73,50 +73,50 @@ def test_a_folder_that_holds_a_run_is_not_overwritten(tiny, tmp_path: Path) -> N
     with pytest.raises(ConfigError, match="holds no state"):
         again(resume_from_checkpoint="latest")
     again(max_train_steps=1, checkpointing_steps=9)
-    assert state(tmp_path / "run")[1]["step"] == 1  # the end is saved
+    assert state(tmp_path / "run")[1]["step"] == 1  # the last step is saved
     with pytest.raises(ConfigError, match="holds a run already: set resume_from_checkpoint=latest or another"):
         again()
     with pytest.raises(ConfigError, match="is no folder"):
         again(resume_from_checkpoint=str(tmp_path / "nowhere"))
 
 
-def test_a_run_goes_on_from_an_older_state(tiny, tmp_path: Path) -> None:
+def test_a_run_resumes_from_an_older_state(tiny, tmp_path: Path) -> None:
     plan = {"checkpointing_steps": 1, "validation_steps": 9, "checkpoints_total_limit": 3, "logging_steps": 1}
     run(tiny("clean_vae", tmp_path / "run", max_train_steps=3, **plan))
     older = tmp_path / "run" / "checkpoints" / "checkpoint-1"
     before = (tmp_path / "run" / "metrics.jsonl").read_text()
     run(tiny("clean_vae", tmp_path / "run", resume_from_checkpoint=str(older), **plan))
     assert state(tmp_path / "run")[1]["step"] == 4
-    # the three newest are kept, and no step is told twice
+    # the three newest are kept, and no step is logged twice
     assert [folder.name for folder in states.saved_states(tmp_path / "run")] == [f"checkpoint-{k}" for k in (2, 3, 4)]
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines if "generator" in line] == [1, 2, 3, 4]
     assert before.splitlines()[0] == json.dumps(lines[0])
 
 
-def test_the_clock_of_the_main_process_goes_for_all(tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = Clock(tiny("tone", tmp_path, max_train_minutes=2.0, lr_scheduler="cosine"))
+def test_the_main_process_decides_time_and_stop_for_all(tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    state = TrainerState(tiny("tone", tmp_path, max_train_minutes=2.0, lr_scheduler="cosine"))
     monkeypatch.setattr(states, "broadcast", lambda mine: torch.tensor([60.0, 1.0]))
-    clock.tick(SimpleNamespace(num_processes=2, device="cpu"))  # type: ignore[arg-type]
-    assert clock.progress() == 0.5
-    assert clock.lr_factor() == pytest.approx(0.51)
-    assert clock.stop and not clock.running()
-    assert clock.progress() == 0.5  # it does not go on by itself
-    clock.tick(SimpleNamespace(num_processes=1, device="cpu"))  # type: ignore[arg-type]
-    assert clock.seconds < 60 and clock.running()
+    state.tick(SimpleNamespace(num_processes=2, device="cpu"))  # type: ignore[arg-type]
+    assert state.progress() == 0.5
+    assert state.lr_factor() == pytest.approx(0.51)
+    assert state.stop and not state.running()
+    assert state.progress() == 0.5  # only `tick` updates the time
+    state.tick(SimpleNamespace(num_processes=1, device="cpu"))  # type: ignore[arg-type]
+    assert state.seconds < 60 and state.running()
 
 
 @pytest.mark.parametrize(("scheduler", "factors"), [("constant", [1, 1]), ("linear", [0.755, 0.02])])
 def test_learning_rates_warm_up_and_fall(scheduler: str, factors: list[float], tiny, tmp_path: Path) -> None:
-    clock = Clock(tiny("tone", tmp_path, max_train_steps=100, lr_warmup_steps=10, lr_scheduler=scheduler))
-    assert clock.lr_factor() == pytest.approx(0.1)
-    for clock.step, factor in zip((25, 100), factors, strict=True):
-        assert clock.lr_factor() == pytest.approx(factor)
+    state = TrainerState(tiny("tone", tmp_path, max_train_steps=100, lr_warmup_steps=10, lr_scheduler=scheduler))
+    assert state.lr_factor() == pytest.approx(0.1)
+    for state.step, factor in zip((25, 100), factors, strict=True):
+        assert state.lr_factor() == pytest.approx(factor)
 
 
-def test_a_loaded_average_stays_where_it_was(tiny, tmp_path: Path) -> None:
+def test_a_loaded_average_stays_on_its_device(tiny, tmp_path: Path) -> None:
     task = build_task(tiny("tone", tmp_path))
-    average = Average(task, 0.9)
+    average = EMA(task, 0.9)
     before = dict(average.shadow)
     average.load_state_dict({"shadow": {key: value + 1 for key, value in before.items()}, "updates": 3})
     assert all(average.shadow[key] is value for key, value in before.items())
@@ -134,7 +134,7 @@ def test_what_a_run_logs_reaches_tensorboard(tiny, tmp_path: Path) -> None:
     assert events.Images("validation")[0].width == 8 * 64
 
 
-def test_a_tracker_that_is_not_there_is_named(tiny, tmp_path: Path) -> None:
+def test_an_unknown_tracker_is_named(tiny, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="report_to='tensorbord'"):
         run(tiny("tone", tmp_path / "run", report_to="tensorbord"))
 
@@ -147,26 +147,26 @@ class Scale(Network):
         self.factor = torch.nn.Parameter(torch.tensor(start))
 
 
-class Rivals(TrainingTask):
-    """Two phases whose losses both contain what the other moves; keeps the gradients that reach each."""
+class TwoPhases(TrainingTask):
+    """Two phases whose losses both contain the other's parameter; records the gradients that reach each."""
 
     def __init__(self, settings: TrainConfig) -> None:
         super().__init__(settings)
-        self.maker, self.judge = Scale(2.0), Scale(3.0)
+        self.generator, self.discriminator = Scale(2.0), Scale(3.0)
         self.reached: list[tuple[str, float]] = []
         for name, net in self.networks().items():
             net.factor.register_hook(lambda gradient, name=name: self.reached.append((name, float(gradient))))
 
     def networks(self) -> dict[str, Network]:
-        return {"maker": self.maker, "judge": self.judge}
+        return {"generator": self.generator, "discriminator": self.discriminator}
 
     def phases(self) -> list[Phase]:
-        # iterators, which can be read once
+        # iterators, which can be consumed only once
         return [Phase(name, iter([net.factor])) for name, net in self.networks().items()]
 
     def forward(self, phase: str, prepared: Aged) -> Losses:
-        both = self.maker.factor * self.judge.factor
-        return Losses(both if phase == "maker" else -2 * both)
+        both = self.generator.factor * self.discriminator.factor
+        return Losses(both if phase == "generator" else -2 * both)
 
     def validate(self, batch: Batch, overlays: OverlayBank | None) -> tuple[dict[str, float], torch.Tensor]:
         return {"score": 0.0}, batch.pixels
@@ -176,12 +176,12 @@ class Rivals(TrainingTask):
 def test_gradients_stay_in_their_phase(turns: int, tiny, tmp_path: Path) -> None:
     plan = {"max_train_steps": 1, "learning_rate": 0.1, "use_ema": False, "gradient_accumulation_steps": turns}
     settings = tiny("tone", tmp_path / "run", **plan)
-    task = Rivals(settings)
+    task = TwoPhases(settings)
     train(task, settings)
-    assert [name for name, _ in task.reached] == ["maker", "judge"] * turns
+    assert [name for name, _ in task.reached] == ["generator", "discriminator"] * turns
     assert task.reached[0][1] == 3.0 / turns
-    assert task.reached[-1][1] == pytest.approx(-2 * 1.9 / turns)  # the maker moved by the learning rate
-    assert task.judge.factor.item() == pytest.approx(3.1)
+    assert task.reached[-1][1] == pytest.approx(-2 * 1.9 / turns)  # the generator has moved by the learning rate
+    assert task.discriminator.factor.item() == pytest.approx(3.1)
     assert all(parameter.requires_grad for parameter in task.parameters())
 
 
@@ -199,7 +199,7 @@ sys.exit(", ".join({"dlib"} & set(sys.modules)) or None)
 
 @pytest.fixture
 def another_precision() -> Iterator[None]:
-    """A process has one precision: it is forgotten before and after."""
+    """A process has one precision, which accelerate keeps: reset it before and after."""
     AcceleratorState._reset_state(reset_partial_state=True)
     yield
     AcceleratorState._reset_state(reset_partial_state=True)
@@ -207,7 +207,7 @@ def another_precision() -> Iterator[None]:
 
 @pytest.mark.usefixtures("another_precision")
 @pytest.mark.parametrize("task", ["mapping", "faces"])
-def test_pictures_made_beside_the_step_are_the_same(task: str, tiny, tmp_path: Path, monkeypatch) -> None:
+def test_batches_prepared_in_a_thread_are_the_same(task: str, tiny, tmp_path: Path, monkeypatch) -> None:
     lines = []
     precise = {"mixed_precision": "bf16", "options": {"adversarial": 0.1} if task == "faces" else {}}
     for spare in (True, False):
@@ -219,7 +219,7 @@ def test_pictures_made_beside_the_step_are_the_same(task: str, tiny, tmp_path: P
     assert lines[0] == lines[1] and len(lines[0]) > 3
 
 
-def test_a_detector_in_use_is_never_switched_to_training(tiny, tmp_path: Path) -> None:
+def test_the_detector_is_never_switched_to_training_mode(tiny, tmp_path: Path) -> None:
     task = build_task(tiny("mapping", tmp_path))
     seen = []
     for module in task.detector.modules():
@@ -229,7 +229,7 @@ def test_a_detector_in_use_is_never_switched_to_training(tiny, tmp_path: Path) -
 
 
 @pytest.mark.parametrize(("threads", "cores", "spare"), [(1, 2, True), (2, 2, False), (3, 4, False), (8, 16, True)])
-def test_a_core_is_spare_when_the_thread_beside_finds_room(threads: int, cores: int, spare: bool, monkeypatch) -> None:
+def test_a_core_is_spare_if_it_has_room_for_a_thread(threads: int, cores: int, spare: bool, monkeypatch) -> None:
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
     monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(cores)), raising=False)
     assert spare_core(torch.device("cpu")) == spare and spare_core(torch.device("cuda"))
@@ -237,25 +237,27 @@ def test_a_core_is_spare_when_the_thread_beside_finds_room(threads: int, cores: 
     assert spare_core(torch.device("cpu")) == (4 * threads <= cores)
 
 
-def test_the_card_tells_every_leg(tiny, tmp_path: Path) -> None:
+def test_the_card_lists_every_segment(tiny, tmp_path: Path) -> None:
     out = tmp_path / "run"
     run(tiny("clean_vae", out, max_train_steps=2))
-    run(tiny("clean_vae", out, max_train_steps=2, resume_from_checkpoint="latest"))  # nothing left to do, no new leg
+    run(tiny("clean_vae", out, max_train_steps=2, resume_from_checkpoint="latest"))  # no step left, no new segment
     run(tiny("clean_vae", out, max_train_steps=5, learning_rate=2e-4, resume_from_checkpoint="latest"))
-    legs = json.loads((out / "lineage.json").read_text())
-    assert [(leg["begun"], leg["ended"]) for leg in legs] == [(0, 2), (2, 5)]
-    assert all(leg["minutes"] > 0 for leg in legs)
-    rows = [line for line in (out / "clean_vae" / "README.md").read_text().splitlines() if " to " in line]
+    segments = json.loads((out / "lineage.json").read_text())
+    assert [(segment["begun"], segment["ended"]) for segment in segments] == [(0, 2), (2, 5)]
+    assert all(segment["minutes"] > 0 for segment in segments)
+    rows = [
+        line for line in (out / "clean_vae" / "README.md").read_text().splitlines() if re.match(r"\| \d+ to ", line)
+    ]
     assert rows[0].startswith("| 0 to 2 |") and "2 of 64x64" in rows[0] and rows[0].endswith("the beginning |")
     assert rows[1].endswith("max_train_steps 5, learning_rate 0.0002 |")
-    # on from an older state: what came after it is not part of what is saved now
+    # resumed from an older state: what came after it is dropped
     older = str(out / "checkpoints" / "checkpoint-4")
     run(tiny("clean_vae", out, max_train_steps=6, resume_from_checkpoint=older))
-    legs = json.loads((out / "lineage.json").read_text())
-    assert [(leg["begun"], leg["ended"]) for leg in legs] == [(0, 2), (2, 4), (4, 6)]
+    segments = json.loads((out / "lineage.json").read_text())
+    assert [(segment["begun"], segment["ended"]) for segment in segments] == [(0, 2), (2, 4), (4, 6)]
 
 
-def test_what_the_card_says_makes_the_same_weights_again(tiny, tmp_path: Path) -> None:
+def test_the_command_in_the_card_reproduces_the_weights(tiny, tmp_path: Path) -> None:
     parents, out, again = tmp_path / "parents", tmp_path / "run", tmp_path / "again"
     run(tiny("clean_vae", parents, max_train_steps=1))
     settings = tiny("old_vae", out, init_from=str(parents), network={}, max_train_steps=4, learning_rate=3e-3)
@@ -273,14 +275,14 @@ def test_what_the_card_says_makes_the_same_weights_again(tiny, tmp_path: Path) -
 
 def test_a_machine_without_git_can_train(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
-    assert card._commit() == "unknown"
+    assert model_card._commit() == "unknown"
 
 
 def test_unknown_options_and_recipes_are_named(tiny, tmp_path: Path) -> None:
     for task, changes, message in [
         ("clean_vae", {"options": {"noize": 1.0}}, "options: noize: no such key; did you mean 'noise'"),
-        ("faces", {"options": {"features": "many"}}, "options: features: wants float"),
-        ("mapping", {"options": {"only_trust": 1}}, "options: only_trust: wants bool"),
+        ("faces", {"options": {"features": "many"}}, "options: features: must be float"),
+        ("mapping", {"options": {"only_trust": 1}}, "options: only_trust: must be bool"),
         ("mapping", {"network": {"blocks": 3}}, "network: {'blocks': 3} does not make a Mapping"),
         ("tone", {"network": {"sides": 8}}, "network: .* does not make a ToneCurves"),
         ("faces", {"resolution": 128}, "faces are aligned crops of 256 pixels, not 128"),
@@ -291,7 +293,7 @@ def test_unknown_options_and_recipes_are_named(tiny, tmp_path: Path) -> None:
             build_task(tiny(task, tmp_path, **changes))
 
 
-def test_the_mapping_remembers_its_vaes(tiny, tmp_path: Path, weights: Path) -> None:
+def test_the_mapping_knows_its_vaes(tiny, tmp_path: Path, weights: Path) -> None:
     task = build_task(tiny("mapping", tmp_path / "run"))
     saved = save_network(task.networks()["mapping"], tmp_path / "mapping")
     loaded = Checkpoints(tmp_path).load("mapping", Mapping)
@@ -304,7 +306,7 @@ def test_the_mapping_remembers_its_vaes(tiny, tmp_path: Path, weights: Path) -> 
     ("change", "message"),
     [
         ("lerning_rate=1", "did you mean 'learning_rate'"),
-        ("seed=often", "wants int"),
+        ("seed=often", "must be int"),
         ("train_data=[{pth: x}]", "did you mean 'path'"),
         ("nonsense", "key=value"),
         ("lr_scheduler=cosin", "lr_scheduler: 'cosin' is none of cosine, linear, constant; did you mean 'cosine'"),

@@ -1,4 +1,4 @@
-"""A run that is stopped, killed or out of disk goes on as if nothing had been; two processes learn as one does."""
+"""Runs that were stopped, killed or out of disk resume exactly; two processes learn the same as one."""
 
 import json
 import os
@@ -13,7 +13,7 @@ import pytest
 import torch
 import yaml
 from accelerate.utils import set_seed
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from bringback.training.config import Source, TrainConfig
 from bringback.training.loop import train
@@ -25,7 +25,7 @@ signals = pytest.mark.skipif(os.name == "nt", reason="Windows has other signals"
 
 
 def command(settings: TrainConfig) -> list[str]:
-    """The script and its config, written beside the run's folder."""
+    """The arguments that start the script, with its config in a file beside the run's folder."""
     file = Path(settings.output_dir).with_suffix(".yaml")
     file.write_text(yaml.safe_dump(asdict(settings)), encoding="utf-8")
     return [str(ROOT / "train" / f"{settings.task}.py"), "--config", str(file)]
@@ -41,7 +41,7 @@ def run_here(settings: TrainConfig) -> None:
 
 
 def numbers(settings: TrainConfig) -> dict[int, dict[str, float]]:
-    """The losses that a run has recorded, by step; every step once."""
+    """The losses in metrics.jsonl by step; checks that every step is there only once."""
     file = Path(settings.output_dir) / "metrics.jsonl"
     lines = [json.loads(line) for line in file.read_text().splitlines(keepends=True) if line.endswith("\n")]
     lines = [line for line in lines if "generator" in line]
@@ -51,7 +51,7 @@ def numbers(settings: TrainConfig) -> dict[int, dict[str, float]]:
 
 
 def run_until(settings: TrainConfig, step: int, number: signal.Signals) -> int:
-    """Start the script, send it a signal when it has done some steps, give its exit status."""
+    """Start the script, send it a signal after some steps, and return its exit code."""
     process = subprocess.Popen(
         [sys.executable, *command(settings)], env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
     )
@@ -101,7 +101,7 @@ def test_a_full_disk_loses_nothing_that_was_saved(tiny, tmp_path: Path) -> None:
         env=environment(),
         capture_output=True,
         text=True,
-        # no file may grow beyond this: for a writer the same as a disk without room
+        # limits the size of files, which looks like a full disk to the writer
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (6000, 6000)),
     )
     assert result.returncode == 1, result.stderr
@@ -133,3 +133,23 @@ def test_two_processes_learn_what_one_does_with_twice_the_batch(task, tiny, pict
     assert ("discriminator" in alone[1]) == (task == "old_vae")
     ours, theirs = (load_file(Path(c.output_dir) / task / "model.safetensors") for c in (one, two))
     assert all(torch.allclose(ours[key].float(), theirs[key].float(), atol=1e-3) for key in ours)
+
+
+def test_states_saved_before_modules_were_renamed_still_load(tiny, tmp_path: Path) -> None:
+    settings = tiny("old_vae", tmp_path / "run", options={"adversarial": 0.1}, max_train_steps=1)
+    run_here(settings)
+    file = tmp_path / "run" / "checkpoints" / "checkpoint-1" / "model.safetensors"
+    state = {key: value.clone() for key, value in load_file(file).items()}  # not mapped: the file is overwritten
+    old = {key.replace("discriminator.", "judge.", 1): value for key, value in state.items()}
+    assert old.keys() != state.keys()
+    save_file(old, file)
+    resumed = replace(settings, resume_from_checkpoint="latest", max_train_steps=2)
+    run_here(resumed)
+    whole = replace(settings, output_dir=str(tmp_path / "whole"), max_train_steps=2)
+    run_here(whole)
+    new, expected = (
+        load_file(Path(one.output_dir) / "checkpoints" / "checkpoint-2" / "model.safetensors")
+        for one in (resumed, whole)
+    )
+    assert new.keys() == expected.keys()
+    assert all(torch.allclose(value, expected[key], atol=1e-6) for key, value in new.items())

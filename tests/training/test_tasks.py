@@ -1,4 +1,4 @@
-"""Each stage's task: learns a batch by heart, plays against its discriminator, goes on from weights, keeps its word."""
+"""The tasks: each overfits one batch, trains against its discriminator, starts from weights; options have effect."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -11,11 +11,11 @@ from bringback.errors import ConfigError
 from bringback.models.discriminators import LatentDiscriminator, PatchDiscriminator
 from bringback.models.translation.mapping import Mapping, translate
 from bringback.models.translation.vae import VAE
-from bringback.training.adversarial import feature_matching, fooling, hinge
+from bringback.training.adversarial import discriminator_loss, feature_matching, generator_loss
 from bringback.training.config import TrainConfig
 from bringback.training.data import Crops
 from bringback.training.loop import train
-from bringback.training.losses import entropy_dice
+from bringback.training.losses import bce_dice
 from bringback.training.task import TrainingTask
 from bringback.training.tasks import build_task
 from bringback.weights.checkpoints import Checkpoints, MissingWeights, save_network
@@ -39,7 +39,7 @@ def first_batch(settings: TrainConfig) -> object:
     return crops.batch([0, 1], torch.device("cpu"))
 
 
-def losses_by_heart(task: TrainingTask, settings: TrainConfig, rate: float) -> tuple[float, float]:
+def losses_before_and_after(task: TrainingTask, settings: TrainConfig, rate: float) -> tuple[float, float]:
     """The loss before and after 20 steps on one batch."""
     prepared = task.prepare(first_batch(settings), None)
     optimizer = torch.optim.Adam(task.phases()[0].parameters, lr=rate)
@@ -54,18 +54,18 @@ def losses_by_heart(task: TrainingTask, settings: TrainConfig, rate: float) -> t
 
 
 @pytest.mark.parametrize("task", RATES)
-def test_each_task_learns_one_batch_by_heart(task: str, tiny, tmp_path: Path) -> None:
+def test_each_task_overfits_one_batch(task: str, tiny, tmp_path: Path) -> None:
     torch.manual_seed(0)
     settings = tiny(task, tmp_path, **RECIPES.get(task, {}))
     built = build_task(settings)
-    # some begin as the identity: give them something to learn
+    # some start as the identity: give them something to learn
     if task in ("clean_vae", "old_vae", "mapping", "translation", "faces"):
         torch.nn.init.normal_(built.net.head.weight, std=1.0 if task == "faces" else 0.1)
     begun = {key: value.clone() for key, value in built.state_dict().items()}
-    first, last = losses_by_heart(built, settings, 0.0)
+    first, last = losses_before_and_after(built, settings, 0.0)
     assert last > 0.8 * first
     built.load_state_dict(begun)
-    first, last = losses_by_heart(built, settings, RATES[task])
+    first, last = losses_before_and_after(built, settings, RATES[task])
     assert last < 0.8 * first
 
 
@@ -76,39 +76,39 @@ def test_a_quarter_of_the_masks_that_the_mapping_learns_from_is_exact(tiny, tmp_
     mask[..., 20:24, :] = 0.3  # more than a fifth: to be replaced
     aged = torch.lerp(pixels, torch.ones(()), mask)
     grey = torch.zeros(8, dtype=torch.bool)
-    given, filled, truth = task.ready(Aged(aged, mask, pixels, grey), list(range(8)))
+    given, filled, truth = task.prepare_aged(Aged(aged, mask, pixels, grey), list(range(8)))
     exact = (filled[:, :, 20:24] == 1).all(3).all(2)[:, 0]
     assert exact.tolist() == [seed % 4 == 0 for seed in range(8)]
     assert (given[exact] - truth[exact]).abs().max() < 0.02
     assert torch.equal(given[~exact], aged[~exact])  # an untrained detector finds nothing
 
 
-def test_discriminators_learn_what_the_hinge_loss_asks() -> None:
+def test_discriminators_minimize_the_hinge_loss() -> None:
     torch.manual_seed(0)
-    real, made = torch.rand(2, 3, 64, 64), torch.full((2, 3, 64, 64), 0.5)
-    judge = PatchDiscriminator(width=8)
-    assert [maps[-1].shape[1] for maps in judge(real)] == [1, 1]
-    optimizer = torch.optim.Adam(judge.parameters(), lr=1e-2)
+    real, fake = torch.rand(2, 3, 64, 64), torch.full((2, 3, 64, 64), 0.5)
+    discriminator = PatchDiscriminator(width=8)
+    assert [maps[-1].shape[1] for maps in discriminator(real)] == [1, 1]
+    optimizer = torch.optim.Adam(discriminator.parameters(), lr=1e-2)
     losses = []
     for _ in range(30):
-        loss = hinge(judge(real), judge(made))
+        loss = discriminator_loss(discriminator(real), discriminator(fake))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         losses.append(float(loss.detach()))
     assert losses[0] > 1.5 and losses[-1] < 0.5
     with torch.no_grad():
-        assert float(fooling(judge(made))) > 0.5 > float(fooling(judge(real)))
-    assert float(feature_matching(judge(real), judge(real)).detach()) == pytest.approx(0, abs=1e-3)
-    # the target is fixed: only the made picture is told how to look
-    real.requires_grad_(), made.requires_grad_()
-    feature_matching(judge(real), judge(made)).backward()
-    assert real.grad is None and made.grad.abs().sum() > 0
+        assert float(generator_loss(discriminator(fake))) > 0.5 > float(generator_loss(discriminator(real)))
+    assert float(feature_matching(discriminator(real), discriminator(real)).detach()) == pytest.approx(0, abs=1e-3)
+    # no gradient reaches the target
+    real.requires_grad_(), fake.requires_grad_()
+    feature_matching(discriminator(real), discriminator(fake)).backward()
+    assert real.grad is None and fake.grad.abs().sum() > 0
     assert LatentDiscriminator(6, width=4)(torch.rand(2, 6, 16, 16)).shape[:2] == (2, 1)
 
 
 @pytest.mark.parametrize("task", ["old_vae", "faces"])
-def test_a_stage_and_its_discriminator_learn_in_turn(task: str, tiny, tmp_path: Path) -> None:
+def test_a_network_and_its_discriminator_train_in_turn(task: str, tiny, tmp_path: Path) -> None:
     options = {"adversarial": 0.1, **({"matching": 1.0, "judge_width": 4} if task == "faces" else {})}
     settings = tiny(task, tmp_path, max_train_steps=2, options=options, validation_data=[], use_ema=False)
     built = build_task(settings)
@@ -118,7 +118,7 @@ def test_a_stage_and_its_discriminator_learn_in_turn(task: str, tiny, tmp_path: 
     before = {key: value.clone() for key, value in built.state_dict().items() if not key.startswith("weight")}
     train(built, settings)
     moved = {key.split(".")[0] for key, value in built.state_dict().items() if not torch.equal(value, before[key])}
-    assert moved == {"net", "judge"}
+    assert moved == {"net", "discriminator"}
     assert {path.parent.name for path in tmp_path.glob("*/model.safetensors")} - {"weights"} == {task}
 
 
@@ -128,23 +128,23 @@ def test_the_encoder_learns_to_hide_where_a_latent_comes_from(tiny, tmp_path: Pa
     task = build_task(settings)
     batch = task.prepare(replace(first_batch(settings), old=torch.tensor([True, False])), None)
     telling = task("generator", batch).parts["telling"]
-    # the discriminator is told +1 for the real old photo: its loss falls as the encoder's `telling` rises
-    optimizer = torch.optim.Adam(task.judge.parameters(), lr=3e-3)
+    # the label of the real old photo is +1: the discriminator's loss falls as the encoder's `telling` rises
+    optimizer = torch.optim.Adam(task.discriminator.parameters(), lr=3e-3)
     for _ in range(30):
         optimizer.zero_grad()
         task("discriminator", batch).total.backward()
         optimizer.step()
-    told = task("generator", batch).parts["telling"]
-    assert told > telling + 0.2
+    trained = task("generator", batch).parts["telling"]
+    assert trained > telling + 0.2
     optimizer = torch.optim.Adam(task.net.parameters(), lr=1e-3)
     for _ in range(10):
         optimizer.zero_grad()
         task("generator", batch).total.backward()
         optimizer.step()
-    assert task("generator", batch).parts["telling"] < told - 0.1
+    assert task("generator", batch).parts["telling"] < trained - 0.1
 
 
-def test_faces_learn_who_they_are(tiny, tmp_path: Path) -> None:
+def test_faces_learn_identity(tiny, tmp_path: Path) -> None:
     settings = tiny("faces", tmp_path, options={"identity": 1.0})
     task = build_task(settings).train()
     losses = task("generator", task.prepare(first_batch(settings), None))
@@ -158,25 +158,25 @@ def _faces() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     return pixels, torch.zeros(1, 1, 256, 256), pixels
 
 
-def test_some_faces_come_translated(tiny, tmp_path: Path) -> None:
-    """As the stage before hands them over: the share that was asked for, by the samples' seeds; grey stays grey."""
+def test_a_share_of_the_faces_is_translated(tiny, tmp_path: Path) -> None:
+    """The share in the options, selected by seed; gray faces stay gray."""
     seeds = list(range(40))
     pixels = torch.rand(1, 3, 256, 256, generator=torch.Generator().manual_seed(0)).expand(40, -1, -1, -1)
     aged = age(pixels[:1], "clean", [0])
     aged = Aged(pixels, aged.mask.expand(40, -1, -1, -1), pixels, torch.arange(40) % 2 == 0)
-    plain, _, _ = build_task(tiny("faces", tmp_path, options={"translated": 0.0})).ready(aged, seeds)
+    plain, _, _ = build_task(tiny("faces", tmp_path, options={"translated": 0.0})).prepare_aged(aged, seeds)
     torch.testing.assert_close(plain, pixels)
-    made, _, _ = build_task(tiny("faces", tmp_path, options={"translated": 0.3})).ready(aged, seeds)
+    made, _, _ = build_task(tiny("faces", tmp_path, options={"translated": 0.3})).prepare_aged(aged, seeds)
     changed = (made - pixels).abs().amax((1, 2, 3)) > 1e-4
     assert 8 <= changed.sum() <= 16
     assert all((made[i, 0] - made[i, 2]).abs().max() < 1e-6 for i in range(0, 40, 2) if changed[i])
 
 
 @pytest.mark.parametrize("task", ["scratches", "tone", "clean_vae", "old_vae", "mapping", "faces"])
-def test_every_task_goes_on_from_weights(task: str, tiny, tmp_path: Path) -> None:
+def test_every_task_starts_from_weights(task: str, tiny, tmp_path: Path) -> None:
     settings = tiny(task, tmp_path / "run")
     begun = build_task(settings)
-    name = "clean_vae" if task == "old_vae" else task  # the old VAE begins as the clean one
+    name = "clean_vae" if task == "old_vae" else task  # the old VAE starts from the clean one
     sha256 = save_network(next(iter(begun.networks().values())), tmp_path / "begun" / name)
     again = build_task(replace(settings, init_from=str(tmp_path / "begun"), network={}))
     assert again.parents[name] == sha256
@@ -186,7 +186,7 @@ def test_every_task_goes_on_from_weights(task: str, tiny, tmp_path: Path) -> Non
         build_task(replace(settings, init_from=str(tmp_path)))
 
 
-def test_a_mapping_goes_on_with_its_own_vaes_only(tiny, weights: Path, tmp_path: Path) -> None:
+def test_a_mapping_continues_with_its_own_vaes_only(tiny, weights: Path, tmp_path: Path) -> None:
     settings = tiny("mapping", tmp_path / "run")
     save_network(build_task(settings).networks()["mapping"], tmp_path / "begun" / "mapping")
     settings = replace(settings, init_from=str(tmp_path / "begun"))
@@ -196,7 +196,7 @@ def test_a_mapping_goes_on_with_its_own_vaes_only(tiny, weights: Path, tmp_path:
         build_task(settings)
 
 
-def test_the_translation_goes_on_end_to_end_and_its_parts_know_each_other(tiny, weights: Path, tmp_path: Path) -> None:
+def test_the_translation_trains_end_to_end_and_ties_its_parts(tiny, weights: Path, tmp_path: Path) -> None:
     save_network(build_task(tiny("mapping", tmp_path)).net, weights / "mapping")
     settings = tiny("translation", tmp_path / "run", init_from=str(weights), max_train_steps=2, learning_rate=1e-2)
     train(build_task(settings), settings)
@@ -225,7 +225,7 @@ def test_a_new_translation_has_the_shape_that_the_config_names(stride: int, tiny
         build_task(tiny("translation", tmp_path / "run", network={"vae": {"strides": 2}}))
 
 
-def test_a_leg_for_trust_alone_moves_nothing_else(tiny, weights: Path, tmp_path: Path) -> None:
+def test_only_trust_trains_nothing_else(tiny, weights: Path, tmp_path: Path) -> None:
     settings = tiny("mapping", tmp_path / "run", options={"only_trust": True}, max_train_steps=2, learning_rate=1e-2)
     task = build_task(settings)
     before = {key: value.clone() for key, value in task.net.state_dict().items()}
@@ -234,8 +234,8 @@ def test_a_leg_for_trust_alone_moves_nothing_else(tiny, weights: Path, tmp_path:
     assert moved == {"trust"}
 
 
-def test_a_leg_for_trust_alone_learns_in_bfloat16(tiny, tmp_path: Path) -> None:
-    """Of this many channels torch's gradient on a CPU is not finite, unless the leg computes in float32."""
+def test_only_trust_trains_under_bfloat16(tiny, tmp_path: Path) -> None:
+    """With this many channels torch's gradient on a CPU is not finite, unless the task computes in float32."""
     network = {"widths": [16, 16], "blocks": [0, 1], "inner": 8, "gate": 24}
     settings = tiny("mapping", tmp_path / "run", options={"only_trust": True}, network=network)
     task = build_task(settings)
@@ -258,7 +258,7 @@ def test_a_mapping_without_masks_sees_no_damage(tiny, weights: Path, tmp_path: P
 
 def test_frozen_norms_keep_their_statistics_while_the_rest_learns(tiny, tmp_path: Path) -> None:
     settings = tiny("scratches", tmp_path / "run", options={"frozen_norms": True}, max_train_steps=2)
-    with pytest.raises(ConfigError, match="frozen_norms wants init_from"):
+    with pytest.raises(ConfigError, match="frozen_norms needs init_from"):
         build_task(settings)
     save_network(build_task(replace(settings, options={})).net, tmp_path / "begun" / "scratches")
     settings = replace(settings, init_from=str(tmp_path / "begun"), network={})
@@ -275,22 +275,22 @@ def test_frozen_norms_keep_their_statistics_while_the_rest_learns(tiny, tmp_path
     assert "running_mean" in moved(frozen=False)
 
 
-def test_scratch_loss_options_do_what_they_say() -> None:
+def test_scratch_loss_options_have_their_effect() -> None:
     logits, mask = (
         torch.tensor([[-4.0, 2.0], [1.0, 3.0]])[None, None],
         torch.tensor([[0.0, 0.0], [1.0, 1.0]])[None, None],
     )
-    plain = float(entropy_dice(logits, mask, rare=0, dice=0))
+    plain = float(bce_dice(logits, mask, rare=0, dice=0))
     reference = torch.nn.functional.binary_cross_entropy_with_logits(logits, mask)
     assert plain == pytest.approx(float(reference))
     error = (torch.sigmoid(logits) - mask).abs()
     each = torch.nn.functional.binary_cross_entropy_with_logits(logits, mask, reduction="none")
-    assert float(entropy_dice(logits, mask, rare=0, dice=0, focal=2)) == pytest.approx(float((each * error**2).mean()))
-    assert float(entropy_dice(logits, mask, rare=0, dice=1)) > plain
+    assert float(bce_dice(logits, mask, rare=0, dice=0, focal=2)) == pytest.approx(float((each * error**2).mean()))
+    assert float(bce_dice(logits, mask, rare=0, dice=1)) > plain
     missed, false = torch.full_like(logits, -3.0), torch.full_like(logits, 3.0)
 
     def ratio(rare: float) -> float:
         ones, zeros = torch.ones_like(mask), torch.zeros_like(mask)
-        return float(entropy_dice(missed, ones, rare, 0) / entropy_dice(false, zeros, rare, 0))
+        return float(bce_dice(missed, ones, rare, 0) / bce_dice(false, zeros, rare, 0))
 
     assert ratio(2) > 1.3 * ratio(0)

@@ -331,11 +331,11 @@ def test_restoring_stops_between_stages(desk, pixels, pipelines, seen):
 
 def test_a_slow_stage_tells_how_far_it_is_and_can_be_stopped(desk, pixels):
     class Slow:
-        name, on_step = "prior", None
+        name = "prior"
 
         def __call__(self, restoration):
             for step in range(1, 5):
-                self.on_step(SimpleNamespace(done=step / 4))
+                restoration.on_step(self.name, SimpleNamespace(done=step / 4))
             return restoration
 
     scan, told = put(desk, pixels, "a.jpg"), []

@@ -1,1 +1,1 @@
-"""The recipe of the second order, and the operations that it draws from."""
+"""Second-order degradation: the recipe and its operations."""

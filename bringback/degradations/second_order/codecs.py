@@ -1,6 +1,6 @@
-"""What files keep: JPEG with either chroma sampling and a block grid at any place, WebP; pixels (B, C, H, W), C 1 or 3.
+"""File formats: JPEG with either chroma subsampling and any block offset, WebP; pixels (B, C, H, W), C 1 or 3.
 
-`jpeg.jpeg` is what results are measured with and stays as it is; this one is for breadth and speed.
+`jpeg.jpeg` is part of the evaluation recipes and stays unchanged; this version is faster and more varied.
 """
 
 from collections.abc import Sequence
@@ -19,10 +19,10 @@ from bringback.degradations.second_order.spectra import together
 def jpeg_file(
     pixels: Tensor, subsampled: bool, qualities: Sequence[float], tops: Sequence[int], lefts: Sequence[int]
 ) -> Tensor:
-    """Pixels after a JPEG file, rounded to 8 bits as it is read.
+    """Pixels after JPEG compression, rounded to 8 bits.
 
-    Args: subsampled: 4:2:0 rather than 4:4:4; qualities: on libjpeg's scale; tops, lefts: where in the first block, of
-    8 pixels or 16 of subsampled chroma, the picture begins: what a photo was cropped by after an earlier file.
+    Args: subsampled: 4:2:0 instead of 4:4:4; qualities: on libjpeg's scale; tops, lefts: offset of the picture within
+    the first block (8 pixels, or 16 with subsampled chroma), as if it had been cropped after an earlier compression.
     """
     h, w = pixels.shape[-2:]
     color = pixels.shape[1] > 1
@@ -47,10 +47,10 @@ def jpeg_file(
 
 
 def webp_file(pixels: Tensor, qualities: Sequence[float]) -> Tensor:
-    """Pixels after a WebP file; made on the CPU, wherever they are."""
-    import cv2  # training does without it but for this
+    """Pixels after WebP compression, which runs on the CPU; the result is on the device of the input."""
+    import cv2  # imported here as the rest of training does not need it
 
-    bgr = pixels.detach().flip(1)  # which OpenCV takes: luma and chroma are not those of RGB
+    bgr = pixels.detach().flip(1)  # OpenCV's channel order matters for luma and chroma
     pictures = (bgr * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
     kept = []
     for picture, quality in zip(pictures, qualities, strict=True):
@@ -61,12 +61,12 @@ def webp_file(pixels: Tensor, qualities: Sequence[float]) -> Tensor:
 
 
 def eight_bit(pixels: Tensor) -> Tensor:
-    """Pixels as a file without losses keeps them."""
+    """Round to 8 bits, as a lossless file does."""
     return (pixels * 255).round_().div_(255)
 
 
 def _quantized(planes: Tensor, tables: Tensor) -> Tensor:
-    """Planes (B, C, H, W) around 0, sides multiples of 8, after quantization by tables (B, 64)."""
+    """Planes (B, C, H, W) centered on 0, sides multiples of 8, quantized with tables (B, 64)."""
     b, c, h, w = planes.shape
     transform = _block_transform(planes.device)
     blocks = planes.reshape(b, c, h // 8, 8, w // 8, 8).transpose(3, 4).reshape(b, -1, 64)
@@ -76,7 +76,7 @@ def _quantized(planes: Tensor, tables: Tensor) -> Tensor:
 
 
 def _half(chroma: Tensor, tables: Tensor) -> Tensor:
-    """The same at half the resolution, enlarged again as libjpeg does."""
+    """Quantize at half resolution, then upsample linearly as libjpeg does."""
     rows = chroma[..., ::2, :] + chroma[..., 1::2, :]
     kept = _quantized((rows[..., ::2] + rows[..., 1::2]) / 4, tables)
     large = [weights(Kernel("linear", False), size // 2, size, 0.0, chroma.device) for size in chroma.shape[-2:]]
@@ -85,7 +85,7 @@ def _half(chroma: Tensor, tables: Tensor) -> Tensor:
 
 @lru_cache(maxsize=128)
 def _scaled_tables(quality: int, device: torch.device) -> Tensor:
-    """The quantization of luma and chroma (2, 64)."""
+    """Luma and chroma quantization tables at this quality, (2, 64)."""
     scale = (5000 / quality if quality < 50 else 200 - 2 * quality) / 100
     base = torch.stack(quantization_tables(device)).flatten(1)
     return torch.clamp(torch.floor(base * scale + 0.5), 1, 255)
@@ -93,7 +93,7 @@ def _scaled_tables(quality: int, device: torch.device) -> Tensor:
 
 @lru_cache(maxsize=8)
 def _block_transform(device: torch.device) -> Tensor:
-    """The cosine transform of 8x8 blocks as one product, (64 frequencies, 64 pixels)."""
+    """The 2D DCT of 8x8 blocks as one matrix, (64 frequencies, 64 pixels)."""
     rows = dct_matrix(device)
     return torch.kron(rows, rows)
 

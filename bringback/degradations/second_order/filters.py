@@ -1,4 +1,4 @@
-"""Blur of every kind, sharpening halos, median smear; pixels (B, C, H, W), the other arguments one number a sample."""
+"""Blurs, sharpening and median filter; pixels (B, C, H, W), otherwise one number per sample."""
 
 import math
 from collections.abc import Sequence
@@ -18,9 +18,9 @@ def gaussian_blur(
     angles: Sequence[float],
     tails: Sequence[float],
 ) -> Tensor:
-    """Round (ratio 1) or elliptic Gaussian blur; `tails` add a halo: the share of light that goes four times as far.
+    """Isotropic (ratio 1) or elliptic Gaussian blur with a halo.
 
-    `reach`: pixels past the edge that any of it goes.
+    Args: reach: padding in pixels; sigmas: in pixels; tails: share of the light in a halo four times as wide.
     """
     turns = [math.cos(a) for a in angles], [math.sin(a) for a in angles]
     short, cos, sin, tail = columns(pixels, ratios, *turns, tails)
@@ -35,7 +35,7 @@ def gaussian_blur(
 
 
 def disc_blur(pixels: Tensor, radii: Sequence[float]) -> Tensor:
-    """Defocus: each point becomes a disc."""
+    """Defocus: convolution with a disc."""
     (radius,) = columns(pixels, radii)
 
     def response(y: Tensor, x: Tensor) -> Tensor:
@@ -46,7 +46,7 @@ def disc_blur(pixels: Tensor, radii: Sequence[float]) -> Tensor:
 
 
 def box_blur(pixels: Tensor, lengths: Sequence[float], widths: Sequence[float], angles: Sequence[float]) -> Tensor:
-    """Each point becomes a rectangle: motion if it is narrow, a coarse sensor or a cheap resize if it is upright."""
+    """Convolution with a rotated rectangle: narrow for motion, upright for a coarse sensor or cheap resizing."""
     length, width = columns(pixels, lengths, widths)
     cos, sin = columns(pixels, [math.cos(a) for a in angles], [math.sin(a) for a in angles])
 
@@ -57,12 +57,12 @@ def box_blur(pixels: Tensor, lengths: Sequence[float], widths: Sequence[float], 
 
 
 def _sinc(x: Tensor) -> Tensor:
-    phase = x.abs().mul_(math.pi).clamp_min_(1e-3)  # ten times as fast as torch.sinc
+    phase = x.abs().mul_(math.pi).clamp_min_(1e-3)  # 10x faster than torch.sinc
     return torch.sin(phase).div_(phase)
 
 
 def sharpened(pixels: Tensor, radii: Sequence[float], amounts: Sequence[float]) -> Tensor:
-    """Unsharp masking, with the halos that it leaves."""
+    """Unsharp masking, halos included."""
     decay, amount = columns(pixels, [2 * (math.pi * radius) ** 2 for radius in radii], amounts)
 
     def response(y: Tensor, x: Tensor) -> Tensor:
@@ -72,10 +72,10 @@ def sharpened(pixels: Tensor, radii: Sequence[float], amounts: Sequence[float]) 
 
 
 def median(pixels: Tensor) -> Tensor:
-    """The 3x3 median of each channel: the smear of a phone's noise filter."""
+    """3x3 median of each channel, as in phone noise reduction."""
     padded = F.pad(pixels, (1, 1, 1, 1), mode="replicate")
     h, w = pixels.shape[-2:]
-    # sorted columns first; the median of nine is among the largest low, the middle mid and the smallest high
+    # sort columns first: the median of nine is the median of the largest low, the middle mid and the smallest high
     top, mid, low = padded[..., :h, :], padded[..., 1 : h + 1, :], padded[..., 2:, :]
     first, last = torch.minimum(top, mid), torch.maximum(top, mid)
     high, rest = torch.maximum(last, low), torch.minimum(last, low)

@@ -1,4 +1,4 @@
-"""Noise of every color, correlation length and dependence on light; pixels (B, C, H, W), one number a sample else."""
+"""Noise of varied color, correlation and signal dependence; pixels (B, C, H, W), otherwise one number per sample."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -9,7 +9,7 @@ from torch import Tensor
 from bringback.degradations.rng import Draws
 from bringback.degradations.second_order.spectra import columns, correlated
 
-_STRIP = 32  # pixels: of a field that is much wider than noise is correlated, one column is a line of that noise
+_STRIP = 32  # width in pixels of the 2D noise whose first column serves as 1D noise
 
 
 def noise(
@@ -21,11 +21,12 @@ def noise(
     chroma: Sequence[float],
     sigmas: Sequence[float] | None = None,
 ) -> Tensor:
-    """Add noise of deviation `levels` where its `profile` is 1.
+    """Add noise with standard deviation `levels`, scaled by `profile`.
 
-    Args: channels: 1, alike on all, or as many as the pixels have; profile: how it depends on light: "flat", "shot" (as
-    the square root), "speckle" (in proportion) or "grain" (strongest in the mid-tones); chroma: the share of gray that
-    is taken from noise of several channels; sigmas: of the Gaussians that correlate it, None for white noise.
+    Args: channels: 1 (the same on all) or as many as the pixels have; profile: signal dependence: "flat", "shot"
+    (square root of the light), "speckle" (proportional) or "grain" (strongest in the mid-tones); chroma: share of the
+    gray component removed from multichannel noise; sigmas: of the Gaussians that correlate it, in pixels, None for
+    white noise.
     """
     h, w = pixels.shape[-2:]
     field = draws.normal(channels, h, w) if sigmas is None else correlated(draws, channels, h, w, sigmas)
@@ -42,14 +43,14 @@ def noise(
 
 
 def impulses(pixels: Tensor, draws: Draws, shares: Sequence[float]) -> Tensor:
-    """Salt and pepper on a share of the pixels, alike on all channels."""
+    """Salt and pepper on a share of the pixels, the same on all channels."""
     (share,) = columns(pixels, shares)
     dice = draws.field(1, *pixels.shape[-2:])
     return pixels.masked_fill(dice < share / 2, 0.0).masked_fill_(dice > 1 - share / 2, 1.0)
 
 
 def rows(pixels: Tensor, draws: Draws, upright: bool, levels: Sequence[float], sigmas: Sequence[float]) -> Tensor:
-    """Lines of a scanner or a video frame that are a little too light or dark; `upright`: columns instead."""
+    """Scanner or video lines that are slightly too light or dark; columns instead of rows if `upright`."""
     h, w = pixels.shape[-2:]
     (level,) = columns(pixels, levels)
     lines = correlated(draws, 1, w if upright else h, _STRIP, sigmas)[..., :1] * level
@@ -57,7 +58,7 @@ def rows(pixels: Tensor, draws: Draws, upright: bool, levels: Sequence[float], s
 
 
 def posterized(pixels: Tensor, tones: Sequence[float], dithers: Sequence[float]) -> Tensor:
-    """So many tones a channel, rounded (dither 0: bands) or by an ordered 8x8 pattern (dither 1)."""
+    """Reduce each channel to `tones` levels by rounding (dither 0, bands) or with an ordered 8x8 dither (dither 1)."""
     steps, dither = columns(pixels, [tone - 1 for tone in tones], dithers)
     h, w = pixels.shape[-2:]
     pattern = _bayer(pixels.device).repeat(h // 8 + 1, w // 8 + 1)[:h, :w]
@@ -66,7 +67,7 @@ def posterized(pixels: Tensor, tones: Sequence[float], dithers: Sequence[float])
 
 @lru_cache(maxsize=8)
 def _bayer(device: torch.device) -> Tensor:
-    """The ordered dither pattern (8, 8), within half a step."""
+    """The ordered dither matrix (8, 8), within +-0.5 quantization steps."""
     pattern = torch.zeros(1, 1)
     for _ in range(3):
         rows = [torch.cat([4 * pattern, 4 * pattern + 2], 1), torch.cat([4 * pattern + 3, 4 * pattern + 1], 1)]

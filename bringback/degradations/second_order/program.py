@@ -1,7 +1,7 @@
-"""The recipe of the second order: two rounds of everything, in any order and at any size.
+"""Second-order degradation: two rounds of operations in random order and at random resolutions.
 
-Prints are copied, screened, scanned, shrunk, compressed and enlarged again. Each sample has a program of its own, drawn
-before anything is computed; samples whose next step is of one kind and size take it together.
+Simulates prints that are copied, screened, scanned, shrunk, compressed and enlarged again. The steps of each sample are
+drawn before anything is computed; samples whose next step has the same kind and size are batched.
 """
 
 import math
@@ -19,16 +19,16 @@ from bringback.degradations.second_order.spectra import together
 from bringback.ops.color import luminance
 
 CLEAN, GRAY = 0.12, 0.3  # shares of the samples
-FACTORS = {1.25: 2, 1.5: 4, 2.0: 4, 2.5: 3, 3.0: 2.5, 4.0: 1, 5.0: 0.35, 6.0: 0.2}  # and how often they occur
+FACTORS = {1.25: 2, 1.5: 4, 2.0: 4, 2.5: 3, 3.0: 2.5, 4.0: 1, 5.0: 0.35, 6.0: 0.2}  # downscaling: sampling weight
 PHASES = (-0.375, -0.25, 0.0, 0.0, 0.25, 0.375)
-SMALLEST = 16  # pixels a side, below which nothing is shrunk
-_RANDOM = {noise.noise, noise.impulses, noise.rows, surfaces.silk, surfaces.linen, surfaces.rough}  # draw fields
+SMALLEST = 16  # minimum side in pixels after shrinking
+_RANDOM = {noise.noise, noise.impulses, noise.rows, surfaces.silk, surfaces.linen, surfaces.rough}  # take `draws`
 
 Size = tuple[int, int]
 
 
 class Step(NamedTuple):
-    """An operation, arguments that samples share to take it together, and arguments that each has for itself."""
+    """An operation, its arguments shared by a batch, and its per-sample arguments."""
 
     operation: Callable[..., Tensor]
     shared: tuple[Any, ...] = ()
@@ -36,7 +36,7 @@ class Step(NamedTuple):
 
 
 class Round(NamedTuple):
-    """What is drawn for one round: `severity` in 0 .. 1, how many times smaller the photo is now, and its colors."""
+    """Parameters of one round: `severity` in [0, 1], current downscaling factor `scale`, `color` or gray."""
 
     dice: Random
     severity: float
@@ -44,12 +44,12 @@ class Round(NamedTuple):
     color: bool
 
     def strength(self) -> float:
-        """How strong one operation is, in 0 .. 1."""
+        """Random strength of one operation, in [0, 1]."""
         return self.severity * self.dice.uniform(0.25, 1)
 
 
 def second_order(pixels: Tensor, draws: Draws, overlays: Overlays) -> Aged:
-    """Blur, noise, resizing, files, sharpening, screens and paper, twice; tones stay, and an eighth is untouched."""
+    """Two rounds of blur, noise, resizing, codecs, sharpening, screens and paper; keeps tones. 12 % stay untouched."""
     size = pixels.shape[-2], pixels.shape[-1]
     dice = [Random(seed) for seed in draws.integers(0, 2**62)]
     is_gray = [die.random() < GRAY for die in dice]
@@ -63,7 +63,7 @@ def second_order(pixels: Tensor, draws: Draws, overlays: Overlays) -> Aged:
 
 
 def carried_out(programs: Sequence[Sequence[Step]], photos: Sequence[Tensor], draws: Draws) -> list[Tensor]:
-    """Each photo (C, H, W) after its program."""
+    """Apply to each photo (C, H, W) its program."""
     photos = list(photos)
     for turn in range(max(map(len, programs))):
         groups: dict[Any, list[int]] = {}
@@ -81,7 +81,7 @@ def carried_out(programs: Sequence[Sequence[Step]], photos: Sequence[Tensor], dr
 
 
 def program(dice: Random, size: Size, color: bool) -> list[Step]:
-    """What one photo goes through; nothing at all for a clean one."""
+    """The random steps for one photo; none for a clean one."""
     if dice.random() < CLEAN:
         return []
     severity = dice.random() ** 1.3
@@ -92,10 +92,10 @@ def program(dice: Random, size: Size, color: bool) -> list[Step]:
 
 
 def one_round(dice: Random, size: Size, color: bool, severity: float, likelihood: float) -> list[Step]:
-    """A random choice of operations in random order, at times with the photo shrunk for some of them."""
+    """A random choice of operations in random order, some of them possibly at reduced resolution."""
     chosen = [make for make, probability in _OPERATIONS if dice.random() < probability * likelihood]
     dice.shuffle(chosen)
-    # fine detail that is gone does not come back: strong shrinking is for the severe
+    # lost detail cannot be restored, so only high severity shrinks strongly
     most = min(1.5 + 5 * severity, min(size) / SMALLEST)
     factor = _pick(dice, {f: p if f <= most else 0 for f, p in FACTORS.items()}) if most >= min(FACTORS) else 1.0
     if dice.random() > 0.65 * likelihood:
@@ -119,7 +119,7 @@ def _pick(dice: Random, weighted: dict[Any, float]) -> Any:
 
 
 def _between(dice: Random, low: float, high: float) -> float:
-    """Log-uniform."""
+    """A log-uniform value."""
     return low * (high / low) ** dice.random()
 
 
@@ -130,7 +130,7 @@ def _blur(now: Round) -> Step:
     if kind < 0.6:
         ratio = dice.uniform(0.4, 1) if dice.random() < 0.5 else 1.0
         tail = dice.uniform(0, 0.25) if dice.random() < 0.3 else 0.0
-        reach = 24 if tail else 8  # two deviations of the widest halo
+        reach = 24 if tail else 8  # two standard deviations of the widest halo
         return Step(filters.gaussian_blur, (reach,), (sigma, ratio, dice.uniform(0, math.pi), tail))
     if kind < 0.78:
         return Step(filters.disc_blur, (), (1.7 * sigma,))

@@ -1,4 +1,4 @@
-"""Resizing by every common kernel, as products with cached weights."""
+"""Resizing with all common kernels, as products with cached weight matrices."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -10,11 +10,11 @@ from torch import Tensor
 
 from bringback.degradations.second_order.spectra import together
 
-_KEPT = 1 << 18  # numbers, a megabyte: the weights of crops are kept, those of whole photos made when they are needed
+_KEPT = 1 << 18  # elements (1 MB) up to which weights are cached: those of crops are, those of whole photos are not
 
 
 class Kernel(NamedTuple):
-    """How one program resizes: the kernel's name, and whether it widens the kernel when it shrinks a picture."""
+    """A resizing kernel; `antialias` widens it when downscaling."""
 
     name: str
     antialias: bool
@@ -56,10 +56,10 @@ ENLARGING = {
 
 
 def resized(pixels: Tensor, size: tuple[int, int], kernels: Sequence[Kernel], phases: Sequence[float]) -> Tensor:
-    """Pixels (B, C, H, W) at `size`, clamped, each sample by its own kernel.
+    """Resize pixels (B, C, H, W) to `size`, each sample with its own kernel; the result is clamped to [0, 1].
 
-    A phase moves the grid of the smaller of both sizes by so many of its pixels, and enlarging by the phase that a
-    picture was shrunk by puts all back in its place.
+    `phases` shift the grid of the smaller size, in its own pixels; upscaling with the phase used for downscaling
+    restores the alignment.
     """
     b, c, h, w = pixels.shape
     down, across = (
@@ -71,7 +71,7 @@ def resized(pixels: Tensor, size: tuple[int, int], kernels: Sequence[Kernel], ph
 
 
 def weights(kernel: Kernel, before: int, after: int, phase: float, device: torch.device) -> Tensor:
-    """The weights (after, before) of resizing along one axis; each row has the sum 1."""
+    """The weight matrix (after, before) for resizing along one axis; each row sums to 1."""
     make = _kept_weights if before * after <= _KEPT else _made_weights
     return make(kernel, before, after, phase, device)
 
@@ -86,7 +86,7 @@ def _made_weights(kernel: Kernel, before: int, after: int, phase: float, device:
         rows = torch.eye(before, dtype=torch.float64)[centers.round().long()]
     else:
         apart = (places - centers[:, None]).abs()
-        # of an area, the part of each pixel that it covers
+        # area: the overlap with each pixel
         rows = ((wide + 1) / 2 - apart).clamp(0, 1) if kernel.name == "area" else _WEIGHTS[kernel.name](apart / wide)
     return (rows / rows.sum(1, keepdim=True)).float().to(device)
 
@@ -95,5 +95,5 @@ _kept_weights = lru_cache(maxsize=512)(_made_weights)
 
 
 def shrunk_size(size: tuple[int, int], factor: float) -> tuple[int, int]:
-    """The size of a picture that is `factor` times smaller, at least a pixel."""
+    """The size after shrinking by `factor`, rounded up, at least one pixel."""
     return max(1, math.ceil(size[0] / factor)), max(1, math.ceil(size[1] / factor))

@@ -1,4 +1,4 @@
-"""Filters and correlated noise through the Fourier transform: any kernel, turned by any angle, costs the same."""
+"""Filters and correlated noise via FFT: the cost does not depend on the kernel or its angle."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -10,24 +10,24 @@ from torch import Tensor
 
 from bringback.degradations.rng import Draws
 
-Response = Callable[[Tensor, Tensor], Tensor]  # of the frequencies down and across, in cycles a pixel
-_REACH = 8  # pixels that a kernel reaches past the edge, unless it is said
+Response = Callable[[Tensor, Tensor], Tensor]  # of the vertical and horizontal frequencies, in cycles per pixel
+_REACH = 8  # default padding in pixels
 
 
 def columns(like: Tensor, *values: Sequence[float]) -> Tensor:
-    """Numbers, one a sample, as (count, B, 1, 1, 1) on the device of `like`, to be unpacked."""
+    """Per-sample numbers as (count, B, 1, 1, 1) on the device of `like`, to be unpacked."""
     return torch.tensor(values, dtype=torch.float32, device=like.device)[..., None, None, None]
 
 
 def together(samples: Sequence[Tensor]) -> Tensor:
-    """A batch of samples; one alone is not copied."""
+    """Stack samples into a batch; a single one is not copied."""
     return torch.stack(list(samples)) if len(samples) > 1 else samples[0][None]
 
 
 def filtered(pixels: Tensor, response: Response, reach: int = _REACH) -> Tensor:
-    """Pixels (B, C, H, W) convolved with the kernel of a frequency response (B, 1, H', W'); edges are mirrored.
+    """Convolve pixels (B, C, H, W) with the kernel of a frequency response (B, 1, H', W').
 
-    `reach` is how many pixels the kernel goes past an edge: what goes farther comes in at the other side.
+    Edges are mirrored, or replicated in small pictures. `reach` is the padding in pixels; wider kernels wrap around.
     """
     h, w = pixels.shape[-2:]
     height, width = _fast(h + 2 * reach), _fast(w + 2 * reach)
@@ -39,8 +39,8 @@ def filtered(pixels: Tensor, response: Response, reach: int = _REACH) -> Tensor:
 
 
 def correlated(draws: Draws, channels: int, height: int, width: int, sigmas: Sequence[float]) -> Tensor:
-    """Noise (B, channels, H, W) of deviation 1: white noise under Gaussians of `sigmas` pixels, one a sample."""
-    # the mean power that is left of white noise, along one axis
+    """Noise (B, channels, H, W) of deviation 1: white noise blurred by Gaussians of `sigmas` pixels, one per sample."""
+    # mean power of the blurred white noise, along one axis
     powers = [math.erf(math.pi * sigma) / (2 * math.sqrt(math.pi) * sigma) for sigma in sigmas]
 
     def response(y: Tensor, x: Tensor) -> Tensor:
@@ -51,7 +51,7 @@ def correlated(draws: Draws, channels: int, height: int, width: int, sigmas: Seq
 
 
 def shaped(draws: Draws, channels: int, height: int, width: int, response: Response) -> Tensor:
-    """Noise (B, channels, H, W) whose amplitude at each frequency is the response; white of deviation 1 for 1."""
+    """Noise (B, channels, H, W) with amplitude spectrum `response`; 1 everywhere gives white noise of deviation 1."""
     tall, wide = _fast(height), _fast(width)
     spectrum = torch.view_as_complex(draws.normal(channels, tall, wide // 2 + 1, 2))
     spectrum.mul_(response(*_frequencies(tall, wide, spectrum.device)) * math.sqrt(tall * wide / 2))
@@ -59,7 +59,7 @@ def shaped(draws: Draws, channels: int, height: int, width: int, response: Respo
 
 
 def _back(spectrum: Tensor, height: int, width: int) -> Tensor:
-    # sample by sample: with several threads, what a transform rounds depends on how many are made together
+    # one sample at a time: with several threads, rounding in a batched FFT depends on the batch size
     return together([torch.fft.irfft2(sample, (height, width)) for sample in spectrum])
 
 
@@ -70,7 +70,7 @@ def _frequencies(height: int, width: int, device: torch.device) -> tuple[Tensor,
 
 @lru_cache(maxsize=4096)
 def _fast(size: int) -> int:
-    """The next even size without a prime factor above 5, which a transform is fast at."""
+    """The next even size without prime factors above 5, for fast FFTs."""
     size += size % 2
     while True:
         rest = size

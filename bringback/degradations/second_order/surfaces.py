@@ -1,4 +1,4 @@
-"""What a photo was printed with and on: halftone dots, silk, linen, rough paper; pixels (B, C, H, W)."""
+"""Printing and paper textures: halftone dots, silk, linen, rough paper; pixels (B, C, H, W)."""
 
 import math
 from collections.abc import Sequence
@@ -22,11 +22,11 @@ def halftone(
     hardness: Sequence[float],
     strengths: Sequence[float],
 ) -> Tensor:
-    """A printer's screen: dots whose size is the tone, at an angle, the inks' angles apart by `spreads`.
+    """Halftone screen: dot size encodes the tone. Mean tone, black and white are kept.
 
-    Args: pitches: pixels a dot; starts: where the first dot is, in pixels down and across; hardness: how steep the edge
-    of a dot is, from about 1, a wave, to 8, black or white; strengths: how much of the photo the screen is. The mean
-    tone stays, and so do black and white.
+    Args: pitches: pixels per dot; angles: of the first ink, in radians; starts: of the first dot, in pixels down and
+    across; spreads: angle between the inks; hardness: slope of the dot edges, from about 1 (a wave) to 8 (black or
+    white); strengths: blend between photo (0) and screen (1).
     """
     y, x = _grid(pixels, starts)
     inks = torch.arange(pixels.shape[1], dtype=torch.float32, device=pixels.device)[:, None, None]
@@ -35,7 +35,7 @@ def halftone(
     turn = angle + spread * inks
     cos, sin = torch.cos(turn) * wave, torch.sin(turn) * wave
     dots = torch.cos(x * cos + y * sin).add_(torch.cos(y * cos - x * sin))
-    # how much of the screen is below each place: thresholds that occur equally often keep the mean tone
+    # rank within the screen: equally frequent thresholds keep the mean tone
     table = _thresholds(pixels.device)
     thresholds = table[((dots + 2) * (_KNOTS / 4)).long().clamp_(0, _KNOTS - 1)]
     ink = ((pixels - thresholds) * hard + 0.5).clamp_(0, 1)
@@ -52,7 +52,7 @@ def silk(
     lamps: Sequence[float],
     levels: Sequence[float],
 ) -> Tensor:
-    """Silk-finish paper: a honeycomb of pits, a little uneven, in the light of a lamp at an angle to the lattice."""
+    """Silk-finish paper: a slightly irregular honeycomb of pits, lit from one side."""
     y, x = _grid(pixels, starts)
     level, wave = columns(pixels, levels, [2 * math.pi / pitch for pitch in pitches])
     h, w = pixels.shape[-2:]
@@ -77,7 +77,7 @@ def linen(
     starts: Sequence[float],
     levels: Sequence[float],
 ) -> Tensor:
-    """Linen paper or canvas: crossed threads of uneven thickness."""
+    """Linen paper or canvas: crossed threads of irregular thickness."""
     y, x = _grid(pixels, starts)
     level, wave = columns(pixels, levels, [2 * math.pi / pitch for pitch in pitches])
     cos, sin = columns(pixels, [math.cos(a) for a in angles], [math.sin(a) for a in angles])
@@ -95,7 +95,7 @@ def rough(
     h, w = pixels.shape[-2:]
     (level,) = columns(pixels, levels)
     spread = [4 * (math.pi * sigma) ** 2 for sigma in sigmas]
-    gains = [math.sqrt(2 / math.pi) * s for s in spread]  # of the slopes, to deviation 1
+    gains = [math.sqrt(2 / math.pi) * s for s in spread]  # normalize the slopes to standard deviation 1
     cos, sin, decay = columns(
         pixels,
         [math.cos(a) * gain for a, gain in zip(angles, gains, strict=True)],
@@ -122,7 +122,7 @@ def _grid(pixels: Tensor, starts: Sequence[float]) -> tuple[Tensor, Tensor]:
 
 @lru_cache(maxsize=8)
 def _thresholds(device: torch.device) -> Tensor:
-    """The share of a screen's places whose two cosines have a smaller sum than knot k of -2 .. 2."""
+    """CDF of the sum of two cosines, at `_KNOTS` points of [-2, 2]."""
     wave = torch.cos(torch.linspace(0, math.pi, 1025)[:-1])
     sums = (wave[:, None] + wave).flatten().sort().values
     knots = (torch.arange(_KNOTS) + 0.5) * (4 / _KNOTS) - 2

@@ -1,1 +1,1 @@
-"""Networks for faces."""
+"""Face networks."""

@@ -1,4 +1,4 @@
-"""The network behind dlib's face descriptor, in torch: who a face is, as a function that has a gradient."""
+"""dlib's face descriptor network in torch, so that it is differentiable."""
 
 import torch
 import torch.nn.functional as F
@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 
 class _Residual(nn.Module):
-    """Two convolutions, each scaled and shifted; one that halves the side pads neither, as dlib does not."""
+    """Residual block; one with stride 2 has no padding in its first convolution, as in dlib."""
 
     def __init__(self, channels: int, out: int, *, halve: bool) -> None:
         super().__init__()
@@ -20,7 +20,7 @@ class _Residual(nn.Module):
         change = self.second_scale(self.second(F.relu(self.first_scale(self.first(x)))))
         if self.halve:
             x = F.avg_pool2d(x, 2)
-        # where they differ in channels or by a row, the smaller one is thought to go on as zeros
+        # zero-pad to the larger of both in channels, rows and columns
         shape = [max(a, b) for a, b in zip(x.shape[1:], change.shape[1:], strict=True)]
         return F.relu(_filled_up(x, shape) + _filled_up(change, shape))
 
@@ -35,14 +35,14 @@ class _Affine(nn.Module):
 
 
 class FaceDescriptor(nn.Module):
-    """Face chips (B, 3, 150, 150) in [0, 1] -> descriptors (B, 128); less than 0.6 apart is one person to dlib.
+    """Face chips (B, 3, 150, 150) in [0, 1] -> descriptors (B, 128); dlib takes a distance below 0.6 for one person.
 
     A ResNet of 29 convolutions (He et al. 2016, with half the filters), the network of dlib's public-domain model
-    `dlib_face_recognition_resnet_model_v1.dat` (King 2017); `bringback.stages.faces.identity` reads its weights there.
+    `dlib_face_recognition_resnet_model_v1.dat` (King 2017), whose weights `bringback.stages.faces.identity` reads.
     """
 
     SIDE = 150
-    LEVELS = ((32, 3), (64, 4), (128, 3), (256, 3), (256, 1))  # channels and blocks; the first of all but one halves
+    LEVELS = ((32, 3), (64, 4), (128, 3), (256, 3), (256, 1))  # channels, blocks; all but the first begin with stride 2
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Face generator: coarse to fine, told by the degraded face at every scale (SPADE: Park et al. 2019)."""
+"""Face generator: coarse to fine, modulated by the degraded face at every scale (SPADE: Park et al. 2019)."""
 
 from itertools import pairwise
 
@@ -11,7 +11,7 @@ from bringback.models.layers import ChannelNorm, silence
 
 
 class _Modulated(nn.Module):
-    """Residual block whose features are scaled and shifted, place by place, by the degraded face."""
+    """Residual block with spatially adaptive modulation by the degraded face."""
 
     def __init__(self, channels: int, hidden: int) -> None:
         super().__init__()
@@ -42,13 +42,13 @@ class _Scale(nn.ModuleList):
 
 
 class FaceGenerator(Network, license="apache-2.0", tags=["face-restoration"]):
-    """Aligned faces (B, 3, S, S) in [0, 1] -> clearer ones, same shape; S a multiple of 64, 256 in all of our use.
+    """Aligned faces (B, 3, S, S) in [0, 1] -> restored faces, same shape; S is a multiple of 64, 256 in our use.
 
-    A mask (B, 1, S, S) tells what was filled, 1 = filled: there the picture knows little. None: nothing was.
-    Reads the face down to 1/64, then builds it up again; at each scale the degraded face itself modulates the features.
-    It predicts the difference to the input and starts as the identity, so nothing has to be learned to keep a face.
+    The mask (B, 1, S, S) marks filled pixels, 1 = filled, whose content is a guess; None means no pixel was filled. An
+    encoder goes down to 1/64 of the side and a decoder up again, modulated at each scale by the degraded face. Predicts
+    the residual and starts as the identity.
     Args: widths: channels at 1/4, 1/8, ... of the side (face and mask enter as 4x4 blocks of pixels); blocks: at each
-    scale on the way up; hidden: channels of the modulation.
+    scale of the decoder; hidden: channels of the modulation.
     """
 
     def __init__(
@@ -80,5 +80,5 @@ class FaceGenerator(Network, license="apache-2.0", tags=["face-restoration"]):
             if level < len(skips) - 1:
                 x = skips[level] + F.interpolate(self.up[level](x), scale_factor=2.0, mode="nearest")
             x = self.build[level](x, seen[level])
-        # a tenth, so that one step of the optimizer moves the picture by less than noise does
+        # scaled by 0.1, so that one optimizer step changes the image by less than noise
         return degraded + 0.1 * F.pixel_shuffle(self.head(x), 4)

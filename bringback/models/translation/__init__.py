@@ -1,1 +1,1 @@
-"""The latent translation: two VAEs, the mapping between their latents, and what it is built of."""
+"""The latent translation: two VAEs, the mapping between their latents, and its parts."""

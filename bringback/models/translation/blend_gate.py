@@ -1,4 +1,4 @@
-"""What a photo need not be translated for: where its own pixels are better than what a latent keeps of them."""
+"""Blend gate: where to keep the photo's own pixels instead of the decoded ones."""
 
 import torch
 import torch.nn.functional as F
@@ -6,24 +6,24 @@ from torch import Tensor, nn
 
 from bringback.models.layers import pad_to, silence
 
-_CELL = 4  # pixels a side: trust is a matter of places, not of pixels
+_CELL = 4  # side in pixels of the cells for which trust is predicted
 
 
 class Trust(nn.Module):
-    """Photos (B, 3, H, W), the same decoded, and what was filled (B, 1, H, W) -> trust (B, 1, H, W).
+    """Photos (B, 3, H, W), decoded photos (B, 3, H, W), fill masks (B, 1, H, W) -> trust (B, 1, H, W) in [0, 1].
 
-    1 keeps the photo, 0 takes what was decoded; `torch.lerp(decoded, pixels, trust)` is the result. A latent loses fine
-    detail, which is a gain where that is noise and a loss where nothing is worn. Judged by what differs between the two
-    and by the noise of both as Immerkaer sees it ("Fast noise variance estimation", 1996), in cells of 4x4 pixels, from
-    no farther than ten cells. Decode in float32: what bfloat16 rounds away is as much as faint noise.
-    Args: width: channels within.
+    1 keeps the photo, 0 takes the decoded one; `torch.lerp(decoded, pixels, trust)` is the result. A latent loses fine
+    detail, which is good for noise and bad where nothing is damaged. The inputs are the difference of both images and
+    the noise of each by Immerkaer ("Fast noise variance estimation", 1996), in cells of 4x4 pixels; the receptive field
+    is at most ten cells to each side. Decode in float32: rounding errors of bfloat16 are as large as faint noise.
+    Args: width: hidden channels.
     """
 
     def __init__(self, width: int = 48) -> None:
         super().__init__()
         last = nn.Conv2d(width, 1, 3, padding=1)
         silence(last)
-        last.bias.data.fill_(-4.0)  # type: ignore[union-attr] # until it has learned, what was decoded is taken
+        last.bias.data.fill_(-4.0)  # type: ignore[union-attr] # at initialization the decoded photo is used
         reach = [nn.Conv2d(a, width, 3, padding=d, dilation=d) for a, d in ((8, 1), (width, 2), (width, 4))]
         self.layers = nn.Sequential(*(step for layer in reach for step in (layer, nn.GELU())), last)
 
@@ -31,13 +31,13 @@ class Trust(nn.Module):
         height, width = pixels.shape[-2:]
         seen = _statistics(pad_to(pixels.float(), _CELL), pad_to(decoded.float(), _CELL))
         mask = F.max_pool2d(mask, _CELL, ceil_mode=True)
-        # the networks as a whole may be in half precision
+        # the module may be in half precision
         trust = torch.sigmoid(self.layers(torch.cat([seen, mask], 1).to(mask.dtype)).float())
         return F.interpolate(trust, scale_factor=float(_CELL), mode="bilinear")[..., :height, :width].to(pixels.dtype)
 
 
 def _statistics(pixels: Tensor, decoded: Tensor) -> Tensor:
-    """Seven numbers a cell (B, 7, H/4, W/4): sizes of what differs and of noise, their agreement, and brightness."""
+    """Statistics (B, 7, H/4, W/4) of cells: log magnitudes of differences and noise, noise agreement, brightness."""
 
     def size(x: Tensor) -> Tensor:
         return torch.log(F.avg_pool2d(x.abs(), _CELL) + 1e-3) + 4
@@ -51,5 +51,5 @@ def _statistics(pixels: Tensor, decoded: Tensor) -> Tensor:
 
 
 def _noise(grey: Tensor) -> Tensor:
-    """The mixed second difference, blind to edges along the axes and to slopes, the border repeated; same shape."""
+    """Mixed second difference, insensitive to axis-aligned edges and slopes, with replicated border; same shape."""
     return F.pad(grey, (1, 1, 1, 1), mode="replicate").diff(n=2, dim=-1).diff(n=2, dim=-2) / 4

@@ -1,4 +1,4 @@
-"""The mapping: an old latent in, a clean latent out."""
+"""The mapping from the latent of an old photo to that of a clean one."""
 
 from itertools import pairwise
 
@@ -13,19 +13,18 @@ from bringback.models.translation.partial_nonlocal import PartialNonLocal
 from bringback.models.translation.vae import VAE
 from bringback.runtime.compute import lower
 
-# what latents are measured in: their standard deviation is a few units, most of it in the mean colour
-_SCALE = 8.0
+_SCALE = 8.0  # divisor of latents: their standard deviation is a few units, most of it due to the mean color
 
 
 class Mapping(Network, license="apache-2.0", tags=["photo-restoration"]):
     """Old latent (B, C, h, w) and damage mask (B, 1, h, w), 1 = damaged -> clean latent, any size.
 
-    A small U over the latent: residual blocks at 1, 1/2, 1/4, ... of its size, the partial non-local block at the
-    bottom. It predicts the difference and starts as the identity. Takes the mask as a further channel. Beside it,
-    `trust` tells where a photo is better than what its latent is decoded to.
-    Args: channels: of the latents; widths: of the levels; blocks: residual blocks a level and side; inner: of the
-    attention; old_vae, clean_vae: SHA-256 of the VAEs whose latents it knows ("" = not tied to any); gate: channels
-    within `trust`.
+    A small U-Net over the latent, with the mask as an additional channel: residual blocks at 1, 1/2, 1/4, ... of its
+    size, the partial non-local block at the bottom. Predicts the residual and starts as the identity. The submodule
+    `trust` predicts where to keep the photo's own pixels instead of the decoded ones.
+    Args: channels: of the latents; widths: channels of the levels; blocks: residual blocks of each level, on either
+    side; inner: channels of the attention; old_vae, clean_vae: SHA-256 of the VAEs it was trained with ("" = any);
+    gate: hidden channels of `trust`.
     """
 
     def __init__(
@@ -44,7 +43,7 @@ class Mapping(Network, license="apache-2.0", tags=["photo-restoration"]):
         steps = list(pairwise(widths))
         self.down = nn.ModuleList(nn.Conv2d(a, b, 2, stride=2) for a, b in steps)
         lifts = [nn.Conv2d(b, a, 1) for a, b in steps]
-        for lift in lifts:  # the coarse levels come in quietly
+        for lift in lifts:  # small init for the upsampled path
             nn.init.normal_(lift.weight, std=0.01)
         self.up = nn.ModuleList(lifts)
         self.before, self.after = (
@@ -59,13 +58,13 @@ class Mapping(Network, license="apache-2.0", tags=["photo-restoration"]):
         self.trust = Trust(gate)
 
     def tie(self, **hashes: str) -> None:
-        """Name the VAEs that it goes with from now on: `old_vae`, `clean_vae`, SHA-256."""
+        """Set the SHA-256 of its VAEs, `old_vae` and `clean_vae`, in the config."""
         for name, sha256 in hashes.items():
             setattr(self, name, sha256)
             self._hub_mixin_config[name] = sha256  # type: ignore[index]
 
     def forward(self, latent: Tensor, mask: Tensor, seen: Tensor | None = None) -> Tensor:
-        """`seen`, for a tile of a photo: the attention's sums over all of it, from `look` and `attention.pool`."""
+        """For a tile, `seen` are the attention's sums over the whole photo, from `look` and `attention.pool`."""
         height, width = latent.shape[-2:]
         skips, x, coarse = self._descend(latent, mask)
         x = self.after[-1](self.attention(self.before[-1](x), coarse, seen))
@@ -74,14 +73,14 @@ class Mapping(Network, license="apache-2.0", tags=["photo-restoration"]):
         return torch.add(latent, self.head(x)[..., :height, :width], alpha=_SCALE)
 
     def look(self, latent: Tensor, mask: Tensor) -> Tensor:
-        """What the attention finds worth looking at, (B, K, h, w) at the size of its level."""
+        """The attention's keys and values (B, 2 * inner + 1, h, w), at the resolution of the coarsest level."""
         _, x, coarse = self._descend(latent, mask)
         return self.attention.look(self.before[-1](x), coarse)
 
     def _descend(self, latent: Tensor, mask: Tensor) -> tuple[list[Tensor], Tensor, Tensor]:
         multiple = 2 ** len(self.down)
         coarse = pad_to(mask, multiple)
-        # the stem's convolution of (latent / _SCALE, mask), without a copy of what is as large as the photo
+        # the stem applied to (latent / _SCALE, mask), without the memory for concatenating them
         of_latent, of_mask = self.stem.weight.split([latent.shape[1], 1], 1)
         x = F.conv2d(pad_to(latent, multiple), of_latent / _SCALE, self.stem.bias, padding=1)
         x = x.add_(F.conv2d(coarse, of_mask, padding=1))
@@ -103,11 +102,11 @@ def translate(
     dtype: torch.dtype = torch.float32,
     seen: Tensor | None = None,
 ) -> Tensor:
-    """Encode filled photos (B, 3, H, W), translate their latents, decode, keep of the photos what can be trusted.
+    """Encode filled photos (B, 3, H, W), translate their latents, decode, and blend with the photos by `trust`.
 
-    Mask (B, 1, H, W), 1 = filled; a latent position counts as filled as the most filled of its pixels. `dtype` is
-    what convolutions compute in; the decoder's sums and its head stay float32, or a smooth sky would have steps.
-    `seen` is the mapping's. Returns (B, 3, H, W), not clamped.
+    Mask (B, 1, H, W), 1 = filled, max-pooled to the latent's size. `dtype` is the autocast dtype of convolutions; the
+    decoder's sums and head stay float32 to avoid banding in smooth skies. `seen` is as in `Mapping.forward`. Returns
+    (B, 3, H, W), not clamped.
     """
     coarse = F.max_pool2d(mask, old_vae.stride, ceil_mode=True)
     with lower(pixels.device, dtype):

@@ -1,4 +1,4 @@
-"""The partial non-local block: damaged places look at undamaged ones, in memory linear in the number of positions."""
+"""Partial non-local block: damaged positions attend to undamaged ones, in memory linear in the number of positions."""
 
 import torch
 import torch.nn.functional as F
@@ -10,9 +10,9 @@ from bringback.models.layers import silence
 def attend(query: Tensor, key: Tensor, value: Tensor, *, scale: float | None = None, budget: int = 1 << 24) -> Tensor:
     """softmax(scale q k^T) v for (N, d), (M, d), (M, c) -> (N, c), M > 0; `scale` is 1 / sqrt(d) unless given.
 
-    torch's fused attention holds no scores where it has a kernel for the device, and the rows go in chunks of at most
-    `budget` scores for where it has none, so memory grows with N + M and not with their product. In bfloat16 it gains
-    nothing on a CPU; there the scores are made in float32, as rounding them would change the softmax most.
+    torch's fused attention does not store the scores if it has a kernel for the device. In case it has none, queries
+    are split into chunks of at most `budget` scores, so memory is O(N + M). On the CPU it gains nothing in bfloat16;
+    there the scores are computed in float32, since rounding them would affect the softmax most.
     """
     rows = max(1, budget // key.shape[0])
     if value.dtype == torch.bfloat16 and value.device.type == "cpu":
@@ -28,14 +28,14 @@ def attend(query: Tensor, key: Tensor, value: Tensor, *, scale: float | None = N
 
 
 class PartialNonLocal(nn.Module):
-    """Attention over undamaged positions only (Wan et al. 2020, section 3.3), added where the damage is.
+    """Attention over undamaged positions only (Wan et al. 2020, section 3.3), added to damaged ones.
 
     x (B, C, H, W) and mask (B, 1, H, W), 1 = damaged -> (B, C, H, W): x + mask * attention(x). Positions with a mask
-    over 1/2 are no keys. The original's softmax over all keys, times validity, renormalised, is the same thing as this
-    softmax over the valid keys alone. Where no key is valid there is nothing to attend to.
-    Tiles of a photo see all of it through `seen`: what `look` gives of every tile's own part, summed up by `pool`.
-    Args: channels; inner: of queries, keys and values; max_keys: above so many keys, they are averaged over cells of
-    the picture before they are attended to (cost stays linear for large photos).
+    above 0.5 are not keys. The original multiplies the softmax over all keys by validity and renormalizes, which is
+    equivalent to the softmax over valid keys used here. Without valid keys the attention is zero before its projection.
+    For tiles, `seen` provides keys and values of the whole photo: `look` of each tile's own part, summed by `pool`.
+    Args: channels; inner: channels of queries, keys and values; max_keys: larger numbers of keys are averaged over
+    cells of the image, so that the cost stays linear for large photos.
     """
 
     def __init__(self, channels: int, inner: int, max_keys: int = 4096) -> None:
@@ -48,14 +48,14 @@ class PartialNonLocal(nn.Module):
         silence(self.out)
 
     def look(self, x: Tensor, mask: Tensor) -> Tensor:
-        """(B, 2 * inner + 1, H, W): keys and values where they are valid, zeros elsewhere, and whether they are."""
+        """(B, 2 * inner + 1, H, W) float32: keys, values and validity (1 or 0), all zero where invalid."""
         valid = (mask <= 0.5).to(x.dtype)
         return torch.cat([self.key(x) * valid, self.value(x) * valid, valid], 1).float()
 
     def pool(self, looked: Tensor, size: tuple[int, int], origin: tuple[int, int] = (0, 0)) -> Tensor:
-        """The sums over the cells (B, 2 * inner + 1, h, w) of a picture of `size` positions.
+        """Sums over the cells (B, 2 * inner + 1, h, w) of an image of `size` positions.
 
-        `looked` is a part of it, whose first position is the picture's `origin`; parts that do not overlap add up.
+        `looked` is the part of it that starts at `origin`; the results of disjoint parts can be added.
         """
         cells = 1
         while size[0] * size[1] / cells**2 > self.max_keys:
@@ -63,7 +63,7 @@ class PartialNonLocal(nn.Module):
         if cells == 1 and looked.shape[-2:] == size:
             return looked
         for axis, side, first in zip((-2, -1), size, origin, strict=True):
-            # whole cells, summed in one order on every device, and then put where they belong
+            # pad to whole cells, sum in the same order on every device, then pad to the image
             before = first % cells
             after = -(before + looked.shape[axis]) % cells
             padding = (before, after) if axis == -1 else (0, 0, before, after)
@@ -76,13 +76,13 @@ class PartialNonLocal(nn.Module):
     def forward(self, x: Tensor, mask: Tensor, seen: Tensor | None = None) -> Tensor:
         holes = mask.flatten(1) > 0
         if torch.is_grad_enabled() and self.query.weight.requires_grad:
-            holes = torch.ones_like(holes)  # a gradient for every weight, whatever the mask
+            holes = torch.ones_like(holes)  # so that every weight gets a gradient
         elif not holes.any():
             return x
         if seen is None:
             seen = self.pool(self.look(x, mask), (x.shape[-2], x.shape[-1]))
         found = torch.zeros_like(query := self.query(x).flatten(2))
-        # the number of valid keys differs from photo to photo
+        # one by one, as the number of valid keys differs
         for number, hole in enumerate(holes):
             sums, count = seen[number % len(seen)].flatten(1).split([2 * self.inner, 1])
             keep = count[0] > 0

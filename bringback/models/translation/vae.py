@@ -1,4 +1,4 @@
-"""The VAEs: photos to latents and back (the lean form of the original's 64-channel, quarter-size VAE)."""
+"""VAE of photos (a smaller version of the 64-channel VAE at 1/4 resolution of Wan et al. 2020)."""
 
 import torch
 import torch.nn.functional as F
@@ -12,13 +12,12 @@ from bringback.runtime.compute import lower
 class VAE(Network, license="apache-2.0", tags=["autoencoder", "photo-restoration"]):
     """Photos (B, 3, H, W) in [0, 1] <-> latents (B, C, ceil(H/S), ceil(W/S)), S being the stride.
 
-    A block of SxS pixels is 3 S^2 numbers and a latent of more channels has room for them, so the pair starts out near
-    an exact rearrangement and learns only what else a latent should carry. The posterior is a Gaussian of fixed width
-    around the mean, as in the original (after MUNIT): its KL term is the mean square of the latent, its noise is added
-    in training alone.
-    Args: channels: of the latent; blocks: residual blocks on either side; gain: standard deviation of a fresh latent;
-    stride: pixels a side that one position of the latent stands for; level: decode a level latent to a level picture,
-    whatever was learned.
+    A block of SxS pixels has 3 S^2 values, so with at least as many channels the pair starts close to a lossless
+    rearrangement. The posterior is a Gaussian of fixed width around the mean, as in Wan et al. 2020 (after MUNIT): its
+    KL term is the mean square of the latent, and noise is added in training only.
+    Args: channels: of the latent; blocks: residual blocks of encoder and decoder each; gain: standard deviation of the
+    latent at initialization; stride: side in pixels of a latent position; level: decode a constant latent to a constant
+    image, by construction.
     """
 
     def __init__(
@@ -26,7 +25,7 @@ class VAE(Network, license="apache-2.0", tags=["autoencoder", "photo-restoration
     ) -> None:
         super().__init__()
         self.stride = stride
-        # in the state dict, for programs that know a network by that alone
+        # a buffer, for programs that detect the architecture by its state dict
         self.register_buffer("level", torch.tensor(True) if level else None)
         patch = 3 * stride**2
         self.stem = nn.Conv2d(patch, channels, 3, padding=1)
@@ -40,14 +39,14 @@ class VAE(Network, license="apache-2.0", tags=["autoencoder", "photo-restoration
                 layer.weight[:, :, 1, 1] = weight
 
     def encode(self, pixels: Tensor) -> Tensor:
-        """The latent mean; the right and lower side are padded to a multiple of the stride."""
+        """The latent mean; photos are padded right and bottom to a multiple of the stride."""
         patches = F.pixel_unshuffle(pad_to(pixels, self.stride) * 2 - 1, self.stride)
         return self.encoder(self.stem(patches))
 
     def decode(self, latent: Tensor, size: tuple[int, int], dtype: torch.dtype = torch.float32) -> Tensor:
-        """Pixels (B, 3, *size); not clamped, so that gradients pass.
+        """Pixels (B, 3, *size), not clamped, so that gradients flow.
 
-        `dtype` is what the residual blocks' convolutions compute in: their sums and the head keep the latent's own.
+        `dtype` is the autocast dtype of the residual blocks' convolutions; their sums and the head keep the latent's.
         """
         weight, bias = self._level_head() if self.level is not None else (self.head.weight, self.head.bias)
         with lower(latent.device, dtype):
@@ -56,11 +55,11 @@ class VAE(Network, license="apache-2.0", tags=["autoencoder", "photo-restoration
         return (F.pixel_shuffle(patches, self.stride) / 2 + 0.5)[..., : size[0], : size[1]]
 
     def _level_head(self) -> tuple[Tensor, Tensor]:
-        """Weight and bias of the head, the same for all pixels of a block in what a level latent becomes.
+        """Weight and bias of the head, adjusted so that a constant latent gives equal pixels within a block.
 
-        Each pixel of a block has a kernel of its own; where their sums differ, a level sky has a lattice of the
-        stride's period (the checkerboard of Odena et al. 2016). Learning from noisy photos never quite levels them.
-        What is lost is what repeats exactly with that period; slopes are kept by looking at the neighbors.
+        Each pixel of a block has its own kernel. Where their sums differ, a smooth sky has a pattern with the stride's
+        period (the checkerboard artifacts of Odena et al. 2016), which training on noisy photos never quite removes.
+        Only signals that repeat exactly with that period are lost; slopes are kept, from the neighboring positions.
         """
         weight, bias = self.head.weight.unflatten(0, (3, -1)), self.head.bias.unflatten(0, (3, -1))  # type: ignore[union-attr]
         sums = weight.mean((3, 4), keepdim=True)

@@ -1,1 +1,1 @@
-"""The networks of the original method at its own sizes, for weights that were published for it (family `paper`)."""
+"""The networks of the original method (Wan et al. 2020), for its published weights (family `paper`)."""

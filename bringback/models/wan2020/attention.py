@@ -1,4 +1,4 @@
-"""How the original's mappings let damaged places look at sound ones, in memory linear in the number of positions."""
+"""Attention from damaged to undamaged positions in the original's mappings, in memory linear in their number."""
 
 import torch
 import torch.nn.functional as F
@@ -8,22 +8,23 @@ from bringback.models.layers import pad_to
 from bringback.models.translation.partial_nonlocal import attend
 from bringback.models.wan2020.blocks import NormedBlock
 
-_ROWS = 8192  # positions whose part of the attention's result is held at a time
-_DAMAGED = 0.6  # share of a patch's positions above which it counts as damaged
+_ROWS = 8192  # positions processed at a time
+_DAMAGED = 0.6  # share of damaged positions above which a patch counts as damaged
 
 
 def holes(mask: Tensor, size: tuple[int, int]) -> Tensor:
-    """Positions of a latent (B, 1, *size) that a mask (B, 1, H, W) of zeros and ones touches: bilinear, above 0."""
+    """Resize a binary mask (B, 1, H, W) to (B, 1, *size): 1 where the bilinear result is above 0."""
     return (F.interpolate(mask, size, mode="bilinear", align_corners=False) > 0).to(mask.dtype)
 
 
 class ResidualNonLocal(nn.Module):
-    """The partial non-local block, then three residual blocks; sound positions keep what they were.
+    """The partial non-local block, then residual blocks; undamaged positions are unchanged.
 
-    x (B, C, h, w) and mask (B, 1, H, W) of zeros and ones, 1 = damaged -> (B, C, h, w). Every position attends to all
-    sound ones, by dot product without a scale. The original makes the N x N matrix, masks its softmax and
-    renormalises; the softmax over the sound positions alone is the same and never exists as a whole. Where no position
-    is sound, what is attended to is zero, as there.
+    x (B, C, h, w) and binary mask (B, 1, H, W), 1 = damaged -> (B, C, h, w). Every position attends to all undamaged
+    ones, by unscaled dot product. The original masks the softmax of the N x N matrix and renormalizes; the softmax over
+    undamaged positions used here is equivalent and needs no such matrix. Without undamaged positions the attention is
+    zero before its output projection, as in the original.
+    Args: channels; blocks: residual blocks.
     """
 
     def __init__(self, channels: int, blocks: int = 3) -> None:
@@ -33,7 +34,7 @@ class ResidualNonLocal(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         size = (x.shape[-2], x.shape[-1])
-        # the original leaves out what either way of shrinking the mask calls damaged
+        # damaged by either way of resizing the mask, as in the original
         damaged = torch.maximum(holes(mask, size), F.interpolate(mask, size, mode="nearest"))
         found = torch.empty_like(x, memory_format=torch.contiguous_format)
         for number, keep in enumerate(damaged.flatten(1) == 0):
@@ -41,10 +42,10 @@ class ResidualNonLocal(nn.Module):
         return torch.where(damaged > 0, self.blocks(found), x)
 
     def _look(self, x: Tensor, keep: Tensor, result: Tensor) -> None:
-        """Write into `result` (C, N) what positions x (C, N) find among those of them that `keep` (N,) marks."""
+        """Write to `result` (C, N) the attention of positions x (C, N) over those where `keep` (N,) is true."""
         sound = x[:, keep].T
         key, value = (_each(layer, sound) for layer in (self.key, self.value))
-        del sound  # as large as either
+        del sound  # as large as key or value
         for first in range(0, x.shape[1], _ROWS):
             rows = x[:, first : first + _ROWS].T
             found = attend(_each(self.query, rows), key, value, scale=1.0) if len(key) else torch.zeros_like(rows)
@@ -52,18 +53,18 @@ class ResidualNonLocal(nn.Module):
 
 
 def _each(layer: nn.Conv2d, x: Tensor) -> Tensor:
-    """A 1x1 convolution of positions (N, C) -> (N, C')."""
+    """Apply a 1x1 convolution to positions (N, C) -> (N, C')."""
     return F.linear(x, layer.weight.flatten(1), layer.bias)
 
 
 class PatchAttention(nn.Module):
-    """Damaged patches take the place of the most similar sound patch; a convolution joins them with what was there.
+    """Replace damaged patches by the most similar undamaged patch, and fuse the result with the input by a convolution.
 
-    x (B, C, h, w) and mask (B, 1, H, W) of zeros and ones, 1 = damaged -> (B, C, h, w). Patches do not overlap and are
-    compared by their cosine after a residual block. Sides that do not divide by the size are padded by repeating the
-    border (the original leaves a strip of zeros there); patches that reach over the border are not copied from. Where
-    no patch is sound, patches stay what they are (the original fails).
-    Args: channels; size: positions a side of a patch.
+    x (B, C, h, w) and binary mask (B, 1, H, W), 1 = damaged -> (B, C, h, w). Patches do not overlap and are compared by
+    cosine similarity after a residual block. Sides that are not multiples of the size are padded by replication (the
+    original leaves a strip of zeros there); patches that extend beyond the border are not copied from. Without
+    undamaged patches nothing is replaced (the original fails).
+    Args: channels; size: side of a patch in positions.
     """
 
     def __init__(self, channels: int, size: int) -> None:
@@ -90,7 +91,7 @@ class PatchAttention(nn.Module):
 
 
 def _most_similar(query: Tensor, key: Tensor, budget: int = 1 << 24) -> Tensor:
-    """For each of (N, d), which of (M, d) has the largest cosine: (N,) indices; at most `budget` scores at a time."""
+    """Indices (N,) of the keys (M, d) with the largest cosine to queries (N, d); at most `budget` scores at a time."""
     key = F.normalize(key, dim=1)
     rows = max(1, budget // len(key))
     return torch.cat([(part @ key.T).argmax(1) for part in query.split(rows)])

@@ -1,4 +1,4 @@
-"""What the original's VAE and mappings are built of: convolutions, each under an instance norm over the whole photo."""
+"""Building blocks of the original's VAE and mappings: convolutions with instance norm over the whole photo."""
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -7,7 +7,7 @@ from bringback.models.wan2020.strips import same_size
 
 
 class Normed(nn.Module):
-    """convolution -> instance norm without scale and shift -> ReLU. The convolution is the caller's."""
+    """The given convolution -> instance norm without affine parameters -> ReLU."""
 
     def __init__(self, conv: nn.Conv2d | nn.ConvTranspose2d) -> None:
         super().__init__()
@@ -20,7 +20,7 @@ class Normed(nn.Module):
 
 
 class NormedBlock(nn.Module):
-    """x + norm(conv(relu(norm(conv(x))))), 3x3, mirrored at the border. (B, C, H, W) -> same, sides of 2 or more."""
+    """x + norm(conv(relu(norm(conv(x))))), 3x3, reflection padding. (B, C, H, W) -> same, sides of 2 or more."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -30,6 +30,6 @@ class NormedBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         inner = same_size(self.first, x)
         inner = F.relu_(F.instance_norm(inner))
-        inner = same_size(self.second, inner)  # one name, so that no more than two of these maps live at a time
+        inner = same_size(self.second, inner)  # reuse the name, so that at most two of these maps are alive
         inner = F.instance_norm(inner)
         return inner.add_(x)

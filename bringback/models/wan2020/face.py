@@ -1,4 +1,4 @@
-"""The original's face generators, SPADE (Park et al. 2019) told by the degraded face alone."""
+"""The original's face generators: SPADE (Park et al. 2019) conditioned on the degraded face only."""
 
 from itertools import pairwise
 
@@ -10,17 +10,18 @@ from bringback.models.base import Network
 
 
 class PaperFaceGenerator(Network, license="mit", tags=["face-restoration"]):
-    """Aligned faces (B, 3, S, S) in [0, 1] -> clearer ones, same shape and range; S a multiple of 32, 256 or 512 there.
+    """Aligned faces (B, 3, S, S) in [0, 1] -> restored faces, same shape and range; S is a multiple of 32.
 
-    Begins with the face at 1/32 of its side and enlarges five times; each block is told by the face at its own size.
-    The spectral norms of training are part of the weights here.
+    The published weights are for S = 256 and S = 512. Starts from the face at 1/32 of its side and upsamples five
+    times; each block is modulated by the face at the block's resolution. The spectral norms of training are folded into
+    the weights.
     Args: widths: channels at 1/32, 1/16, ... and 1 of the side; hidden: channels of the modulation.
     """
 
     def __init__(self, widths: tuple[int, ...] = (1024, 1024, 512, 256, 128, 64), hidden: int = 128) -> None:
         super().__init__()
         self.stem = nn.Conv2d(3, widths[0], 3, padding=1)
-        # two blocks at 1/16 of the side, one everywhere else
+        # two blocks at 1/16 of the side, one at each other scale
         steps = [(widths[0], widths[0]), (widths[0], widths[1]), (widths[1], widths[1]), *pairwise(widths[1:])]
         self.blocks = nn.ModuleList(_Block(a, b, hidden) for a, b in steps)
         self.head = nn.Conv2d(widths[-1], 3, 3, padding=1)
@@ -40,7 +41,7 @@ def _resized(faces: Tensor, side: int) -> Tensor:
 
 
 class _Modulated(nn.Module):
-    """Batch norm whose scale and shift come, place by place, from the degraded face."""
+    """Batch norm with spatially adaptive scale and shift from the degraded face."""
 
     def __init__(self, channels: int, hidden: int) -> None:
         super().__init__()
@@ -54,7 +55,7 @@ class _Modulated(nn.Module):
 
 
 class _Block(nn.Module):
-    """Two modulated convolutions and a way around them."""
+    """Residual block of two modulated convolutions, with a modulated 1x1 shortcut if the channels differ."""
 
     def __init__(self, channels_in: int, channels: int, hidden: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The original's three mappings: for quality, for scratches, and for scratches in high resolution."""
+"""The original's three mappings: for unscratched, scratched, and high-resolution scratched photos."""
 
 from itertools import pairwise
 from typing import Literal
@@ -11,12 +11,13 @@ from bringback.models.wan2020.blocks import Normed, NormedBlock
 
 
 class PaperMapping(Network, license="mit", tags=["photo-restoration"]):
-    """Old latent (B, C, h, w) and damage mask (B, 1, H, W) of zeros and ones -> clean latent (B, C, h, w).
+    """Old latent (B, C, h, w) and binary damage mask (B, 1, H, W) -> clean latent (B, C, h, w).
 
-    The mask is the photo's, 1 = damaged; without `attention` it is not looked at. Instance norms see the whole latent.
-    Args: widths: channels of the latent and of each layer of the stem; blocks: residual blocks in all; attention: how
-    damaged places look at sound ones: "" not at all, "nonlocal" (Wan et al. 2020, section 3.3), or "patches", which
-    copies the most similar sound patch of 8x8, 4x4 and 2x2 positions, for photos of high resolution.
+    The mask has the photo's size, 1 = damaged; without `attention` it is ignored. Instance norms use the whole latent.
+    Args: widths: channels of the latent and of each layer of the stem; blocks: residual blocks outside the attention,
+    two more with "patches"; attention: from damaged to undamaged positions: "" for none, "nonlocal" (Wan et al. 2020,
+    section 3.3), or "patches", which copies the most similar undamaged patch of 8x8, 4x4 and 2x2 positions, for photos
+    of high resolution. Other values raise ValueError.
     """
 
     def __init__(
@@ -30,7 +31,7 @@ class PaperMapping(Network, license="mit", tags=["photo-restoration"]):
         if attention not in ("", "nonlocal", "patches"):
             raise ValueError(f"attention {attention!r}: '', 'nonlocal' or 'patches'")
         self.stem = nn.Sequential(*(_normed(a, b) for a, b in pairwise(widths)))
-        looks: dict[int, nn.Module] = {}  # before which block
+        looks: dict[int, nn.Module] = {}  # by index of the block that follows
         if attention == "nonlocal":
             looks = {0: ResidualNonLocal(deep)}
         elif attention == "patches":

@@ -12,10 +12,10 @@ _SLOPE = 0.2
 
 
 class PaperUNet(Network, license="mit", tags=["image-segmentation", "scratch-detection"]):
-    """(B, 1, H, W) grey in [0, 1] -> damage logits (B, 1, H, W); H and W divide by 16 and are 32 or more.
+    """Gray (B, 1, H, W) in [0, 1] -> damage logits (B, 1, H, W); H and W are multiples of 16, at least 32.
 
-    A U-Net (Ronneberger et al. 2015) that shrinks without aliasing (Zhang 2019) and enlarges bilinearly.
-    Args: widths: channels at full size, 1/2, 1/4, 1/8 and 1/16.
+    A U-Net (Ronneberger et al. 2015) with anti-aliased downsampling (Zhang 2019) and bilinear upsampling.
+    Args: widths: channels at full resolution, 1/2, 1/4, 1/8 and 1/16.
     """
 
     def __init__(self, widths: tuple[int, ...] = (64, 128, 256, 512, 1024)) -> None:
@@ -62,7 +62,7 @@ class _Level(nn.Sequential):
 
 
 class _Shrink(nn.Module):
-    """A convolution, then every second pixel of its blurred maps."""
+    """Convolution, then anti-aliased downsampling by 2."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The original's VAE: 64 channels all the way, a latent of a quarter of the photo's side."""
+"""The original's VAE: 64 channels throughout, latents at 1/4 resolution."""
 
 from typing import Any
 
@@ -12,11 +12,11 @@ from bringback.models.wan2020.strips import bordered, normed, spans, too_large
 
 
 class PaperVAE(Network, license="mit", tags=["autoencoder", "photo-restoration"]):
-    """Photos (B, 3, H, W) in [0, 1] <-> latents (B, C, H/4, W/4); H and W divide by 4 and are 8 or more.
+    """Photos (B, 3, H, W) in [0, 1] <-> latents (B, C, H/4, W/4); H and W are multiples of 4, at least 8.
 
-    Wan et al. 2020, section 3.2: the posterior is a Gaussian of unit width around the latent given here, whose noise is
-    added in training alone. Its instance norms see the whole photo, so a tile of it has another latent.
-    Args: channels: of every layer; blocks: residual blocks on either side.
+    Wan et al. 2020, section 3.2: the latent is the mean of a Gaussian posterior of unit width, whose noise is added in
+    training only. Instance norms use the whole photo, so the latent of a tile differs.
+    Args: channels: of every layer; blocks: residual blocks of encoder and decoder each.
     """
 
     def __init__(self, channels: int = 64, blocks: int = 4) -> None:
@@ -51,7 +51,7 @@ class PaperVAE(Network, license="mit", tags=["autoencoder", "photo-restoration"]
         return self.decode(self.encode(pixels))
 
     def _halved(self, signed: Tensor) -> Tensor:
-        """What the second convolution makes of a photo, without the whole of the first's maps, which have its size."""
+        """Output of the second convolution, computing the first's full-size maps in strips."""
         first: Any = self.encoder[0].conv
         second: Any = self.encoder[1].conv
         (batch, _, height, width), channels = signed.shape, first.out_channels
@@ -68,7 +68,7 @@ class PaperVAE(Network, license="mit", tags=["autoencoder", "photo-restoration"]
         return made
 
     def _doubled(self, half: Tensor) -> Tensor:
-        """What the last two layers make of maps of half the photo's size, without maps of its whole size."""
+        """Output of the last two layers for maps of half the photo's size, computing full-size maps in strips."""
         up: Any = self.decoder[-2].conv
         head: Any = self.decoder[-1]
         (batch, channels, height, width), full = half.shape, 2 * half.shape[-2]

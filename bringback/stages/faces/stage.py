@@ -1,4 +1,4 @@
-"""Stage `faces`: finds faces, makes each clear in a crop of its own, and puts back what changed."""
+"""Stage `faces`: finds faces, refines each in an aligned crop, and pastes the difference back."""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,29 +15,27 @@ from bringback.images.adapters import any_kind
 from bringback.images.photo import Photo, is_grey
 from bringback.models.faces.generator import FaceGenerator
 from bringback.ops.color import luminance
-from bringback.ops.masks import replaced
 from bringback.runtime.compute import Compute
 from bringback.stages.base import Alone
 from bringback.stages.faces.alignment import CROP, EYE_DISTANCE, EYES, NOSE_BASE, align, scale, similarity
 from bringback.stages.faces.blending import paste
 from bringback.stages.faces.detector import ENLARGED_PIXELS, FaceFinder
 from bringback.stages.faces.identity import guard, in_batches
-from bringback.stages.fill import HoleFiller
 from bringback.stages.record import Face, Restoration
 from bringback.weights.checkpoints import Checkpoints
 
-FINDING = 27  # bytes that dlib takes for a pixel of the picture it searches, measured
+FINDING = 27  # bytes that dlib takes per pixel of the picture it searches, measured
 MIN_SIZE = 32  # pixels of a face's box; those of 36, the smallest that dlib finds, still gain 0.3 dB
-MOST_EYES = 4 * EYE_DISTANCE  # eye distance above which a crop shows too little of what the photo does to be worth it
-# The descriptor distance that refinement may cost. Blind damage alone moves 91 % of faces less than this (median 0.25),
-# and 99.7 % of pairs of different people lie farther apart.
+MOST_EYES = 4 * EYE_DISTANCE  # eye distance above which a crop shows much less detail than the photo
+# The maximal descriptor distance between a face before and after. Damage alone moves 91 % of faces less than this
+# (median 0.25), and 99.7 % of pairs of different people are farther apart.
 SAME_PERSON = 0.45
-STRENGTHS = (1.0, 0.66, 0.33)  # tried in turn until the person stays the same
+STRENGTHS = (1.0, 0.66, 0.33)  # tried in this order until the person stays the same
 
 
 @dataclass(slots=True)
 class _Crops:
-    """The faces of a photo, and the aligned crops (N, 3, S, S) of those to be refined, with what is known of each."""
+    """The faces of a photo, the aligned crops (N, 3, S, S) of those to be refined, and what was filled in them."""
 
     faces: list[Face]
     chosen: list[Face]
@@ -50,8 +48,8 @@ class _Crops:
 class FaceRefiner(Alone):
     """Refines the faces of a photo, or aligned crops, with a network from aligned crops to aligned crops.
 
-    Only the difference between refined and unrefined crop goes back into the photo, so a face larger than its crop
-    keeps its own detail. A face whose dlib descriptor moves too far is refined more mildly or left as it was.
+    Only the difference between refined and original crop is added to the photo, so a face larger than its crop keeps
+    its own detail. A face whose dlib descriptor moves too far is refined with less strength or left as it was.
     """
 
     name = "faces"
@@ -67,12 +65,12 @@ class FaceRefiner(Alone):
         fidelity: float = 0.0,
         aligned: bool = False,
     ) -> None:
-        """Args: generator: crops and masks of what was filled -> crops; min_size: the least width of a face's box
-        in pixels; only_center_face: refine the one nearest to the photo's centre and no other;
-        fidelity: 0 for what the generator makes of a face, 1 for the face as it came, a mixture between; aligned: the
-        photos are crops that show one face where the template has it, to be refined as a whole.
+        """Args: generator: crops and masks of what was filled -> crops; min_size: the minimal width of a face's box
+        in pixels; only_center_face: refine only the face nearest to the photo's center;
+        fidelity: 0 for the generator's face, 1 for the original face, a blend between them; aligned: the photos are
+        crops with one face at the template's position, to be refined as a whole.
 
-        Raises ValueError for a fidelity outside [0, 1], and for aligned crops of which some are to be left alone.
+        Raises ValueError for a fidelity outside [0, 1], and for aligned crops together with a choice of faces.
         """
         if not 0 <= fidelity <= 1:
             raise ValueError(f"fidelity {fidelity:g}: wants 0 (as refined as can be) to 1 (faces as they came)")
@@ -90,14 +88,14 @@ class FaceRefiner(Alone):
         return cls(Mirrored(generator), compute, **settings)
 
     def needs(self, height: int, width: int, tile: int | None) -> int:
-        """Bytes beside photo, pixels and mask: a grey copy, what was filled, what dlib makes of an enlarged one."""
-        return 8 * height * width + FINDING * min(4 * height * width, int(ENLARGED_PIXELS))
+        """Bytes in addition to photo, pixels and masks: a gray copy, and dlib's search of an enlarged one."""
+        return 4 * height * width + FINDING * min(4 * height * width, int(ENLARGED_PIXELS))
 
     @any_kind
     def refine(self, crops: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Refine aligned crops (B, 3, S, S) in [0, 1], S the size; grey ones stay grey, identity is guarded.
+        """Refine aligned crops (B, 3, S, S) in [0, 1], S the size; gray ones stay gray, identity is guarded.
 
-        `mask` (B, 1, S, S) tells what was filled in them, 1 = filled. Whole photos are for `refine_faces`.
+        `mask` (B, 1, S, S) marks what was filled in them, 1 = filled. For whole photos see `refine_faces`.
         """
         grey = [is_grey(_planes(crop)) for crop in crops]
         return self._refine(crops, torch.zeros_like(crops[:, :1]) if mask is None else mask, grey, [])
@@ -106,28 +104,29 @@ class FaceRefiner(Alone):
     def refine_faces(self, pixels: Tensor, mask: Tensor | None = None) -> Tensor:
         """Photos (B, 3, H, W) in [0, 1] -> the same with all their faces refined; without a gradient.
 
-        `mask` (B, 1, H, W) tells what was filled in them. What was done with each face is for `__call__` to tell.
+        `mask` (B, 1, H, W) is the damage mask by which they were filled. Only `__call__` reports on each face.
         """
         photos = [Restoration.start(Photo.from_array(np.clip(_planes(photo), 0, 1))) for photo in pixels]
         if mask is not None:
-            for photo, filled in zip(photos, mask.detach(), strict=True):
-                photo.mask, photo.notes[HoleFiller.name] = filled[None].cpu(), {}
+            for photo, damage in zip(photos, mask.detach(), strict=True):
+                photo.mask = damage[None].cpu()
+                photo.filled = photo.to_fill()
         return torch.cat([photo.pixels for photo in self.many(photos)]).to(pixels)
 
     def __call__(self, restoration: Restoration) -> Restoration:
-        """Refine every face of the photo that has a size worth it; `restoration.faces` tells what was done with each.
+        """Refine every face of a suitable size; `restoration.faces` says what was done with each.
 
-        A photo without such a face comes back untouched. Notes how many faces were found and how many refined. Raises
-        `PhotoError` when an aligned crop is of another size.
+        A photo without such a face stays as it is. Notes how many faces were found and how many refined. Raises
+        `PhotoError` for an aligned crop of another size.
         """
         return self.many([restoration])[0]
 
     @torch.no_grad()  # dlib and OpenCV have no gradients
     def many(self, restorations: Sequence[Restoration]) -> list[Restoration]:
-        """`__call__` for several photos, whose faces are searched for side by side and refined together."""
+        """`__call__` for several photos: their faces are searched for in parallel and refined together."""
         if not restorations:
             return []
-        if len(restorations) == 1:  # torch would give a thread cores of its own
+        if len(restorations) == 1:  # in another thread torch would start a second pool of threads
             groups = [self._crops(restorations[0])]
         else:
             with ThreadPoolExecutor(min(len(restorations), torch.get_num_threads())) as pool:
@@ -152,7 +151,7 @@ class FaceRefiner(Alone):
             restoration.notes[self.name] = {"found": len(group.faces), "refined": count}
         return list(restorations)
 
-    @torch.no_grad()  # which a thread does not have from the one that started it
+    @torch.no_grad()  # a thread does not inherit it from the one that started it
     def _crops(self, restoration: Restoration) -> _Crops:
         return self._whole(restoration) if self.finder is None else self._found(restoration, self.finder)
 
@@ -182,7 +181,7 @@ class FaceRefiner(Alone):
         return _Crops([face], [face], crops, filled, is_grey(crops[0].permute(1, 2, 0).numpy()))
 
     def _chosen(self, faces: list[Face], pixels: np.ndarray) -> list[Face]:
-        """The faces to refine; the others are told why not."""
+        """The faces to refine; the status of each of the others says why it is left alone."""
         middle = np.array(pixels.shape[1::-1]) / 2
         central = min(faces, key=lambda face: float(np.linalg.norm(face.points.mean(0) - middle)), default=None)
         for face in faces:
@@ -196,7 +195,7 @@ class FaceRefiner(Alone):
         return [face for face in faces if face.status == "found"]
 
     def _refine(self, crops: Tensor, filled: Tensor, grey: list[bool], faces: list[Face]) -> Tensor:
-        """The refined crops; tells the faces, one for each crop or none at all, what became of them."""
+        """The refined crops; sets identity and status of the faces: one for each crop, or no faces at all."""
         tried = [share * (1 - self.fidelity) for share in STRENGTHS if self.fidelity < 1]
         distances: list[float | None] = [None] * len(crops)
         strengths = [0.0] * len(crops)
@@ -217,7 +216,7 @@ class FaceRefiner(Alone):
 
 
 def _picture(restoration: Restoration) -> np.ndarray:
-    """The pixels as an array (H, W, 3): the restoration's own memory where they lie in it like that."""
+    """The pixels as an array (H, W, 3): a view, if the channels are last in memory."""
     return _planes(restoration.pixels[0])
 
 
@@ -227,7 +226,7 @@ def _planes(pixels: Tensor) -> np.ndarray:
 
 
 class Mirrored(nn.Module):
-    """The mean of what a generator makes of faces and of their mirror images: what both agree on is surer."""
+    """Averages a generator's output for crops and for their mirror images, as a self-ensemble."""
 
     def __init__(self, generator: nn.Module) -> None:
         super().__init__()
@@ -239,15 +238,15 @@ class Mirrored(nn.Module):
 
 
 def _filled(restoration: Restoration) -> Tensor | None:
-    """What the stage `fill` has replaced (1, 1, H, W); None before it: damage is for the generator to see."""
-    return replaced(restoration.damage()).cpu() if HoleFiller.name in restoration.notes else None
+    """What the stage `fill` has replaced (1, 1, H, W), on the CPU; None before it, when damage is still visible."""
+    return None if restoration.filled is None else restoration.filled.cpu()
 
 
 def match_tone(refined: Tensor, crops: Tensor) -> Tensor:
     """`refined` with the low frequencies' mean and deviation, channel by channel, of `crops` (both (B, 3, H, W)).
 
-    A generator's tint or contrast would show against the photo around the face. What counts is the face itself, the
-    middle of the crop, and only its large areas: noise and blur must not enter the deviation.
+    Otherwise a generator's tint or contrast would show against the photo around the face. Both are measured in the
+    middle of the crop, and at a low resolution, so that noise and blur do not enter the deviation.
     """
     own, wanted = (F.adaptive_avg_pool2d(picture, 16)[:, :, 2:-1, 2:-2].flatten(2) for picture in (refined, crops))
     gain = ((wanted.std(2) + 1e-3) / (own.std(2) + 1e-3)).clamp(0.8, 1.25)[..., None, None]

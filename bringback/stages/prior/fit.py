@@ -1,15 +1,14 @@
 """The deep image prior: a network fitted to one photo, from noise, with nothing learned from other photos.
 
-Ulyanov et al., "Deep Image Prior" (2018). A network learns what is regular in a photo before it learns damage and
-noise, so what it says of places that it was not shown is a filling, and what it says early on is a denoised photo. When
-to stop is told by pixels that are held back from it; its outputs are averaged on the way, as in Cheng et al., "A
-Bayesian Perspective on the Deep Image Prior" (2019).
+Ulyanov et al., "Deep Image Prior" (2018). A network learns the regular parts of a photo before damage and noise, so its
+output in places outside the loss fills them, and its early output is a denoised photo. Pixels that are held back from
+the loss decide when to stop; the outputs are averaged over the iterations, as in Cheng et al., "A Bayesian Perspective
+on the Deep Image Prior" (2019).
 """
 
 import math
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
@@ -22,107 +21,16 @@ from bringback.ops.push_pull import TRUST
 from bringback.ops.tiled_fill import fill_into
 from bringback.ops.tiling import run_tiled
 from bringback.runtime.compute import Compute, has_bfloat16
+from bringback.stages.prior.settings import FORMS, OnIteration, PriorSettings, Progress
 
-FORMS: dict[str, type[Hourglass] | type[SegNet]] = {"unet": Hourglass, "segnet": SegNet}
-
-CHANNELS, AMPLITUDE = 32, 0.1  # of the noise that a network is given: uniform, in [0, AMPLITUDE]
-BLOCK = 8  # pixels a side of what is held back when holes are to be filled: like a hole, not like a pixel of noise
-EVERY = 10  # iterations from one look at the pixels held back to the next
-WARM_UP, LOWEST = 20, 0.1  # iterations in which the learning rate rises; what is left of it in the end
-FEWEST = 50  # iterations before which there is no picture yet; a hole is then filled without the network
-A_PIXEL = 3300  # bytes of what is solved, measured with the larger network in float32
-TILE, OVERLAP, WINDOW = 512, 16, 7  # pixels a side, in which a large photo's own detail is weighed
-QUIET = 0.2  # the share of a tile where there is little but noise
-
-
-@dataclass(frozen=True, slots=True)
-class PriorSettings:
-    """How a network is fitted to a photo. Raises ValueError, one line, for what cannot be.
-
-    Args: form: "unet" (an hourglass with narrow skips) or "segnet" (max-pool indices in their place);
-    iterations: at most so many; seconds: the time that a photo may take, None for no limit; seed: of all that is
-    random; noise: deviation of what is added to the network's input in each iteration, as a share of the input's range;
-    averaging: what the average of the outputs keeps of itself in an iteration; held_back: the share of the undamaged
-    pixels that tell when to stop; patience: the share of the whole work after which it ends without a better average;
-    rate: Adam's; size: pixels of the longer side that a photo is solved at, if it is larger.
-    """
-
-    form: str = "unet"
-    iterations: int = 1400
-    seconds: float | None = None
-    seed: int = 0
-    noise: float = 0.3
-    averaging: float = 0.99
-    held_back: float = 0.05
-    patience: float = 0.5
-    rate: float = 0.01
-    size: int = 384
-
-    def __post_init__(self) -> None:
-        wrong = {
-            "form": (self.form not in FORMS, f"one of {', '.join(FORMS)}"),
-            "iterations": (self.iterations < 1, "1 or more"),
-            "seconds": (self.seconds is not None and not self.seconds > 0, "more than 0"),
-            "seed": (not 0 <= self.seed < 2**64, "0 or more, of 64 bits"),
-            "noise": (not self.noise >= 0, "0 or more"),
-            "averaging": (not 0 <= self.averaging < 1, "0 to below 1"),
-            "held_back": (not 0 <= self.held_back < 1, "0 to below 1"),
-            "patience": (not self.patience > 0, "more than 0"),
-            "rate": (not self.rate > 0, "more than 0"),
-            "size": (self.size < 64, "64 or more"),
-        }
-        for name, (bad, wanted) in wrong.items():
-            if bad:
-                raise ValueError(f"prior: {name} {getattr(self, name)!r}: wants {wanted}")
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far the fitting of a photo has come; the last one tells what was done.
-
-    `done` is the share of the iterations or of the time, whichever is further; `height` and `width` the pixels that it
-    is solved at; `best` the iteration of the average that is kept so far and `held_back` its PSNR in dB on the pixels
-    held back, None where there are none; `stopped_early` says that no better one was to be expected; `share` is how
-    much of what the network made goes into the photo, in [0, 1], None until that is known.
-    """
-
-    done: float
-    iteration: int
-    seconds: float
-    height: int
-    width: int
-    best: int
-    held_back: float | None
-    stopped_early: bool = False
-    share: float | None = None
-
-    @property
-    def finished(self) -> bool:
-        """Whether this is the last one."""
-        return self.share is not None
-
-    def __str__(self) -> str:
-        """One line for people."""
-        held_back = "" if self.held_back is None else f", {self.held_back:.1f} dB on pixels held back"
-        early = ", stopped early" if self.stopped_early else ""
-        size = f"{self.width}x{self.height} pixels"
-        share = "" if self.share is None else f", used by {100 * self.share:.0f} %"
-        return f"{size}, {self.iteration} iterations in {self.seconds:.0f} s{early}{held_back}{share}"
-
-    @property
-    def notes(self) -> dict[str, int | float | bool | str | None]:
-        """For the manifest: what was done, in plain numbers."""
-        return {
-            "working_size": f"{self.width}x{self.height}",
-            "iterations": self.iteration,
-            "best_iteration": self.best,
-            "held_back_psnr": None if self.held_back is None else round(self.held_back, 2),
-            "stopped_early": self.stopped_early,
-            "share": None if self.share is None else round(self.share, 3),
-        }
-
-
-OnStep = Callable[[Progress], None]
+CHANNELS, AMPLITUDE = 32, 0.1  # of the network's input: uniform noise in [0, AMPLITUDE]
+BLOCK = 8  # pixels a side of the squares held back for inpainting: like a hole, not like a pixel of noise
+EVERY = 10  # iterations between two evaluations on the pixels held back
+WARM_UP, LOWEST = 20, 0.1  # iterations in which the learning rate rises; the share of it at the end
+FEWEST = 50  # iterations before which the output is not yet a picture; a hole is then filled without the network
+A_PIXEL = 3300  # bytes at the working size, measured with the larger network in float32
+TILE, OVERLAP, WINDOW = 512, 16, 7  # pixels a side, for the filter of a large photo's own detail
+QUIET = 0.2  # the share of a tile that is assumed to be little but noise
 
 
 def inpaint(
@@ -131,17 +39,17 @@ def inpaint(
     *,
     settings: PriorSettings | None = None,
     device: Compute | torch.device | str = "cpu",
-    on_step: OnStep | None = None,
+    on_step: OnIteration | None = None,
 ) -> Tensor:
-    """Fill the damaged places of a photo with what a network that has seen the others expects there.
+    """Fill the damaged places of a photo with the output of a network that was fitted to the rest of it.
 
-    `pixels` is (1, 3, H, W) in [0, 1], `mask` (1, 1, H, W) in [0, 1] with 1 = damaged: 0 gives the pixel back exactly,
-    1 replaces it, between them both are blended. A photo larger than `settings.size` is solved at that size and the
-    result enlarged. What the network misses next to a hole is carried into it by the push-pull fill, so that no seam is
-    left; the share of the network in this, from nothing but the fill to all, is what serves the pixels held back best.
-    `on_step` is called after each iteration and once in the end. A `device` that is no `Compute` computes in bfloat16
-    where it has it. Deterministic, on one device and number of threads, without a limit of seconds. Raises `PhotoError`
-    where everything is damaged.
+    `pixels` is (1, 3, H, W) in [0, 1], `mask` (1, 1, H, W) in [0, 1] with 1 = damaged: 0 keeps the pixel exactly, 1
+    replaces it, values between them blend. A photo larger than `settings.size` is solved at that size and the result
+    enlarged. The network's error around a hole is carried into it by the push-pull fill, so that no seam is left; the
+    share of the network in this, from nothing but the fill to all, is the best one for the pixels held back. `on_step`
+    is called after each iteration and once at the end. With a `device` other than a `Compute`, the network computes in
+    bfloat16 if the device supports it. Deterministic for one device and number of threads, without a limit of seconds.
+    Raises `PhotoError` if everything is damaged.
     """
     if not mask.any():
         return pixels.clone()
@@ -155,9 +63,9 @@ def expected(
     *,
     settings: PriorSettings | None = None,
     device: Compute | torch.device | str = "cpu",
-    on_step: OnStep | None = None,
+    on_step: OnIteration | None = None,
 ) -> tuple[Tensor, float]:
-    """What the network by itself takes a damaged photo for, (1, 3, H, W), and the share that `inpaint` gives it."""
+    """The network's own picture of a damaged photo, (1, 3, H, W), and the share that `inpaint` gives it."""
     settings = settings or PriorSettings()
     shown, trust = _shrunk(pixels, mask, settings.size)
     solved, held, last = _fit(shown, trust, BLOCK, settings, device, on_step)
@@ -169,7 +77,7 @@ def expected(
 
 @torch.no_grad()
 def blended(pixels: Tensor, surface: Tensor, mask: Tensor, share: float) -> Tensor:
-    """A photo whose holes are filled by a share of the surface and, from the rims, by all that is missing of it."""
+    """Fill a photo's holes with a share of the surface, its error at their rims carried inwards."""
     return torch.where(mask > 0, _seamless(pixels, surface, mask, share), pixels)
 
 
@@ -179,14 +87,14 @@ def denoise(
     settings: PriorSettings | None = None,
     mask: Tensor | None = None,
     device: Compute | torch.device | str = "cpu",
-    on_step: OnStep | None = None,
+    on_step: OnIteration | None = None,
 ) -> Tensor:
-    """What a network has learned of a photo (1, 3, H, W) in [0, 1] before it would have learned the noise; of its size.
+    """Denoise a photo (1, 3, H, W) in [0, 1]: the output of a network that is stopped before it learns the noise.
 
-    What `mask`, (1, 1, H, W) in [0, 1], calls damaged is not shown to the network. Of a photo larger than
-    `settings.size` the network makes what that size can show; the finer detail is the photo's own, as far as it stands
-    out of the noise (Lee, "Digital image enhancement and noise filtering by use of local statistics", 1980). The rest
-    is as with `inpaint`. Raises `PhotoError` also where the time is too short for a picture to appear.
+    Pixels that `mask`, (1, 1, H, W) in [0, 1], marks as damaged are left out of the loss. A photo larger than
+    `settings.size` is solved at that size; finer detail is the photo's own, as far as it is stronger than the noise
+    (Lee, "Digital image enhancement and noise filtering by use of local statistics", 1980). Everything else is as in
+    `inpaint`. Raises `PhotoError` also if the time is too short for a picture to appear.
     """
     settings = settings or PriorSettings()
     mask = torch.zeros_like(pixels[:, :1]) if mask is None else mask
@@ -210,14 +118,14 @@ def denoise(
 
 
 def working_memory(height: int, width: int, settings: PriorSettings) -> int:
-    """Bytes that fitting a network to a photo of this size takes, at the size that it is solved at."""
+    """Bytes for fitting a network to a photo of this size, at its working size."""
     scale = min(settings.size / max(height, width), 1)
     return int(A_PIXEL * max(height * scale, 64) * max(width * scale, 64))
 
 
 @torch.no_grad()
 def _shrunk(pixels: Tensor, mask: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    """A photo and how far each of its pixels can be trusted, at its own size or with a longer side of `size`."""
+    """A photo and the trust in each of its pixels, at its own size or with a longer side of `size`."""
     trust = (1 - mask) ** TRUST
     height, width = pixels.shape[-2:]
     scale = size / max(height, width)
@@ -237,7 +145,7 @@ def _enlarged(solved: Tensor, photo: Tensor) -> Tensor:
 
 def _seamless(pixels: Tensor, surface: Tensor, mask: Tensor, share: float) -> Tensor:
     surface = share * surface
-    # the fill wants colours in [0, 1]; it is linear but for them and for the edges that it follows
+    # The fill needs colors in [0, 1]; except for that range and the edges that it follows, it is linear.
     missed = (pixels - surface).clamp_(-1, 1).add_(1).div_(2)
     fill_into(missed, mask)
     return surface.add_(missed.mul_(2).sub_(1)).clamp_(0, 1)
@@ -245,7 +153,7 @@ def _seamless(pixels: Tensor, surface: Tensor, mask: Tensor, share: float) -> Te
 
 @torch.no_grad()
 def _share(shown: Tensor, solved: Tensor, trust: Tensor, held: Tensor) -> float:
-    """How much of the surface serves the places held back best, by least squares; all of it where there are none."""
+    """The share of the surface that fits the pixels held back best, by least squares; all of it if there are none."""
     if not held.any():
         return 1.0
     mask = torch.maximum(1 - trust ** (1 / TRUST), held)
@@ -255,18 +163,18 @@ def _share(shown: Tensor, solved: Tensor, trust: Tensor, held: Tensor) -> float:
 
 
 def _standing_out(detail: Tensor, sound: Tensor) -> Tensor:
-    """The part of a photo's detail (1, 3, h, w) that is more than noise: Lee's filter, all channels alike."""
+    """The part of a photo's detail (1, 3, h, w) above the noise: Lee's filter, one gain for all channels."""
     power, share = (
         F.avg_pool2d(x, WINDOW, stride=1, padding=WINDOW // 2) for x in (detail.square().mean(1, keepdim=True), sound)
     )
     power = power / share.clamp_min(1e-6)
-    seen = power[share > 0]  # a hole is not quiet, it is not there
+    seen = power[share > 0]  # holes must not lower the estimate of the noise
     noise = seen.quantile(QUIET) if len(seen) else 0
     return detail * (1 - noise / power.clamp_min(1e-12)).clamp_min(0)
 
 
 class _Kept:
-    """The average of a network's outputs, and of its values the one that came nearest to the pixels held back."""
+    """The moving average of a network's outputs, and its best value so far on the pixels held back."""
 
     def __init__(self, shown: Tensor, held: Tensor, averaging: float) -> None:
         self.shown, self.held, self.averaging = shown, held, averaging
@@ -275,12 +183,12 @@ class _Kept:
         self.kept, self.best, self.done, self.error = self.average, 0, 0.0, math.inf
 
     def add(self, made: Tensor, iteration: int) -> None:
-        # early outputs are hardly a picture: a young average forgets faster
+        # Early outputs are hardly a picture, so a young average forgets faster.
         share = max(1 - self.averaging, 1 / (1 + iteration / 4))
         self.average = self.average.lerp(made, share)
 
     def judge(self, iteration: int, done: float) -> None:
-        """Keep the average if it is the best so far; the last one where nothing was held back."""
+        """Keep the average if it is the best so far; always, if nothing was held back."""
         if self.blind:
             self.kept, self.best, self.done = self.average, iteration, done
             return
@@ -294,14 +202,14 @@ class _Kept:
 
 
 def _done(settings: PriorSettings, iteration: int, seconds: float) -> float:
-    """The share of the work that is done after so many iterations; 1 when there is no time for another one."""
+    """The share of the work done after this many iterations; 1 when there is no time for another one."""
     limit = settings.seconds or math.inf
     if iteration >= settings.iterations or seconds * (1 + 1 / iteration) > limit:
         return 1.0
     return max(iteration / settings.iterations, seconds / limit)
 
 
-@torch.inference_mode(False)  # a pipeline runs without gradients
+@torch.inference_mode(False)  # pipelines run without gradients, the fit needs them
 @torch.enable_grad()
 def _fit(
     shown: Tensor,
@@ -309,9 +217,9 @@ def _fit(
     block: int,
     settings: PriorSettings,
     device: Compute | torch.device | str,
-    on_step: OnStep | None,
+    on_step: OnIteration | None,
 ) -> tuple[Tensor, Tensor, Progress]:
-    """What a network makes of a picture (1, 3, H, W) of which it is shown what can be trusted; what was held back."""
+    """Fit a network to the trusted pixels of a picture (1, 3, H, W): its picture, the mask held back, the progress."""
     begin, compute, random = time.perf_counter(), computing(device), torch.Generator().manual_seed(settings.seed)
     trust, held = _held_back(trust, settings.held_back, block, random)
     if not trust.any():
@@ -339,19 +247,19 @@ def _fit(
             kept.judge(iteration, done)
             stopped = done - kept.done > settings.patience
         seconds = time.perf_counter() - begin
-        told = Progress(done, iteration, seconds, height, width, kept.best, kept.decibels, stopped)
+        last = Progress(done, iteration, seconds, height, width, kept.best, kept.decibels, stopped)
         if on_step:
-            on_step(told)
-    return kept.kept.to(shown.device), held.to(shown.device), told
+            on_step(last)
+    return kept.kept.to(shown.device), held.to(shown.device), last
 
 
 def _falling(done: float) -> float:
-    """The learning rate along the way, from 1 down to `LOWEST`."""
+    """The factor of the learning rate when a share of the work is done, from 1 down to `LOWEST`."""
     return LOWEST + (1 - LOWEST) * (0.5 + 0.5 * math.cos(math.pi * done))
 
 
 def computing(device: Compute | torch.device | str) -> Compute:
-    """Itself, or on a device bfloat16 where that is native: a prior is slow enough."""
+    """A `Compute` unchanged; for a device, bfloat16 if that is native, because a prior is slow."""
     if isinstance(device, Compute):
         return device
     place = torch.device(device)
@@ -359,20 +267,20 @@ def computing(device: Compute | torch.device | str) -> Compute:
 
 
 def _network(settings: PriorSettings) -> Hourglass | SegNet:
-    """A new network, its weights drawn by the seed and by nothing else."""
+    """A new network, its random weights determined by the seed alone."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(settings.seed)
         return FORMS[settings.form](CHANNELS)
 
 
 def _noise(height: int, width: int, multiple: int, random: torch.Generator) -> Tensor:
-    """What a network is given for a picture of this size: mirrored borders and batch norm want two pixels below."""
+    """The input for a picture of this size: reflection padding and batch norm need two pixels at the lowest level."""
     sides = [max(-(-side // multiple), 2) * multiple for side in (height, width)]
     return torch.rand(1, CHANNELS, *sides, generator=random) * AMPLITUDE
 
 
 def _held_back(trust: Tensor, share: float, block: int, random: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Trust (1, 1, H, W) without, and the mask of, a share of the squares of `block` pixels that are wholly trusted."""
+    """Hold back a share of the fully trusted squares of `block` pixels: the trust (1, 1, H, W) left, their mask."""
     squares = -F.max_pool2d(-trust, block, ceil_mode=True)
     whole = (squares >= 1).flatten().nonzero()[:, 0].cpu()
     chosen = torch.zeros_like(squares)

@@ -1,20 +1,20 @@
-"""One task a stage, found by the name in a config."""
+"""One task per stage, found by its name in a config."""
 
 import importlib
 
 from bringback.degradations import RECIPES
 from bringback.errors import ConfigError
 from bringback.models.registry import MODELS
-from bringback.training.config import TrainConfig, known_recipe
+from bringback.training.config import TrainConfig, check_recipe
 from bringback.training.task import TrainingTask
 
 _TASKS = {name: model.task for name, model in MODELS.items()} | {"translation": "translation:TranslationTask"}
 
 
 def build_task(config: TrainConfig) -> TrainingTask:
-    """The task that a config names; raises ConfigError when there is none of that name, or no such recipe or option."""
+    """The task that a config names; raises ConfigError for an unknown task, recipe or option."""
     if config.task not in _TASKS:
         raise ConfigError(f"task {config.task!r}: there are {', '.join(_TASKS)}")
-    known_recipe(config.recipe, RECIPES)
+    check_recipe(config.recipe, RECIPES)
     module, name = _TASKS[config.task].split(":")
     return getattr(importlib.import_module(f"{__name__}.{module}"), name)(config)

@@ -1,4 +1,4 @@
-"""Relighting: from dark and noisy photos to what they would have been with light enough."""
+"""Relighting: dark and noisy photos as they would be with enough light."""
 
 from dataclasses import replace
 from typing import ClassVar
@@ -16,25 +16,29 @@ from bringback.training.data import Batch
 from bringback.training.losses import charbonnier, perceptual_distance
 from bringback.training.task import Losses, TrainingTask
 
+_CLEAN_PSNR = 34.0  # dB; the score does not reward leaving well-lit photos closer to the input than this
+
 
 class RelightTask(TrainingTask):
-    """Trains `relight`: its curves and its residual network together, the curves also by themselves.
+    """Trains `relight`: its curves and its residual network together, and the curves by themselves.
 
-    Options: `curves`, weight of the distance before the residual network, of medians, which noise does not move;
-    `perceptual`, weight of the backbone's distance (a content loss, Johnson et al. 2016), if the config names one.
+    Options:
+        curves: weight of the loss before the residual network, on medians, which are robust to noise.
+        perceptual: weight of the perceptual distance (content loss, Johnson et al. 2016), if the config names a
+            backbone.
     """
 
     OPTIONS: ClassVar = {"curves": 0.5, "perceptual": 0.0}
 
     def __init__(self, config: TrainConfig) -> None:
         super().__init__(config)
-        self.net = self.begin("relight", RelightNet)
+        self.net = self.load_or_create("relight", RelightNet)
         self.distance = perceptual_distance(config.backbone) if self.options["perceptual"] else None
 
     def networks(self) -> dict[str, Network]:
         return {"relight": self.net}
 
-    def ready(self, aged: Aged, seeds: list[int]) -> Aged:
+    def prepare_aged(self, aged: Aged, seeds: list[int]) -> Aged:
         return replace(aged, aged=without_dots(greyed(aged.aged, aged.grey)))
 
     def forward(self, phase: str, aged: Aged) -> Losses:
@@ -57,6 +61,6 @@ class RelightTask(TrainingTask):
         made, kept = (self.net(x).clamp(0, 1) for x in (dark.aged, batch.pixels))
         before, after = (float(psnr(x, dark.truth).mean()) for x in (dark.aged, made))
         clean = float(psnr(kept, batch.pixels).mean())
-        # what was well lit wants to be within 34 dB of what it was, and no nearer
-        metrics = {"score": after + min(clean, 34.0), "dark_before": before, "dark_after": after, "clean": clean}
+        score = after + min(clean, _CLEAN_PSNR)
+        metrics = {"score": score, "dark_before": before, "dark_after": after, "clean": clean}
         return metrics, torch.cat([dark.aged[:8], made[:8], dark.truth[:8]])

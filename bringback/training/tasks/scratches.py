@@ -1,4 +1,4 @@
-"""Scratch detection: a U-Net learns the exact masks of damage laid on clean photos, and to leave clean ones alone."""
+"""Scratch detection: a U-Net learns the exact masks of synthetic damage, on damaged and on clean photos."""
 
 from typing import ClassVar
 
@@ -12,27 +12,27 @@ from bringback.models.unet import ScratchUNet, damage
 from bringback.ops.metrics import auc
 from bringback.training.config import TrainConfig
 from bringback.training.data import Batch
-from bringback.training.losses import entropy_dice
+from bringback.training.losses import bce_dice
 from bringback.training.task import Losses, TrainingTask
 
 
 class ScratchTask(TrainingTask):
     """Trains `scratches`.
 
-    Options, see `entropy_dice`: `rare`, how much more damage weighs; `dice`, weight of the Dice term; `focal`, power.
-    `frozen_norms`: batch norms keep the statistics they came with (`init_from`), so that a leg of few pictures a step
-    trains what will be used, without the noise of their statistics.
+    Options:
+        rare, dice, focal: see `bce_dice`.
+        frozen_norms: batch norms keep the statistics of `init_from`, also while training: with few pictures per step
+            the statistics of a batch are noisy, and not those used at inference.
     """
 
     OPTIONS: ClassVar = {"rare": 2.0, "dice": 0.5, "focal": 0.0, "frozen_norms": False}
 
     def __init__(self, config: TrainConfig) -> None:
         super().__init__(config)
-        self.net = self.begin("scratches", ScratchUNet)
-        # not passed on to the loss
-        self.frozen_norms = self.options.pop("frozen_norms")
+        self.net = self.load_or_create("scratches", ScratchUNet)
+        self.frozen_norms = self.options.pop("frozen_norms")  # the other options are arguments of the loss
         if self.frozen_norms and not config.init_from:
-            raise ConfigError("options: frozen_norms wants init_from: fresh batch norms have no statistics to keep")
+            raise ConfigError("options: frozen_norms needs init_from: fresh batch norms have no statistics to keep")
 
     def train(self, mode: bool = True) -> "ScratchTask":
         super().train(mode)
@@ -46,7 +46,7 @@ class ScratchTask(TrainingTask):
         return {"scratches": self.net}
 
     def forward(self, phase: str, aged: Aged) -> Losses:
-        return Losses(entropy_dice(self.net(aged.aged), aged.damage(), **self.options))
+        return Losses(bce_dice(self.net(aged.aged), aged.damage(), **self.options))
 
     def validate(self, batch: Batch, overlays: OverlayBank | None) -> tuple[dict[str, float], Tensor]:
         structured = age(batch.pixels, "structured", batch.seeds, overlays)

@@ -1,4 +1,4 @@
-"""Tone curves: learn to undo fading and casts from a thumbnail and histograms."""
+"""Tone curves: learn to correct fading and color casts from a thumbnail and histograms."""
 
 from dataclasses import replace
 
@@ -16,31 +16,27 @@ from bringback.training.losses import charbonnier
 from bringback.training.task import Losses, TrainingTask
 
 
-def _greyed(aged: Aged) -> Aged:
-    return replace(aged, aged=greyed(aged.aged, aged.grey))
-
-
 class ToneTask(TrainingTask):
-    """Trains `tone`. The loss is on undamaged pixels only; grey and sepia samples are made grey as in a restoration."""
+    """Trains `tone`. The loss covers undamaged pixels only; gray and sepia photos become gray, as in a restoration."""
 
     def __init__(self, config: TrainConfig) -> None:
         super().__init__(config)
-        self.net = self.begin("tone", ToneCurves)
+        self.net = self.load_or_create("tone", ToneCurves)
 
     def networks(self) -> dict[str, Network]:
         return {"tone": self.net}
 
-    def ready(self, aged: Aged, seeds: list[int]) -> Aged:
-        return _greyed(aged)
+    def prepare_aged(self, aged: Aged, seeds: list[int]) -> Aged:
+        return replace(aged, aged=greyed(aged.aged, aged.grey))
 
     def forward(self, phase: str, aged: Aged) -> Losses:
         with torch.autocast(aged.aged.device.type, enabled=False):
             toned = tone(self.net, aged.aged, aged.mask)
-            good = (aged.mask < 0.05).float()
-            return Losses(charbonnier(toned * good, aged.truth * good, 1e-2))
+            undamaged = (aged.mask < 0.05).float()
+            return Losses(charbonnier(toned * undamaged, aged.truth * undamaged, 1e-2))
 
     def validate(self, batch: Batch, overlays: OverlayBank | None) -> tuple[dict[str, float], Tensor]:
-        aged = _greyed(age(batch.pixels, "mixed", batch.seeds, overlays))
+        aged = self.prepare_aged(age(batch.pixels, "mixed", batch.seeds, overlays), batch.seeds)
         pixels, truth, mask = aged.aged, aged.truth, aged.mask
         toned = tone(self.net, pixels, mask).clamp(0, 1)
         after = float(psnr(toned, truth).mean())

@@ -1,1 +1,1 @@
-"""The networks as ONNX graphs: files of them, and onnxruntime in the place of torch."""
+"""Export networks to ONNX files, or run them by onnxruntime instead of torch."""

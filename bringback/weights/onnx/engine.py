@@ -1,4 +1,4 @@
-"""onnxruntime in the place of torch: what stages call of a network is computed by its ONNX graphs."""
+"""Run networks by onnxruntime instead of torch: the methods that stages call are replaced by ONNX graphs."""
 
 import hashlib
 import json
@@ -27,11 +27,11 @@ _LOG = logging.getLogger(__name__)
 
 
 def attach(network: Network, name: str, folder: Path, device: torch.device) -> None:
-    """Let a network compute with onnxruntime in float32: that of the checkpoint `name`, which lies in `folder`.
+    """Make the network of the checkpoint `name` in `folder` run by onnxruntime in float32.
 
-    Its graphs are made at the first use of these weights, which takes seconds each, and kept in `cache_dir()`. They use
-    as many threads as torch does now. Raises ValueError for a network without graphs and for a device that onnxruntime
-    does not have here, `MissingExtra` when it is not installed.
+    Graphs are exported at the first use of these weights, which takes seconds each, and cached in `cache_dir()`. They
+    use as many threads as torch does at the time of the call. Raises ValueError for a network without graphs or a
+    device that onnxruntime does not support here, `MissingExtra` if it is not installed.
     """
     found = graphs(name, network)
     providers = _providers(device)
@@ -41,20 +41,20 @@ def attach(network: Network, name: str, folder: Path, device: torch.device) -> N
 
 
 class Session:
-    """A graph that is called like a function of tensors: float32, on any device, as the result is on that of the first.
+    """A graph callable with tensors on any device; the result is float32, on the device of the first input.
 
-    Raises ValueError when a gradient is asked for.
+    Calls raise ValueError if a gradient is required.
     """
 
     def __init__(self, model: bytes, providers: list[Any]) -> None:
-        """Args: model: the file; providers: where it is to run, as onnxruntime names them."""
+        """Args: model: the ONNX file's bytes; providers: onnxruntime's execution providers."""
         self.model, self.providers, self.threads = model, providers, torch.get_num_threads()
         self.opened: Any = None
         self.opening = Lock()
 
     @property
     def session(self) -> Any:
-        """Opened by the first call: in memory a graph is several times its file, and a photo seldom wants all."""
+        """Opened on first use: a graph takes several times its file size in memory, and few photos need all graphs."""
         with self.opening:
             if self.opened is None:
                 self.opened, self.model = self._open(), b""
@@ -65,8 +65,8 @@ class Session:
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = self.threads
-        options.enable_cpu_mem_arena = False  # which keeps all that the largest tile took, and gains no time
-        options.log_severity_level = 3  # errors: what it warns of is where it computes a shape
+        options.enable_cpu_mem_arena = False  # the arena would keep the peak memory and saves no time
+        options.log_severity_level = 3  # errors only; the warnings are about where shapes are computed
         return onnxruntime.InferenceSession(self.model, options, providers=self.providers)
 
     def __call__(self, *inputs: Tensor) -> Tensor:
@@ -79,7 +79,7 @@ class Session:
 
 
 def cache_dir() -> Path:
-    """Where files are kept that can be made again: $BRINGBACK_CACHE, or a folder in the platform's own place."""
+    """The cache folder: $BRINGBACK_CACHE, or `bringback` in the platform's cache location."""
     given = os.environ.get("BRINGBACK_CACHE")
     if given:
         return Path(given)
@@ -91,9 +91,9 @@ def cache_dir() -> Path:
 
 
 def cached(graph: Graph, facts: dict[str, str]) -> bytes:
-    """The graph's file, from the cache where it is in there; a cache that cannot be written costs time alone.
+    """The graph's ONNX bytes, from the cache if possible; a cache that is not writable is ignored.
 
-    In the cache its SHA-256 follows it: a file that is cut short, or spoilt otherwise, is made again.
+    A cached file ends with the SHA-256 of its content; truncated or corrupt files are exported again.
     """
     makers = [torch.__version__, *(version(name) for name in ("onnx", "onnxscript"))]
     key = hashlib.sha256(f"{facts} {OPSET} {makers} {_sources()}".encode()).hexdigest()[:16]
@@ -106,7 +106,7 @@ def cached(graph: Graph, facts: dict[str, str]) -> bytes:
     made = proto(graph, facts)
     with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        # a name of its own, as others may be making the same
+        # a unique name, as other processes may export the same graph
         with tempfile.NamedTemporaryFile(prefix=PASSING, suffix=".part", dir=path.parent, delete=False) as stream:
             stream.write(made + hashlib.sha256(made).digest())
         try:
@@ -117,7 +117,7 @@ def cached(graph: Graph, facts: dict[str, str]) -> bytes:
 
 
 def _sources() -> str:
-    """A hash of what graphs are made by: a clone changes without its version."""
+    """A hash of the code that exports graphs: in a clone it can change without the version."""
     top = Path(bringback.__file__).parent
     files = (top / "weights" / "onnx" / "export.py", *sorted((top / "models").rglob("*.py")))
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
@@ -129,7 +129,7 @@ def _providers(device: torch.device) -> list[Any]:
     if device.type == "cpu":
         return ["CPUExecutionProvider"]
     if device.type == "cuda" and "CUDAExecutionProvider" in onnxruntime.get_available_providers():
-        # float32 is asked for, and not what is near to it
+        # exact float32, no TF32
         return [("CUDAExecutionProvider", {"device_id": device.index or 0, "use_tf32": "0"}), "CPUExecutionProvider"]
     other = "install onnxruntime-gpu in place of onnxruntime, or " if device.type == "cuda" else ""
     raise ValueError(f"the engine onnx has no {device.type} here: {other}use --device cpu, or --engine torch")

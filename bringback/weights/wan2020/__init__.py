@@ -1,1 +1,1 @@
-"""The original method's published weights (Wan et al. 2020), read and converted."""
+"""Read and convert the published weights of the original method (Wan et al. 2020)."""

@@ -1,6 +1,6 @@
-"""The original method's published weights -> checkpoint folders of the family `paper`.
+"""Convert the original method's published weights to checkpoint folders of the family `paper`.
 
-docs/original.md tells which file becomes what.
+docs/original.md lists the files.
 """
 
 import shutil
@@ -21,7 +21,7 @@ from bringback.weights.wan2020.legacy import File, files, read
 
 @dataclass(frozen=True)
 class Converted:
-    """What was done with one file: its `source` and the checkpoint `folder` it became; None: it was passed over."""
+    """Result for one file: its `source` and the checkpoint `folder` it became, or None if it was skipped."""
 
     source: str
     folder: str | None
@@ -35,18 +35,18 @@ def convert(
     overwrite: bool = False,
     on_file: Callable[[Converted], None] | None = None,
 ) -> list[Converted]:
-    """Convert the original's weights, all or none, into checkpoint folders and a `pipeline.yaml` in `out`.
+    """Convert the original's weights, all or none, to checkpoint folders and a `pipeline.yaml` in `out`.
 
-    A source is the original's `checkpoints` folder or one above or below it, a zip archive of it, or a single file,
-    which is known by its folder's name (as in `VAE_A_quality/latest_net_G.pth`) or its own (`VAE_A_quality.pth`).
-    Returns, and tells `on_file`, what became of each file of weights.
+    A source is the original's `checkpoints` folder or one above or below it, a zip archive of it, or a single file.
+    Files are recognized by the name of their folder (`VAE_A_quality/latest_net_G.pth`) or their own
+    (`VAE_A_quality.pth`). Returns the result for each weight file; `on_file` is called with each as well.
 
-    The same file twice is converted once. `pipeline.yaml` is the one for scratched photos, or for others if only their
-    networks are there; one of the user's own is kept (without `overwrite`).
+    Duplicates are converted once. `pipeline.yaml` is the preset for scratched photos, or that for unscratched ones if
+    only its networks are there. Without `overwrite`, a user's own `pipeline.yaml` is kept.
 
-    Raises `ConversionError` when a file cannot be read safely or is not the network that its name says, when none is
-    known, two differ for one checkpoint, or one is in `out` already (without `overwrite`), and OSError when it cannot
-    be written: `out` is then as it was.
+    Raises `ConversionError` if `out` is a file, a weight file cannot be read safely or is not the network that its name
+    says, none is recognized, two differ for one checkpoint, or a checkpoint exists in `out` (without `overwrite`).
+    Raises OSError if reading or writing fails. On errors `out` is left as it was.
     """
     if out.exists() and not out.is_dir():
         raise ConversionError(f"{out}: is a file; the checkpoints want a folder")
@@ -80,7 +80,7 @@ def convert(
 def _converted(
     source: File, found: dict[str, tuple[str, str]], made: Path, scratch: Path, out: Path, overwrite: bool
 ) -> Converted:
-    """Write what a file holds into `made`; `found` has the sources and hashes of the checkpoints written so far."""
+    """Convert a file to a checkpoint in `made`; `found` has source and hash of each checkpoint so far."""
     name = source.name()
     if name is None:
         return Converted(str(source), None, "none of the original's networks that restore")
@@ -102,7 +102,7 @@ def _converted(
 
 
 def _choose_pipeline(made: Path, out: Path, overwrite: bool) -> None:
-    """Write the pipeline that the checkpoints are complete for; one that the user has changed stays."""
+    """Write the preset for which the checkpoints are complete, unless the user's own is to be kept."""
     there = out / "pipeline.yaml"
     ours = {path.read_bytes() for path in presets().values()}
     if there.exists() and not overwrite and not (there.is_file() and there.read_bytes() in ours):
@@ -114,7 +114,7 @@ def _choose_pipeline(made: Path, out: Path, overwrite: bool) -> None:
 
 
 def _place(made: Path, out: Path, aside: Path) -> None:
-    """Move all that was made into `out`, what was there before out of the way; all of it or nothing."""
+    """Move everything in `made` to `out` and what it replaces to `aside`; undone on errors."""
     moves: list[tuple[Path, Path]] = []
     try:
         for item in sorted(made.iterdir()):
@@ -129,7 +129,7 @@ def _place(made: Path, out: Path, aside: Path) -> None:
 
 
 def absent(out: Path) -> list[str]:
-    """Those of the original's networks, by its names, of which `out` has no checkpoint."""
+    """The original's names of the networks for which `out` has no checkpoint."""
     return [name for name, one in ORIGINALS.items() if not (out / one.folder / "model.safetensors").is_file()]
 
 

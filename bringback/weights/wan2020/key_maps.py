@@ -1,6 +1,6 @@
-"""The original method's published files: what each is called, which of our networks it is, and its layers' names there.
+"""The original method's published files: their names, our networks for them, and the names of their layers.
 
-docs/original.md has the same as a table.
+docs/original.md has a table of them.
 """
 
 from collections.abc import Callable
@@ -13,19 +13,19 @@ from bringback.models.wan2020.unet import PaperUNet
 from bringback.models.wan2020.vae import PaperVAE
 
 Modules = dict[str, str]
-"""The original's names of layers, by our names."""
+"""Our layer names -> the original's."""
 
 
 @dataclass(frozen=True)
 class Original:
-    """One of the original's files: what it is called there, which checkpoint it becomes, and how."""
+    """One of the original's files, the checkpoint folder it becomes, and how to convert it."""
 
     file: str
     folder: str
     what: str
     network: Callable[[], Network]
     modules: Modules
-    inside: str | None = None  # key of the file's dictionary under which the weights lie
+    inside: str | None = None  # key of the state dict in the file's dictionary
 
 
 def _blocks(theirs: str, ours: str) -> Modules:
@@ -40,7 +40,7 @@ def _vae() -> Modules:
 
 
 def _ends(stem: str, tail: str, first: int) -> Modules:
-    """The convolutions before the residual blocks, and those after, which begin at `first`."""
+    """The convolutions before the residual blocks and those after, the latter from index `first`."""
     names = {f"stem.{i}.conv": f"{stem}.{3 * i}" for i in range(4)}
     names |= {f"tail.{i}.conv": f"{tail}.{first + 3 * i}" for i in range(3)}
     return names | {"tail.3": f"{tail}.{first + 9}"}
@@ -152,4 +152,4 @@ ORIGINALS: dict[str, Original] = {
         "latest_net_G.pth", "paper_faces_512", "face generator, 512 pixels", PaperFaceGenerator, _face()
     ),
 }
-"""The original's files by the name of the folder they lie in there."""
+"""The original's files by the name of their folder."""

@@ -1,6 +1,6 @@
-"""The original method's files of weights: found in folders and archives, read without running anything, renamed.
+"""Find the original method's weight files in folders and archives, read them safely, and rename their keys.
 
-The only place that reads a pickle, and that with `weights_only=True`.
+Pickles are read with `weights_only=True`.
 """
 
 import os
@@ -23,12 +23,12 @@ from bringback.weights.wan2020.key_maps import ORIGINALS, Modules, Original
 
 _SUFFIXES = (".pth", ".pt")
 _MOST_BYTES = 1 << 31  # the largest of the original's files has 370 MB
-_NAMED = 4  # so many keys are named when they are wrong
+_NAMED = 4  # most keys listed in an error message
 
 
 @dataclass(frozen=True)
 class File:
-    """A file of weights, on disk or in an archive."""
+    """A weight file, on disk or in a zip archive."""
 
     path: Path
     member: zipfile.ZipInfo | None = None
@@ -37,8 +37,8 @@ class File:
         return str(self.path) if self.member is None else f"{self.path}:{self.member.filename}"
 
     def name(self) -> str | None:
-        """Its name in `ORIGINALS`, by its own and its folder's."""
-        path: PurePath = Path(os.path.abspath(self.path))  # a file in "." has a folder's name, too
+        """The key in `ORIGINALS`, from the file's name and that of its folder, or None."""
+        path: PurePath = Path(os.path.abspath(self.path))  # absolute, for the folder's name
         if self.member is not None:
             path = PurePosixPath(self.member.filename.replace("\\", "/"))
         for name, one in ORIGINALS.items():
@@ -50,7 +50,10 @@ class File:
 
     @contextmanager
     def on_disk(self, folder: Path) -> Iterator[Path]:
-        """Where it can be read; an archive's is unpacked into the folder for as long as that takes."""
+        """Context with the path of the file; an archive's is unpacked into `folder` and removed on exit.
+
+        Raises `ConversionError` if it is too large or cannot be unpacked.
+        """
         if self.member is None:
             yield self.path
             return
@@ -58,18 +61,18 @@ class File:
             raise ConversionError(
                 f"{self}: {self.member.file_size / 1e9:.1f} GB are more than any of these networks has"
             )
-        target = folder / "unpacked.pth"  # a name of ours: an archive's may lead anywhere
+        target = folder / "unpacked.pth"  # not the archive's name, which may be a path to anywhere
         try:
             with zipfile.ZipFile(self.path) as archive, archive.open(self.member) as packed, target.open("wb") as plain:
                 shutil.copyfileobj(packed, plain)
-        except Exception as error:  # what a damaged member raises depends on how it was packed
+        except Exception as error:  # error types depend on the compression
             raise ConversionError(f"{self}: cannot be unpacked: {first_line(error)}") from None
         yield target
         target.unlink()
 
 
 def files(sources: Sequence[Path]) -> Iterator[File]:
-    """Every file of weights in the sources: folders, archives, or such files themselves. Raises `ConversionError`."""
+    """All weight files in the sources: folders, archives, or weight files. Raises `ConversionError`."""
     for source in sources:
         if source.is_dir():
             below = sorted(path for path in source.rglob("*") if path.is_file())
@@ -80,28 +83,28 @@ def files(sources: Sequence[Path]) -> Iterator[File]:
         else:
             raise ConversionError(f"{source}: not there")
         for file in chosen:
-            if file.suffix.lower() in _SUFFIXES:  # even if it is an archive inside: torch writes such
+            if file.suffix.lower() in _SUFFIXES:  # torch's format is itself a zip archive
                 yield File(file)
                 continue
             try:
                 with zipfile.ZipFile(file) as archive:
                     members = [one for one in archive.infolist() if one.filename.lower().endswith(_SUFFIXES)]
-            except Exception as error:  # what a damaged archive raises depends on where the damage is
+            except Exception as error:  # broken archives raise errors of any type
                 reason = first_line(error)
                 raise ConversionError(f"{file}: neither weights (.pth, .pt) nor a zip archive: {reason}") from None
             yield from (File(file, member) for member in members)
 
 
 def read(file: Path, original: Original, shown: str = "") -> Network:
-    """The network that a file of the original's holds, in eval mode. Raises `ConversionError`."""
+    """Load a file of the original's into our network, in eval mode. Raises `ConversionError` and PermissionError."""
     shown = shown or str(file)
     try:
-        with warnings.catch_warnings():  # of pickle's versions
+        with warnings.catch_warnings():  # about pickle versions
             warnings.simplefilter("ignore")
             state = torch.load(file, map_location="cpu", weights_only=True)
     except PermissionError:
         raise
-    except Exception as error:  # what a damaged file raises depends on where the damage is
+    except Exception as error:  # broken files raise errors of any type
         foreign = re.search(r"(?:GLOBAL|[Uu]nsupported class) ([\w.]+)", str(error))
         if foreign:
             raise ConversionError(f"{shown}: holds code beside weights ({foreign[1]}); it was not run") from None
@@ -121,10 +124,10 @@ def read(file: Path, original: Original, shown: str = "") -> Network:
 
 
 def renamed(state: Mapping[str, Tensor], network: Network, modules: Modules) -> dict[str, Tensor]:
-    """The original's tensors under the names of `network`, float32, spectral norms divided out.
+    """The original's tensors under the names and dtypes of `network`, with spectral norms divided out.
 
-    Where the original has `weight_orig`, `weight_u` and `weight_v`, the weight is W / (u^T W v) (Miyato et al. 2018).
-    Raises `ConversionError` naming keys that are missing, surplus or misshapen.
+    For `weight_orig`, `weight_u` and `weight_v` the weight is W / (u^T W v) (Miyato et al. 2018). Raises
+    `ConversionError` naming keys that are missing, surplus, misshapen or not finite.
     """
     ours = network.state_dict()
     wanted: dict[str, tuple[int, ...]] = {}
@@ -165,7 +168,7 @@ def renamed(state: Mapping[str, Tensor], network: Network, modules: Modules) -> 
 
 
 def _plain(value: Any) -> bool:
-    """Is it a tensor with numbers in it, one for each place?"""
+    """Whether it is a dense tensor, neither quantized nor on the meta device."""
     return isinstance(value, Tensor) and value.layout == torch.strided and not (value.is_quantized or value.is_meta)
 
 

@@ -1,4 +1,4 @@
-"""Ageing by processes of their own: the same pictures in the same order for any number of them, from any step on."""
+"""Degradation workers: the same pictures in the same order for any number of workers, from any step on."""
 
 import json
 import os
@@ -19,23 +19,23 @@ from safetensors.torch import load_file
 
 from bringback.degradations import Aged, age
 from bringback.errors import ConfigError
-from bringback.training import agers as module
-from bringback.training.agers import Agers
+from bringback.training import workers as module
 from bringback.training.config import Source, TrainConfig, load_config
 from bringback.training.data import Crops, read_overlays
 from bringback.training.loop import train
 from bringback.training.tasks import build_task
+from bringback.training.workers import DegradationWorkers
 
 ROOT = Path(__file__).parents[2]
 CPU = torch.device("cpu")
-SIZE = 6  # more than are aged at a time
+SIZE = 6  # more than are degraded at a time
 
-Drawn = list[tuple[Aged, list[int]]]
+Batches = list[tuple[Aged, list[int]]]
 
 
 @pytest.fixture
 def small(tiny: Callable[..., TrainConfig], pictures: Path, tmp_path: Path) -> Callable[..., TrainConfig]:
-    """A config for small pictures, with damage to lay on them: `small(key=value, ...)`."""
+    """A config for small pictures, with damage overlays: `small(key=value, ...)`."""
     damage = tmp_path / "damage"
     damage.mkdir()
     for place in (40, 150):
@@ -46,54 +46,54 @@ def small(tiny: Callable[..., TrainConfig], pictures: Path, tmp_path: Path) -> C
     return lambda **changes: tiny("scratches", tmp_path / "run", **given | changes)
 
 
-def drawn(config: TrainConfig, count: int, first: int = 0, rank: int = 0, many: int = 1) -> Drawn:
+def draw(config: TrainConfig, count: int, first: int = 0, rank: int = 0, world: int = 1) -> Batches:
     """`count` batches from number `first` on."""
-    with Agers(config, first, rank, many, CPU) as agers:
-        return list(islice(agers, count))
+    with DegradationWorkers(config, first, rank, world, CPU) as workers:
+        return list(islice(workers, count))
 
 
-def aged_here(config: TrainConfig, numbers: Sequence[int], rank: int = 0, many: int = 1) -> Drawn:
-    """The same as the step before it would have aged them."""
+def degrade_here(config: TrainConfig, numbers: Sequence[int], rank: int = 0, world: int = 1) -> Batches:
+    """The same batches, degraded in this process."""
     data = Path(config.data_dir)
     crops = Crops(config.train_data, data, config.resolution, config.seed)
     overlays = read_overlays(data, config.overlays, CPU)
-    starts = [(number * many + rank) * SIZE for number in numbers]
+    starts = [(number * world + rank) * SIZE for number in numbers]
     batches = [crops.batch(range(start, start + SIZE), CPU) for start in starts]
     return [(age(batch.pixels, config.recipe, batch.seeds, overlays), batch.seeds) for batch in batches]
 
 
-def same(one: Drawn, other: Drawn, bound: float = 0.0) -> bool:
-    """Whether the batches are alike, value by value, to within `bound`."""
+def same(one: Batches, other: Batches, bound: float = 0.0) -> bool:
+    """Whether the batches are equal, value by value, to within `bound`."""
     return len(one) == len(other) > 0 and all(
-        seeds == wanted_seeds
+        seeds == other_seeds
         and all(
-            (getattr(aged, field.name).float() - getattr(wanted, field.name).float()).abs().max() <= bound
+            (getattr(aged, field.name).float() - getattr(expected, field.name).float()).abs().max() <= bound
             for field in fields(Aged)
         )
-        for (aged, seeds), (wanted, wanted_seeds) in zip(one, other, strict=True)
+        for (aged, seeds), (expected, other_seeds) in zip(one, other, strict=True)
     )
 
 
-def test_processes_age_what_a_step_would(small) -> None:
-    expected = aged_here(small(), range(5))
-    one = drawn(small(), 5)
+def test_workers_degrade_what_a_step_would(small) -> None:
+    expected = degrade_here(small(), range(5))
+    one = draw(small(), 5)
     assert same(one, expected, 0.501 / 255) and not same(one[:4], expected[1:])
-    assert same(drawn(small(ageing_processes=2), 3, first=2), one[2:])
-    assert same(drawn(small(), 2, rank=1, many=2), aged_here(small(), range(2), 1, 2), 0.501 / 255)
+    assert same(draw(small(ageing_processes=2), 3, first=2), one[2:])
+    assert same(draw(small(), 2, rank=1, world=2), degrade_here(small(), range(2), 1, 2), 0.501 / 255)
 
 
-def test_what_is_used_again_is_drawn_from_what_was_aged(small, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_HELD", 2)
-    reuse, steps, later = 2, 16, 13  # where the oldest that is held is drawn
-    fresh = drawn(small(), steps // reuse)
-    again = drawn(small(reuse=reuse), steps)
-    assert same(drawn(small(reuse=reuse, ageing_processes=2), steps - later, first=later), again[later:])
+def test_reused_pictures_are_sampled_from_the_last_batches(small, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_POOL_BATCHES", 2)
+    reuse, steps, later = 2, 16, 13  # a step that samples the oldest picture of the pool
+    fresh = draw(small(), steps // reuse)
+    again = draw(small(reuse=reuse), steps)
+    assert same(draw(small(reuse=reuse, ageing_processes=2), steps - later, first=later), again[later:])
     place = {seed: (number, row) for number, (_, seeds) in enumerate(fresh) for row, seed in enumerate(seeds)}
     mirrored = []
     for step, (aged, seeds) in enumerate(again):
         for row, seed in enumerate(seeds):
             number, known = place[seed]
-            assert 0 <= step // reuse - number < module._HELD * reuse
+            assert 0 <= step // reuse - number < module._POOL_BATCHES * reuse
             pairs = [(getattr(aged, f.name)[row], getattr(fresh[number][0], f.name)[known]) for f in fields(Aged)]
             plain = all(torch.equal(one, other) for one, other in pairs)
             assert plain or all(torch.equal(one, other.flip(-1) if other.dim() else other) for one, other in pairs)
@@ -137,28 +137,31 @@ def test_a_signal_to_the_whole_group_leaves_nothing_behind(small, tmp_path: Path
         assert time.monotonic() < deadline
         time.sleep(0.02)
     os.killpg(process.pid, signal.SIGTERM)
-    _, error = process.communicate(timeout=60)  # it waits for all who write there
+    _, error = process.communicate(timeout=60)  # waits for all processes that write to the pipe
     assert process.returncode == 130 and "go on with" in error, error
     assert "Traceback" not in error and "leaked" not in error, error
-    # one speaks for all, who share the memory
+    # one worker logs for all, which share the memory
     assert error.count("3 pictures, 0.00081 GB decoded, more than the 0.0006 GB there are for them") == 1
 
 
-def test_what_fails_beside_the_run_ends_it_with_one_line(small, tmp_path: Path) -> None:
+def test_a_failed_worker_ends_the_run_with_one_line(small, tmp_path: Path) -> None:
     (tmp_path / "damage" / "letter.png").write_text("Dear mother, here is the damage.")
     with pytest.raises(ConfigError, match=r"letter\.png cannot be read: .*; overlays are readable pictures") as caught:
         run(small(ageing_processes=2))
     assert "\n" not in str(caught.value)
     with pytest.raises(ConfigError, match=r"nowhere: no such file, .*set data_dir"):
-        drawn(small(train_data=[Source("nowhere")]), 1)
+        draw(small(train_data=[Source("nowhere")]), 1)
     with pytest.raises(ConfigError, match=r"one failed .ValueError: unknown recipe 'mixt'.*; 0 ages without them"):
-        drawn(small(recipe="mixt", overlays=""), 1)
-    with Agers(small(), 0, 0, 1, CPU) as agers, pytest.raises(ConfigError, match="one has ended; if memory was short"):
-        agers._processes[0].kill()
-        next(iter(agers))
+        draw(small(recipe="mixt", overlays=""), 1)
+    with (
+        DegradationWorkers(small(), 0, 0, 1, CPU) as workers,
+        pytest.raises(ConfigError, match="one has ended; if memory was short"),
+    ):
+        workers._processes[0].kill()
+        next(iter(workers))
 
 
-def test_a_task_that_prepares_its_own_pictures_is_refused(tiny, tmp_path: Path, weights: Path) -> None:
+def test_tasks_with_their_own_prepare_are_refused(tiny, tmp_path: Path, weights: Path) -> None:
     config = tiny("old_vae", tmp_path / "run", init_from=str(weights), network={}, ageing_processes=1)
     with pytest.raises(ConfigError, match=r"ageing_processes: old_vae prepares its pictures .*; set 0"):
         run(config)
@@ -167,13 +170,13 @@ def test_a_task_that_prepares_its_own_pictures_is_refused(tiny, tmp_path: Path, 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        (["ageing_processes=-1"], "ageing_processes: wants 0 or more, not -1"),
-        (["ageing_processes=2", "reuse=0"], "reuse: wants 1 or more, not 0"),
-        (["ageing_processes=2", "reuse=-3"], "reuse: wants 1 or more, not -3"),
-        (["reuse=4"], "reuse: 4 wants processes that age: set ageing_processes to 1 or more"),
+        (["ageing_processes=-1"], "ageing_processes: must be 0 or more, not -1"),
+        (["ageing_processes=2", "reuse=0"], "reuse: must be 1 or more, not 0"),
+        (["ageing_processes=2", "reuse=-3"], "reuse: must be 1 or more, not -3"),
+        (["reuse=4"], "reuse: 4 needs worker processes: set ageing_processes to 1 or more"),
     ],
 )
-def test_numbers_that_are_none_are_refused(changes: list[str], message: str, tmp_path: Path) -> None:
+def test_invalid_numbers_are_refused(changes: list[str], message: str, tmp_path: Path) -> None:
     file = tmp_path / "config.yaml"
     file.write_text("task: tone\noutput_dir: x\ntrain_data: [{path: a}]\n")
     assert load_config(file, ["ageing_processes=2", "reuse=4"]).reuse == 4

@@ -1,0 +1,81 @@
+"""What happens to a photo before its first stage, around each stage and after its last one."""
+
+import time
+from typing import Any
+
+import numpy as np
+import torch
+
+from bringback.errors import PhotoError
+from bringback.images.photo import Photo, is_grey
+from bringback.ops.color import make_grey_
+from bringback.ops.monochrome import Tint, find_tint
+from bringback.runtime.memory import give_back_heap
+from bringback.stages.record import OnStep, Restoration, Stage, own_pixels
+
+LARGE = 4_000_000  # pixels of a photo above which freed memory is returned to the system before each stage
+
+
+def begin(
+    photo: Photo, mask: np.ndarray | None = None, tile: int | None = None, on_step: OnStep | None = None
+) -> Restoration:
+    """A photo before its first stage, see `Restoration`; raises `PhotoError` for a mask (H, W) of another size."""
+    height, width = photo.pixels.shape[:2]
+    if mask is not None and mask.shape != (height, width):
+        sizes = f"{mask.shape[1]}x{mask.shape[0]} pixels, the photo {width}x{height}"
+        raise PhotoError(f"the damage mask has {sizes}: give one of the photo's size")
+    restoration = Restoration.start(photo, mask)
+    restoration.tile, restoration.on_step = tile, on_step
+    return restoration
+
+
+def through(stage: Stage, restorations: list[Restoration]) -> list[Restoration]:
+    """Take restorations through a stage, as a pipeline does: gray stays gray, and the notes get the seconds.
+
+    Raises the stage's own errors, its name added to them, and ArithmeticError for pixels that are not finite.
+    """
+    started = time.perf_counter()
+    if any(one.photo.pixels[..., 0].size > LARGE for one in restorations):
+        give_back_heap()
+    if stage.name != "scratches":  # the tint is estimated without the damaged pixels, so after the detector
+        for one in restorations:
+            if not one.judged:
+                one.tint, one.judged = _tint(one), True
+                _grey(one)
+    try:
+        many: Any = getattr(stage, "many", None)
+        restorations = many(restorations) if many else [stage(one) for one in restorations]
+    except Exception as error:
+        error.add_note(f" in the stage {stage.name!r}")
+        raise
+    for one in restorations:
+        if not one.pixels.sum().isfinite():  # NaN or infinity anywhere makes the sum not finite
+            raise ArithmeticError(f"the stage {stage.name!r} made pixels that are not finite")
+        _grey(one)
+    seconds = round((time.perf_counter() - started) / len(restorations), 3)
+    for one in restorations:
+        one.notes.setdefault(stage.name, {})["seconds"] = seconds
+        one.passed += 1
+    return restorations
+
+
+def finish(restoration: Restoration, strength: float = 1.0) -> None:
+    """After the last stage: apply a single tint again, and blend with the original photo for a strength below 1."""
+    if restoration.tint and not restoration.coloured:
+        restoration.tint.apply(restoration.pixels, out=restoration.pixels)
+    restoration.coloured &= strength > 0  # at 0 it is the photo itself, of one channel if that has one
+    if strength < 1:
+        restoration.pixels = restoration.pixels.cpu()
+        torch.lerp(own_pixels(restoration.photo), restoration.pixels, strength, out=restoration.pixels)
+
+
+def _tint(restoration: Restoration) -> Tint | None:
+    """The tint of a photo that no stage has changed yet; None if it has colors."""
+    if restoration.photo.grey or is_grey(restoration.photo.pixels):
+        return Tint.none()
+    return find_tint(restoration.pixels, restoration.mask)
+
+
+def _grey(restoration: Restoration) -> None:
+    if restoration.tint and not restoration.coloured:
+        make_grey_(restoration.pixels)
