@@ -93,7 +93,7 @@ def test_tone_in_strips_is_tone_of_the_whole(monkeypatch: pytest.MonkeyPatch, gr
     bent = []
     real = tone_module.apply_curves
     monkeypatch.setattr(tone_module, "apply_curves", lambda p, c: bent.append(p[:, 0].numel()) or real(p, c))
-    monkeypatch.setattr(tone_module, "STRIP", 3000)
+    monkeypatch.setattr("bringback.ops.strips.STRIP", 3000)
     result = ToneCorrector(network, CPU).correct(pixels, mask)
     assert (result - whole).abs().max() < 1e-6
     assert (result - pixels).abs().max() > 1e-2
