@@ -12,10 +12,10 @@ from torch import Tensor
 
 from bringback.degradations import age
 from bringback.degradations.rng import Draws
-from bringback.degradations.second_order import program
 from bringback.degradations.second_order.codecs import jpeg_file, webp_file
 from bringback.degradations.second_order.filters import box_blur, disc_blur, gaussian_blur, median, sharpened
 from bringback.degradations.second_order.noise import impulses, noise, posterized, rows
+from bringback.degradations.second_order.program import program
 from bringback.degradations.second_order.resampling import ENLARGING, SHRINKING, Kernel, resized, weights
 from bringback.degradations.second_order.surfaces import halftone, linen, rough, silk
 from bringback.ops.color import luminance

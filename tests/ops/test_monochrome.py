@@ -96,7 +96,7 @@ def applied_as_a_whole(tint: Tint, grey: torch.Tensor) -> torch.Tensor:
 
 @pytest.fixture(params=[1, 1000, 1 << 18])
 def strip(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
-    for place in ("bringback.ops.strips.STRIP", "bringback.ops.strips.STRIP"):
+    for place in ("bringback.ops.monochrome.STRIP", "bringback.ops.strips.STRIP"):
         monkeypatch.setattr(place, request.param)
     return request.param
 

@@ -68,9 +68,9 @@ class Mapping(Network, license="apache-2.0", tags=["photo-restoration"]):
         height, width = latent.shape[-2:]
         skips, x, coarse = self._descend(latent, mask)
         x = self.after[-1](self.attention(self.before[-1](x), coarse, seen))
-        for up, after, skip in zip(reversed(self.up), reversed(self.after[:-1]), reversed(skips), strict=True):
-            x = after(skip + F.interpolate(up(x), scale_factor=2.0, mode="nearest"))
-        return torch.add(latent, self.head(x)[..., :height, :width], alpha=_SCALE)
+        for up, after in zip(reversed(self.up), reversed(self.after[:-1]), strict=True):
+            x = after(F.interpolate(up(x), scale_factor=2.0, mode="nearest").add_(skips.pop()))
+        return self.head(x)[..., :height, :width].to(latent.dtype).mul_(_SCALE).add_(latent)
 
     def look(self, latent: Tensor, mask: Tensor) -> Tensor:
         """The attention's keys and values (B, 2 * inner + 1, h, w), at the resolution of the coarsest level."""
