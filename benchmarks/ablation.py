@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from bringback.evaluation.runner import Report, evaluate
-from bringback.models.translation.blend_gate import Trust
+from bringback.models.translation.blend_gate import BlendGate
 from bringback.pipeline_config import DEFAULT
 
 NO_GATE = "all, without the gate"
@@ -27,7 +27,7 @@ def variants() -> dict[str, tuple[str, ...]]:
     return {"none": (), **without, "all": tuple(DEFAULT), NO_GATE: tuple(DEFAULT)}
 
 
-def _no_trust(trust: Trust, pixels: Tensor, decoded: Tensor, mask: Tensor) -> Tensor:
+def _no_trust(trust: BlendGate, pixels: Tensor, decoded: Tensor, mask: Tensor) -> Tensor:
     """Use the decoded picture everywhere and nothing of the photo."""
     return torch.zeros_like(pixels[:, :1])
 
@@ -64,7 +64,7 @@ def main() -> None:
         reports[name] = {}
         for recipe in options.recipes:
             print(f"{name}: {recipe}", file=sys.stderr)
-            with patch.object(Trust, "forward", _no_trust) if name == NO_GATE else nullcontext():
+            with patch.object(BlendGate, "forward", _no_trust) if name == NO_GATE else nullcontext():
                 reports[name][recipe] = evaluate(
                     options.photos,
                     recipe,

@@ -26,7 +26,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bringback.degradations import OverlayBank, age
+from bringback.degradations import OverlayBank, degrade
 from bringback.degradations.rng import photo_seed
 from bringback.errors import PhotoError
 from bringback.evaluation.protocol import PROTOCOLS, SEED
@@ -248,7 +248,7 @@ def sheet(options: argparse.Namespace) -> None:
         for index, (_, clean) in enumerate(read_photos(options.data_dir / "photos-val-000.tar", options.photos)):
             if isinstance(clean, PhotoError):
                 continue
-            sample = age(clean, recipe, [photo_seed(SEED, index)], bank)
+            sample = degrade(clean, recipe, [photo_seed(SEED, index)], bank)
             shown = [sample.aged]
             for variant, pipeline in pipelines:
                 with filled_by(variant):

@@ -44,7 +44,7 @@ from torch import Tensor, nn
 from bringback.assets import presets
 from bringback.images.photo import LUMA, Photo
 from bringback.models.base import Network
-from bringback.models.layers import silence
+from bringback.models.layers import zero_init
 from bringback.models.wan2020 import strips
 from bringback.models.wan2020.attention import ResidualNonLocal, holes
 from bringback.models.wan2020.face import PaperFaceGenerator
@@ -238,7 +238,7 @@ def as_tensor(picture: np.ndarray) -> Tensor:
 
 def carry(layer: nn.Conv2d | nn.ConvTranspose2d, links: Iterable[tuple[int, int, int, int]]) -> None:
     """Silence a layer except for links: output signal, input signal, row and column of the kernel tap."""
-    silence(layer)
+    zero_init(layer)
     weight = layer.weight.data.transpose(0, 1) if isinstance(layer, nn.ConvTranspose2d) else layer.weight.data
     for made, taken, row, column in links:
         weight[2 * made : 2 * made + 2, 2 * taken : 2 * taken + 2, row, column] = torch.tensor([[1.0, -1], [-1, 1]])
@@ -253,7 +253,7 @@ def pass_through_vae(vae: PaperVAE, contrast: float = 0.6) -> PaperVAE:
     """Make a VAE of at least 32 channels keep the luminance; `contrast` is its deviation before tanh."""
     for layer in vae.modules():
         if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
-            silence(layer)
+            zero_init(layer)
     luma = torch.from_numpy(LUMA)
     vae.encoder[0].conv.weight.data[:2, :, 3, 3] = torch.stack([luma, -luma])
     for number, signals in ((1, 1), (2, 4)):
@@ -268,7 +268,7 @@ def pass_through_mapping(mapping: PaperMapping) -> PaperMapping:
     """Make a mapping of at least 32 channels the identity; damaged positions become a mean of undamaged ones."""
     for layer in mapping.modules():
         if isinstance(layer, nn.Conv2d):
-            silence(layer)
+            zero_init(layer)
     for layer in (*mapping.stem, *mapping.tail):
         carry(getattr(layer, "conv", layer), [(signal, signal, 1, 1) for signal in range(16)])
     for block in mapping.middle:
@@ -285,7 +285,7 @@ def pass_through_faces(generator: PaperFaceGenerator) -> PaperFaceGenerator:
     last: Any = generator.blocks[-1]
     told = last.second_norm.told
     for layer in (last.first, last.around, told, generator.head):
-        silence(layer)
+        zero_init(layer)
     colours = [(colour, colour, 1, 1) for colour in range(3)]
     for colour in range(3):
         told.weight.data[2 * colour : 2 * colour + 2, colour, 1, 1] = torch.tensor([1.0, -1])
@@ -336,11 +336,11 @@ def made_photos() -> Iterator[Photo]:
     """The astronaut with scratches from successive seeds, where dlib finds the face."""
     from skimage import data
 
-    from bringback.degradations import age
+    from bringback.degradations import degrade
 
     find, clean = face_finder(), as_tensor(data.astronaut())
     for seed in count():
-        aged = as_picture(age(clean, "structured", [seed], None).aged)
+        aged = as_picture(degrade(clean, "structured", [seed], None).aged)
         if find(aged):
             yield Photo.from_array(aged)
 

@@ -14,7 +14,7 @@ from statistics import median
 import torch
 import torch.nn.functional as F
 
-from bringback.degradations import RECIPES, age
+from bringback.degradations import RECIPES, degrade
 
 WARMUP = 4  # batches that are not measured
 
@@ -25,7 +25,7 @@ def timings(recipe: str, pictures: torch.Tensor, batches: int) -> tuple[list[flo
     for number in range(-WARMUP, batches):
         seeds = range((number + WARMUP) * len(pictures), (number + WARMUP + 1) * len(pictures))
         began, own_began = time.perf_counter(), time.process_time()
-        age(pictures, recipe, seeds)
+        degrade(pictures, recipe, seeds)
         if pictures.is_cuda:
             torch.cuda.synchronize()
         if number >= 0:

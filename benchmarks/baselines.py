@@ -25,7 +25,7 @@ from bringback.errors import PhotoError
 from bringback.evaluation.protocol import PROTOCOLS, SEED
 from bringback.evaluation.runner import FLAGGED, aged_photo, as_array, compare, read_photos, rounded
 from bringback.images.photo import Photo
-from bringback.ops.masks import firm
+from bringback.ops.masks import dilate_edges
 from bringback.pipeline import Pipeline
 from bringback.stages.fill import HoleFiller
 from bringback.weights.backbones import load_distance
@@ -67,7 +67,7 @@ def pictures(pipeline: Pipeline, aged: Tensor, case: str, given: Tensor) -> dict
     """One aged photo restored by every method; `given` is the true mask, used in H only."""
     told = case == "H"
     restoration = pipeline.restore(Photo.from_array(as_array(aged)), given[0, 0].numpy() if told else None)
-    mask = firm(given) if told else restoration.damage().cpu()
+    mask = dilate_edges(given) if told else restoration.damage().cpu()
     filled = HoleFiller().fill(aged, mask)
     made = {AGED: aged, OURS: rounded(restoration.pixels.cpu())}
     made |= {name_of(strength): denoised(filled, strength) for strength in STRENGTHS}

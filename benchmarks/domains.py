@@ -24,7 +24,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
-from bringback.degradations import OverlayBank, age
+from bringback.degradations import OverlayBank, degrade
 from bringback.images.photo import Photo
 from bringback.images.shards import find_entries
 from bringback.models.translation.vae import VAE
@@ -187,7 +187,7 @@ def main() -> None:
     olds, photos, faces = (sorted(options.data_dir.glob(f"{name}-train-*.tar")) for name in ("old", "photos", "faces"))
     real = crops_of(olds, lambda pixels, _: pixels, (options.pictures, options.pictures))
     as_many = len(real[0]) // CROPS, len(real[1]) // CROPS
-    aged = crops_of(photos + faces, lambda pixels, seed: age(pixels, "mixed", [seed], bank).aged, as_many)
+    aged = crops_of(photos + faces, lambda pixels, seed: degrade(pixels, "mixed", [seed], bank).aged, as_many)
     clean = crops_of(photos + faces, lambda pixels, _: pixels, as_many)
     print(
         f"real, aged: {len(real[0])}, {len(aged[0])} crops to learn from, {len(real[1])}, {len(aged[1])} to test with"

@@ -24,12 +24,12 @@ from bringback.images.photo import Photo
 from bringback.models.registry import MODELS, NETWORKS
 from bringback.models.relight import RelightNet, places
 from bringback.models.tone import ToneCurves, cumulated
-from bringback.models.translation.mapping import Mapping
+from bringback.models.translation.mapping import LatentMapping
 from bringback.models.translation.vae import VAE
 from bringback.models.unet import ScratchUNet
 from bringback.ops.color import luminance
 from bringback.pipeline import Pipeline
-from bringback.runtime.compute import lower
+from bringback.runtime.compute import autocast_to
 from bringback.weights.checkpoints import Checkpoints
 from bringback.weights.onnx.engine import Session, cached
 from bringback.weights.onnx.export import facts_of, graphs
@@ -43,7 +43,7 @@ def inputs(checkpoints: Checkpoints, side: int) -> dict[str, list[Tensor]]:
     face = F.interpolate(photo[..., : side // 2, side // 4 : 3 * side // 4], (256, 256), mode="bilinear")
     small = luminance(F.interpolate(photo, (192, 192), mode="bilinear", antialias=True))
     mask = checkpoints.load("scratches", ScratchUNet)(photo).sigmoid()
-    vae, mapping = checkpoints.load("old_vae", VAE), checkpoints.load("mapping", Mapping)
+    vae, mapping = checkpoints.load("old_vae", VAE), checkpoints.load("mapping", LatentMapping)
     coarse = F.max_pool2d(mask, vae.stride)
     latent = vae.encode(photo)
     seen, clean = mapping.look(latent, coarse), mapping(latent, coarse)
@@ -129,7 +129,7 @@ def main() -> None:
 
 def in_torch(function: Callable[..., Tensor], given: list[Tensor], dtype: torch.dtype) -> Tensor:
     """Run a network function in torch with this dtype."""
-    with torch.inference_mode(), lower(torch.device("cpu"), dtype):
+    with torch.inference_mode(), autocast_to(torch.device("cpu"), dtype):
         return function(*given).float()
 
 

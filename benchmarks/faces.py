@@ -23,12 +23,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bringback.degradations import OverlayBank, age
-from bringback.degradations.eval_recipes import Aged
+from bringback.degradations import OverlayBank, degrade
+from bringback.degradations.eval_recipes import DegradedBatch
 from bringback.images.photo import Photo
 from bringback.images.shards import read_shards
 from bringback.ops.color import greyed
-from bringback.ops.masks import firm, solid
+from bringback.ops.masks import dilate_edges, fill_mask
 from bringback.ops.metrics import psnr, ssim
 from bringback.ops.push_pull import fill
 from bringback.runtime.compute import pick_device
@@ -63,10 +63,10 @@ def unsharp(crops: Tensor) -> Tensor:
     return torch.from_numpy(np.stack(sharp)).permute(0, 3, 1, 2).clamp(0, 1)
 
 
-def as_grey(aged: Aged) -> Aged:
+def as_grey(aged: DegradedBatch) -> DegradedBatch:
     """The same batch in gray."""
     grey = torch.ones_like(aged.grey)
-    return Aged(greyed(aged.aged, grey), aged.mask, greyed(aged.truth, grey), grey)
+    return DegradedBatch(greyed(aged.aged, grey), aged.mask, greyed(aged.truth, grey), grey)
 
 
 def translated(translator: LatentTranslator, holes: Tensor, crops: Tensor) -> Tensor:
@@ -91,7 +91,7 @@ def describe(crops: Tensor, truth: Tensor) -> dict[str, Tensor]:
     }
 
 
-def table(title: str, aged: Aged, filled: Tensor, methods: Mapping[str, Callable[..., Tensor]]) -> str:
+def table(title: str, aged: DegradedBatch, filled: Tensor, methods: Mapping[str, Callable[..., Tensor]]) -> str:
     """Markdown: one line for the input and one for each method."""
     lines = [f"| {title} | PSNR, dB | SSIM | identity | mirrored | nearer |", "|---|---|---|---|---|---|"]
     before = describe(filled, aged.truth)
@@ -121,7 +121,7 @@ def whole(stage: FaceRefiner, shards: Path, limit: int, seed: int) -> str:
         photo = Photo.decode(data, name)
         pixels = torch.from_numpy(photo.pixels.transpose(2, 0, 1).copy())[None]
         for clean in (False, True):
-            aged = pixels if clean else age(pixels, "faces", [seed + number]).aged
+            aged = pixels if clean else degrade(pixels, "faces", [seed + number]).aged
             before = aged[0].permute(1, 2, 0).numpy()
             restoration = stage(Restoration.start(Photo.from_array(before)))
             after = restoration.pixels[0].permute(1, 2, 0).numpy()
@@ -179,9 +179,9 @@ def main() -> None:
     translator = LatentTranslator.from_checkpoints(checkpoints, device)
     clean = read_crops(arguments.crops, arguments.limit)
     bank = OverlayBank.from_shards(arguments.overlays) if arguments.overlays else None
-    blind = age(clean, "faces", range(arguments.seed, arguments.seed + len(clean)), bank)
+    blind = degrade(clean, "faces", range(arguments.seed, arguments.seed + len(clean)), bank)
     for title, aged in (("blind", blind), ("blind, all grey", as_grey(blind))):
-        holes = solid(firm(aged.damage()))
+        holes = fill_mask(dilate_edges(aged.damage()))
         filled = torch.cat([fill(*part) for part in zip(aged.aged.split(8), holes.split(8), strict=True)])
 
         methods: dict[str, Callable[..., Tensor]] = {

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bringback.degradations import age
+from bringback.degradations import degrade
 from bringback.degradations.rng import photo_seed
 from bringback.errors import PhotoError
 from bringback.evaluation.runner import as_array, compare, contact_sheet, read_photos, rounded
@@ -36,7 +36,7 @@ def main() -> None:
     for index, (_, photo) in enumerate(read_photos(options.photos, options.limit)):
         if isinstance(photo, PhotoError):
             continue
-        aged = age(photo, "dark-noisy", [photo_seed(0, index)]).aged
+        aged = degrade(photo, "dark-noisy", [photo_seed(0, index)]).aged
         made = rounded(stage.relight(aged))
         dark.append([*compare(aged, photo, False, None)[:2], *compare(made, photo, False, None)[:2]])
         lit.append(float(psnr(stage.relight(photo), photo)))

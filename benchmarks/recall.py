@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bringback.degradations import OverlayBank, age, marks
+from bringback.degradations import OverlayBank, degrade, marks
 from bringback.degradations.rng import Draws, photo_seed
 from bringback.errors import PhotoError
 from bringback.evaluation.protocol import PROTOCOLS, SEED
@@ -136,7 +136,7 @@ def run(options: argparse.Namespace) -> None:
             continue
         for case in "CSM":
             with watched(kinds) as layers:
-                sample = age(clean, PROTOCOLS["default"][case], [photo_seed(SEED, index)], bank)
+                sample = degrade(clean, PROTOCOLS["default"][case], [photo_seed(SEED, index)], bank)
             aged = rounded(sample.aged)
             found = pipeline.restore(Photo.from_array(as_array(aged))).damage().cpu()
             if case == "C":

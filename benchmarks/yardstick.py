@@ -22,13 +22,13 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from bringback import stages
-from bringback.degradations import Aged, OverlayBank
+from bringback.degradations import DegradedBatch, OverlayBank
 from bringback.evaluation.protocol import protocol_table, run_protocol
 from bringback.models.base import Network
-from bringback.models.layers import ResidualBlock, pad_to, silence
-from bringback.models.translation.mapping import Mapping, translate
+from bringback.models.layers import ResidualBlock, pad_to, zero_init
+from bringback.models.translation.mapping import LatentMapping, translate
 from bringback.models.translation.vae import VAE
-from bringback.ops.masks import replaced
+from bringback.ops.masks import fill_target
 from bringback.ops.tiling import run_tiled
 from bringback.runtime.compute import Compute
 from bringback.stages.record import Restoration
@@ -53,7 +53,7 @@ class PlainUNet(Network):
     def __init__(self, widths: tuple[int, ...] = (32, 64, 96, 160), blocks: tuple[int, ...] = (1, 2, 2, 3)) -> None:
         super().__init__()
         self.stem, self.head = (nn.Conv2d(*pair, 3, padding=1) for pair in ((16, widths[0]), (widths[0], 12)))
-        silence(self.head)
+        zero_init(self.head)
         self.down = nn.ModuleList(nn.Conv2d(a, b, 2, stride=2) for a, b in pairwise(widths))
         self.up = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in pairwise(widths))
         self.before, self.after = (
@@ -89,7 +89,7 @@ class YardstickTask(FilledTask):
     def networks(self) -> dict[str, Network]:
         return {"yardstick": self.net}
 
-    def prepare_aged(self, aged: Aged, seeds: list[int]) -> Filled:
+    def prepare_aged(self, aged: DegradedBatch, seeds: list[int]) -> Filled:
         return filled_pairs(aged, seeds, self.detector)
 
     def forward(self, phase: str, prepared: Filled) -> Losses:
@@ -99,7 +99,7 @@ class YardstickTask(FilledTask):
         return Losses(parts["l1"] + self.options["log"] * parts["log"], parts)
 
     def validate(self, batch: Batch, overlays: OverlayBank | None) -> tuple[dict[str, float], Tensor]:
-        def restore(aged: Aged) -> tuple[Filled, Tensor]:
+        def restore(aged: DegradedBatch) -> tuple[Filled, Tensor]:
             prepared = self.prepare_aged(aged, batch.seeds)
             return prepared, self.net(prepared[0], prepared[1])
 
@@ -119,7 +119,7 @@ class Yardstick:
         return cls(Checkpoints(cls.weights).load("yardstick", PlainUNet))
 
     def __call__(self, restoration: Restoration) -> Restoration:
-        tensors = [restoration.pixels, replaced(restoration.damage())]
+        tensors = [restoration.pixels, fill_target(restoration.damage())]
         restoration.pixels = run_tiled(self.network, tensors, tile=640, overlap=96, multiple=16).clamp(0, 1)
         return restoration
 
@@ -128,7 +128,7 @@ def gmac(checkpoints: Checkpoints) -> tuple[float, float]:
     """The cost of the translation and of the U-Net for 256x256 pixels, in GMAC (10^9 multiply-adds)."""
     pixels, mask = torch.zeros(1, 3, 256, 256), torch.zeros(1, 1, 256, 256)
     old, new = (checkpoints.load(name, VAE) for name in ("old_vae", "clean_vae"))
-    mapping = checkpoints.load("mapping", Mapping)
+    mapping = checkpoints.load("mapping", LatentMapping)
     costs = []
     for compute in (lambda: translate(old, mapping, new, pixels, mask), lambda: PlainUNet()(pixels, mask)):
         with FlopCounterMode(display=False) as counter, torch.no_grad():

@@ -11,16 +11,16 @@ import torch
 
 from bringback import __version__
 from bringback.errors import PhotoError
-from bringback.images.adapters import each, like, mask_array, to_photo
+from bringback.images.adapters import convert_back, each, mask_array, to_photo
 from bringback.images.photo import Photo
 from bringback.pipeline_config import PipelineConfig
 from bringback.runtime.compute import Compute
 from bringback.runtime.hub import fetched
 from bringback.runtime.memory import Plan, halved, out_of_memory, together
 from bringback.stages import ordered
-from bringback.stages.base import built
+from bringback.stages.base import build_stage
 from bringback.stages.record import OnStep, Restoration, Stage
-from bringback.stages.run import begin, finish, through
+from bringback.stages.run import finalize, run_stage, start
 from bringback.weights.checkpoints import Attach, Checkpoints
 
 ENGINES = ("torch", "onnx")
@@ -96,7 +96,7 @@ class Pipeline:
         given = {name: {**chosen.settings.get(name, {}), **(settings or {}).get(name, {})} for name in kinds}
         checkpoints = _Asked(weights, attach=_attaching(engine))
         compute = Compute.pick(device, _precision(dtype, engine), tile, batch_size, memory)
-        ready = [built(kind, checkpoints, compute, given[name]) for name, kind in kinds.items()]
+        ready = [build_stage(kind, checkpoints, compute, given[name]) for name, kind in kinds.items()]
         return cls(ready, checkpoints.hashes(checkpoints.names), compute, strength, given, engine)
 
     @property
@@ -147,7 +147,7 @@ class Pipeline:
             images, photos, masks = zip(*batch, strict=True)
             batch.clear()
             for image, one in zip(images, self.restore_many(photos, masks), strict=True):
-                yield like(image, one.result())
+                yield convert_back(image, one.result())
 
         for image, mask in given:
             photo = to_photo(image)
@@ -245,14 +245,14 @@ class Pipeline:
         on_step: OnStep | None,
     ) -> list[Restoration]:
         with torch.no_grad():
-            restorations = [begin(photo, mask, tile, on_step) for photo, mask in zip(photos, masks, strict=True)]
+            restorations = [start(photo, mask, tile, on_step) for photo, mask in zip(photos, masks, strict=True)]
             for stage in self.stages:
-                restorations = through(stage, restorations)
+                restorations = run_stage(stage, restorations)
                 if on_stage:
                     for one in restorations:
                         on_stage(stage.name, one)
             for one in restorations:
-                finish(one, self.strength)
+                finalize(one, self.strength)
         return restorations
 
     @contextmanager

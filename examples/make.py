@@ -13,7 +13,7 @@ from PIL import Image
 from skimage import data
 
 from bringback import Pipeline
-from bringback.degradations import age
+from bringback.degradations import degrade
 
 PHOTOS = Path(__file__).parent / "photos"
 
@@ -36,7 +36,7 @@ EXAMPLES = [
 def aged(picture: np.ndarray, recipe: str, seed: int) -> Image.Image:
     """Age one 8-bit picture (H, W) or (H, W, 3); what is grey, before or after, comes back with a single channel."""
     clean = torch.from_numpy(np.array(Image.fromarray(picture).convert("RGB"))).permute(2, 0, 1)[None] / 255
-    pixels = age(clean, recipe, [seed]).aged[0].permute(1, 2, 0)
+    pixels = degrade(clean, recipe, [seed]).aged[0].permute(1, 2, 0)
     image = Image.fromarray((pixels * 255).round().byte().numpy())
     return image.convert("L") if picture.ndim == 2 or torch.equal(pixels[..., 0], pixels[..., 2]) else image
 

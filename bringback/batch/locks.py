@@ -20,7 +20,7 @@ _MANIFEST, _DOOR = 1 << 61, 1 << 60  # bytes that no name has: those lie below
 _ONE = Lock()
 
 
-class Claims:
+class Locks:
     """Claims on names within a folder, each a lock on one byte of `.bringback.lock` in it.
 
     The system lets go of them when a process ends, however it ends, so that nothing is ever claimed by the dead; on
@@ -36,7 +36,7 @@ class Claims:
         self._guard, self._one_line = Lock(), Lock()
 
     @staticmethod
-    def of(folder: Path) -> "Claims":
+    def of(folder: Path) -> "Locks":
         """The claims of this process in a folder."""
         with _ONE:  # threads that come at once would be given two
             return _claims(folder.resolve())
@@ -110,15 +110,15 @@ class Claims:
         self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
 
 
-_claims = cache(Claims)
+_claims = cache(Locks)
 
 
 @contextmanager
-def claims_in(out: Path) -> Iterator[Claims]:
+def locks_in(out: Path) -> Iterator[Locks]:
     """The claims in an output folder, ready to be taken; raises `UsageError` when nothing can be written there."""
     with ExitStack() as stack:
         try:
-            claims = stack.enter_context(Claims.of(out))
+            claims = stack.enter_context(Locks.of(out))
         except OSError as error:
             reason = f"{out}: cannot be written: {error.strerror or error}"
             raise UsageError(f"{reason}: choose another output folder, or allow writing") from None

@@ -12,7 +12,7 @@ from threading import Lock
 from typing import Any
 
 from bringback.batch.jobs import MANIFEST, Job
-from bringback.batch.locks import Claims, claims_in
+from bringback.batch.locks import Locks, locks_in
 from bringback.errors import PhotoError, UsageError, WriteError
 from bringback.runtime.files import leads_out
 
@@ -50,7 +50,7 @@ class Manifest:
     Several processes may add lines; `refresh` takes in theirs.
     """
 
-    def __init__(self, claims: Claims) -> None:
+    def __init__(self, claims: Locks) -> None:
         """Raises `UsageError` when the manifest there is a link, which could lead anywhere."""
         self.path, self._claims, self._lock = claims.folder / MANIFEST, claims, Lock()
         if self.path.is_symlink():
@@ -124,7 +124,7 @@ def each(
     if on_start:
         on_start(len(jobs))
     entries = []
-    with claims_in(out) as claims:
+    with locks_in(out) as claims:
         for job in jobs:
             entry = new_entry(job, output(job))
             if job.problem:

@@ -64,7 +64,7 @@ def age_folder(
     Photo number k is aged as `evaluate` ages it. Files that are there are treated as by `mask_folder`. Raises
     `UsageError` (of an unknown recipe too) and ValueError for overlays that are none; bad photos are failed entries.
     """
-    from bringback.degradations import RECIPES, OverlayBank, age
+    from bringback.degradations import RECIPES, OverlayBank, degrade
     from bringback.degradations.rng import photo_seed
 
     if recipe not in RECIPES:
@@ -83,7 +83,7 @@ def age_folder(
             return
         _refuse(overwrite, job.output, mask_path(job, out))
         photo = Photo.read(job.source)
-        sample = age(Restoration.start(photo).pixels, recipe, [seeds[job]], bank)
+        sample = degrade(Restoration.start(photo).pixels, recipe, [seeds[job]], bank)
         aged = photo.with_pixels(sample.aged[0].numpy().transpose(1, 2, 0))
         write_all({mask_path(job, out): mask_png(sample.mask), job.output: aged.encode()})
         entry["seconds"] = seconds_since(begin)

@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from bringback.batch.jobs import MANIFEST, Job, Tell, no_pictures, plan, silent
-from bringback.batch.locks import Claims, claims_in
+from bringback.batch.locks import Locks, locks_in
 from bringback.batch.manifest import Entry, Manifest, OnPhoto, OnStart
 from bringback.batch.runner import FolderRestorer
 from bringback.errors import UsageError
@@ -58,7 +58,7 @@ def restore_remote(
         restorer.manifest = _Manifest(restorer.claims, desk)
         restorer.check(desk.jobs)  # the groups, each, know nothing of the photos of the others
         groups = [desk.jobs[begin : begin + GROUP] for begin in range(0, len(desk.jobs), GROUP)]
-        with nullcontext() if dry else claims_in(desk.out), ThreadPoolExecutor(1, "fetch") as pool:
+        with nullcontext() if dry else locks_in(desk.out), ThreadPoolExecutor(1, "fetch") as pool:
             ahead = pool.submit(desk.fetch, groups[0], restorer)
             for number, group in enumerate(groups, 1):
                 ahead.result()
@@ -223,7 +223,7 @@ class _Desk:
 class _Manifest(Manifest):
     """Tells others the names of places outside, and the restorer those on the desk."""
 
-    def __init__(self, claims: Claims, desk: _Desk) -> None:
+    def __init__(self, claims: Locks, desk: _Desk) -> None:
         self.desk = desk
         super().__init__(claims)
 

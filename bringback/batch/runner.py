@@ -15,7 +15,7 @@ import torch
 from bringback import __version__
 from bringback.batch.extras import check_extras, stage_pictures, stages_folder, strip_path, strip_png
 from bringback.batch.jobs import Job, plan_with_masks
-from bringback.batch.locks import Claims, claims_in
+from bringback.batch.locks import Locks, locks_in
 from bringback.batch.manifest import (
     CLAIMED,
     Entry,
@@ -124,7 +124,7 @@ class FolderRestorer:
             **({"engine": pipeline.engine} if pipeline.engine != "torch" else {}),
             **({"plugins": foreign} if (foreign := origins(stages)) else {}),
         }
-        self.claims = Claims.of(out)
+        self.claims = Locks.of(out)
         self.manifest = Manifest(self.claims)
 
     def run(self, jobs: Sequence[Job], on_start: OnStart | None = None, on_photo: OnPhoto | None = None) -> list[Entry]:
@@ -135,7 +135,7 @@ class FolderRestorer:
         works = [_Work(job, new_entry(job, job.output)) for job in jobs]
         together = 1 if self.extras["stages"] else self.pipeline.compute.batch
         steps = _Steps(self)
-        with nullcontext() if self.dry_run else claims_in(self.out):
+        with nullcontext() if self.dry_run else locks_in(self.out):
             going = overlapped(works, steps.read, steps.restore, steps.write, together=together, alone=_large)
             try:
                 with closing(going):  # when interrupted, it finishes what is being written and starts nothing new

@@ -21,7 +21,7 @@ Overlays = damage.OverlayBank | None
 
 
 @dataclass(frozen=True, slots=True)
-class Aged:
+class DegradedBatch:
     """A batch of aged photos with ground truth.
 
     aged, truth: (B, 3, H, W) in [0, 1]; mask: (B, 1, H, W), the damage coverage of each pixel in [0, 1]; grey: (B,)
@@ -38,16 +38,16 @@ class Aged:
         return (self.mask / SPOILED).clamp_max(1)
 
 
-Recipe = Callable[[Tensor, Draws, Overlays], Aged]
+Recipe = Callable[[Tensor, Draws, Overlays], DegradedBatch]
 
 
-def completed(aged: Tensor, truth: Tensor, mask: Tensor | None = None, grey: Tensor | None = None) -> Aged:
-    """Build an `Aged`; defaults: nothing damaged, nothing gray."""
+def completed(aged: Tensor, truth: Tensor, mask: Tensor | None = None, grey: Tensor | None = None) -> DegradedBatch:
+    """Build an `DegradedBatch`; defaults: nothing damaged, nothing gray."""
     if mask is None:
         mask = torch.zeros_like(truth[:, :1])
     if grey is None:
         grey = torch.zeros(len(truth), dtype=torch.bool, device=truth.device)
-    return Aged(aged, mask, truth, grey)
+    return DegradedBatch(aged, mask, truth, grey)
 
 
 def lay_marks(pixels: Tensor, draws: Draws, overlays: Overlays, amount: Tensor | float) -> tuple[Tensor, Tensor]:
@@ -74,30 +74,30 @@ def lay_marks(pixels: Tensor, draws: Draws, overlays: Overlays, amount: Tensor |
     return damage.lay(pixels, mask, torn, damage.paper(draws, h, w))
 
 
-def clean(pixels: Tensor, draws: Draws, overlays: Overlays) -> Aged:
+def clean(pixels: Tensor, draws: Draws, overlays: Overlays) -> DegradedBatch:
     """C: unchanged."""
     return completed(pixels, pixels)
 
 
-def unstructured(pixels: Tensor, draws: Draws, overlays: Overlays) -> Aged:
+def unstructured(pixels: Tensor, draws: Draws, overlays: Overlays) -> DegradedBatch:
     """U: blur, noise, low resolution and JPEG in any order."""
     return completed(wear.any_order(pixels, draws, SEVERITY["unstructured"]), pixels)
 
 
-def structured(pixels: Tensor, draws: Draws, overlays: Overlays) -> Aged:
+def structured(pixels: Tensor, draws: Draws, overlays: Overlays) -> DegradedBatch:
     """S: scratches, hairs, dust, stains, cracks, folds and small tears on an otherwise good photo."""
     aged, mask = lay_marks(pixels, draws, overlays, SEVERITY["structured"])
     return completed(aged.clamp(0, 1), pixels, mask)
 
 
-def mixed(pixels: Tensor, draws: Draws, overlays: Overlays) -> Aged:
+def mixed(pixels: Tensor, draws: Draws, overlays: Overlays) -> DegradedBatch:
     """M: an old print: soft, faded, often gray or sepia, grainy, damaged, then scanned."""
     return aged_print(pixels, draws, overlays, 1.0, 0.8)
 
 
 def aged_print(
     pixels: Tensor, draws: Draws, overlays: Overlays, strength: Tensor | float, marks: Tensor | float
-) -> Aged:
+) -> DegradedBatch:
     """M with fading scaled by `strength` and damage probability by `marks`, each (B, 1, 1, 1) or a scalar."""
     grey = draws.uniform() < 0.5
     truth = greyed(pixels, grey)
@@ -118,7 +118,7 @@ def aged_print(
     return completed(aged.clamp(0, 1), truth, mask, grey.flatten())
 
 
-def holes(pixels: Tensor, draws: Draws, overlays: Overlays) -> Aged:
+def holes(pixels: Tensor, draws: Draws, overlays: Overlays) -> DegradedBatch:
     """H: 5 to 15 % of the area is missing."""
     h, w = pixels.shape[-2:]
     alpha = damage.missing(draws, h, w, 0.05, 0.15)
@@ -126,7 +126,7 @@ def holes(pixels: Tensor, draws: Draws, overlays: Overlays) -> Aged:
     return completed(aged, pixels, mask)
 
 
-def grainy_bw(pixels: Tensor, draws: Draws, overlays: Overlays) -> Aged:
+def grainy_bw(pixels: Tensor, draws: Draws, overlays: Overlays) -> DegradedBatch:
     """G: a grainy, dirty black-and-white print; always gray, with three equal channels."""
     truth = luminance(pixels).expand_as(pixels)
     aged, mask = lay_dirt(worn_film(truth, draws), draws, overlays)
@@ -153,7 +153,7 @@ def lay_dirt(pixels: Tensor, draws: Draws, overlays: Overlays) -> tuple[Tensor, 
     return pixels.clamp(0, 1), mask
 
 
-def dark_noisy(pixels: Tensor, draws: Draws, overlays: Overlays) -> Aged:
+def dark_noisy(pixels: Tensor, draws: Draws, overlays: Overlays) -> DegradedBatch:
     """D: low light (1/14 to 1/3 of the exposure), sensor noise, salt and pepper, 8 bits; some lamps stay bright."""
     severity = SEVERITY["dark-noisy"]
     dark = low_light.underexposed(pixels, draws, severity)

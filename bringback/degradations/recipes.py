@@ -1,4 +1,4 @@
-"""All recipes by name, and `age`, which applies one."""
+"""All recipes by name, and `degrade`, which applies one."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from bringback.degradations import eval_recipes, train_recipes
-from bringback.degradations.eval_recipes import Aged, Overlays, Recipe
+from bringback.degradations.eval_recipes import DegradedBatch, Overlays, Recipe
 from bringback.degradations.rng import Draws
 from bringback.degradations.second_order.program import second_order
 
@@ -31,7 +31,7 @@ RECIPES: dict[str, Recipe] = {
 }
 
 
-def age(pixels: Tensor, recipe: str, seeds: Sequence[int], overlays: Overlays = None) -> Aged:
+def degrade(pixels: Tensor, recipe: str, seeds: Sequence[int], overlays: Overlays = None) -> DegradedBatch:
     """Age clean photos, each with its own seed; results do not depend on batch composition.
 
     Args: pixels (B, 3, H, W) float32 in [0, 1]; recipe: a name in `RECIPES`; seeds: B integers; overlays: masks of real

@@ -10,7 +10,7 @@ from bringback.degradations import low_light, tone, wear
 from bringback.degradations import marks as damage
 from bringback.degradations.eval_recipes import (
     SEVERITY,
-    Aged,
+    DegradedBatch,
     Overlays,
     Recipe,
     aged_print,
@@ -26,13 +26,13 @@ from bringback.degradations.second_order.program import second_order
 from bringback.ops.color import greyed
 
 
-def lightly_structured(pixels: Tensor, draws: Draws, overlays: Overlays) -> Aged:
+def lightly_structured(pixels: Tensor, draws: Draws, overlays: Overlays) -> DegradedBatch:
     """S with fewer marks, from almost none to many, like crops of a damaged photo."""
     aged, mask = lay_marks(pixels, draws, overlays, draws.uniform(0.3, 2.4))
     return completed(aged.clamp(0, 1), pixels, mask)
 
 
-def stained(pixels: Tensor, draws: Draws, overlays: Overlays) -> Aged:
+def stained(pixels: Tensor, draws: Draws, overlays: Overlays) -> DegradedBatch:
     """S with one or two large stains: rare among marks, but they spoil most of a photo."""
     h, w = pixels.shape[-2:]
     spoilt, mask = pixels, torch.zeros_like(pixels[:, :1])
@@ -47,7 +47,7 @@ def stained(pixels: Tensor, draws: Draws, overlays: Overlays) -> Aged:
     return completed(aged.clamp(0, 1), pixels, 1 - (1 - mask) * (1 - marks))
 
 
-def lightly_mixed(pixels: Tensor, draws: Draws, overlays: Overlays) -> Aged:
+def lightly_mixed(pixels: Tensor, draws: Draws, overlays: Overlays) -> DegradedBatch:
     """M of any strength, from almost none to full."""
     return aged_print(pixels, draws, overlays, draws.uniform(0.1, 1.05), draws.uniform(0.2, 1.0))
 
@@ -71,7 +71,7 @@ def _printed(pixels: Tensor, draws: Draws, probability: float) -> Tensor:
     return _some(_some(pixels, draws, probability, wear.screen), draws, probability, wear.relief)
 
 
-def battered(pixels: Tensor, draws: Draws, overlays: Overlays) -> Aged:
+def battered(pixels: Tensor, draws: Draws, overlays: Overlays) -> DegradedBatch:
     """Damage of every kind and color, light or dark, flat or textured, sharp or degraded afterwards."""
     h, w = pixels.shape[-2:]
     grey = draws.chance(0.4)
@@ -111,7 +111,7 @@ def _paint(pixels: Tensor, draws: Draws) -> Tensor:
     return (flat + grain).clamp(0, 1)
 
 
-def worn(pixels: Tensor, draws: Draws, overlays: Overlays) -> Aged:
+def worn(pixels: Tensor, draws: Draws, overlays: Overlays) -> DegradedBatch:
     """An unfaded old print: soft, grainy, marked, often gray, sometimes halftoned or on rough paper."""
     grey = draws.chance(0.5)
     truth = greyed(pixels, grey)
@@ -124,7 +124,7 @@ def worn(pixels: Tensor, draws: Draws, overlays: Overlays) -> Aged:
     return completed(aged.clamp(0, 1), truth, mask, grey.flatten())
 
 
-def grainy(pixels: Tensor, draws: Draws, overlays: Overlays) -> Aged:
+def grainy(pixels: Tensor, draws: Draws, overlays: Overlays) -> DegradedBatch:
     """A print with grain as strong as in fast film, or in a faded print whose contrast was stretched."""
     grey = draws.chance(0.6)
     truth = greyed(pixels, grey)
@@ -136,7 +136,7 @@ def grainy(pixels: Tensor, draws: Draws, overlays: Overlays) -> Aged:
     return completed(aged.clamp(0, 1), truth, None, grey.flatten())
 
 
-def faces(pixels: Tensor, draws: Draws, overlays: Overlays) -> Aged:
+def faces(pixels: Tensor, draws: Draws, overlays: Overlays) -> DegradedBatch:
     """Blind degradation of a face crop: blur, grain, 1x to 8x downscaling, marks, noise, print screens, JPEG.
 
     Often gray. Some are faded together with their truth: another stage corrects tones, and a face that differs in tone
@@ -160,7 +160,7 @@ def faces(pixels: Tensor, draws: Draws, overlays: Overlays) -> Aged:
     return completed(aged.clamp(0, 1), truth, mask, grey.flatten())
 
 
-def lightly_worn(pixels: Tensor, draws: Draws, overlays: Overlays) -> Aged:
+def lightly_worn(pixels: Tensor, draws: Draws, overlays: Overlays) -> DegradedBatch:
     """A good scan of a good print: a little blur, noise or JPEG, sometimes gray."""
     grey = draws.chance(0.3)
     truth = greyed(pixels, grey)
@@ -169,7 +169,7 @@ def lightly_worn(pixels: Tensor, draws: Draws, overlays: Overlays) -> Aged:
     return completed(aged.clamp(0, 1), truth, None, grey.flatten())
 
 
-def faded(pixels: Tensor, draws: Draws, overlays: Overlays) -> Aged:
+def faded(pixels: Tensor, draws: Draws, overlays: Overlays) -> DegradedBatch:
     """For training the tone curves: fading and casts of any strength, often none, also on worn photos."""
     grey = draws.chance(0.5)
     truth = greyed(pixels, grey)
@@ -184,7 +184,7 @@ def faded(pixels: Tensor, draws: Draws, overlays: Overlays) -> Aged:
     return completed(aged.clamp(0, 1), truth, None, grey.flatten())
 
 
-def dim(pixels: Tensor, draws: Draws, overlays: Overlays) -> Aged:
+def dim(pixels: Tensor, draws: Draws, overlays: Overlays) -> DegradedBatch:
     """For training the relighting: dark and noisy photos up to 1.2 times the calibrated severity, and well-lit ones.
 
     A quarter is well lit, has little or no noise, and should stay as it is. Some of these are overexposed, and their
@@ -207,7 +207,7 @@ def dim(pixels: Tensor, draws: Draws, overlays: Overlays) -> Aged:
 def mixture(about: str, *shares: tuple[Recipe, float]) -> Recipe:
     """A recipe that draws one of several for each photo; the last one takes the remaining probability."""
 
-    def recipe(pixels: Tensor, draws: Draws, overlays: Overlays) -> Aged:
+    def recipe(pixels: Tensor, draws: Draws, overlays: Overlays) -> DegradedBatch:
         dice = draws.uniform().flatten().tolist()
         aged, mask, truth = torch.empty_like(pixels), torch.empty_like(pixels[:, :1]), torch.empty_like(pixels)
         grey = torch.zeros(len(pixels), dtype=torch.bool, device=pixels.device)
@@ -219,7 +219,7 @@ def mixture(about: str, *shares: tuple[Recipe, float]) -> Recipe:
                 result = part(pixels[chosen], draws[chosen], overlays)
                 aged[chosen], mask[chosen], truth[chosen] = result.aged, result.mask, result.truth
                 grey[chosen] = result.grey
-        return Aged(aged, mask, truth, grey)
+        return DegradedBatch(aged, mask, truth, grey)
 
     recipe.__doc__ = about
     return recipe

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from bringback.degradations import RECIPES, Aged, OverlayBank, age
+from bringback.degradations import RECIPES, DegradedBatch, OverlayBank, degrade
 from bringback.degradations.rng import photo_seed
 from bringback.errors import PhotoError
 from bringback.evaluation.foreign import FOREIGN
@@ -175,14 +175,14 @@ def evaluate(
     return Report(recipe, seed, names, rows, area, flagged, left_out, measured_by)
 
 
-def aged_photo(clean: Tensor, recipe: str, seed: int, overlays: OverlayBank | None = None) -> Aged:
+def aged_photo(clean: Tensor, recipe: str, seed: int, overlays: OverlayBank | None = None) -> DegradedBatch:
     """Age a clean photo (1, 3, H, W) with one of our recipes or a foreign program.
 
     Foreign programs ignore `overlays`; their truth is the clean photo, compared in luminance only if it is exactly
     gray. Raises ValueError for an unknown recipe, and `MissingExtra`.
     """
     if recipe in RECIPES:
-        return age(clean, recipe, [seed], overlays)
+        return degrade(clean, recipe, [seed], overlays)
     if recipe not in FOREIGN:
         known = f"the recipes are {', '.join(RECIPES)}, the foreign programs {', '.join(FOREIGN)}"
         raise ValueError(f"unknown recipe {recipe!r}; {known}")
@@ -190,7 +190,7 @@ def aged_photo(clean: Tensor, recipe: str, seed: int, overlays: OverlayBank | No
     made = FOREIGN[recipe](photo, seed)
     aged = torch.from_numpy(made.aged).permute(2, 0, 1)[None].float() / 255
     mask = torch.zeros_like(clean[:, :1]) if made.mask is None else torch.from_numpy(made.mask)[None, None]
-    return Aged(aged, mask, clean, torch.tensor([bool((photo == photo[..., :1]).all())]))
+    return DegradedBatch(aged, mask, clean, torch.tensor([bool((photo == photo[..., :1]).all())]))
 
 
 def read_photos(photos: Path, limit: int | None = None) -> Iterator[tuple[str, Tensor | PhotoError]]:

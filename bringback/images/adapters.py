@@ -32,7 +32,7 @@ def to_photo(image: Any) -> Photo:
     )
 
 
-def like(image: Any, result: Photo) -> Any:
+def convert_back(image: Any, result: Photo) -> Any:
     """Convert a result to the type, dtype and shape of `image`; a gray array that became color has three channels."""
     if isinstance(image, Image.Image):
         return result.to_image()
@@ -84,7 +84,7 @@ def each(function: Callable[[Any, Any], Any], images: Any, masks: Any = None) ->
     return results
 
 
-def any_kind(verb: Callable[..., Tensor], *, colours: bool = False) -> Callable[..., Any]:
+def accepts_any_image(verb: Callable[..., Tensor], *, colours: bool = False) -> Callable[..., Any]:
     """Decorate a stage method on tensors (B, 3, H, W), optionally with masks (B, 1, H, W), to accept any image type.
 
     The result has the type of the input: a tensor (3, H, W) or (B, 3, H, W) of any float dtype, differentiable; a
@@ -108,7 +108,7 @@ def any_kind(verb: Callable[..., Tensor], *, colours: bool = False) -> Callable[
                 made = _of_tensors(verb, self, own, mask, others, more).clamp(0, 1).numpy().transpose(1, 2, 0)
             if made.shape[2] == 1:
                 return _mask_like(image, made[..., 0])
-            return like(image, (photo.in_colour() if colours else photo).with_pixels(made))
+            return convert_back(image, (photo.in_colour() if colours else photo).with_pixels(made))
 
         return one(pixels, masks) if isinstance(pixels, Tensor) else each(one, pixels, masks)
 

@@ -22,7 +22,7 @@ from bringback.pipeline import Pipeline
 from bringback.runtime.extras import extra
 from bringback.stages import STAGES
 from bringback.stages.record import Restoration
-from bringback.stages.run import begin, finish, through
+from bringback.stages.run import finalize, run_stage, start
 
 with extra("plugins"):
     from diffusers.modular_pipelines import (
@@ -84,7 +84,7 @@ class Begin(ModularPipelineBlocks):
         own.restorations = []
 
         def one(image: Any, mask: Any) -> Tensor:
-            restoration = begin(to_photo(image), None if mask is None else mask_array(mask))
+            restoration = start(to_photo(image), None if mask is None else mask_array(mask))
             own.restorations.append(restoration)
             return restoration.pixels
 
@@ -128,7 +128,7 @@ class _StageBlock(ModularPipelineBlocks):
         if stage is None:
             raise ValueError(f"the component {self.stage!r} is missing: update_components(**components(blocks))")
         own = self.get_block_state(state)
-        own.restorations = through(stage, own.restorations)
+        own.restorations = run_stage(stage, own.restorations)
         self.set_block_state(state, own)
         return components, state
 
@@ -211,7 +211,7 @@ class Finish(ModularPipelineBlocks):
         if not 0 <= own.strength <= 1:
             raise ValueError(f"strength {own.strength:g}: wants 0 (the photo as it came) to 1 (all that was restored)")
         for one in own.restorations:
-            finish(one, own.strength)
+            finalize(one, own.strength)
         own.images = [_as(own.output_type, one.result()) for one in own.restorations]
         own.masks = [one.damage()[0, 0] for one in own.restorations]
         own.faces = [one.faces for one in own.restorations]

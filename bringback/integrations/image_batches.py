@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bringback.errors import PhotoError
-from bringback.images.adapters import like, to_photo
+from bringback.images.adapters import convert_back, to_photo
 from bringback.pipeline import Pipeline
 from bringback.stages.record import Face, Restoration
 
@@ -60,7 +60,7 @@ def restore(
     for image, mask in zip(images, given, strict=True):
         array = image.float().clamp(0, 1).cpu().numpy()
         restoration = pipeline.restore(to_photo(array), None if mask is None else mask.numpy(), step)
-        made.append(torch.from_numpy(like(array, restoration.result())))
+        made.append(torch.from_numpy(convert_back(array, restoration.result())))
         damage.append(restoration.damage()[0, 0].cpu())
         faces.append(restoration.faces)
     return Restored(torch.stack(made).to(images), torch.stack(damage).to(images), faces)

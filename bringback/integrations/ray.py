@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from bringback.batch.jobs import Job, plan_with_masks
-from bringback.batch.locks import claims_in
+from bringback.batch.locks import locks_in
 from bringback.batch.manifest import Entry, OnPhoto, OnStart, as_line
 from bringback.batch.runner import FolderRestorer
 from bringback.pipeline import Pipeline
@@ -75,7 +75,7 @@ def restore_folder(
         num_gpus=gpus,
     )
     entries: dict[int, Entry] = {}
-    with nullcontext() if choices.get("dry_run") else claims_in(out):  # the last claim to close cleans up, here
+    with nullcontext() if choices.get("dry_run") else locks_in(out):  # the last claim to close cleans up, here
         try:
             for row in told.iter_rows():
                 entry = entries[int(row["number"])] = json.loads(row["entry"])

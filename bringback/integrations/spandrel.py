@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from bringback.models.base import Network
 from bringback.models.quantize import expanded
 from bringback.models.registry import ALONE, MODELS, SIDE, TRANSLATION, State, is_of, parts
-from bringback.models.translation.mapping import Mapping as LatentMapping
+from bringback.models.translation.mapping import LatentMapping
 from bringback.pipeline import Pipeline
 from bringback.pipeline_config import DEFAULT
 from bringback.runtime.compute import Compute

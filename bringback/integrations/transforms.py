@@ -13,9 +13,9 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from bringback.degradations import RECIPES, OverlayBank, age
+from bringback.degradations import RECIPES, OverlayBank, degrade
 from bringback.errors import PhotoError
-from bringback.images.adapters import like, to_photo
+from bringback.images.adapters import convert_back, to_photo
 from bringback.images.photo import Photo
 from bringback.images.shards import find_entries
 from bringback.stages.record import own_pixels
@@ -69,7 +69,7 @@ class Age(nn.Module):
         if isinstance(picture, Image.Image):
             photo = to_photo(picture)
             aged, mask = self._draw(own_pixels(photo))
-            made: Any = like(picture, photo.with_pixels(aged[0].numpy().transpose(1, 2, 0)))
+            made: Any = convert_back(picture, photo.with_pixels(aged[0].numpy().transpose(1, 2, 0)))
             mask = mask[0]
         else:
             if not _is_picture(picture):
@@ -90,7 +90,7 @@ class Age(nn.Module):
 
     def _draw(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         seeds = torch.randint(2**62, (len(pixels),)).tolist()
-        sample = age(pixels.contiguous(), self.recipe, seeds, self.overlays)
+        sample = degrade(pixels.contiguous(), self.recipe, seeds, self.overlays)
         return sample.aged.clamp(0, 1), sample.mask.clamp(0, 1)
 
     def extra_repr(self) -> str:
@@ -140,7 +140,7 @@ class AgedPairs(Dataset[dict[str, Tensor]]):
         entry = self.entries[index]
         photo = Photo.decode(entry.read(), str(entry))
         pixels = own_pixels(photo if self.resolution is None else _crop(photo, self.resolution, random))
-        sample = age(pixels, self.recipe, [int(random.integers(2**62))], self.overlays)
+        sample = degrade(pixels, self.recipe, [int(random.integers(2**62))], self.overlays)
         return {"aged": sample.aged[0].clamp(0, 1), "clean": sample.truth[0], "mask": sample.mask[0].clamp(0, 1)}
 
 

@@ -33,6 +33,14 @@ of the same network; `bringback weights list` has them.
 """
 
 
+_FORMER_NAMES = {"Mapping": "LatentMapping", "ColourUNet": "ColorUNet"}
+
+
+def current_name(network: Any) -> str:
+    """The class that a checkpoint's config names, under its present name: old checkpoints have the former ones."""
+    return _FORMER_NAMES.get(str(network), str(network))
+
+
 class Network(nn.Module, PyTorchModelHubMixin, library_name="bringback", model_card_template=_CARD):
     """A module with `from_pretrained`, `save_pretrained` and `push_to_hub`; the config is its constructor arguments."""
 
@@ -65,7 +73,7 @@ class Network(nn.Module, PyTorchModelHubMixin, library_name="bringback", model_c
         )
         try:
             config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-            found = config.pop("network", kind)  # configs saved by the mixin alone lack it
+            found = current_name(config.pop("network", kind))  # configs saved by the mixin alone lack it
             if found != kind:
                 raise MissingWeights(f"{place}: its config.json is that of a {found}, not of a {kind}")
             network = cls(**config | model_kwargs)

@@ -13,7 +13,7 @@ STEP = 10.0  # grid spacing in a* and b*
 _LOW, _COUNTS = (-90.0, -110.0), (20, 22)  # the a*, b* grid, which covers sRGB
 
 
-class ColourUNet(UShape, Network, license="apache-2.0", tags=["colorization", "photo-restoration"]):
+class ColorUNet(UShape, Network, license="apache-2.0", tags=["colorization", "photo-restoration"]):
     """Luminance (B, 1, H, W) in [0, 1] -> logits (B, 440, ceil(H / 4), ceil(W / 4)) over a grid of a*, b* colors.
 
     `hints` (B, 3, H, W) give known colors: 1, a* / 110, b* / 110 there, zeros elsewhere (after Zhang et al.,

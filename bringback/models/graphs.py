@@ -11,11 +11,11 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from bringback.models.colorizer import ColourUNet
+from bringback.models.colorizer import ColorUNet
 from bringback.models.faces.generator import FaceGenerator
 from bringback.models.relight import RelightNet
 from bringback.models.tone import ToneCurves
-from bringback.models.translation.mapping import Mapping
+from bringback.models.translation.mapping import LatentMapping
 from bringback.models.translation.partial_nonlocal import PartialNonLocal
 from bringback.models.translation.vae import VAE
 from bringback.models.unet import EAGER, ScratchUNet
@@ -96,7 +96,7 @@ def of_clean_vae(network: VAE) -> list[Graph]:
     return [Graph("", "Decoder of clean photos.", network, decode, latent, pixels)]
 
 
-def of_mapping(network: Mapping) -> list[Graph]:
+def of_mapping(network: LatentMapping) -> list[Graph]:
     channels, seen, by = network.stem.in_channels - 1, 2 * network.attention.inner + 1, 2 ** len(network.down)
     told: Ports = {"latent": (("batch", channels, "rows", "columns"), "of an old photo, from old_vae")}
     told |= {"mask": (("batch", 1, "rows", "columns"), "how far filled, in [0, 1], by the most filled pixel of each")}
@@ -153,7 +153,7 @@ def of_relight(network: RelightNet) -> list[Graph]:
     ]
 
 
-def of_colorize(network: ColourUNet) -> list[Graph]:
+def of_colorize(network: ColorUNet) -> list[Graph]:
     inputs: Ports = {
         "light": (("batch", 1, "height", "width"), "luminance (Rec. 601) in [0, 1], a short side of some 200 pixels"),
         "hints": (("batch", 3, "height", "width"), "known colours: 1, a* / 110, b* / 110 there; zeros elsewhere"),

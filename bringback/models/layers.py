@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
-def silence(layer: nn.Conv2d | nn.Linear) -> None:
+def zero_init(layer: nn.Conv2d | nn.Linear) -> None:
     """Zero-initialize weight and bias."""
     layer.weight.data.zero_()
     if layer.bias is not None:
@@ -33,7 +33,7 @@ class ResidualBlock(nn.Module):
         self.first = nn.Conv2d(channels, channels, 3, padding=1)
         self.second = nn.Conv2d(channels, channels, 3, padding=1)
         # small init: a deep stack starts close to the identity
-        silence(self.second)
+        zero_init(self.second)
         nn.init.normal_(self.second.weight, std=0.1 * (channels * 9) ** -0.5)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -42,7 +42,7 @@ class ResidualBlock(nn.Module):
         return change.add_(x) if change.dtype == x.dtype else x + change
 
 
-def glance(channels: int, widths: Sequence[int]) -> nn.Sequential:
+def strided_stem(channels: int, widths: Sequence[int]) -> nn.Sequential:
     """Encoder of a thumbnail: 3x3 convolutions of stride 2 with these widths, each followed by SiLU."""
     pairs = pairwise((channels, *widths))
     return nn.Sequential(*(part for a, b in pairs for part in (nn.Conv2d(a, b, 3, stride=2, padding=1), nn.SiLU())))

@@ -9,12 +9,12 @@ from torch import Tensor
 
 from bringback.models import graphs
 from bringback.models.base import Network
-from bringback.models.colorizer import ColourUNet
+from bringback.models.colorizer import ColorUNet
 from bringback.models.faces.generator import FaceGenerator
 from bringback.models.graphs import Graph, Runs, method
 from bringback.models.relight import RelightNet
 from bringback.models.tone import ToneCurves
-from bringback.models.translation.mapping import Mapping as LatentMapping
+from bringback.models.translation.mapping import LatentMapping
 from bringback.models.translation.vae import VAE
 from bringback.models.unet import ScratchUNet
 from bringback.models.wan2020.face import PaperFaceGenerator
@@ -133,7 +133,7 @@ MODELS: dict[str, Model] = {
         frozenset(["build.0.0.gamma_beta.weight", "build.0.0.told.weight"]),
         (48,),
     ),
-    "colorize": Model(ColourUNet, "colorize:ColorTask", graphs.of_colorize, method("forward"), _unet, _U, (440,)),
+    "colorize": Model(ColorUNet, "colorize:ColorTask", graphs.of_colorize, method("forward"), _unet, _U, (440,)),
 }
 """What is known of each network, by the name of its checkpoint, in the order of the stages."""
 

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bringback.models.base import Network
-from bringback.models.layers import ResidualBlock, glance, pad_to, silence
+from bringback.models.layers import ResidualBlock, pad_to, strided_stem, zero_init
 from bringback.ops.color import luminance
 
 BRIGHT = 0.95  # luminance from which nothing is changed
@@ -35,15 +35,15 @@ class RelightNet(Network, license="apache-2.0", tags=["low-light-enhancement", "
         super().__init__()
         self.side, self.knots = side, knots
         channels = 3 * look
-        self.look = glance(4, (look, 2 * look, channels))
+        self.look = strided_stem(4, (look, 2 * look, channels))
         self.whole = nn.Sequential(nn.Linear(channels, channels), nn.SiLU())
         last = nn.Conv2d(2 * channels, knots, 1)
-        silence(last)
+        zero_init(last)
         self.decide = nn.Sequential(nn.Conv2d(2 * channels, 2 * channels, 1), nn.SiLU(), last)
         self.stem = nn.Conv2d(24, width, 3, padding=1)
         self.body = nn.Sequential(*(ResidualBlock(width) for _ in range(blocks)))
         self.head = nn.Conv2d(width, 12, 3, padding=1)
-        silence(self.head)
+        zero_init(self.head)
 
     def thumbnail(self, pixels: Tensor) -> Tensor:
         """(B, 4, side, side): each cell's mean color, and the highest mean luminance of its quarters."""

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bringback.models.base import Network
-from bringback.models.layers import glance, silence
+from bringback.models.layers import strided_stem, zero_init
 from bringback.ops.strips import strips
 
 _BINS = 256
@@ -27,10 +27,10 @@ class ToneCurves(Network, license="apache-2.0", tags=["photo-restoration", "tone
     def __init__(self, side: int = 48, width: int = 24, hidden: int = 192, knots: int = 9) -> None:
         super().__init__()
         self.side, self.knots = side, knots
-        self.look = glance(4, (width, 2 * width, 4 * width))
+        self.look = strided_stem(4, (width, 2 * width, 4 * width))
         seen = 4 * width + 3 * len(_SHARES) + 3 * 32
         last = nn.Linear(hidden, 3 * (knots + 1))
-        silence(last)
+        zero_init(last)
         self.decide = nn.Sequential(nn.Linear(seen, hidden), nn.SiLU(), nn.Linear(hidden, hidden), nn.SiLU(), last)
 
     def thumbnail(self, pixels: Tensor, mask: Tensor) -> Tensor:

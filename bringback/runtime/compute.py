@@ -90,7 +90,7 @@ class Compute:
 
     def autocast(self) -> AbstractContextManager[None]:
         """Context in which convolutions and matrix products run in `dtype`."""
-        return lower(self.device, self.dtype)
+        return autocast_to(self.device, self.dtype)
 
 
 def pick_device(name: str) -> torch.device:
@@ -122,6 +122,6 @@ def has_bfloat16(device: torch.device) -> bool:
     )
 
 
-def lower(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[None]:
+def autocast_to(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[None]:
     """Context in which convolutions and matrix products run in `dtype`; for float32, the caller's autocast is kept."""
     return nullcontext() if dtype == torch.float32 else torch.autocast(device.type, dtype)

@@ -11,10 +11,10 @@ from bringback.runtime.compute import Compute
 from bringback.weights.checkpoints import Checkpoints
 
 
-class Alone:
+class StageBase:
     """A stage with `compute` and perhaps networks among its attributes.
 
-    Its verb (`detect`, `translate`, `refine`, ...) takes pictures of every kind, see `adapters.any_kind`, with
+    Its verb (`detect`, `translate`, `refine`, ...) takes pictures of every kind, see `adapters.accepts_any_image`, with
     `no_grad` or without: gradients reach the pictures, and the networks once `requires_grad_` says so, which are loaded
     frozen.
     """
@@ -41,7 +41,7 @@ class Alone:
         and ValueError, in one line.
         """
         checkpoints = Checkpoints(weights, revision=revision, cache_dir=cache_dir, local_files_only=local_files_only)
-        return built(cls, checkpoints, Compute.pick(device, dtype, tile, batch_size), settings)
+        return build_stage(cls, checkpoints, Compute.pick(device, dtype, tile, batch_size), settings)
 
     def to(
         self,
@@ -61,7 +61,7 @@ class Alone:
         return self
 
 
-def built(kind: Any, checkpoints: Checkpoints, compute: Compute, settings: Mapping[str, Any]) -> Any:
+def build_stage(kind: Any, checkpoints: Checkpoints, compute: Compute, settings: Mapping[str, Any]) -> Any:
     """A stage of that kind; which settings it has is its own business. Raises ValueError for one that it has not."""
     try:
         return kind.from_checkpoints(checkpoints, compute, **settings)

@@ -10,14 +10,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bringback.images.adapters import any_kind
-from bringback.models.colorizer import PATCH, ColourUNet, expected
+from bringback.images.adapters import accepts_any_image
+from bringback.models.colorizer import PATCH, ColorUNet, expected
 from bringback.ops.color import chroma, luminance, rgb_to_lab, tinged
 from bringback.ops.guided_filter import Guided
 from bringback.ops.metrics import colourfulness
 from bringback.ops.strips import STRIP, strips
 from bringback.runtime.compute import Compute
-from bringback.stages.base import Alone
+from bringback.stages.base import StageBase
 from bringback.stages.record import Restoration
 from bringback.weights.checkpoints import Checkpoints
 
@@ -35,7 +35,7 @@ class Hint(NamedTuple):
     colour: str
 
 
-class Colorizer(Alone):
+class Colorizer(StageBase):
     """Gives grey photos, and those of a single tint, colours; photos with colours of their own stay as they are.
 
     The U-Net sees the whole photo small; what it says is brought to full size along the photo's own edges (`Guided`).
@@ -45,7 +45,7 @@ class Colorizer(Alone):
 
     def __init__(
         self,
-        network: ColourUNet,
+        network: ColorUNet,
         compute: Compute | torch.device | str = "cpu",
         saturation: float = 1.0,
         hints: Sequence[Hint | Sequence] = (),
@@ -71,7 +71,7 @@ class Colorizer(Alone):
         hints: Sequence[Hint | Sequence] = (),
     ) -> Self:
         """With the checkpoint `colorize`."""
-        return cls(checkpoints.load("colorize", ColourUNet, Compute.of(compute).device), compute, saturation, hints)
+        return cls(checkpoints.load("colorize", ColorUNet, Compute.of(compute).device), compute, saturation, hints)
 
     def needs(self, height: int, width: int, tile: int | None) -> int:
         """Bytes beside photo, pixels and mask: luminance, the result, the network's logits and a strip."""
@@ -79,7 +79,7 @@ class Colorizer(Alone):
         seen = min(short, SHORT_SIDE) ** 2 * long / short
         return int(16 * height * width + 700 * seen + 120 * min(height * width, STRIP) + 24 * SHORT_SIDE * width)
 
-    @partial(any_kind, colours=True)
+    @partial(accepts_any_image, colours=True)
     def colorize(self, pixels: Tensor, hints: Sequence[Hint] = ()) -> Tensor:
         """Photos (B, 3, H, W) in [0, 1], of which only luminance counts -> in colour, of the same luminance.
 

@@ -5,17 +5,17 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from bringback.images.adapters import any_kind
+from bringback.images.adapters import accepts_any_image
 from bringback.ops.metrics import mean_change
 from bringback.ops.opencv import DENOISING, STRENGTH, denoise
 from bringback.ops.strips import STRIP
 from bringback.runtime.compute import Compute
-from bringback.stages.base import Alone
+from bringback.stages.base import StageBase
 from bringback.stages.record import Restoration
 from bringback.weights.checkpoints import Checkpoints
 
 
-class Denoiser(Alone):
+class Denoiser(StageBase):
     """A bilateral filter or non-local means, see `ops.opencv.denoise`; for those who want no network: not a default."""
 
     name = "denoise"
@@ -47,7 +47,7 @@ class Denoiser(Alone):
         """Bytes beside photo, pixels and mask: the result, and a strip on its way."""
         return 12 * height * width + 60 * min(height * width, STRIP)
 
-    @any_kind
+    @accepts_any_image
     def denoise(self, pixels: Tensor) -> Tensor:
         """Photos (B, 3, H, W) in [0, 1] -> the same with less noise; without a gradient."""
         return denoise(pixels.detach(), self.method, self.strength)

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any, Self
 import torch
 from torch import Tensor
 
-from bringback.images.adapters import any_kind
+from bringback.images.adapters import accepts_any_image
 from bringback.ops import opencv
-from bringback.ops.masks import replaced
+from bringback.ops.masks import fill_target
 from bringback.ops.tiled_fill import WHOLE, fill_into
 from bringback.runtime.compute import Compute
-from bringback.stages.base import Alone
+from bringback.stages.base import StageBase
 from bringback.stages.record import Restoration
 from bringback.weights.checkpoints import Checkpoints
 
@@ -26,7 +26,7 @@ _CLASSICAL = 50  # bytes a pixel where a window is the whole photo, measured
 _PRIOR = 36  # bytes a pixel: the network's picture, its share of the result, and the remainder
 
 
-class HoleFiller(Alone):
+class HoleFiller(StageBase):
     """Fills what the damage mask marks, with the edge-following push-pull fill or another `method`. Has no weights.
 
     References: Gortler et al., "The Lumigraph" (1996) for push-pull; Perez et al., "Poisson Image Editing" (2003) for
@@ -70,7 +70,7 @@ class HoleFiller(Alone):
             return max(working_memory(height, width, self.prior), at_once + _PRIOR * height * width)
         return at_once
 
-    @any_kind
+    @accepts_any_image
     def fill(self, pixels: Tensor, mask: Tensor, on_step: "Callable[[Progress], None] | None" = None) -> Tensor:
         """Fill `pixels` (B, 3, H, W) in [0, 1] where `mask` (B, 1, H, W), a soft damage mask, marks damage.
 
@@ -79,7 +79,7 @@ class HoleFiller(Alone):
         gets the progress of the method "prior".
         """
         result = pixels.clone() if self.method == "pushpull" else pixels.detach().clone()
-        self._fill(result, replaced(mask), on_step)
+        self._fill(result, fill_target(mask), on_step)
         return result
 
     def __call__(self, restoration: Restoration) -> Restoration:

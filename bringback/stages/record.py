@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from bringback.images.photo import Photo
-from bringback.ops.masks import firm, replaced
+from bringback.ops.masks import dilate_edges, fill_target
 from bringback.ops.monochrome import Tint
 from bringback.runtime.compute import Compute
 from bringback.weights.checkpoints import Checkpoints
@@ -73,18 +73,20 @@ class Restoration:
 
     @classmethod
     def start(cls, photo: Photo, mask: np.ndarray | None = None) -> Self:
-        """Start with a photo and, if the user has one, a damage mask (H, W) in [0, 1], whose edges are made `firm`."""
+        """Start with a photo and, if the user has one, a damage mask (H, W) in [0, 1], whose edges are dilated."""
         pixels = own_pixels(photo).clone(memory_format=torch.channels_last)
         if mask is None:
             return cls(photo, pixels)
-        return cls(photo, pixels, firm(torch.from_numpy(np.ascontiguousarray(mask, dtype=np.float32))[None, None]))
+        return cls(
+            photo, pixels, dilate_edges(torch.from_numpy(np.ascontiguousarray(mask, dtype=np.float32))[None, None])
+        )
 
     def damage(self) -> Tensor:
         """The damage mask (1, 1, H, W); all zero when no stage and no user gave one."""
         return torch.zeros_like(self.pixels[:, :1]) if self.mask is None else self.mask
 
     def to_fill(self) -> Tensor:
-        """The share (1, 1, H, W) to which each pixel is to be replaced, see `masks.replaced`; do not write into it.
+        """The share (1, 1, H, W) to which each pixel is to be replaced, see `masks.fill_target`; do not write into it.
 
         Computed once for each state of the mask: fill, prior and translation use the same tensor.
         """
@@ -92,7 +94,7 @@ class Restoration:
         version = 0 if mask is None or mask.is_inference() else mask._version  # of changes in place
         if self._to_fill is None or self._to_fill[0] is not mask or self._to_fill[1] != version:
             self._to_fill = None  # free the old one first
-            self._to_fill = mask, version, replaced(self.damage())
+            self._to_fill = mask, version, fill_target(self.damage())
         return self._to_fill[2]
 
     def result(self) -> Photo:

@@ -5,13 +5,13 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from bringback.images.adapters import any_kind
+from bringback.images.adapters import accepts_any_image
 from bringback.models.relight import SPECKLED, RelightNet, dots, places, undotted
 from bringback.ops.metrics import mean_change
 from bringback.ops.strips import STRIP, strips
 from bringback.ops.tiling import run_tiled
 from bringback.runtime.compute import Compute
-from bringback.stages.base import Alone
+from bringback.stages.base import StageBase
 from bringback.stages.record import Restoration
 from bringback.weights.checkpoints import Checkpoints
 
@@ -20,7 +20,7 @@ _A_STRIP = 500  # bytes a pixel of a strip in which dots are looked for
 _A_PIXEL = 900  # bytes of a tile on its way, measured in float32
 
 
-class Relighter(Alone):
+class Relighter(StageBase):
     """Brightens dark places and takes noise, salt and pepper away; what is bright stays as it is (`RelightNet`).
 
     The curves are read off a thumbnail of the whole photo, so tiles agree on them.
@@ -42,7 +42,7 @@ class Relighter(Alone):
         strip = _A_STRIP * min(height * width, STRIP)
         return 24 * height * width + strip + self.compute.tiles_need(height * width, self.tile, tile, _A_PIXEL)
 
-    @any_kind
+    @accepts_any_image
     def relight(self, pixels: Tensor) -> Tensor:
         """Photos (B, 3, H, W) -> the same with light, both in [0, 1]."""
         pixels = torch.cat([_without_dots(photo) for photo in pixels.split(1)])

@@ -16,7 +16,7 @@ from bringback.stages.record import OnStep, Restoration, Stage, own_pixels
 LARGE = 4_000_000  # pixels of a photo above which freed memory is returned to the system before each stage
 
 
-def begin(
+def start(
     photo: Photo, mask: np.ndarray | None = None, tile: int | None = None, on_step: OnStep | None = None
 ) -> Restoration:
     """A photo before its first stage, see `Restoration`; raises `PhotoError` for a mask (H, W) of another size."""
@@ -29,7 +29,7 @@ def begin(
     return restoration
 
 
-def through(stage: Stage, restorations: list[Restoration]) -> list[Restoration]:
+def run_stage(stage: Stage, restorations: list[Restoration]) -> list[Restoration]:
     """Take restorations through a stage, as a pipeline does: gray stays gray, and the notes get the seconds.
 
     Raises the stage's own errors, its name added to them, and ArithmeticError for pixels that are not finite.
@@ -59,7 +59,7 @@ def through(stage: Stage, restorations: list[Restoration]) -> list[Restoration]:
     return restorations
 
 
-def finish(restoration: Restoration, strength: float = 1.0) -> None:
+def finalize(restoration: Restoration, strength: float = 1.0) -> None:
     """After the last stage: apply a single tint again, and blend with the original photo for a strength below 1."""
     if restoration.tint and not restoration.coloured:
         restoration.tint.apply(restoration.pixels, out=restoration.pixels)

@@ -6,14 +6,14 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from bringback.images.adapters import any_kind
+from bringback.images.adapters import accepts_any_image
 from bringback.models.unet import EAGER, ScratchUNet
-from bringback.ops.masks import solid
+from bringback.ops.masks import fill_mask
 from bringback.ops.opencv import GradientSettings, gradient_mask
 from bringback.ops.tiled_fill import filled
 from bringback.ops.tiling import run_tiled
 from bringback.runtime.compute import Compute
-from bringback.stages.base import Alone
+from bringback.stages.base import StageBase
 from bringback.stages.record import Restoration
 from bringback.weights.checkpoints import Checkpoints
 
@@ -28,7 +28,7 @@ _MOST = 0.35
 METHODS = ("unet", "gradient")
 
 
-class ScratchDetector(Alone):
+class ScratchDetector(StageBase):
     """Finds scratches, dust, stains and cracks: by the scratch U-Net at the photo's own resolution, or by gradients."""
 
     name = "scratches"
@@ -59,7 +59,7 @@ class ScratchDetector(Alone):
             return _GRADIENT * height * width
         return height * width + self.compute.tiles_need(height * width, self.tile, tile, _A_PIXEL)
 
-    @any_kind
+    @accepts_any_image
     def detect(self, pixels: Tensor) -> Tensor:
         """Photos (B, 3, H, W) in [0, 1] -> their damage masks (B, 1, H, W) in [0, 1], from a half to be filled.
 
@@ -95,7 +95,7 @@ class ScratchDetector(Alone):
         """
         pixels, given = restoration.pixels, restoration.mask
         if given is not None:  # what is known to be damaged must not cast doubt on what is around it
-            pixels = filled(pixels, solid(given), self.compute.device)
+            pixels = filled(pixels, fill_mask(given), self.compute.device)
         found = self.detect(pixels)
         restoration.mask = found if given is None else torch.maximum(given, found)
         share = int(torch.count_nonzero(restoration.mask > 0.5)) / restoration.mask.numel()

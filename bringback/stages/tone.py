@@ -5,17 +5,17 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from bringback.images.adapters import any_kind
+from bringback.images.adapters import accepts_any_image
 from bringback.models.tone import ToneCurves, bend, cumulated, doubted, one_for_grey
 from bringback.ops.metrics import mean_change
 from bringback.ops.strips import STRIP, strips
 from bringback.runtime.compute import Compute
-from bringback.stages.base import Alone
+from bringback.stages.base import StageBase
 from bringback.stages.record import Restoration
 from bringback.weights.checkpoints import Checkpoints
 
 
-class ToneCorrector(Alone):
+class ToneCorrector(StageBase):
     """Undo fading. The damage mask's pixels are not looked at, but are bent like the rest.
 
     A photo is read once for its curves and bent in strips, so besides photo, mask and result memory does not grow.
@@ -37,7 +37,7 @@ class ToneCorrector(Alone):
         """Bytes beside photo, pixels and mask: the result, and a strip that is bent."""
         return 12 * height * width + 140 * min(height * width, STRIP)
 
-    @any_kind
+    @accepts_any_image
     def correct(self, pixels: Tensor, mask: Tensor | None = None) -> Tensor:
         """(B, 3, H, W) and mask (B, 1, H, W) or None -> (B, 3, H, W), all in [0, 1]."""
         mask = torch.zeros_like(pixels[:, :1]) if mask is None else mask

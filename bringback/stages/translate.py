@@ -6,13 +6,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bringback.images.adapters import any_kind
-from bringback.models.translation.mapping import Mapping, translate
+from bringback.images.adapters import accepts_any_image
+from bringback.models.translation.mapping import LatentMapping, translate
 from bringback.models.translation.vae import VAE
 from bringback.ops.metrics import mean_change
 from bringback.ops.tiling import run_tiled, tiles
 from bringback.runtime.compute import Compute
-from bringback.stages.base import Alone
+from bringback.stages.base import StageBase
 from bringback.stages.record import Restoration
 from bringback.weights.checkpoints import Checkpoints
 
@@ -20,13 +20,13 @@ TILE, OVERLAP = 1024, 96
 _A_PIXEL = 190  # bytes of a tile on its way, measured
 
 
-class LatentTranslator(Alone):
+class LatentTranslator(StageBase):
     """Old VAE encoder, mapping, clean VAE decoder."""
 
     name = "translate"
 
     def __init__(
-        self, old_vae: VAE, mapping: Mapping, clean_vae: VAE, compute: Compute | torch.device | str = "cpu"
+        self, old_vae: VAE, mapping: LatentMapping, clean_vae: VAE, compute: Compute | torch.device | str = "cpu"
     ) -> None:
         self.old_vae, self.mapping, self.clean_vae, self.compute = old_vae, mapping, clean_vae, Compute.of(compute)
         self.tile = self.compute.tile or TILE
@@ -35,16 +35,16 @@ class LatentTranslator(Alone):
     def from_checkpoints(cls, checkpoints: Checkpoints, compute: Compute | torch.device) -> Self:
         """With the checkpoints `old_vae`, `mapping`, `clean_vae`; MissingWeights when they do not belong together."""
         device = Compute.of(compute).device
-        mapping = checkpoints.load("mapping", Mapping, device)
+        mapping = checkpoints.load("mapping", LatentMapping, device)
         checkpoints.check_vaes(mapping)
         vaes = [checkpoints.load(name, VAE, device) for name in ("old_vae", "clean_vae")]
         return cls(vaes[0], mapping, vaes[1], compute)
 
     def needs(self, height: int, width: int, tile: int | None) -> int:
-        """Bytes beside photo, pixels and mask: the result, what was filled, and a tile on its way."""
-        return 16 * height * width + self.compute.tiles_need(height * width, self.tile, tile, _A_PIXEL)
+        """Bytes beside photo, pixels and masks: the result, and a tile while it is computed."""
+        return 12 * height * width + self.compute.tiles_need(height * width, self.tile, tile, _A_PIXEL)
 
-    @any_kind
+    @accepts_any_image
     def translate(self, pixels: Tensor, filled: Tensor | None = None) -> Tensor:
         """Filled photos (B, 3, H, W) and how far they were filled, (B, 1, H, W) or None -> restored, all in [0, 1].
 

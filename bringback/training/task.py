@@ -7,7 +7,7 @@ from typing import Any, ClassVar, TypeVar
 
 from torch import Tensor, nn
 
-from bringback.degradations import Aged, OverlayBank, age
+from bringback.degradations import DegradedBatch, OverlayBank, degrade
 from bringback.errors import ConfigError
 from bringback.models.base import Network
 from bringback.training.config import TrainConfig, read_options
@@ -95,9 +95,9 @@ class TrainingTask(nn.Module, ABC):
         Runs without gradients, and in a thread during the previous step if a core is idle. So it must not use networks
         that are being trained, nor those that `train()` and `eval()` switch.
         """
-        return self.prepare_aged(age(batch.pixels, self.config.recipe, batch.seeds, overlays), batch.seeds)
+        return self.prepare_aged(degrade(batch.pixels, self.config.recipe, batch.seeds, overlays), batch.seeds)
 
-    def prepare_aged(self, aged: Aged, seeds: list[int]) -> Any:
+    def prepare_aged(self, aged: DegradedBatch, seeds: list[int]) -> Any:
         """The part of `prepare` after the degradation, which worker processes may do instead; one seed per sample."""
         return aged
 

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bringback.degradations import Aged, age
+from bringback.degradations import DegradedBatch, degrade
 from bringback.errors import ConfigError
 from bringback.training.config import TrainConfig
 from bringback.training.data import Crops, read_overlays
@@ -55,12 +55,12 @@ def _send_batches(config: TrainConfig, numbers: range, world: int, rank: int, pi
     for number in numbers:
         start = (number * world + rank) * size
         batch = crops.batch(range(start, start + size), device)
-        chunks: list[Aged] = []
+        chunks: list[DegradedBatch] = []
         for first in range(0, size, _CHUNK):
             if pipe.poll():  # the other end never sends: it was closed
                 return
             chunk = slice(first, first + _CHUNK)
-            chunks.append(age(batch.pixels[chunk], config.recipe, batch.seeds[chunk], overlays))
+            chunks.append(degrade(batch.pixels[chunk], config.recipe, batch.seeds[chunk], overlays))
         pixels = {name: np.concatenate([_to_uint8(getattr(chunk, name)) for chunk in chunks]) for name in _PICTURES}
         grey = np.concatenate([chunk.grey.numpy() for chunk in chunks])
         pipe.send(pixels | {"grey": grey, "seeds": np.array(batch.seeds)})
@@ -87,8 +87,8 @@ def _run_worker(
 class DegradationWorkers:
     """A context in which `config.ageing_processes` processes degrade the batches of one training process.
 
-    Iterating yields, batch by batch from number `first` on, what `age` returns, on the device and rounded to 8 bits,
-    and the seeds. The batches do not depend on the number of workers.
+    Iterating yields, batch by batch from number `first` on, what `degrade` returns, on the device and rounded to 8
+    bits, and the seeds. The batches do not depend on the number of workers.
 
     With `config.reuse` > 1 each batch is sampled from a pool of the last 8 x `reuse` fresh batches, each picture
     mirrored or not; a fresh batch is added for every `reuse` that are sampled, and `first` counts the sampled ones.
@@ -133,11 +133,11 @@ class DegradationWorkers:
             process.join(max(0.0, deadline - time.monotonic()))
             process.kill()  # if it is still busy, for example reading pictures
 
-    def __iter__(self) -> Iterator[tuple[Aged, list[int]]]:
+    def __iter__(self) -> Iterator[tuple[DegradedBatch, list[int]]]:
         batches = self._sample_from_pool() if self.config.reuse > 1 else self._receive()
         for parts in batches:
             aged, mask, truth = (parts[name].float() / 255 for name in _PICTURES)
-            yield Aged(aged, mask, truth, parts["grey"]), parts["seeds"].tolist()
+            yield DegradedBatch(aged, mask, truth, parts["grey"]), parts["seeds"].tolist()
 
     def _receive(self) -> Iterator[dict[str, Tensor]]:
         for number in range(_ENDLESS):

@@ -1,4 +1,4 @@
-"""The gradio page: components and event handlers, which work on a `Desk`."""
+"""The gradio page: components and event handlers, which work on a `Session`."""
 
 import shutil
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from bringback.stages import FAMILIES, plugins
 from bringback.web import text as web_text
 from bringback.web.mask_layer import CANVAS, PAINTED
 from bringback.web.pipelines import Choices, Pipelines, Stopped
-from bringback.web.session import Desk, Scan, attempt
+from bringback.web.session import Item, Session, attempt
 
 HEIGHT = 520  # of the large pictures, in pixels
 BLUE = f"rgb{PAINTED}"
@@ -110,7 +110,7 @@ class Page:
         # slow work is queued, across all users
         long = own | {"show_progress_on": self.status, "concurrency_id": "work", "concurrency_limit": 1}
         long["trigger_mode"] = "multiple"  # else a click right after the previous one ends is lost
-        self.blocks.load(lambda: Desk(self.folder, self.max_pixels), None, self.desk, **short)
+        self.blocks.load(lambda: Session(self.folder, self.max_pixels), None, self.desk, **short)
         # no other event may use `drop`: gradio would recreate it and lose the custom preprocess
         self.drop.upload(
             self._add, [self.desk, self.editor, self.drop], [*view, self.drop], **own, show_progress_on=self.status
@@ -127,7 +127,7 @@ class Page:
             lambda stages: gr.update(visible=_colours(Choices(tuple(stages)))), self.stages, self.saturation, **short
         )
 
-    def _add(self, desk: Desk, editor: Any, files: list, progress: gr.Progress = gr.Progress()) -> View:  # noqa: B008
+    def _add(self, desk: Session, editor: Any, files: list, progress: gr.Progress = gr.Progress()) -> View:  # noqa: B008
         _keep(desk, editor)
         first, problems = not desk.scans, desk.add(files, progress)
         view: View = {self.drop: None, self.problems: web_text.problems(problems)}
@@ -137,20 +137,20 @@ class Page:
         taken = len(files) - len(problems)
         return view | self._list(desk) | self._deeds(desk) | {self.status: web_text.added(taken, len(problems))}
 
-    def _choose(self, desk: Desk, editor: Any, bare: bool, event: gr.SelectData) -> View:
+    def _choose(self, desk: Session, editor: Any, bare: bool, event: gr.SelectData) -> View:
         _keep(desk, editor)
         desk.chosen = desk.scans[event.index]
         new = {self.editor: _editor(desk, desk.chosen), self.status: web_text.title(desk.chosen)}
         return self._about(desk, bare) | new
 
-    def _clear(self, desk: Desk) -> View:
+    def _clear(self, desk: Session) -> View:
         """Undo the editor's clear button: show the photo again, with the found damage and without edits."""
         if desk.chosen is None:
             return {}
         desk.chosen.edits = None
         return {self.editor: _editor(desk, desk.chosen)}
 
-    def _find(self, desk: Desk, editor: Any, progress: gr.Progress = gr.Progress()) -> View:  # noqa: B008
+    def _find(self, desk: Session, editor: Any, progress: gr.Progress = gr.Progress()) -> View:  # noqa: B008
         _keep(desk, editor)
         scan = desk.chosen
         assert scan is not None  # the button is disabled without a photo
@@ -173,7 +173,14 @@ class Page:
         yield from self._work(list(given[0].scans), *given, progress=progress)
 
     def _work(
-        self, scans: list[Scan], desk: Desk, editor: Any, bare: bool, stages: list[str], *values: float, progress: Any
+        self,
+        scans: list[Item],
+        desk: Session,
+        editor: Any,
+        bare: bool,
+        stages: list[str],
+        *values: float,
+        progress: Any,
     ) -> Iterator[View]:
         _keep(desk, editor)
         choices = Choices(tuple(sorted(stages)), *values)
@@ -188,7 +195,7 @@ class Page:
         problems: list[str] = []
         for number, scan in enumerate(scans):
 
-            def tell(done: float, what: str, number: int = number, scan: Scan = scan) -> None:
+            def tell(done: float, what: str, number: int = number, scan: Item = scan) -> None:
                 if desk.stopped:
                     raise Stopped
                 progress((number + done) / len(scans), desc=f"{scan.name}: {what}")
@@ -207,20 +214,20 @@ class Page:
             view[self.tabs] = gr.update(selected="result")
         yield view | {self.status: web_text.restored(done, len(scans), stopped=desk.stopped)}
 
-    def _list(self, desk: Desk) -> View:
+    def _list(self, desk: Session) -> View:
         """The list of photos, restored ones marked."""
         pictures = [(str(scan.thumb), web_text.caption(scan)) for scan in desk.scans]
         selected = desk.scans.index(desk.chosen) if desk.chosen else None
         return {self.list: gr.update(value=pictures, selected_index=selected, visible=bool(pictures))}
 
-    def _deeds(self, desk: Desk) -> View:
+    def _deeds(self, desk: Session) -> View:
         """The buttons, enabled or disabled."""
         free = gr.update(interactive=bool(desk.scans) and not desk.busy)
         return dict.fromkeys((self.find, self.restore, self.restore_all), free) | {
             self.stop: gr.update(interactive=desk.busy)
         }
 
-    def _about(self, desk: Desk, bare: bool) -> View:
+    def _about(self, desk: Session, bare: bool) -> View:
         """The results for the selected photo."""
         scan = desk.chosen
         outcome = scan.outcome if scan else None
@@ -231,7 +238,7 @@ class Page:
             self.notes: web_text.notes(outcome),
         }
 
-    def _downloads(self, desk: Desk, bare: bool) -> View:
+    def _downloads(self, desk: Session, bare: bool) -> View:
         outcome, archive = desk.chosen.outcome if desk.chosen else None, desk.zip(bare=bare)
         file = outcome and (outcome.bare if bare else outcome.file)
         return {
@@ -244,7 +251,7 @@ def _colours(choices: Choices) -> bool:
     return "colorize" in choices.stages
 
 
-def _editor(desk: Desk, scan: Scan) -> dict[str, Any]:
+def _editor(desk: Session, scan: Item) -> dict[str, Any]:
     return {"background": str(scan.canvas), "layers": [desk.layer(scan)], "composite": None}
 
 
@@ -253,23 +260,23 @@ def _uploads(payload: Any) -> list[tuple[Path, str]]:
     return [(Path(one.path), one.orig_name or Path(one.path).name) for one in payload or ()]
 
 
-def _there(desk: Desk | None) -> None:
+def _there(desk: Session | None) -> None:
     """Raise if the session has expired, as it does some time after a tab loses its connection."""
     if desk is None:
         raise gr.Error("This page has expired. Load it again, and drop the photos once more.", print_exception=False)
 
 
-def _keep(desk: Desk, editor: dict[str, Any] | None) -> None:
+def _keep(desk: Session, editor: dict[str, Any] | None) -> None:
     """Store the edits of the mask."""
     _there(desk)
     for layer in editor["layers"] if editor else ():
         desk.edit(layer)
 
 
-def _stop(desk: Desk) -> None:
+def _stop(desk: Session) -> None:
     desk.stopped = True
 
 
-def _forget(desk: Desk | None) -> None:
+def _forget(desk: Session | None) -> None:
     if desk:
         shutil.rmtree(desk.folder, ignore_errors=True)

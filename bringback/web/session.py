@@ -42,7 +42,7 @@ class Outcome:
 
 
 @dataclass
-class Scan:
+class Item:
     """One photo of a visitor, in a folder of its own with the uploaded file."""
 
     name: str
@@ -171,14 +171,14 @@ class Scan:
         self.outcome = Outcome(choices, edits, restoration.notes, restoration.faces, crops, *made)
 
 
-class Desk:
+class Session:
     """The photos of one visitor, in a folder; `chosen` is the one on display."""
 
     def __init__(self, folder: Path, max_pixels: int = MAX_PIXELS) -> None:
         """Args: folder: the parent of the visitor's own folder; max_pixels: of a photo."""
         self.folder, self.max_pixels = Path(mkdtemp(dir=folder)), max_pixels
-        self.scans: list[Scan] = []
-        self.chosen: Scan | None = None
+        self.scans: list[Item] = []
+        self.chosen: Item | None = None
         self.busy = self.stopped = False
         self._count = 0
 
@@ -192,10 +192,10 @@ class Desk:
                 problems.append(f"{name}: not taken, {MAX_PHOTOS} photos at a time are the most")
                 continue
             self._count += 1
-            scan = Scan(name, self.folder / f"{self._count:04}", self.max_pixels)
+            scan = Item(name, self.folder / f"{self._count:04}", self.max_pixels)
             scan.folder.mkdir()
 
-            def take(path: Path = path, scan: Scan = scan) -> None:
+            def take(path: Path = path, scan: Item = scan) -> None:
                 shutil.copyfile(path, scan.original)  # several uploads may share one file
                 scan.look()
 
@@ -205,7 +205,7 @@ class Desk:
                 self.scans.append(scan)
         return problems
 
-    def layer(self, scan: Scan) -> np.ndarray:
+    def layer(self, scan: Item) -> np.ndarray:
         """A new layer for a photo, (H, W, 4) uint8; from now on, edits of its older layers are ignored."""
         self._count += 1
         scan.layer = self._count
@@ -239,7 +239,7 @@ class Desk:
         return archive
 
 
-def attempt(scan: Scan, work: Callable[[], object]) -> str:
+def attempt(scan: Item, work: Callable[[], object]) -> str:
     """Do the work on a photo; returns "", or one line that names the photo and says what failed."""
     try:
         work()

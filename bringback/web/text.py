@@ -8,7 +8,7 @@ from typing import Any
 from bringback.stages import origins
 from bringback.stages.faces.stage import SAME_PERSON
 from bringback.stages.record import Face
-from bringback.web.session import Outcome, Scan
+from bringback.web.session import Item, Outcome
 
 STAGES = {
     "scratches": "find scratches, dust, stains, cracks",
@@ -48,13 +48,13 @@ def stage(name: str) -> str:
     return f"{name}: {STAGES.get(name) or f'of {origins([name])[name]}'}"
 
 
-def title(scan: Scan) -> str:
+def title(scan: Item) -> str:
     """Name and size of the selected photo."""
     height, width = scan.size
     return line(f"{scan.name}: {width} x {height} pixels")
 
 
-def caption(scan: Scan) -> str:
+def caption(scan: Item) -> str:
     """Caption of a photo in the list, with a tick if it is restored."""
     return f"\u2713 {scan.name}" if scan.outcome else scan.name
 
@@ -64,7 +64,7 @@ def added(taken: int, refused: int) -> str:
     return line(f"{photos(taken)} taken{f', {refused} refused' if refused else ''}.")
 
 
-def damage(scan: Scan) -> str:
+def damage(scan: Item) -> str:
     """Result of damage detection."""
     if not scan.found.any():
         return line(f"{scan.name}: no damage found. Paint over what you see.")

@@ -13,8 +13,9 @@ import yaml
 from huggingface_hub import metadata_load
 
 from bringback.errors import MissingWeights
+from bringback.models.base import current_name
 from bringback.models.registry import NETWORKS
-from bringback.models.translation.mapping import Mapping
+from bringback.models.translation.mapping import LatentMapping
 from bringback.runtime.files import PASSING, file_hash
 from bringback.runtime.hub import ONE, SET, fetched, is_hub_id
 from bringback.weights.checkpoints import Checkpoints
@@ -47,7 +48,7 @@ class Weight:
             network, licence, stated = "dlib", "public domain", DLIB_FILES[name][1]
         else:
             config, card = _config(file.parent), _card(file.parent)
-            network, licence = str(config.pop("network", "unknown")), str(card.get("license", "unknown"))
+            network, licence = current_name(config.pop("network", "unknown")), str(card.get("license", "unknown"))
             parameters, stated = _parameters(network, config), card.get("sha256")
         return cls(name, network, parameters, file.stat().st_size, licence, file_hash(file), stated, file)
 
@@ -100,7 +101,7 @@ def fault(weight: Weight, checkpoints: Checkpoints) -> str | None:
         return f"{weight.file.parent}: config.json names the network {weight.network!r}; those known here: {known}"
     try:
         network = NETWORKS[weight.network].from_pretrained(weight.file.parent)
-        if isinstance(network, Mapping):
+        if isinstance(network, LatentMapping):
             checkpoints.check_vaes(network)
     except MissingWeights as error:
         return f"{error}; {again}"

@@ -23,7 +23,7 @@ from conftest import Lighten
 from PIL import Image
 
 from bringback.batch import locks as claims_module
-from bringback.batch.locks import Claims
+from bringback.batch.locks import Locks
 from bringback.batch.runner import FolderRestorer, restore_folder
 from bringback.errors import UsageError
 from bringback.images.photo import Photo
@@ -211,16 +211,16 @@ def test_who_leaves_late_clears_nothing_away_that_is_anothers(tmp_path):
     there, go = context.Event(), context.Event()
 
     def look_on():
-        with Claims(out):
+        with Locks(out):
             there.set()
             go.wait(20)
 
     late = in_another_process(look_on)
     assert there.wait(20)
-    with Claims(out) as short:  # comes and goes meanwhile, and takes the file along, as nobody has a claim
+    with Locks(out) as short:  # comes and goes meanwhile, and takes the file along, as nobody has a claim
         assert short.take("a.png")
         short.give_back("a.png")
-    with Claims(out) as ours:
+    with Locks(out) as ours:
         assert ours.take("b.png")
         write_passing(out / "b.png", b"half")
         go.set()
@@ -228,7 +228,7 @@ def test_who_leaves_late_clears_nothing_away_that_is_anothers(tmp_path):
         assert passing(out / "b.png").exists() and ours.path.exists()
 
         def take():
-            with Claims(out) as others:
+            with Locks(out) as others:
                 os._exit(others.take("b.png"))
 
         third = in_another_process(take)
@@ -241,7 +241,7 @@ def test_without_locks_nobody_clears_away_what_others_write(tmp_path, monkeypatc
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
     monkeypatch.setattr("fcntl.lockf", none)
-    with Claims(tmp_path) as first, Claims(tmp_path) as second:
+    with Locks(tmp_path) as first, Locks(tmp_path) as second:
         assert first.take("a.png") and second.take("b.png")
         write_passing(tmp_path / "a.png", b"half")
         second.__exit__()
@@ -259,7 +259,7 @@ def test_waiting_for_each_other_is_no_deadlock(tmp_path, monkeypatch):
             raise OSError(errno.EDEADLK, os.strerror(errno.EDEADLK))
         real(file, how, *rest)
 
-    with Claims(tmp_path) as claims:
+    with Locks(tmp_path) as claims:
         monkeypatch.setattr("fcntl.lockf", lockf)
         with claims.manifest():
             monkeypatch.undo()
@@ -277,13 +277,13 @@ def test_waiting_for_each_other_is_no_deadlock(tmp_path, monkeypatch):
 
 
 def test_threads_that_come_at_once_get_the_same_claims(tmp_path, monkeypatch):
-    def slow(self, folder, begin=Claims.__init__):
+    def slow(self, folder, begin=Locks.__init__):
         time.sleep(0.05)
         begin(self, folder)
 
-    monkeypatch.setattr(Claims, "__init__", slow)
+    monkeypatch.setattr(Locks, "__init__", slow)
     with ThreadPool(4) as threads:
-        assert len(set(threads.map(Claims.of, [tmp_path] * 4))) == 1
+        assert len(set(threads.map(Locks.of, [tmp_path] * 4))) == 1
 
 
 def test_on_windows_each_thread_locks_its_own_byte(tmp_path, monkeypatch):

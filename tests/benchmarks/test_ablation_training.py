@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from bringback.models.translation.mapping import Mapping
+from bringback.models.translation.mapping import LatentMapping
 from bringback.weights.checkpoints import Checkpoints
 
 spec = importlib.util.spec_from_file_location(
@@ -24,7 +24,7 @@ def test_each_variant_learns(name: str, pictures: Path, weights: Path, tmp_path:
     settings += ["network={widths: [16, 16, 16], blocks: [1, 1, 1], inner: 8}"]
     variant = ablation.VARIANTS[name]
     folder = ablation.learn(variant, 0, 9, tmp_path / name, settings)
-    mapping = Checkpoints(folder).load("mapping", Mapping)
+    mapping = Checkpoints(folder).load("mapping", LatentMapping)
     assert mapping.head.weight.abs().max() > 0
     assert bool(mapping.attention.out.weight.any()) is (name != "no-attention")
 

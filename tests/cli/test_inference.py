@@ -16,7 +16,7 @@ from skimage import data
 from typer.testing import CliRunner
 
 from bringback.models.tone import ToneCurves
-from bringback.models.translation.mapping import Mapping
+from bringback.models.translation.mapping import LatentMapping
 from bringback.models.translation.vae import VAE
 from bringback.stages.faces import stage as faces
 from bringback.weights.checkpoints import save_network
@@ -56,7 +56,7 @@ def weights(tmp_path):
     torch.manual_seed(0)
     root = tmp_path / "weights"
     hashes = {name: save_network(VAE(blocks=1), root / name) for name in ("old_vae", "clean_vae")}
-    mapping = Mapping(widths=(8, 8, 8), blocks=(1, 1, 1), inner=4, **hashes)
+    mapping = LatentMapping(widths=(8, 8, 8), blocks=(1, 1, 1), inner=4, **hashes)
     tone = ToneCurves(side=16, width=8)
     torch.nn.init.normal_(list(tone.parameters())[-1], std=0.3)
     for name, network in (("mapping", mapping), ("tone", tone)):

@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import EpsImagePlugin, Image, PngImagePlugin
 
-from bringback.degradations import RECIPES, OverlayBank, age, marks
+from bringback.degradations import RECIPES, OverlayBank, degrade, marks
 from bringback.degradations.eval_recipes import worn_film
 from bringback.degradations.jpeg import jpeg
 from bringback.degradations.low_light import lamps, salt_and_pepper, sensor_noise, underexposed
@@ -41,8 +41,8 @@ def bank() -> OverlayBank:
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_a_sample_does_not_depend_on_its_batch(recipe: str, pictures: torch.Tensor, bank: OverlayBank) -> None:
     for seed in range(7, 13):
-        together = age(pictures, recipe, [3, 5, seed, 9], bank)
-        alone = age(pictures[2:3], recipe, [seed], bank)
+        together = degrade(pictures, recipe, [3, 5, seed, 9], bank)
+        alone = degrade(pictures[2:3], recipe, [seed], bank)
         for field in ("aged", "mask", "truth", "grey"):
             assert torch.allclose(getattr(together, field)[2:3].float(), getattr(alone, field).float(), atol=1e-5)
         if recipe not in OWN_TRUTH:
@@ -51,7 +51,7 @@ def test_a_sample_does_not_depend_on_its_batch(recipe: str, pictures: torch.Tens
 
 
 def test_a_faded_face_has_a_truth_of_its_tones(pictures: torch.Tensor) -> None:
-    result = age(pictures[:1].expand(60, -1, -1, -1), "faces", range(60))
+    result = degrade(pictures[:1].expand(60, -1, -1, -1), "faces", range(60))
     clean = torch.where(result.grey.view(-1, 1, 1, 1), grey_of(pictures[:1]), pictures[:1])
     faded = (result.truth - clean).abs().amax((1, 2, 3)) > 1e-3
     assert 8 <= faded.sum() <= 30
@@ -61,12 +61,12 @@ def test_a_faded_face_has_a_truth_of_its_tones(pictures: torch.Tensor) -> None:
 
 
 def test_another_seed_ages_differently(pictures: torch.Tensor) -> None:
-    assert not torch.equal(age(pictures[:1], "mixed", [1]).aged, age(pictures[:1], "mixed", [2]).aged)
+    assert not torch.equal(degrade(pictures[:1], "mixed", [1]).aged, degrade(pictures[:1], "mixed", [2]).aged)
 
 
 @pytest.mark.parametrize("recipe", ["structured", "holes"])
 def test_the_mask_is_exact(recipe: str, pictures: torch.Tensor, bank: OverlayBank) -> None:
-    result = age(pictures, recipe, [11, 12, 13, 14], bank)
+    result = degrade(pictures, recipe, [11, 12, 13, 14], bank)
     untouched = result.mask == 0
     # a covering below float32 resolution rounds to nothing in the mask
     gap = (result.aged - pictures)[untouched.expand_as(pictures)].abs()
@@ -81,17 +81,17 @@ def test_lay_unites_masks() -> None:
 
 
 def test_holes_cover_the_share_that_they_name() -> None:
-    masks = age(torch.rand(8, 3, 96, 128), "holes", range(8)).mask
+    masks = degrade(torch.rand(8, 3, 96, 128), "holes", range(8)).mask
     shares = masks.mean((1, 2, 3))
     assert ((shares > 0.04) & (shares < 0.17)).all()
 
 
 def test_clean_is_untouched(pictures: torch.Tensor) -> None:
-    assert torch.equal(age(pictures, "clean", [1, 2, 3, 4]).aged, pictures)
+    assert torch.equal(degrade(pictures, "clean", [1, 2, 3, 4]).aged, pictures)
 
 
 def test_grey_truths_are_grey(pictures: torch.Tensor) -> None:
-    result = age(pictures.repeat(4, 1, 1, 1), "mixed", range(16))
+    result = degrade(pictures.repeat(4, 1, 1, 1), "mixed", range(16))
     assert result.grey.any() and not result.grey.all()
     truths = result.truth[result.grey]
     assert torch.allclose(truths, luminance(truths).expand_as(truths), atol=1e-5)
@@ -131,7 +131,7 @@ def test_jpeg_is_what_a_jpeg_file_keeps(quality: int) -> None:
 
 def test_unknown_recipe_names_the_known() -> None:
     with pytest.raises(ValueError, match=r"unknown recipe 'rusty'; the recipes are .*mixed"):
-        age(torch.zeros(1, 3, 8, 8), "rusty", [1])
+        degrade(torch.zeros(1, 3, 8, 8), "rusty", [1])
 
 
 def test_overlays_that_are_none_are_named(tmp_path: Path) -> None:
@@ -169,20 +169,20 @@ def test_overlays_are_of_the_formats_that_are_read_everywhere(tmp_path: Path, mo
 
 def test_seeds_must_match_the_batch() -> None:
     with pytest.raises(ValueError, match="2 pictures"):
-        age(torch.zeros(2, 3, 8, 8), "clean", [1])
+        degrade(torch.zeros(2, 3, 8, 8), "clean", [1])
 
 
 @pytest.mark.parametrize("recipe", ["battered", "marked", "grainy-bw", "dim"])
 @pytest.mark.parametrize("size", [(1, 1), (1, 7), (13, 6), (2, 1000)])
 def test_tiny_and_narrow_pictures_are_aged(recipe: str, size: tuple[int, int], bank: OverlayBank) -> None:
-    aged = age(torch.full((8, 3, *size), 0.5), recipe, range(8), bank)
+    aged = degrade(torch.full((8, 3, *size), 0.5), recipe, range(8), bank)
     assert aged.aged.shape == (8, 3, *size) and aged.mask.shape == (8, 1, *size)
     for pixels in (aged.aged, aged.mask):
         assert pixels.isfinite().all() and pixels.min() >= 0 and pixels.max() <= 1
 
 
 def test_dirt_on_grainy_film_has_an_exact_mask_and_no_colour(pictures: torch.Tensor, bank: OverlayBank) -> None:
-    result = age(pictures, "grainy-bw", range(4), bank)
+    result = degrade(pictures, "grainy-bw", range(4), bank)
     assert result.grey.all()
     assert all(torch.equal(x, x[:, :1].expand_as(x)) for x in (result.aged, result.truth))
     film = worn_film(result.truth, Draws(range(4)))
@@ -190,7 +190,7 @@ def test_dirt_on_grainy_film_has_an_exact_mask_and_no_colour(pictures: torch.Ten
     assert untouched.float().mean() > 0.2 and (result.mask > 0.5).any()
     assert (result.aged - film)[untouched.expand_as(film)].abs().max() < 1e-6
     assert (film - result.truth).std((1, 2, 3)).min() > 0.02
-    bare = age(pictures, "grainy-bw", range(4))
+    bare = degrade(pictures, "grainy-bw", range(4))
     assert (bare.mask > 0.5).any()
 
 
@@ -199,7 +199,7 @@ def test_the_dark_is_dark_in_linear_light() -> None:
     dark = underexposed(flat, Draws(range(200)))
     shares = (dark**2.2).mean((1, 2, 3)) / 0.6**2.2
     assert shares.max() < 0.42 and shares.min() > 0.04 and 0.1 < shares.median() < 0.2
-    aged = age(flat, "dark-noisy", range(200))
+    aged = degrade(flat, "dark-noisy", range(200))
     assert not aged.mask.any() and torch.equal(aged.truth, flat) and not aged.grey.any()
     assert (aged.aged.mean((1, 2, 3)) < 0.5).all()
     assert torch.allclose(aged.aged * 255, (aged.aged * 255).round(), atol=1e-4)
@@ -238,7 +238,7 @@ def test_lamps_stay_in_some_of_the_dark_photos() -> None:
 
 
 def test_dim_lessons_leave_well_lit_photos_alone(pictures: torch.Tensor) -> None:
-    result = age(pictures[:1].expand(300, -1, -1, -1), "dim", range(300))
+    result = degrade(pictures[:1].expand(300, -1, -1, -1), "dim", range(300))
     assert 0.2 < result.grey.float().mean() < 0.4
     whole = ((result.aged - result.truth).abs() < 0.6 / 255).all(3).all(2).all(1)
     assert 0.06 < whole.float().mean() < 0.25

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from bringback.degradations import age
+from bringback.degradations import degrade
 from bringback.degradations.rng import Draws
 from bringback.degradations.second_order.codecs import jpeg_file, webp_file
 from bringback.degradations.second_order.filters import box_blur, disc_blur, gaussian_blur, median, sharpened
@@ -38,16 +38,16 @@ def correlation_at(field: Tensor, lag: int) -> float:
 @pytest.mark.parametrize("size", [(96, 96), (81, 107), (128, 160), (256, 256)])
 def test_a_sample_is_the_same_to_the_bit_in_any_batch(size: tuple[int, int]) -> None:
     pictures, seeds = smooth(12, *size), list(range(50, 62))
-    together = age(pictures, "second-order", seeds)
+    together = degrade(pictures, "second-order", seeds)
     assert together.aged.shape == pictures.shape and together.aged.isfinite().all()
     assert together.aged.min() >= 0 and together.aged.max() <= 1 and not together.mask.any()
     for part in ([3], [11, 0], [5, 6, 7, 8, 9]):
-        again = age(pictures[part], "second-order", [seeds[i] for i in part])
+        again = degrade(pictures[part], "second-order", [seeds[i] for i in part])
         assert torch.equal(again.aged, together.aged[part]) and torch.equal(again.grey, together.grey[part])
 
 
 def test_an_eighth_is_exactly_clean_and_the_rest_is_of_every_strength() -> None:
-    result = age(smooth(1, 96, 96).expand(300, -1, -1, -1), "second-order", range(300))
+    result = degrade(smooth(1, 96, 96).expand(300, -1, -1, -1), "second-order", range(300))
     errors = (result.aged - result.truth).square().mean((1, 2, 3))
     clean = (result.aged == result.truth).all(3).all(2).all(1)
     assert 0.07 < clean.float().mean() < 0.18
@@ -57,7 +57,7 @@ def test_an_eighth_is_exactly_clean_and_the_rest_is_of_every_strength() -> None:
 
 def test_gray_photos_stay_gray() -> None:
     pictures = smooth(1, 96, 96).expand(120, -1, -1, -1)
-    result = age(pictures, "second-order", range(120))
+    result = degrade(pictures, "second-order", range(120))
     assert 0.2 < result.grey.float().mean() < 0.4
     aged = result.aged[result.grey]
     assert torch.equal(aged, aged[:, :1].expand_as(aged))
@@ -67,7 +67,7 @@ def test_gray_photos_stay_gray() -> None:
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 7), (13, 6), (2, 400)])
 def test_tiny_and_narrow_pictures_are_aged(size: tuple[int, int]) -> None:
-    aged = age(torch.full((24, 3, *size), 0.5), "second-order", range(24)).aged
+    aged = degrade(torch.full((24, 3, *size), 0.5), "second-order", range(24)).aged
     assert aged.shape == (24, 3, *size) and aged.isfinite().all() and aged.min() >= 0 and aged.max() <= 1
 
 

@@ -5,11 +5,11 @@ import pytest
 import torch
 
 from bringback import Pipeline
-from bringback.degradations import age
+from bringback.degradations import degrade
 from bringback.degradations.rng import photo_seed
 from bringback.images.photo import Photo
 from bringback.ops.color import luminance
-from bringback.ops.masks import firm, solid
+from bringback.ops.masks import dilate_edges, fill_mask
 from bringback.ops.metrics import psnr
 from bringback.ops.push_pull import fill
 from bringback.stages.faces.alignment import align, similarity
@@ -34,7 +34,7 @@ def gain(pictures: list[torch.Tensor], recipe: str, stages: tuple[str, ...]) -> 
     pipeline = Pipeline.from_pretrained(stages=stages, device="cpu")
     before, after = [], []
     for index, clean in enumerate(pictures * 2):
-        sample = age(clean, recipe, [photo_seed(7, index)])
+        sample = degrade(clean, recipe, [photo_seed(7, index)])
         given = sample.mask[0, 0].numpy() if recipe == "holes" else None
         aged = Photo.from_array(np.ascontiguousarray(sample.aged[0].permute(1, 2, 0).numpy()))
         restored = pipeline.restore(aged, given).pixels
@@ -73,8 +73,8 @@ def test_faces_come_nearer_to_who_they_are() -> None:
     crop = torch.from_numpy(align(photo, similarity(face.points)).transpose(2, 0, 1).copy())[None]
     stage = FaceRefiner.from_checkpoints(Checkpoints(), torch.device("cpu"))
     crops = torch.cat([crop, crop.flip(3)]).repeat(6, 1, 1, 1)
-    aged = age(crops, "faces", range(12))
-    holes = solid(firm(aged.damage()))
+    aged = degrade(crops, "faces", range(12))
+    holes = fill_mask(dilate_edges(aged.damage()))
     before = fill(aged.aged, holes)
     after = stage.refine(before, holes)
     assert (psnr(after, aged.truth) - psnr(before, aged.truth)).mean() > 0.7

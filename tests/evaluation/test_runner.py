@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from bringback.degradations import Aged
+from bringback.degradations import DegradedBatch
 from bringback.degradations.rng import photo_seed
 from bringback.evaluation import runner as module
 from bringback.evaluation.protocol import protocol_table, run_protocol
@@ -41,10 +41,10 @@ def photos(tmp_path: Path) -> Path:
 class FakePipeline:
     """Does `change(restoration, true sample)` and remembers what it was given."""
 
-    def __init__(self, change: Callable[[Restoration, Aged], None]) -> None:
+    def __init__(self, change: Callable[[Restoration, DegradedBatch], None]) -> None:
         self.change = change
         self.masks: list[np.ndarray | None] = []
-        self.sample: Aged | None = None
+        self.sample: DegradedBatch | None = None
 
     def from_pretrained(self, *_: Any, stages: Sequence[str] | None = None, **__: Any) -> "FakePipeline":
         self.stages = [SimpleNamespace(name=name) for name in (DEFAULT if stages is None else stages)]
@@ -59,11 +59,11 @@ class FakePipeline:
 
 
 @pytest.fixture
-def use(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[Restoration, Aged], None]], FakePipeline]:
-    def install(change: Callable[[Restoration, Aged], None]) -> FakePipeline:
+def use(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[Restoration, DegradedBatch], None]], FakePipeline]:
+    def install(change: Callable[[Restoration, DegradedBatch], None]) -> FakePipeline:
         fake = FakePipeline(change)
 
-        def aging(*args: Any) -> Aged:
+        def aging(*args: Any) -> DegradedBatch:
             fake.sample = aged_photo(*args)
             return fake.sample
 
@@ -74,11 +74,11 @@ def use(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[Restoration, Age
     return install
 
 
-def leave(restoration: Restoration, sample: Aged) -> None:
+def leave(restoration: Restoration, sample: DegradedBatch) -> None:
     """Restores nothing."""
 
 
-def cheat(restoration: Restoration, sample: Aged) -> None:
+def cheat(restoration: Restoration, sample: DegradedBatch) -> None:
     """Restores everything, finds everything."""
     restoration.pixels, restoration.mask = sample.truth, sample.mask
 
@@ -107,7 +107,7 @@ def test_the_truth_gains_everything(photos: Path, use: Callable[..., FakePipelin
 
 
 def test_a_clean_photo_has_no_auc_but_false_alarms(photos: Path, use: Callable[..., FakePipeline]) -> None:
-    def alarm(restoration: Restoration, sample: Aged) -> None:
+    def alarm(restoration: Restoration, sample: DegradedBatch) -> None:
         restoration.mask = torch.zeros_like(sample.mask)
         restoration.mask[..., : sample.mask.shape[-2] // 4, :] = 0.9
 
@@ -133,12 +133,12 @@ def test_of_holes_the_mask_is_given(photos: Path, use: Callable[..., FakePipelin
 
 
 def test_grey_truth_is_compared_by_luminance(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def tinted(clean: torch.Tensor, *_: Any) -> Aged:
+    def tinted(clean: torch.Tensor, *_: Any) -> DegradedBatch:
         grey = module.luminance(clean).expand_as(clean)
         tint = torch.tensor([0.06, -0.02, -0.06])[:, None, None]
         tint -= module.luminance(tint[None])[0]  # a tint that leaves the luminance alone
         truth = 0.2 + 0.6 * grey
-        return Aged(truth + tint, torch.zeros_like(clean[:, :1]), truth, torch.tensor([True]))
+        return DegradedBatch(truth + tint, torch.zeros_like(clean[:, :1]), truth, torch.tensor([True]))
 
     fake = FakePipeline(leave)
     fake.sample = tinted(torch.zeros(1, 3, 1, 1))

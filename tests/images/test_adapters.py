@@ -10,11 +10,11 @@ from conftest import TINY
 from PIL import Image
 
 from bringback.errors import PhotoError
-from bringback.models.colorizer import ColourUNet
+from bringback.models.colorizer import ColorUNet
 from bringback.models.faces.generator import FaceGenerator
 from bringback.models.relight import RelightNet
 from bringback.models.tone import ToneCurves
-from bringback.models.translation.mapping import Mapping
+from bringback.models.translation.mapping import LatentMapping
 from bringback.models.translation.vae import VAE
 from bringback.models.unet import ScratchUNet
 from bringback.pipeline import Pipeline
@@ -45,9 +45,11 @@ def built(name: str) -> Any:
         "tone": lambda: ToneCorrector(net(ToneCurves, "tone")),
         "fill": HoleFiller,
         "telea": lambda: HoleFiller(method="telea"),
-        "translate": lambda: LatentTranslator(net(VAE, "old_vae"), net(Mapping, "mapping"), net(VAE, "clean_vae")),
+        "translate": lambda: LatentTranslator(
+            net(VAE, "old_vae"), net(LatentMapping, "mapping"), net(VAE, "clean_vae")
+        ),
         "relight": lambda: Relighter(net(RelightNet, "relight")),
-        "colorize": lambda: Colorizer(net(ColourUNet, "colorize")),
+        "colorize": lambda: Colorizer(net(ColorUNet, "colorize")),
         "denoise": Denoiser,
         "prior": lambda: PriorDenoiser(Compute(), iterations=4, size=64),
         "faces": lambda: FaceRefiner(Mirrored(net(FaceGenerator, "faces")), min_size=1),
@@ -167,7 +169,9 @@ def test_gradients_come_through_tiles_and_filled_places(photo: torch.Tensor):
     large = photo.repeat(1, 4, 4).requires_grad_()
     mask = torch.zeros(large.shape[1:])
     mask[60:64, :200] = 1
-    stage = LatentTranslator(net(VAE, "old_vae"), net(Mapping, "mapping"), net(VAE, "clean_vae"), Compute(tile=128))
+    stage = LatentTranslator(
+        net(VAE, "old_vae"), net(LatentMapping, "mapping"), net(VAE, "clean_vae"), Compute(tile=128)
+    )
     stage.translate(large, mask).sum().backward()
     assert (large.grad.abs().sum((0, 2)) > 0).all()  # every row, whichever tile it lies in
 

@@ -1,14 +1,18 @@
 """Networks: shapes for any size, identity at the start, the block against its dense form."""
 
+import json
+from pathlib import Path
+
 import pytest
 import torch
 
+from bringback.errors import MissingWeights
 from bringback.models.base import Network
 from bringback.models.faces.generator import FaceGenerator
 from bringback.models.layers import ResidualBlock
 from bringback.models.tone import ToneCurves, apply_curves, doubted
-from bringback.models.translation.blend_gate import Trust
-from bringback.models.translation.mapping import Mapping, translate
+from bringback.models.translation.blend_gate import BlendGate
+from bringback.models.translation.mapping import LatentMapping, translate
 from bringback.models.translation.partial_nonlocal import PartialNonLocal, attend
 from bringback.models.translation.vae import VAE
 from bringback.models.unet import ScratchUNet
@@ -166,7 +170,7 @@ def test_any_size(size: tuple[int, int]) -> None:
     pixels, mask = torch.rand(2, 3, *size), torch.zeros(2, 1, *size)
     old, new = VAE(), VAE()
     assert ScratchUNet().eval()(pixels).shape == mask.shape
-    assert translate(old, Mapping(), new, pixels, mask).shape == pixels.shape
+    assert translate(old, LatentMapping(), new, pixels, mask).shape == pixels.shape
     assert ToneCurves()(pixels, mask).shape == (2, 3, 33)
 
 
@@ -200,7 +204,7 @@ def test_curves_rise() -> None:
 
 def test_translation_of_a_tile_equals_the_whole_away_from_borders() -> None:
     torch.manual_seed(0)
-    old, mapping, new = VAE(), Mapping(blocks=(1, 1, 1)), VAE()
+    old, mapping, new = VAE(), LatentMapping(blocks=(1, 1, 1)), VAE()
     torch.nn.init.normal_(mapping.head.weight, std=0.01)
     torch.nn.init.normal_(mapping.trust.layers[-1].weight, std=0.1)
     pixels = torch.rand(1, 3, 256, 512)
@@ -214,7 +218,7 @@ def test_translation_of_a_tile_equals_the_whole_away_from_borders() -> None:
 
 def test_trust_keeps_the_photo_or_takes_what_is_decoded() -> None:
     torch.manual_seed(0)
-    old, mapping, new = VAE(), Mapping(blocks=(1, 1, 1)), VAE()
+    old, mapping, new = VAE(), LatentMapping(blocks=(1, 1, 1)), VAE()
     torch.nn.init.normal_(mapping.head.weight, std=0.01)
     pixels, mask = torch.rand(2, 3, 37, 54), torch.zeros(2, 1, 37, 54)
     bias = mapping.trust.layers[-1].bias
@@ -231,7 +235,7 @@ def test_trust_sees_noise_where_it_is() -> None:
     smooth = torch.linspace(0.5, 0.8, 64).expand(1, 3, 64, 64)
     noisy = smooth.clone()
     noisy[..., 32:] += 1e-3 * torch.randn(1, 1, 64, 32, generator=torch.Generator().manual_seed(0))
-    net = Trust()
+    net = BlendGate()
     seen = []
     net.layers[0].register_forward_hook(lambda _, given, __: seen.append(given[0]))
     net(noisy, smooth, torch.zeros(1, 1, 64, 64))
@@ -239,7 +243,7 @@ def test_trust_sees_noise_where_it_is() -> None:
 
 
 def test_translation_in_bfloat16() -> None:
-    old, mapping, new = VAE(), Mapping(blocks=(1, 1, 1)), VAE()
+    old, mapping, new = VAE(), LatentMapping(blocks=(1, 1, 1)), VAE()
     pixels, mask = torch.rand(1, 3, 30, 40), torch.zeros(1, 1, 30, 40)
     with torch.no_grad():
         exact = translate(old, mapping, new, pixels, mask)
@@ -252,7 +256,7 @@ def test_translation_in_bfloat16() -> None:
 def test_translation_in_tiles_with_a_mask_and_a_speaking_attention() -> None:
     """What tiles change is whom the damaged places can look at: keys beyond the tile. All else is as in the whole."""
     torch.manual_seed(0)
-    old, mapping, new = VAE(), Mapping(blocks=(1, 1, 1)), VAE()
+    old, mapping, new = VAE(), LatentMapping(blocks=(1, 1, 1)), VAE()
     torch.nn.init.normal_(mapping.head.weight, std=0.01)
     pixels = torch.rand(1, 3, 256, 512) * torch.linspace(0.2, 1, 512)  # each tile has keys of its own
     mask = torch.zeros(1, 1, 256, 512)
@@ -306,3 +310,16 @@ def test_residual_blocks_keep_float32_precise_under_autocast() -> None:
             assert block(x).dtype == torch.float32
             assert (block(x) - exact).abs().max() < 0.05 < (exact - x).abs().max()
             assert block(x.bfloat16()).dtype == torch.bfloat16
+
+
+def test_checkpoints_with_the_former_names_of_classes_load(tmp_path: Path) -> None:
+    small = LatentMapping(channels=4, widths=(4, 4), blocks=(1, 1), inner=4, gate=4)
+    small.save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text("utf-8"))
+    assert config["network"] == "LatentMapping"
+    (tmp_path / "config.json").write_text(json.dumps(config | {"network": "Mapping"}), "utf-8")
+    again = LatentMapping.from_pretrained(tmp_path)
+    assert all(torch.equal(a, b) for a, b in zip(again.parameters(), small.parameters(), strict=True))
+    (tmp_path / "config.json").write_text(json.dumps(config | {"network": "Mopping"}), "utf-8")
+    with pytest.raises(MissingWeights, match="Mopping"):
+        LatentMapping.from_pretrained(tmp_path)

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from bringback.degradations import age
+from bringback.degradations import degrade
 from bringback.degradations.rng import Draws
 from bringback.degradations.tone import sepia
 from bringback.ops.color import greyed, luminance, make_grey_
@@ -59,7 +59,7 @@ def test_damage_in_colour_does_not_hide_a_tint(colour: torch.Tensor) -> None:
 
 
 def test_most_aged_photos_are_told_right(colour: torch.Tensor) -> None:
-    result = age(colour.expand(12, -1, -1, -1), "mixed", range(12))
+    result = degrade(colour.expand(12, -1, -1, -1), "mixed", range(12))
     found = [find_tint(aged[None], mask[None]) is not None for aged, mask in zip(result.aged, result.mask, strict=True)]
     assert sum(f == bool(g) for f, g in zip(found, result.grey, strict=True)) >= 10
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from bringback.images.photo import Photo
 from bringback.images.shards import read_shards
 from bringback.ops import push_pull as inpaint
-from bringback.ops.masks import calmed, firm, replaced, solid
+from bringback.ops.masks import damped, dilate_edges, fill_mask, fill_target
 from bringback.ops.push_pull import push, push_pull
 from bringback.ops.tiled_fill import fill_into, filled
 from bringback.stages.fill import HoleFiller
@@ -116,7 +116,7 @@ def test_a_given_mask_with_soft_edges_is_damage_up_to_where_it_ends() -> None:
     left, soft = ((result - pixels).abs().max() for result in (restored.pixels, HoleFiller().fill(spoiled, mask)))
     assert left < 0.03 < soft
     hard = (mask > 0.5).float()
-    assert torch.equal(firm(hard), hard) and torch.equal(firm(mask) > 0, mask > 0)
+    assert torch.equal(dilate_edges(hard), hard) and torch.equal(dilate_edges(mask) > 0, mask > 0)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 9), (2, 3), (7, 1), (33, 57)])
@@ -167,13 +167,13 @@ def test_gradients_stay_finite_and_shares_sum_to_one() -> None:
 def test_solid_steepens_and_widens() -> None:
     mask = torch.zeros(1, 1, 7, 7)
     mask[..., 3, 3] = 1
-    assert torch.equal(solid(mask, rim=0), mask)
-    widened = solid(mask, rim=0.5)
+    assert torch.equal(fill_mask(mask, rim=0), mask)
+    widened = fill_mask(mask, rim=0.5)
     assert widened[0, 0, 3, 3] == 1 and widened.sum() == 1 + 8 * 0.5
     between = {"sound": 0.2, "damaged": 0.6}
-    assert (solid(0.2 * mask, **between) == 0).all()
-    assert solid(0.6 * mask, **between).max() == 1
-    assert 0 < solid(0.4 * mask, **between).max() < 1
+    assert (fill_mask(0.2 * mask, **between) == 0).all()
+    assert fill_mask(0.6 * mask, **between).max() == 1
+    assert 0 < fill_mask(0.4 * mask, **between).max() < 1
 
 
 def test_doubts_count_for_less_where_nothing_is_certain() -> None:
@@ -181,11 +181,11 @@ def test_doubts_count_for_less_where_nothing_is_certain() -> None:
     for certain in (0, 16, 1600):  # pixels of 40,000
         mask = torch.full((1, 1, 200, 200), 0.7)
         mask.view(-1)[:certain], mask.view(-1)[-100:] = 1, 0
-        calm = calmed(mask)
+        calm = damped(mask)
         doubtful[certain] = float(calm[0, 0, 100, 100])
         assert (calm.view(-1)[:certain] > 0.9999).all() and (calm.view(-1)[-100:] < 1e-4).all()
     assert doubtful[0] < doubtful[16] < doubtful[1600] == pytest.approx(0.7)
-    least, most = (solid(torch.tensor(doubtful[certain]).view(1, 1, 1, 1)) for certain in (0, 1600))
+    least, most = (fill_mask(torch.tensor(doubtful[certain]).view(1, 1, 1, 1)) for certain in (0, 1600))
     assert least == 0 < most
 
 
@@ -297,9 +297,9 @@ def test_stage_writes_into_the_pixels_that_another_has_made(size: tuple[int, int
 
 def test_what_is_replaced_does_not_hang_on_strips(monkeypatch: pytest.MonkeyPatch) -> None:
     mask = torch.rand(2, 1, 37, 29, generator=torch.Generator().manual_seed(0)) ** 8
-    expected = solid(calmed(mask))
+    expected = fill_mask(damped(mask))
     monkeypatch.setattr("bringback.ops.strips.STRIP", 60)
-    assert torch.equal(replaced(mask), expected) and 0 < expected.mean() < 1
+    assert torch.equal(fill_target(mask), expected) and 0 < expected.mean() < 1
 
 
 @pytest.mark.parametrize("level", [None, 0.0, 0.08])

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from bringback.cli import app
 from bringback.images.photo import Photo
-from bringback.models.colorizer import ColourUNet, expected, on_grid
+from bringback.models.colorizer import ColorUNet, expected, on_grid
 from bringback.ops.color import chroma, lab_to_rgb, luminance, rgb_to_lab, tinged
 from bringback.ops.guided_filter import Guided
 from bringback.ops.metrics import colour_error, colourfulness
@@ -25,9 +25,9 @@ def of(pixels: np.ndarray) -> torch.Tensor:
     return torch.tensor(pixels).permute(2, 0, 1)[None].float() / 255
 
 
-def believing(a: float, b: float) -> ColourUNet:
+def believing(a: float, b: float) -> ColorUNet:
     """A network that takes everything for one colour of the grid."""
-    network = ColourUNet(widths=(8, 8)).eval()
+    network = ColorUNet(widths=(8, 8)).eval()
     torch.nn.init.zeros_(network.head.weight)
     network.head.bias.data.fill_(-50.0)
     network.head.bias.data[int((a + 90) / 10) * 22 + int((b + 110) / 10)] = 50.0
@@ -126,7 +126,7 @@ def test_saturation_zero_is_grey_and_more_is_more() -> None:
 def test_a_hint_reaches_the_network_where_it_lies() -> None:
     network = believing(0, 0)
     seen: list[torch.Tensor] = []
-    network.look = lambda light, hints: (seen.append(hints), ColourUNet.look(network, light, hints))[1]
+    network.look = lambda light, hints: (seen.append(hints), ColorUNet.look(network, light, hints))[1]
     Colorizer(network).colorize(torch.full((1, 3, 192, 384), 0.5), [Hint(300, 20, "#ff0000")])
     told = seen[0][0, 0].nonzero()
     assert told.float().mean(0).tolist() == pytest.approx([20, 300], abs=1)

@@ -12,9 +12,9 @@ import torch
 from bringback.images.photo import Photo
 from bringback.models import tone as tone_module
 from bringback.models.tone import ToneCurves, tone
-from bringback.models.translation.mapping import Mapping
+from bringback.models.translation.mapping import LatentMapping
 from bringback.models.translation.vae import VAE
-from bringback.ops.masks import solid
+from bringback.ops.masks import fill_mask
 from bringback.ops.push_pull import push_pull
 from bringback.runtime.compute import Compute
 from bringback.stages import STAGES
@@ -147,7 +147,7 @@ def test_a_half_of_the_mask_is_where_filling_begins() -> None:
         pixels[..., :20, :30] = odds
         mask = stage.detect(pixels)[..., :20, :30]
         assert mask.mean() == pytest.approx(0.5, abs=0.01)
-        assert bool((mask > 0.5).all()) is begins is bool((solid(mask) > 0).all())
+        assert bool((mask > 0.5).all()) is begins is bool((fill_mask(mask) > 0).all())
 
 
 def test_tone_at_strength_zero_is_exact() -> None:
@@ -178,7 +178,7 @@ def test_a_given_mask_is_united_with_what_is_found() -> None:
     given = np.zeros((37, 41), np.float32)
     given[:5] = 1
     result = stage(start(pixels, given))
-    found = stage.detect(push_pull(pixels, solid(torch.from_numpy(given)[None, None])))
+    found = stage.detect(push_pull(pixels, fill_mask(torch.from_numpy(given)[None, None])))
     assert torch.equal(result.mask[..., :5, :], torch.ones(1, 1, 5, 41))
     assert torch.allclose(result.mask[..., 5:, :], found[..., 5:, :])
     assert "damaged_share" in result.notes["scratches"]
@@ -192,7 +192,7 @@ def test_a_given_mask_is_united_with_what_is_found() -> None:
 
 @pytest.mark.parametrize("size", [(1, 1), (33, 70)])
 def test_translation_of_any_size(size: tuple[int, int]) -> None:
-    mapping = restless(Mapping(widths=(8, 8, 8), blocks=(1, 1, 1), inner=4))
+    mapping = restless(LatentMapping(widths=(8, 8, 8), blocks=(1, 1, 1), inner=4))
     stage = LatentTranslator(VAE().eval(), mapping, VAE().eval(), CPU)
     pixels = torch.rand(1, 3, *size)
     result = stage(start(pixels)).pixels
@@ -202,7 +202,7 @@ def test_translation_of_any_size(size: tuple[int, int]) -> None:
 
 def test_vaes_of_another_mapping_are_refused(tmp_path: Path) -> None:
     hashes = {name: save_network(VAE(blocks=1), tmp_path / name) for name in ("old_vae", "clean_vae")}
-    save_network(Mapping(widths=(8, 8, 8), blocks=(1, 1, 1), inner=4, **hashes), tmp_path / "mapping")
+    save_network(LatentMapping(widths=(8, 8, 8), blocks=(1, 1, 1), inner=4, **hashes), tmp_path / "mapping")
     assert LatentTranslator.from_checkpoints(Checkpoints(tmp_path), CPU).name == "translate"
     save_network(VAE(blocks=1), tmp_path / "clean_vae")
     with pytest.raises(MissingWeights, match="is not the clean_vae"):
@@ -212,7 +212,7 @@ def test_vaes_of_another_mapping_are_refused(tmp_path: Path) -> None:
 def test_the_translator_is_told_what_was_filled(monkeypatch: pytest.MonkeyPatch) -> None:
     told = []
     monkeypatch.setattr(LatentTranslator, "translate", lambda self, pixels, filled: told.append(filled) or pixels)
-    stage = LatentTranslator(VAE(), Mapping(), VAE(), CPU)
+    stage = LatentTranslator(VAE(), LatentMapping(), VAE(), CPU)
     mask = np.zeros((40, 50), np.float32)
     mask[:4], mask[10:14], mask[20:24] = 1, 0.45, 0.7
     stage(start(torch.rand(1, 3, 40, 50), mask))
@@ -225,7 +225,7 @@ def listening() -> LatentTranslator:
     """Small networks of which each says something, the attention most of all, in tiles of 128 pixels."""
     torch.manual_seed(0)
     old, new = (VAE(channels=48, blocks=1).eval() for _ in range(2))
-    mapping = Mapping(48, widths=(16, 16, 16), blocks=(1, 1, 1), inner=8).eval()
+    mapping = LatentMapping(48, widths=(16, 16, 16), blocks=(1, 1, 1), inner=8).eval()
     attention = mapping.attention
     for layer in (attention.query, attention.key, attention.value, attention.out):
         torch.nn.init.normal_(layer.weight)

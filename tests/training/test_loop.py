@@ -14,10 +14,10 @@ import yaml
 from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
 
-from bringback.degradations import RECIPES, Aged, OverlayBank
+from bringback.degradations import RECIPES, DegradedBatch, OverlayBank
 from bringback.errors import ConfigError
 from bringback.models.base import Network
-from bringback.models.translation.mapping import Mapping
+from bringback.models.translation.mapping import LatentMapping
 from bringback.training import loop, model_card
 from bringback.training import state as states
 from bringback.training.config import TrainConfig, load_config
@@ -164,7 +164,7 @@ class TwoPhases(TrainingTask):
         # iterators, which can be consumed only once
         return [Phase(name, iter([net.factor])) for name, net in self.networks().items()]
 
-    def forward(self, phase: str, prepared: Aged) -> Losses:
+    def forward(self, phase: str, prepared: DegradedBatch) -> Losses:
         both = self.generator.factor * self.discriminator.factor
         return Losses(both if phase == "generator" else -2 * both)
 
@@ -296,7 +296,7 @@ def test_unknown_options_and_recipes_are_named(tiny, tmp_path: Path) -> None:
 def test_the_mapping_knows_its_vaes(tiny, tmp_path: Path, weights: Path) -> None:
     task = build_task(tiny("mapping", tmp_path / "run"))
     saved = save_network(task.networks()["mapping"], tmp_path / "mapping")
-    loaded = Checkpoints(tmp_path).load("mapping", Mapping)
+    loaded = Checkpoints(tmp_path).load("mapping", LatentMapping)
     assert len(saved) == 64
     assert loaded.clean_vae == Checkpoints(weights).hashes(["clean_vae"])["clean_vae"]
     assert isinstance(task, TrainingTask)

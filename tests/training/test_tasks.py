@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from bringback.degradations import Aged, age
+from bringback.degradations import DegradedBatch, degrade
 from bringback.errors import ConfigError
 from bringback.models.discriminators import LatentDiscriminator, PatchDiscriminator
-from bringback.models.translation.mapping import Mapping, translate
+from bringback.models.translation.mapping import LatentMapping, translate
 from bringback.models.translation.vae import VAE
 from bringback.training.adversarial import discriminator_loss, feature_matching, generator_loss
 from bringback.training.config import TrainConfig
@@ -76,7 +76,7 @@ def test_a_quarter_of_the_masks_that_the_mapping_learns_from_is_exact(tiny, tmp_
     mask[..., 20:24, :] = 0.3  # more than a fifth: to be replaced
     aged = torch.lerp(pixels, torch.ones(()), mask)
     grey = torch.zeros(8, dtype=torch.bool)
-    given, filled, truth = task.prepare_aged(Aged(aged, mask, pixels, grey), list(range(8)))
+    given, filled, truth = task.prepare_aged(DegradedBatch(aged, mask, pixels, grey), list(range(8)))
     exact = (filled[:, :, 20:24] == 1).all(3).all(2)[:, 0]
     assert exact.tolist() == [seed % 4 == 0 for seed in range(8)]
     assert (given[exact] - truth[exact]).abs().max() < 0.02
@@ -162,8 +162,8 @@ def test_a_share_of_the_faces_is_translated(tiny, tmp_path: Path) -> None:
     """The share in the options, selected by seed; gray faces stay gray."""
     seeds = list(range(40))
     pixels = torch.rand(1, 3, 256, 256, generator=torch.Generator().manual_seed(0)).expand(40, -1, -1, -1)
-    aged = age(pixels[:1], "clean", [0])
-    aged = Aged(pixels, aged.mask.expand(40, -1, -1, -1), pixels, torch.arange(40) % 2 == 0)
+    aged = degrade(pixels[:1], "clean", [0])
+    aged = DegradedBatch(pixels, aged.mask.expand(40, -1, -1, -1), pixels, torch.arange(40) % 2 == 0)
     plain, _, _ = build_task(tiny("faces", tmp_path, options={"translated": 0.0})).prepare_aged(aged, seeds)
     torch.testing.assert_close(plain, pixels)
     made, _, _ = build_task(tiny("faces", tmp_path, options={"translated": 0.3})).prepare_aged(aged, seeds)
@@ -201,7 +201,7 @@ def test_the_translation_trains_end_to_end_and_ties_its_parts(tiny, weights: Pat
     settings = tiny("translation", tmp_path / "run", init_from=str(weights), max_train_steps=2, learning_rate=1e-2)
     train(build_task(settings), settings)
     ours, theirs = Checkpoints(tmp_path / "run"), Checkpoints(weights)
-    mapping = ours.load("mapping", Mapping)
+    mapping = ours.load("mapping", LatentMapping)
     ours.check_vaes(mapping)
     with pytest.raises(MissingWeights):
         theirs.check_vaes(mapping)
@@ -209,7 +209,7 @@ def test_the_translation_trains_end_to_end_and_ties_its_parts(tiny, weights: Pat
         before, after = theirs.load(name, VAE).state_dict(), ours.load(name, VAE).state_dict()
         moved = {key.split(".")[0] for key in after if not torch.equal(before[key], after[key])}
         assert moved == {"stem", "encoder", "decoder", "head"}
-    before = theirs.load("mapping", Mapping).trust.state_dict()
+    before = theirs.load("mapping", LatentMapping).trust.state_dict()
     assert all(torch.equal(before[key], value) for key, value in mapping.trust.state_dict().items())
 
 

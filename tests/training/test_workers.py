@@ -17,7 +17,7 @@ import yaml
 from PIL import Image
 from safetensors.torch import load_file
 
-from bringback.degradations import Aged, age
+from bringback.degradations import DegradedBatch, degrade
 from bringback.errors import ConfigError
 from bringback.training import workers as module
 from bringback.training.config import Source, TrainConfig, load_config
@@ -30,7 +30,7 @@ ROOT = Path(__file__).parents[2]
 CPU = torch.device("cpu")
 SIZE = 6  # more than are degraded at a time
 
-Batches = list[tuple[Aged, list[int]]]
+Batches = list[tuple[DegradedBatch, list[int]]]
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def degrade_here(config: TrainConfig, numbers: Sequence[int], rank: int = 0, wor
     overlays = read_overlays(data, config.overlays, CPU)
     starts = [(number * world + rank) * SIZE for number in numbers]
     batches = [crops.batch(range(start, start + SIZE), CPU) for start in starts]
-    return [(age(batch.pixels, config.recipe, batch.seeds, overlays), batch.seeds) for batch in batches]
+    return [(degrade(batch.pixels, config.recipe, batch.seeds, overlays), batch.seeds) for batch in batches]
 
 
 def same(one: Batches, other: Batches, bound: float = 0.0) -> bool:
@@ -68,7 +68,7 @@ def same(one: Batches, other: Batches, bound: float = 0.0) -> bool:
         seeds == other_seeds
         and all(
             (getattr(aged, field.name).float() - getattr(expected, field.name).float()).abs().max() <= bound
-            for field in fields(Aged)
+            for field in fields(DegradedBatch)
         )
         for (aged, seeds), (expected, other_seeds) in zip(one, other, strict=True)
     )
@@ -94,7 +94,9 @@ def test_reused_pictures_are_sampled_from_the_last_batches(small, monkeypatch: p
         for row, seed in enumerate(seeds):
             number, known = place[seed]
             assert 0 <= step // reuse - number < module._POOL_BATCHES * reuse
-            pairs = [(getattr(aged, f.name)[row], getattr(fresh[number][0], f.name)[known]) for f in fields(Aged)]
+            pairs = [
+                (getattr(aged, f.name)[row], getattr(fresh[number][0], f.name)[known]) for f in fields(DegradedBatch)
+            ]
             plain = all(torch.equal(one, other) for one, other in pairs)
             assert plain or all(torch.equal(one, other.flip(-1) if other.dim() else other) for one, other in pairs)
             mirrored.append(not plain)

@@ -21,7 +21,7 @@ from bringback.web import text as web_text
 from bringback.web.mask_layer import CANVAS, MARGIN, PAINTED, Place
 from bringback.web.pipelines import Choices, Pipelines, Stopped
 from bringback.web.server import is_loopback
-from bringback.web.session import Desk, attempt, base_name
+from bringback.web.session import Session, attempt, base_name
 
 DATE = "1961:04:12 07:07:00"
 CHROMIUM = os.environ.get("BRINGBACK_CHROMIUM") or next(
@@ -77,7 +77,7 @@ def pipelines(seen):
 
 @pytest.fixture
 def desk(tmp_path):
-    return Desk(tmp_path)
+    return Session(tmp_path)
 
 
 def jpeg(path: Path, pixels: np.ndarray, size=(96, 64)) -> Path:
@@ -98,7 +98,7 @@ def listed(page, count):
     )
 
 
-def put(desk: Desk, pixels: np.ndarray, *names: str, size=(96, 64)):
+def put(desk: Session, pixels: np.ndarray, *names: str, size=(96, 64)):
     """Drop photos of these names; the last of them."""
     files = []
     for name in names:
@@ -209,7 +209,7 @@ def test_broken_files_are_a_line_each_and_the_others_are_taken(desk, pixels):
 
 
 def test_a_photo_of_too_many_pixels_is_refused_by_its_header(tmp_path, pixels):
-    desk = Desk(tmp_path, max_pixels=1000)
+    desk = Session(tmp_path, max_pixels=1000)
     (line,) = desk.add([(jpeg(tmp_path / "1.jpg", pixels), "a.jpg")], silent)
     assert line.startswith("a.jpg: too large: 96x64")
 
@@ -595,7 +595,7 @@ def test_the_server_is_for_this_machine_alone(server):
 
 
 def test_a_file_that_is_dropped_twice_is_there_twice(tmp_path, pixels):
-    one, desk = jpeg(tmp_path / "a.jpg", pixels), Desk(tmp_path)
+    one, desk = jpeg(tmp_path / "a.jpg", pixels), Session(tmp_path)
     assert desk.add([(one, "a.jpg"), (one, "a.jpg"), (tmp_path / "gone.jpg", "gone.jpg")], lambda done, what: None) == [
         "gone.jpg: FileNotFoundError: No such file or directory"
     ]
@@ -603,7 +603,7 @@ def test_a_file_that_is_dropped_twice_is_there_twice(tmp_path, pixels):
 
 
 def test_a_mask_painted_during_a_restoration_is_not_said_to_be_in_it(tmp_path, pixels, lighten):
-    desk = Desk(tmp_path)
+    desk = Session(tmp_path)
     desk.add([(jpeg(tmp_path / "a.jpg", pixels), "a.jpg")], lambda done, what: None)
     (scan,) = desk.scans
 

@@ -27,7 +27,7 @@ from bringback.cli.main import app
 from bringback.models.base import Network
 from bringback.models.registry import NETWORKS
 from bringback.models.tone import ToneCurves
-from bringback.models.translation.mapping import Mapping
+from bringback.models.translation.mapping import LatentMapping
 from bringback.models.translation.vae import VAE
 from bringback.models.unet import ScratchUNet
 from bringback.models.wan2020.face import PaperFaceGenerator
@@ -37,9 +37,9 @@ from bringback.weights.catalog import Weight, fault, files, pull
 from bringback.weights.checkpoints import Checkpoints, MissingWeights, save_network
 
 SMALL: dict[str, dict] = {
-    "ColourUNet": TINY["colorize"],
+    "ColorUNet": TINY["colorize"],
     "FaceGenerator": TINY["faces"],
-    "Mapping": TINY["mapping"],
+    "LatentMapping": TINY["mapping"],
     "RelightNet": TINY["relight"],
     "ScratchUNet": TINY["scratches"],
     "ToneCurves": TINY["tone"],
@@ -314,7 +314,7 @@ def test_a_network_goes_to_the_hub_and_comes_back_by_revision_and_without_the_hu
         VAE.from_pretrained("me/vae", revision="v1", local_files_only=True)
     assert len(hub.asked) == asked
     with pytest.raises(MissingWeights, match="is that of a VAE, not of a Mapping"):
-        Mapping.from_pretrained("me/vae")
+        LatentMapping.from_pretrained("me/vae")
     with pytest.raises(MissingWeights, match="no revision 'v2'"):
         VAE.from_pretrained("me/vae", revision="v2")
     with pytest.raises(MissingWeights, match="no folder here, and not on the hub"):
@@ -439,7 +439,7 @@ def test_verify_finds_what_a_hash_cannot(tmp_path: Path) -> None:
     network.save_pretrained(tmp_path / "tone")
     VAE(**TINY["old_vae"]).save_pretrained(tmp_path / "old_vae")
     hashes = {"old_vae": "0" * 64, "clean_vae": ""}
-    save_network(Mapping(**TINY["mapping"], channels=TINY["old_vae"]["channels"], **hashes), tmp_path / "mapping")
+    save_network(LatentMapping(**TINY["mapping"], channels=TINY["old_vae"]["channels"], **hashes), tmp_path / "mapping")
     save_network(ScratchUNet(**TINY["scratches"]), tmp_path / "mine")
     (tmp_path / "mine" / "config.json").write_text('{"network": "Other"}')
     code, lines, errors = run("verify", "--weights", tmp_path)

@@ -19,7 +19,7 @@ from bringback.models.graphs import Graph
 from bringback.models.registry import MODELS
 from bringback.models.relight import RelightNet, places
 from bringback.models.tone import cumulated
-from bringback.models.translation.mapping import Mapping
+from bringback.models.translation.mapping import LatentMapping
 from bringback.models.translation.vae import VAE
 from bringback.models.unet import ScratchUNet
 from bringback.models.wan2020.unet import PaperUNet
@@ -66,7 +66,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for layer in network.modules():
             if isinstance(layer, nn.Conv2d | nn.Linear) and not layer.weight.any():  # silent until it has learned
                 nn.init.normal_(layer.weight, std=0.1)
-        if isinstance(network, Mapping):
+        if isinstance(network, LatentMapping):
             for layer in (network.attention.out, *network.up):
                 nn.init.normal_(layer.weight, std=0.5)
             nn.init.zeros_(network.trust.layers[-1].bias)
@@ -159,7 +159,7 @@ def test_all_graphs_are_tested(folder: Path) -> None:
 @pytest.mark.parametrize("damage", ["nothing", "something", "everything", "one of two"])
 def test_the_mapping_looks_where_the_network_does(damage: str, folder: Path, graph) -> None:
     network = graph("mapping")[2]
-    engine = Checkpoints(folder, attach=attach).load("mapping", Mapping)
+    engine = Checkpoints(folder, attach=attach).load("mapping", LatentMapping)
     latent = 8 * torch.randn(2, 16, 18, 23)
     mask = torch.zeros(2, 1, 18, 23)
     if damage == "something":
@@ -183,7 +183,7 @@ def test_a_file_tells_what_it_is(folder: Path, graph) -> None:
     model = onnx.load_from_string(onnx_engine.cached(one, facts_of("mapping", folder / "mapping")))
     onnx.checker.check_model(model, full_check=True)
     facts = {prop.key: prop.value for prop in model.metadata_props}
-    assert facts["checkpoint"] == "mapping" and facts["network"] == "Mapping"
+    assert facts["checkpoint"] == "mapping" and facts["network"] == "LatentMapping"
     assert facts["weights_sha256"] == Checkpoints(folder).hashes(["mapping"])["mapping"]
     assert "license" in facts
     assert model.producer_name == "bringback" and model.producer_version and model.doc_string

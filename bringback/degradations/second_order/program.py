@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from bringback.degradations.eval_recipes import Aged, Overlays, completed
+from bringback.degradations.eval_recipes import DegradedBatch, Overlays, completed
 from bringback.degradations.rng import Draws
 from bringback.degradations.second_order import codecs, filters, noise, resampling, surfaces
 from bringback.degradations.second_order.spectra import together
@@ -48,7 +48,7 @@ class Round(NamedTuple):
         return self.severity * self.dice.uniform(0.25, 1)
 
 
-def second_order(pixels: Tensor, draws: Draws, overlays: Overlays) -> Aged:
+def second_order(pixels: Tensor, draws: Draws, overlays: Overlays) -> DegradedBatch:
     """Two rounds of blur, noise, resizing, codecs, sharpening, screens and paper; keeps tones. 12 % stay untouched."""
     size = pixels.shape[-2], pixels.shape[-1]
     dice = [Random(seed) for seed in draws.integers(0, 2**62)]

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bringback.models.base import Network
-from bringback.models.layers import ChannelNorm, silence
+from bringback.models.layers import ChannelNorm, zero_init
 
 
 class _Modulated(nn.Module):
@@ -20,9 +20,9 @@ class _Modulated(nn.Module):
         self.gamma_beta = nn.Conv2d(hidden, 2 * channels, 1)
         self.first = nn.Conv2d(channels, channels, 3, padding=1)
         self.second = nn.Conv2d(channels, channels, 3, padding=1)
-        silence(self.second)
+        zero_init(self.second)
         nn.init.normal_(self.second.weight, std=0.1 * (channels * 9) ** -0.5)
-        silence(self.gamma_beta)
+        zero_init(self.gamma_beta)
 
     def forward(self, x: Tensor, degraded: Tensor) -> Tensor:
         gamma, beta = self.gamma_beta(F.silu(self.told(degraded))).chunk(2, 1)
@@ -64,7 +64,7 @@ class FaceGenerator(Network, license="apache-2.0", tags=["face-restoration"]):
         self.up = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in steps)
         self.build = nn.ModuleList(_Scale(w, n, hidden) for w, n in zip(widths, blocks, strict=True))
         self.head = nn.Conv2d(widths[0], 48, 3, padding=1)
-        silence(self.head)
+        zero_init(self.head)
 
     def forward(self, degraded: Tensor, mask: Tensor | None = None) -> Tensor:
         mask = torch.zeros_like(degraded[:, :1]) if mask is None else mask

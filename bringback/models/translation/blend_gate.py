@@ -4,12 +4,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bringback.models.layers import pad_to, silence
+from bringback.models.layers import pad_to, zero_init
 
 _CELL = 4  # side in pixels of the cells for which trust is predicted
 
 
-class Trust(nn.Module):
+class BlendGate(nn.Module):
     """Photos (B, 3, H, W), decoded photos (B, 3, H, W), fill masks (B, 1, H, W) -> trust (B, 1, H, W) in [0, 1].
 
     1 keeps the photo, 0 takes the decoded one; `torch.lerp(decoded, pixels, trust)` is the result. A latent loses fine
@@ -22,7 +22,7 @@ class Trust(nn.Module):
     def __init__(self, width: int = 48) -> None:
         super().__init__()
         last = nn.Conv2d(width, 1, 3, padding=1)
-        silence(last)
+        zero_init(last)
         last.bias.data.fill_(-4.0)  # type: ignore[union-attr] # at initialization the decoded photo is used
         reach = [nn.Conv2d(a, width, 3, padding=d, dilation=d) for a, d in ((8, 1), (width, 2), (width, 4))]
         self.layers = nn.Sequential(*(step for layer in reach for step in (layer, nn.GELU())), last)

@@ -7,16 +7,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bringback.models.base import Network
-from bringback.models.layers import ResidualBlock, pad_to, silence
-from bringback.models.translation.blend_gate import Trust
+from bringback.models.layers import ResidualBlock, pad_to, zero_init
+from bringback.models.translation.blend_gate import BlendGate
 from bringback.models.translation.partial_nonlocal import PartialNonLocal
 from bringback.models.translation.vae import VAE
-from bringback.runtime.compute import lower
+from bringback.runtime.compute import autocast_to
 
 _SCALE = 8.0  # divisor of latents: their standard deviation is a few units, most of it due to the mean color
 
 
-class Mapping(Network, license="apache-2.0", tags=["photo-restoration"]):
+class LatentMapping(Network, license="apache-2.0", tags=["photo-restoration"]):
     """Old latent (B, C, h, w) and damage mask (B, 1, h, w), 1 = damaged -> clean latent, any size.
 
     A small U-Net over the latent, with the mask as an additional channel: residual blocks at 1, 1/2, 1/4, ... of its
@@ -54,8 +54,8 @@ class Mapping(Network, license="apache-2.0", tags=["photo-restoration"]):
         )
         self.attention = PartialNonLocal(widths[-1], inner)
         self.head = nn.Conv2d(widths[0], channels, 3, padding=1)
-        silence(self.head)
-        self.trust = Trust(gate)
+        zero_init(self.head)
+        self.trust = BlendGate(gate)
 
     def tie(self, **hashes: str) -> None:
         """Set the SHA-256 of its VAEs, `old_vae` and `clean_vae`, in the config."""
@@ -94,7 +94,7 @@ class Mapping(Network, license="apache-2.0", tags=["photo-restoration"]):
 
 def translate(
     old_vae: VAE,
-    mapping: Mapping,
+    mapping: LatentMapping,
     clean_vae: VAE,
     pixels: Tensor,
     mask: Tensor,
@@ -109,7 +109,7 @@ def translate(
     (B, 3, H, W), not clamped.
     """
     coarse = F.max_pool2d(mask, old_vae.stride, ceil_mode=True)
-    with lower(pixels.device, dtype):
+    with autocast_to(pixels.device, dtype):
         latent = mapping(old_vae.encode(pixels).to(pixels.dtype), coarse, seen).to(pixels.dtype)
     decoded = clean_vae.decode(latent, (pixels.shape[-2], pixels.shape[-1]), dtype)
     decoded = decoded.to(pixels.dtype)  # under autocast too

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bringback.models.layers import silence
+from bringback.models.layers import zero_init
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, *, scale: float | None = None, budget: int = 1 << 24) -> Tensor:
@@ -45,7 +45,7 @@ class PartialNonLocal(nn.Module):
         self.key = nn.Conv2d(channels, inner, 1)
         self.value = nn.Conv2d(channels, inner, 1)
         self.out = nn.Conv2d(inner, channels, 1)
-        silence(self.out)
+        zero_init(self.out)
 
     def look(self, x: Tensor, mask: Tensor) -> Tensor:
         """(B, 2 * inner + 1, H, W) float32: keys, values and validity (1 or 0), all zero where invalid."""

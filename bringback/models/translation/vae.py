@@ -5,8 +5,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bringback.models.base import Network
-from bringback.models.layers import ResidualBlock, pad_to, silence
-from bringback.runtime.compute import lower
+from bringback.models.layers import ResidualBlock, pad_to, zero_init
+from bringback.runtime.compute import autocast_to
 
 
 class VAE(Network, license="apache-2.0", tags=["autoencoder", "photo-restoration"]):
@@ -34,7 +34,7 @@ class VAE(Network, license="apache-2.0", tags=["autoencoder", "photo-restoration
         self.head = nn.Conv2d(channels, patch, 3, padding=1)
         basis = nn.init.orthogonal_(torch.empty(channels, patch)) * gain
         for layer, weight in ((self.stem, basis), (self.head, torch.linalg.pinv(basis))):
-            silence(layer)
+            zero_init(layer)
             with torch.no_grad():
                 layer.weight[:, :, 1, 1] = weight
 
@@ -49,7 +49,7 @@ class VAE(Network, license="apache-2.0", tags=["autoencoder", "photo-restoration
         `dtype` is the autocast dtype of the residual blocks' convolutions; their sums and the head keep the latent's.
         """
         weight, bias = self._level_head() if self.level is not None else (self.head.weight, self.head.bias)
-        with lower(latent.device, dtype):
+        with autocast_to(latent.device, dtype):
             features = self.decoder(latent)
         patches = F.conv2d(features, weight, bias, padding=1)
         return (F.pixel_shuffle(patches, self.stride) / 2 + 0.5)[..., : size[0], : size[1]]

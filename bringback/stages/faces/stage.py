@@ -11,12 +11,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bringback.errors import PhotoError
-from bringback.images.adapters import any_kind
+from bringback.images.adapters import accepts_any_image
 from bringback.images.photo import Photo, is_grey
 from bringback.models.faces.generator import FaceGenerator
 from bringback.ops.color import luminance
 from bringback.runtime.compute import Compute
-from bringback.stages.base import Alone
+from bringback.stages.base import StageBase
 from bringback.stages.faces.alignment import CROP, EYE_DISTANCE, EYES, NOSE_BASE, align, scale, similarity
 from bringback.stages.faces.blending import paste
 from bringback.stages.faces.detector import ENLARGED_PIXELS, FaceFinder
@@ -45,7 +45,7 @@ class _Crops:
     matrices: list[np.ndarray] = field(default_factory=list)
 
 
-class FaceRefiner(Alone):
+class FaceRefiner(StageBase):
     """Refines the faces of a photo, or aligned crops, with a network from aligned crops to aligned crops.
 
     Only the difference between refined and original crop is added to the photo, so a face larger than its crop keeps
@@ -91,7 +91,7 @@ class FaceRefiner(Alone):
         """Bytes in addition to photo, pixels and masks: a gray copy, and dlib's search of an enlarged one."""
         return 4 * height * width + FINDING * min(4 * height * width, int(ENLARGED_PIXELS))
 
-    @any_kind
+    @accepts_any_image
     def refine(self, crops: Tensor, mask: Tensor | None = None) -> Tensor:
         """Refine aligned crops (B, 3, S, S) in [0, 1], S the size; gray ones stay gray, identity is guarded.
 
@@ -100,7 +100,7 @@ class FaceRefiner(Alone):
         grey = [is_grey(_planes(crop)) for crop in crops]
         return self._refine(crops, torch.zeros_like(crops[:, :1]) if mask is None else mask, grey, [])
 
-    @any_kind
+    @accepts_any_image
     def refine_faces(self, pixels: Tensor, mask: Tensor | None = None) -> Tensor:
         """Photos (B, 3, H, W) in [0, 1] -> the same with all their faces refined; without a gradient.
 

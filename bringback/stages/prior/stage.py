@@ -6,10 +6,10 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from bringback.images.adapters import any_kind
-from bringback.ops.masks import replaced
+from bringback.images.adapters import accepts_any_image
+from bringback.ops.masks import fill_target
 from bringback.runtime.compute import Compute
-from bringback.stages.base import Alone
+from bringback.stages.base import StageBase
 from bringback.stages.prior.fit import computing, denoise, working_memory
 from bringback.stages.prior.settings import OnIteration, PriorSettings, Progress
 from bringback.stages.record import Restoration
@@ -18,7 +18,7 @@ from bringback.weights.checkpoints import Checkpoints
 _A_PIXEL = 48  # bytes of a photo that is solved at a smaller size: four pictures of its own size
 
 
-class PriorDenoiser(Alone):
+class PriorDenoiser(StageBase):
     """Denoises with the deep image prior, see `prior.fit.denoise`: minutes a photo, no weights, not a default."""
 
     name = "prior"
@@ -36,13 +36,13 @@ class PriorDenoiser(Alone):
         """Bytes in addition to photo, pixels and masks: the network at work, or a large photo and its detail."""
         return max(working_memory(height, width, self.settings), _A_PIXEL * height * width)
 
-    @any_kind
+    @accepts_any_image
     def denoise(self, pixels: Tensor, mask: Tensor | None = None, on_step: OnIteration | None = None) -> Tensor:
         """Photos (B, 3, H, W) in [0, 1], one after the other, and damage masks (B, 1, H, W) or None -> without noise.
 
         There is no gradient. `on_step` gets the progress of each. Raises `PhotoError` as `__call__` does.
         """
-        mask = torch.zeros_like(pixels[:, :1]) if mask is None else replaced(mask.detach())
+        mask = torch.zeros_like(pixels[:, :1]) if mask is None else fill_target(mask.detach())
         photos = zip(pixels.detach().split(1), mask.split(1), strict=True)
         return torch.cat([self._denoise(photo, damage, on_step)[0] for photo, damage in photos])
 

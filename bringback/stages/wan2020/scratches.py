@@ -6,12 +6,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bringback.images.adapters import any_kind
+from bringback.images.adapters import accepts_any_image
 from bringback.models.wan2020.unet import PaperUNet
 from bringback.ops.color import luminance
 from bringback.ops.tiling import run_tiled
 from bringback.runtime.compute import Compute
-from bringback.stages.base import Alone
+from bringback.stages.base import StageBase
 from bringback.stages.record import Restoration
 from bringback.stages.wan2020.resizing import resize, rounded
 from bringback.weights.checkpoints import Checkpoints
@@ -19,7 +19,7 @@ from bringback.weights.checkpoints import Checkpoints
 _TILE, _OVERLAP = 2048, 256  # the copy of a panorama can be very long; others are one tile
 
 
-class PaperScratchDetector(Alone):
+class PaperScratchDetector(StageBase):
     """Finds scratches in a small grey copy of the photo; the mask is one of zeros and ones."""
 
     name = "scratches"
@@ -54,7 +54,7 @@ class PaperScratchDetector(Alone):
         small = self.short_side**2 * max(height, width) // min(height, width)
         return 16 * height * width + 2_000 * min(small, _TILE**2)
 
-    @any_kind
+    @accepts_any_image
     def detect(self, pixels: Tensor) -> Tensor:
         """Photos (B, 3, H, W) in [0, 1] -> their damage masks (B, 1, H, W) of zeros and ones."""
         height, width = pixels.shape[-2:]

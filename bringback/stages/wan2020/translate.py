@@ -6,12 +6,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bringback.images.adapters import any_kind
+from bringback.images.adapters import accepts_any_image
 from bringback.models.wan2020.mapping import PaperMapping
 from bringback.models.wan2020.vae import PaperVAE
 from bringback.ops.metrics import mean_change
 from bringback.runtime.compute import Compute
-from bringback.stages.base import Alone
+from bringback.stages.base import StageBase
 from bringback.stages.record import Restoration
 from bringback.stages.wan2020.resizing import resize, rounded
 from bringback.weights.checkpoints import Checkpoints
@@ -20,7 +20,7 @@ _A_PIXEL = 640  # bytes on the way through VAEs and mapping, measured in float32
 CLEAN_VAES = {"quality": "quality", "scratch": "scratch", "hr": "scratch"}  # which of them a mapping goes with
 
 
-class PaperTranslator(Alone):
+class PaperTranslator(StageBase):
     """Old VAE's encoder, mapping, clean VAE's decoder, at the original's rounded size.
 
     Its instance norms see the whole photo, which is therefore one piece: memory is linear in its pixels, but there is
@@ -69,7 +69,7 @@ class PaperTranslator(Alone):
         """Bytes beside photo, pixels and mask: its maps of the whole photo, which is one piece."""
         return 12 * height * width + self.compute.tiles_need(height * width, max(height, width), None, _A_PIXEL)
 
-    @any_kind
+    @accepts_any_image
     def translate(self, pixels: Tensor, mask: Tensor | None = None) -> Tensor:
         """Photos (B, 3, H, W) in [0, 1] and damage masks (B, 1, H, W), damaged above a half, or None -> restored."""
         home, size = pixels.device, (pixels.shape[-2], pixels.shape[-1])

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from bringback.degradations import OverlayBank
 from bringback.degradations.rng import Draws
 from bringback.models.base import Network
-from bringback.models.colorizer import PATCH, ColourUNet, expected, on_grid
+from bringback.models.colorizer import PATCH, ColorUNet, expected, on_grid
 from bringback.ops.color import chroma, luminance, rgb_to_lab, tinged
 from bringback.ops.metrics import colour_error, colourfulness
 from bringback.training.config import TrainConfig
@@ -74,7 +74,7 @@ class ColorTask(TrainingTask):
 
     def __init__(self, config: TrainConfig) -> None:
         super().__init__(config)
-        self.net = self.load_or_create("colorize", ColourUNet)
+        self.net = self.load_or_create("colorize", ColorUNet)
         distance = perceptual_distance(config.backbone) if self.options["semantics"] else None
         # a list hides the frozen backbone from the saved state and from the optimizer
         self._backbone = [] if distance is None else [distance.network]

@@ -6,15 +6,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bringback.degradations import Aged, OverlayBank, age
+from bringback.degradations import DegradedBatch, OverlayBank, degrade
 from bringback.errors import ConfigError
 from bringback.models.base import Network
 from bringback.models.discriminators import PatchDiscriminator
 from bringback.models.faces.generator import FaceGenerator
-from bringback.models.translation.mapping import Mapping, translate
+from bringback.models.translation.mapping import LatentMapping, translate
 from bringback.models.translation.vae import VAE
 from bringback.ops.color import greyed
-from bringback.ops.masks import firm, solid
+from bringback.ops.masks import dilate_edges, fill_mask
 from bringback.ops.metrics import psnr
 from bringback.ops.push_pull import fill
 from bringback.stages.faces.identity import descriptors, identity_distances
@@ -70,7 +70,7 @@ class FaceTask(TrainingTask):
         if self.options["translated"]:
             checkpoints = Checkpoints(config.weights or None)
             self.old_vae, self.clean_vae = checkpoints.load("old_vae", VAE), checkpoints.load("clean_vae", VAE)
-            self.mapping = checkpoints.load("mapping", Mapping)
+            self.mapping = checkpoints.load("mapping", LatentMapping)
             checkpoints.check_vaes(self.mapping)
             self.parents |= checkpoints.hashes(["old_vae", "mapping", "clean_vae"])
         self.weight: Tensor
@@ -80,7 +80,7 @@ class FaceTask(TrainingTask):
     def networks(self) -> dict[str, Network]:
         return {"faces": self.net}
 
-    def prepare_aged(self, aged: Aged, seeds: list[int]) -> tuple[Tensor, Tensor, Tensor]:
+    def prepare_aged(self, aged: DegradedBatch, seeds: list[int]) -> tuple[Tensor, Tensor, Tensor]:
         """Degraded faces, the mask of what was filled, and the truth."""
         pixels, holes, truth = _fill_damage(aged, seeds)
         share = self.options["translated"]
@@ -113,7 +113,7 @@ class FaceTask(TrainingTask):
         return Losses(total, parts)
 
     def validate(self, batch: Batch, overlays: OverlayBank | None) -> tuple[dict[str, float], Tensor]:
-        pixels, holes, truth = _fill_damage(age(batch.pixels, "faces", batch.seeds, overlays), batch.seeds)
+        pixels, holes, truth = _fill_damage(degrade(batch.pixels, "faces", batch.seeds, overlays), batch.seeds)
         made = self.net(pixels, holes).clamp(0, 1)
         before, after = float(psnr(pixels, truth).mean()), float(psnr(made, truth).mean())
         kept = float(psnr(self.net(batch.pixels).clamp(0, 1), batch.pixels).mean())
@@ -134,8 +134,8 @@ def _pixel_weights(features: float) -> Tensor:
     return (weight / weight.mean())[None, None]
 
 
-def _fill_damage(aged: Aged, seeds: list[int]) -> tuple[Tensor, Tensor, Tensor]:
+def _fill_damage(aged: DegradedBatch, seeds: list[int]) -> tuple[Tensor, Tensor, Tensor]:
     """Degraded faces with the damage of three quarters of them filled, the mask of what was filled, and the truth."""
     detected = torch.tensor([seed % 4 > 0 for seed in seeds], device=aged.aged.device)[:, None, None, None]
-    holes = solid(firm(aged.damage() * detected))
+    holes = fill_mask(dilate_edges(aged.damage() * detected))
     return fill(aged.aged, holes), holes, aged.truth

@@ -6,10 +6,10 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from bringback.degradations import Aged, OverlayBank, age
+from bringback.degradations import DegradedBatch, OverlayBank, degrade
 from bringback.models.unet import ScratchUNet, damage
 from bringback.ops.color import greyed
-from bringback.ops.masks import firm, solid
+from bringback.ops.masks import dilate_edges, fill_mask
 from bringback.ops.metrics import psnr
 from bringback.ops.push_pull import fill
 from bringback.training.data import Batch
@@ -40,7 +40,7 @@ class FilledTask(TrainingTask):
         return self
 
 
-def filled_pairs(aged: Aged, seeds: list[int], detector: ScratchUNet | None) -> Filled:
+def filled_pairs(aged: DegradedBatch, seeds: list[int], detector: ScratchUNet | None) -> Filled:
     """Filled pixels, the mask of what was filled, and the truth; one seed per sample.
 
     A quarter of the samples is filled by the exact mask, the others by the detected one. Samples without damage skip
@@ -52,17 +52,17 @@ def filled_pairs(aged: Aged, seeds: list[int], detector: ScratchUNet | None) -> 
     if detector is None or not damaged.any():
         return pixels, holes, aged.truth
     exact = torch.tensor([seed % 4 == 0 for seed in seeds], device=pixels.device)
-    mask = torch.where(exact[:, None, None, None], firm(aged.damage()), 0.0)
+    mask = torch.where(exact[:, None, None, None], dilate_edges(aged.damage()), 0.0)
     if (detected := damaged & ~exact).any():
         mask[detected] = damage(detector(pixels[detected]).float())
-    holes[damaged] = solid(mask[damaged])
+    holes[damaged] = fill_mask(mask[damaged])
     pixels = pixels.clone()
     pixels[damaged] = fill(pixels[damaged], holes[damaged])
     return pixels, holes, aged.truth
 
 
 def validate_restoration(
-    batch: Batch, overlays: OverlayBank | None, restore: Callable[[Aged], tuple[Filled, Tensor]]
+    batch: Batch, overlays: OverlayBank | None, restore: Callable[[DegradedBatch], tuple[Filled, Tensor]]
 ) -> tuple[dict[str, float], Tensor]:
     """Metrics and pictures (before, after, truth) of three recipes.
 
@@ -70,7 +70,7 @@ def validate_restoration(
     """
     metrics, pictures = {}, []
     for recipe in ("unstructured", "structured", "worn"):
-        (pixels, _, truth), restored = restore(age(batch.pixels, recipe, batch.seeds, overlays))
+        (pixels, _, truth), restored = restore(degrade(batch.pixels, recipe, batch.seeds, overlays))
         restored = restored.clamp(0, 1)
         metrics[f"{recipe}_gain"] = float((psnr(restored, truth) - psnr(pixels, truth)).mean())
         metrics[recipe] = float(psnr(restored, truth).mean())

@@ -6,9 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bringback.degradations import Aged, OverlayBank
+from bringback.degradations import DegradedBatch, OverlayBank
 from bringback.models.base import Network
-from bringback.models.translation.mapping import Mapping, translate
+from bringback.models.translation.mapping import LatentMapping, translate
 from bringback.models.translation.vae import VAE
 from bringback.training.config import TrainConfig
 from bringback.training.data import Batch
@@ -38,7 +38,7 @@ class MappingTask(FilledTask):
         checkpoints = Checkpoints(config.weights or None)
         self.old_vae, self.clean_vae = checkpoints.load("old_vae", VAE), checkpoints.load("clean_vae", VAE)
         hashes = checkpoints.hashes(["old_vae", "clean_vae"])
-        self.net = self.load_or_create("mapping", Mapping, channels=self.clean_vae.stem.out_channels, **hashes)
+        self.net = self.load_or_create("mapping", LatentMapping, channels=self.clean_vae.stem.out_channels, **hashes)
         checkpoints.check_vaes(self.net)
         self.parents |= hashes
         self.detector = self.load_detector()
@@ -49,7 +49,7 @@ class MappingTask(FilledTask):
     def networks(self) -> dict[str, Network]:
         return {"mapping": self.net}
 
-    def prepare_aged(self, aged: Aged, seeds: list[int]) -> Filled:
+    def prepare_aged(self, aged: DegradedBatch, seeds: list[int]) -> Filled:
         return filled_pairs(aged, seeds, self.detector)
 
     def forward(self, phase: str, prepared: Filled) -> Losses:
@@ -92,7 +92,7 @@ class MappingTask(FilledTask):
         return translate(self.old_vae, self.net, self.clean_vae, pixels, mask)
 
     def validate(self, batch: Batch, overlays: OverlayBank | None) -> tuple[dict[str, float], Tensor]:
-        def restore(aged: Aged) -> tuple[Filled, Tensor]:
+        def restore(aged: DegradedBatch) -> tuple[Filled, Tensor]:
             prepared = self.prepare_aged(aged, batch.seeds)
             return prepared, self._restore(prepared[0], prepared[1])
 

@@ -6,7 +6,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from bringback.degradations import Aged, OverlayBank, age
+from bringback.degradations import DegradedBatch, OverlayBank, degrade
 from bringback.models.base import Network
 from bringback.models.relight import RelightNet, median, places, without_dots
 from bringback.ops.color import greyed, luminance
@@ -38,10 +38,10 @@ class RelightTask(TrainingTask):
     def networks(self) -> dict[str, Network]:
         return {"relight": self.net}
 
-    def prepare_aged(self, aged: Aged, seeds: list[int]) -> Aged:
+    def prepare_aged(self, aged: DegradedBatch, seeds: list[int]) -> DegradedBatch:
         return replace(aged, aged=without_dots(greyed(aged.aged, aged.grey)))
 
-    def forward(self, phase: str, aged: Aged) -> Losses:
+    def forward(self, phase: str, aged: DegradedBatch) -> Losses:
         pixels, truth = aged.aged, aged.truth
         light = median(luminance(pixels))
         lit = self.net.lit(pixels, light, self.net.curves(self.net.thumbnail(pixels)), places(pixels))
@@ -57,7 +57,7 @@ class RelightTask(TrainingTask):
         return Losses(total, parts)
 
     def validate(self, batch: Batch, overlays: OverlayBank | None) -> tuple[dict[str, float], Tensor]:
-        dark = age(batch.pixels, "dark-noisy", batch.seeds, overlays)
+        dark = degrade(batch.pixels, "dark-noisy", batch.seeds, overlays)
         made, kept = (self.net(x).clamp(0, 1) for x in (dark.aged, batch.pixels))
         before, after = (float(psnr(x, dark.truth).mean()) for x in (dark.aged, made))
         clean = float(psnr(kept, batch.pixels).mean())

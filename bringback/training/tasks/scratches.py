@@ -5,7 +5,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from bringback.degradations import Aged, OverlayBank, age
+from bringback.degradations import DegradedBatch, OverlayBank, degrade
 from bringback.errors import ConfigError
 from bringback.models.base import Network
 from bringback.models.unet import ScratchUNet, damage
@@ -45,11 +45,11 @@ class ScratchTask(TrainingTask):
     def networks(self) -> dict[str, Network]:
         return {"scratches": self.net}
 
-    def forward(self, phase: str, aged: Aged) -> Losses:
+    def forward(self, phase: str, aged: DegradedBatch) -> Losses:
         return Losses(bce_dice(self.net(aged.aged), aged.damage(), **self.options))
 
     def validate(self, batch: Batch, overlays: OverlayBank | None) -> tuple[dict[str, float], Tensor]:
-        structured = age(batch.pixels, "structured", batch.seeds, overlays)
+        structured = degrade(batch.pixels, "structured", batch.seeds, overlays)
         scores = damage(self.net(structured.aged))
         clean = damage(self.net(batch.pixels))
         area = auc(scores.flatten(), structured.mask.flatten() > 0.1)

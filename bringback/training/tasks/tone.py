@@ -5,7 +5,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from bringback.degradations import Aged, OverlayBank, age
+from bringback.degradations import DegradedBatch, OverlayBank, degrade
 from bringback.models.base import Network
 from bringback.models.tone import ToneCurves, tone
 from bringback.ops.color import greyed
@@ -26,17 +26,17 @@ class ToneTask(TrainingTask):
     def networks(self) -> dict[str, Network]:
         return {"tone": self.net}
 
-    def prepare_aged(self, aged: Aged, seeds: list[int]) -> Aged:
+    def prepare_aged(self, aged: DegradedBatch, seeds: list[int]) -> DegradedBatch:
         return replace(aged, aged=greyed(aged.aged, aged.grey))
 
-    def forward(self, phase: str, aged: Aged) -> Losses:
+    def forward(self, phase: str, aged: DegradedBatch) -> Losses:
         with torch.autocast(aged.aged.device.type, enabled=False):
             toned = tone(self.net, aged.aged, aged.mask)
             undamaged = (aged.mask < 0.05).float()
             return Losses(charbonnier(toned * undamaged, aged.truth * undamaged, 1e-2))
 
     def validate(self, batch: Batch, overlays: OverlayBank | None) -> tuple[dict[str, float], Tensor]:
-        aged = self.prepare_aged(age(batch.pixels, "mixed", batch.seeds, overlays), batch.seeds)
+        aged = self.prepare_aged(degrade(batch.pixels, "mixed", batch.seeds, overlays), batch.seeds)
         pixels, truth, mask = aged.aged, aged.truth, aged.mask
         toned = tone(self.net, pixels, mask).clamp(0, 1)
         after = float(psnr(toned, truth).mean())

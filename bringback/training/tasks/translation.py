@@ -6,10 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bringback.degradations import Aged, OverlayBank
+from bringback.degradations import DegradedBatch, OverlayBank
 from bringback.degradations.rng import Draws
 from bringback.models.base import Network
-from bringback.models.translation.mapping import Mapping
+from bringback.models.translation.mapping import LatentMapping
 from bringback.models.translation.vae import VAE
 from bringback.training.config import TrainConfig
 from bringback.training.data import Batch
@@ -55,14 +55,14 @@ class TranslationTask(FilledTask):
         super().__init__(config)
         if config.init_from:
             self.old_vae, self.clean_vae = self.load_or_create("old_vae", VAE), self.load_or_create("clean_vae", VAE)
-            self.net = self.load_or_create("mapping", Mapping)
+            self.net = self.load_or_create("mapping", LatentMapping)
             Checkpoints(config.init_from).check_vaes(self.net)
         else:
             settings = config.network.get("vae", {})
             self.old_vae, self.clean_vae = (self.create(VAE, settings) for _ in range(2))
             self.old_vae.load_state_dict(self.clean_vae.state_dict())  # both latent spaces start as the same
             channels = self.clean_vae.stem.out_channels
-            self.net = self.create(Mapping, {"channels": channels, **config.network.get("mapping", {})})
+            self.net = self.create(LatentMapping, {"channels": channels, **config.network.get("mapping", {})})
         self.net.trust.requires_grad_(False)
         self.detector = self.load_detector()
         self.distance = perceptual_distance(config.backbone) if self.options["perceptual"] else None
@@ -75,7 +75,7 @@ class TranslationTask(FilledTask):
         if name != "mapping":
             self.net.tie(**{name: sha256})
 
-    def prepare_aged(self, aged: Aged, seeds: list[int]) -> tuple[Filled, list[int]]:
+    def prepare_aged(self, aged: DegradedBatch, seeds: list[int]) -> tuple[Filled, list[int]]:
         return filled_pairs(aged, seeds, self.detector), seeds
 
     def forward(self, phase: str, prepared: tuple[Filled, list[int]]) -> Losses:
@@ -106,7 +106,7 @@ class TranslationTask(FilledTask):
         return charbonnier(vae.decode(latent + noise, (pixels.shape[-2], pixels.shape[-1])).float(), pixels)
 
     def validate(self, batch: Batch, overlays: OverlayBank | None) -> tuple[dict[str, float], Tensor]:
-        def restore(aged: Aged) -> tuple[Filled, Tensor]:
+        def restore(aged: DegradedBatch) -> tuple[Filled, Tensor]:
             prepared, _ = self.prepare_aged(aged, batch.seeds)
             return prepared, self._translate(prepared[0], prepared[1])[2]
 
