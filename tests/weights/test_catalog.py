@@ -313,7 +313,7 @@ def test_a_network_goes_to_the_hub_and_comes_back_by_revision_and_without_the_hu
     with pytest.raises(MissingWeights, match="weights pull me/vae --revision v1"):
         VAE.from_pretrained("me/vae", revision="v1", local_files_only=True)
     assert len(hub.asked) == asked
-    with pytest.raises(MissingWeights, match="is that of a VAE, not of a Mapping"):
+    with pytest.raises(MissingWeights, match="is that of a VAE, not of a LatentMapping"):
         LatentMapping.from_pretrained("me/vae")
     with pytest.raises(MissingWeights, match="no revision 'v2'"):
         VAE.from_pretrained("me/vae", revision="v2")
