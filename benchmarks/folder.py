@@ -65,7 +65,7 @@ def networks(pipeline: Pipeline) -> list[tuple[nn.Module, str]]:
 def run(pipeline: Pipeline, photos: Path, out: Path) -> dict[str, float]:
     """Restore once and return the measurements."""
     watch = Watch(pipeline.compute.device)
-    restorer = folders._Restorer
+    restorer = folders._Steps
     with (
         patch.object(FaceFinder, "find", watch.timed("faces", FaceFinder.find)),
         patch.object(restorer, "read", watch.timed("read", restorer.read)),

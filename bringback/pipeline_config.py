@@ -1,6 +1,7 @@
 """Which family, stages and settings make a pipeline: YAML files as in assets/presets/."""
 
 import difflib
+import logging
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Self
@@ -9,6 +10,9 @@ import yaml
 
 from bringback.assets import presets
 from bringback.stages import FAMILIES
+
+_LOG = logging.getLogger(__name__)
+_FORMER_NAMES = {"colour": "color"}  # of presets, for one release
 
 DEFAULT = ("scratches", "tone", "fill", "translate", "faces")
 
@@ -24,7 +28,9 @@ class PipelineConfig:
     @classmethod
     def read(cls, config: Path | str) -> Self:
         """From a YAML file, or one of `assets.presets` by name. Raises ValueError, one line, for what it cannot be."""
-        path = presets().get(str(config), Path(config))
+        if str(config) in _FORMER_NAMES:
+            _LOG.warning("the preset %s is called %s now", config, _FORMER_NAMES[str(config)])
+        path = presets().get(_FORMER_NAMES.get(str(config), str(config)), Path(config))
         try:
             text = path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:

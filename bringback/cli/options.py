@@ -51,7 +51,7 @@ Config = Annotated[
     typer.Option(
         "--config",
         "--preset",
-        help="Pipeline to run: a YAML file, or lean, colour, classical, paper, paper-quality, paper-hr.",
+        help="Pipeline to run: a YAML file, or lean, color, classical, paper, paper-quality, paper-hr.",
     ),
 ]
 Stages = Annotated[

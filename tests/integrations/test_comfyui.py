@@ -259,7 +259,7 @@ def test_comfyui_knows_the_nodes(comfyui):
         ),
     }
     presets = known["BringbackRestore"]["input"]["required"]["preset"][1]["options"]
-    assert presets == ["classical", "colour", "lean"]
+    assert presets == ["classical", "color", "lean"]
 
 
 def test_a_workflow_of_single_stages(comfyui, images):

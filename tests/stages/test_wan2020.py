@@ -272,3 +272,8 @@ def test_a_whole_photo_is_planned_for_at_once():
     assert stage.needs(1000, 1000, None) > 1000**2 * 12
     detector = PaperScratchDetector(Bright(), CPU)
     assert detector.needs(100, 3000, None) > detector.needs(100, 100, None)
+
+
+def test_a_preset_is_found_by_its_former_name_with_a_notice(caplog: pytest.LogCaptureFixture) -> None:
+    assert PipelineConfig.read("colour") == PipelineConfig.read("color")
+    assert [record.getMessage() for record in caplog.records] == ["the preset colour is called color now"]
