@@ -286,12 +286,12 @@ def pass_through_faces(generator: PaperFaceGenerator) -> PaperFaceGenerator:
     told = last.second_norm.told
     for layer in (last.first, last.around, told, generator.head):
         zero_init(layer)
-    colours = [(colour, colour, 1, 1) for colour in range(3)]
-    for colour in range(3):
-        told.weight.data[2 * colour : 2 * colour + 2, colour, 1, 1] = torch.tensor([1.0, -1])
-        generator.head.weight.data[colour, 2 * colour : 2 * colour + 2, 1, 1] = torch.tensor([0.8, -0.8])
-    carry(last.second_norm.beta, colours)
-    carry(last.second, colours)
+    colors = [(color, color, 1, 1) for color in range(3)]
+    for color in range(3):
+        told.weight.data[2 * color : 2 * color + 2, color, 1, 1] = torch.tensor([1.0, -1])
+        generator.head.weight.data[color, 2 * color : 2 * color + 2, 1, 1] = torch.tensor([0.8, -0.8])
+    carry(last.second_norm.beta, colors)
+    carry(last.second, colors)
     return generator
 
 

@@ -91,7 +91,7 @@ def measure(options: argparse.Namespace) -> Means:
                 continue
             sample = aged_photo(clean, recipe, photo_seed(SEED, index), bank)
             for name, made in pictures(pipeline, rounded(sample.aged), case, sample.mask).items():
-                rows[name][case].append(compare(made, sample.truth, bool(sample.grey[0]), distance))
+                rows[name][case].append(compare(made, sample.truth, bool(sample.gray[0]), distance))
     if not rows:
         raise ValueError(f"{options.photos}: no readable photo there")
     return {name: {case: np.mean(row, 0) for case, row in by_case.items()} for name, by_case in rows.items()}

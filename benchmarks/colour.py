@@ -1,6 +1,6 @@
 """Color accuracy of the stage `colorize` on photos converted to gray.
 
-python benchmarks/colour.py PHOTOS [--weights runs/colorize] [--sheet colour.png]
+python benchmarks/color.py PHOTOS [--weights runs/colorize] [--sheet color.png]
 
 Baselines: the gray photo, a sepia one (the middle of our sepia range) and one in the mean color of the training photos,
 each with the photo's luminance. Errors are root mean square distances in a*b*; colorfulness (Hasler and Süsstrunk 2003)
@@ -17,7 +17,7 @@ import torch
 from bringback.errors import PhotoError
 from bringback.evaluation.runner import as_array, contact_sheet, read_photos, rounded
 from bringback.ops.color import chroma, luminance, tinged
-from bringback.ops.metrics import colour_error, colourfulness, psnr
+from bringback.ops.metrics import color_error, colorfulness, psnr
 from bringback.stages.colorize import Colorizer
 from bringback.weights.checkpoints import Checkpoints
 
@@ -41,18 +41,18 @@ def main() -> None:
         if isinstance(photo, PhotoError):
             continue
         light = luminance(photo)
-        grey = light.expand_as(photo).contiguous()
-        made = {"grey": grey, "`colorize`": stage.colorize(grey)}
+        gray = light.expand_as(photo).contiguous()
+        made = {"grey": gray, "`colorize`": stage.colorize(gray)}
         for name, tint in (("sepia", SEPIA), ("mean colour", MEAN)):
             made[name] = tinged(
                 light, chroma(light, torch.tensor(tint).view(1, 2, 1, 1).expand(-1, -1, *light.shape[-2:]))
             )
         for name, pixels in made.items():
             pixels = rounded(pixels)
-            ratio = float(colourfulness(pixels) / colourfulness(photo))
+            ratio = float(colorfulness(pixels) / colorfulness(photo))
             drift = float((luminance(pixels) - light).abs().max())
-            rows[name].append((float(colour_error(pixels, photo)), ratio, float(psnr(pixels, photo)), 255 * drift))
-        cells.append([as_array(x) for x in (grey, made["`colorize`"], photo)])
+            rows[name].append((float(color_error(pixels, photo)), ratio, float(psnr(pixels, photo)), 255 * drift))
+        cells.append([as_array(x) for x in (gray, made["`colorize`"], photo)])
     print("| | a*b* error | colourfulness / true (mean, median) | PSNR, dB | largest change of luminance, /255 |")
     print("|---" * 5 + "|")
     for name, numbers in rows.items():

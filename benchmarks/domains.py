@@ -71,8 +71,8 @@ def crops_of(shards: list[Path], alter: Callable[[Tensor, int], Tensor], most: t
 def _shrunk(pixels: Tensor) -> Tensor:
     scale = SHORT / min(pixels.shape[-2:])
     size = [round(length * scale) for length in pixels.shape[-2:]]
-    grey = luminance(pixels).expand_as(pixels)
-    return F.interpolate(grey, size, mode="bicubic", antialias=True).clamp(0, 1)
+    gray = luminance(pixels).expand_as(pixels)
+    return F.interpolate(gray, size, mode="bicubic", antialias=True).clamp(0, 1)
 
 
 def _frameless(pixels: Tensor) -> Tensor:
@@ -88,8 +88,8 @@ def _crops(pixels: Tensor, seed: int) -> list[Tensor]:
         crop = luminance(pixels[..., top : top + SIDE, left : left + SIDE])[0, 0]
         file = io.BytesIO()
         Image.fromarray((crop * 255).round().byte().numpy()).save(file, "JPEG", quality=QUALITY)
-        grey = torch.from_numpy(np.array(Image.open(file))).float() / 255
-        crops.append(grey.expand(1, 3, SIDE, SIDE))
+        gray = torch.from_numpy(np.array(Image.open(file))).float() / 255
+        crops.append(gray.expand(1, 3, SIDE, SIDE))
     return crops
 
 

@@ -40,8 +40,8 @@ def beyond(points: np.ndarray, marks: np.ndarray) -> tuple[float, float, np.ndar
     """
     source = np.concatenate([[points[:2].mean(0), points[2:4].mean(0)], marks]) @ (1, 1j)
     target = TEMPLATE @ (1, 1j)
-    centred = source - source.mean()
-    turn = np.vdot(centred, target) / np.vdot(centred, centred).real
+    centered = source - source.mean()
+    turn = np.vdot(centered, target) / np.vdot(centered, centered).real
     return (
         abs(turn),
         float(np.degrees(np.angle(turn))),

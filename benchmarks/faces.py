@@ -27,7 +27,7 @@ from bringback.degradations import OverlayBank, degrade
 from bringback.degradations.eval_recipes import DegradedBatch
 from bringback.images.photo import Photo
 from bringback.images.shards import read_shards
-from bringback.ops.color import greyed
+from bringback.ops.color import grayed
 from bringback.ops.masks import dilate_edges, fill_mask
 from bringback.ops.metrics import psnr, ssim
 from bringback.ops.push_pull import fill
@@ -63,10 +63,10 @@ def unsharp(crops: Tensor) -> Tensor:
     return torch.from_numpy(np.stack(sharp)).permute(0, 3, 1, 2).clamp(0, 1)
 
 
-def as_grey(aged: DegradedBatch) -> DegradedBatch:
+def as_gray(aged: DegradedBatch) -> DegradedBatch:
     """The same batch in gray."""
-    grey = torch.ones_like(aged.grey)
-    return DegradedBatch(greyed(aged.aged, grey), aged.mask, greyed(aged.truth, grey), grey)
+    gray = torch.ones_like(aged.gray)
+    return DegradedBatch(grayed(aged.aged, gray), aged.mask, grayed(aged.truth, gray), gray)
 
 
 def translated(translator: LatentTranslator, holes: Tensor, crops: Tensor) -> Tensor:
@@ -97,7 +97,7 @@ def table(title: str, aged: DegradedBatch, filled: Tensor, methods: Mapping[str,
     before = describe(filled, aged.truth)
     for name, method in {"as it came": lambda crops: crops, **methods}.items():
         made = method(filled)
-        now = describe(greyed(made, aged.grey), aged.truth)
+        now = describe(grayed(made, aged.gray), aged.truth)
         wins = (now["PSNR"] > before["PSNR"]).float().mean(), (now["identity"] < before["identity"]).float().mean()
         nearer = f"{wins[0]:.0%}, {wins[1]:.0%}" if made is not filled else ""
         cells = [f"{float(now['PSNR'].mean()):.2f}", *(f"{float(now[key].mean()):.4f}" for key in [*now][1:])]
@@ -180,7 +180,7 @@ def main() -> None:
     clean = read_crops(arguments.crops, arguments.limit)
     bank = OverlayBank.from_shards(arguments.overlays) if arguments.overlays else None
     blind = degrade(clean, "faces", range(arguments.seed, arguments.seed + len(clean)), bank)
-    for title, aged in (("blind", blind), ("blind, all grey", as_grey(blind))):
+    for title, aged in (("blind", blind), ("blind, all grey", as_gray(blind))):
         holes = fill_mask(dilate_edges(aged.damage()))
         filled = torch.cat([fill(*part) for part in zip(aged.aged.split(8), holes.split(8), strict=True)])
 

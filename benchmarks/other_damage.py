@@ -65,10 +65,10 @@ def _specks(canvas: np.ndarray, rng: Random) -> None:
 def _blots(canvas: np.ndarray, rng: Random) -> None:
     h, w = canvas.shape
     for _ in range(rng.integers(1, 4)):
-        centre, size = rng.uniform((0, 0), (w, h)), min(h, w) * rng.uniform(0.03, 0.12)
+        center, size = rng.uniform((0, 0), (w, h)), min(h, w) * rng.uniform(0.03, 0.12)
         turns = np.linspace(0, 2 * np.pi, 24, endpoint=False)
         radius = size * (1 + 0.35 * np.convolve(np.tile(rng.normal(size=24), 3), np.ones(5) / 5, "same")[24:48])
-        outline = centre + radius[:, None] * np.stack([np.cos(turns), np.sin(turns)], 1)
+        outline = center + radius[:, None] * np.stack([np.cos(turns), np.sin(turns)], 1)
         cv2.fillPoly(canvas, [np.rint(outline).astype(np.int32)], 255, cv2.LINE_AA)
 
 
@@ -122,8 +122,8 @@ def spoil(truth: np.ndarray, case: str, rng: Random) -> tuple[np.ndarray, dict[s
             draw(canvas, rng)
             cover = cv2.GaussianBlur(canvas, (0, 0), 0.6).astype(np.float64) / 255 * rng.uniform(0.6, 1)
             light = rng.uniform(0.7, 1) if rng.random() < 0.6 else rng.uniform(0, 0.3)
-            colour = np.clip(light + rng.normal(0, 0.05, 3), 0, 1)
-            aged = aged + cover[..., None] * (colour - aged)
+            color = np.clip(light + rng.normal(0, 0.05, 3), 0, 1)
+            aged = aged + cover[..., None] * (color - aged)
             covers[name] = cover
     if case == "M":
         aged = aged + cv2.GaussianBlur(rng.normal(size=truth.shape[:2]), (0, 0), 0.7)[..., None] * rng.uniform(0, 0.08)

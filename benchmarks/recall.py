@@ -69,8 +69,8 @@ def watched(kinds: list[str]) -> Iterator[Layers]:
 
         return note
 
-    def note_lay(pixels: Tensor, mask: Tensor, alpha: Tensor, colour: Tensor) -> tuple[Tensor, Tensor]:
-        after, united = lay(pixels, mask, alpha, colour)
+    def note_lay(pixels: Tensor, mask: Tensor, alpha: Tensor, color: Tensor) -> tuple[Tensor, Tensor]:
+        after, united = lay(pixels, mask, alpha, color)
         change = (after - pixels).abs().amax(1, keepdim=True)
         for kind in (last, ALL):
             cover = layers.cover.get(kind, torch.zeros_like(alpha))

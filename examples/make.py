@@ -34,7 +34,7 @@ EXAMPLES = [
 
 
 def aged(picture: np.ndarray, recipe: str, seed: int) -> Image.Image:
-    """Age one 8-bit picture (H, W) or (H, W, 3); what is grey, before or after, comes back with a single channel."""
+    """Age one 8-bit picture (H, W) or (H, W, 3); what is gray, before or after, comes back with a single channel."""
     clean = torch.from_numpy(np.array(Image.fromarray(picture).convert("RGB"))).permute(2, 0, 1)[None] / 255
     pixels = degrade(clean, recipe, [seed]).aged[0].permute(1, 2, 0)
     image = Image.fromarray((pixels * 255).round().byte().numpy())

@@ -23,7 +23,7 @@ torch.set_num_threads(1)
 
 @pytest.fixture(scope="session")
 def pixels() -> np.ndarray:
-    """A real colour picture, (48, 64, 3) uint8, higher frequencies and colours all over."""
+    """A real color picture, (48, 64, 3) uint8, higher frequencies and colors all over."""
     return np.ascontiguousarray(data.astronaut()[60:204:3, 130:322:3])
 
 
@@ -99,7 +99,7 @@ class Mark:
 
 
 class Redden:
-    """A stage without weights that gives grey photos a colour."""
+    """A stage without weights that gives gray photos a color."""
 
     name = "translate"
 

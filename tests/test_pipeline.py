@@ -1,4 +1,4 @@
-"""The pipeline takes every kind of picture and gives the same kind back, keeps greys grey and never hides a failure."""
+"""The pipeline takes every kind of picture and gives the same kind back, keeps grays gray and never hides a failure."""
 
 import gc
 import os
@@ -109,26 +109,26 @@ def test_a_mask_reaches_the_stages_and_one_of_another_size_is_refused(pixels, ma
         pipeline(pixels, mask[1:])
 
 
-def test_a_grey_photo_stays_grey_and_a_coloured_one_does_not(pixels, redden):
+def test_a_gray_photo_stays_gray_and_a_colored_one_does_not(pixels, redden):
     seen = []
 
     def on_stage(name, restoration):
         seen.append((name, restoration.pixels.clone()))
 
-    grey = np.repeat(pixels[..., 1:2], 3, axis=2).astype(int)
-    noisy = np.clip(grey + np.random.default_rng(0).integers(-3, 4, grey.shape), 0, 255).astype(np.uint8)
+    gray = np.repeat(pixels[..., 1:2], 3, axis=2).astype(int)
+    noisy = np.clip(gray + np.random.default_rng(0).integers(-3, 4, gray.shape), 0, 255).astype(np.uint8)
     result = Pipeline([redden]).restore(Photo.from_array(noisy), on_stage=on_stage)
     assert seen[0][0] == "translate"
     for tensor in (seen[0][1], result.pixels):
         assert torch.equal(tensor[:, 0], tensor[:, 1]) and torch.equal(tensor[:, 0], tensor[:, 2])
-    assert result.pixels.mean() == pytest.approx(grey.mean() / 255 * (0.299 + 0.5 * 0.701), abs=0.01)
-    coloured = Pipeline([redden])(pixels)
-    np.testing.assert_array_equal(coloured[..., 0], pixels[..., 0])
-    sepia = (grey * np.array([1.0, 0.9, 0.75])).astype(np.uint8)
+    assert result.pixels.mean() == pytest.approx(gray.mean() / 255 * (0.299 + 0.5 * 0.701), abs=0.01)
+    colored = Pipeline([redden])(pixels)
+    np.testing.assert_array_equal(colored[..., 0], pixels[..., 0])
+    sepia = (gray * np.array([1.0, 0.9, 0.75])).astype(np.uint8)
     assert np.ptp(Pipeline([])(sepia).astype(int), axis=2).max() > 30
 
 
-def test_little_colour_is_kept_and_damage_in_colour_is_excused(mark, redden):
+def test_little_color_is_kept_and_damage_in_color_is_excused(mark, redden):
     from skimage import data
 
     seen = []
@@ -349,9 +349,9 @@ def test_too_large_a_photo_fails_before_it_is_begun_and_a_plan_holds_tiles_down(
 
 
 def test_several_photos_are_what_each_would_be_alone(pixels, mark, lighten, redden):
-    grey = np.repeat(pixels[::2, :, :1], 3, axis=2)
-    sepia = (grey[:, ::2] * np.array([1.0, 0.9, 0.75])).astype(np.uint8)
-    photos = [Photo.from_array(array) for array in (pixels, grey, sepia, pixels[::3, ::3])]
+    gray = np.repeat(pixels[::2, :, :1], 3, axis=2)
+    sepia = (gray[:, ::2] * np.array([1.0, 0.9, 0.75])).astype(np.uint8)
+    photos = [Photo.from_array(array) for array in (pixels, gray, sepia, pixels[::3, ::3])]
     mask = np.zeros((48, 64), np.float32)
     mask[:, -3:] = 1
     masks = [mask, None, None, None]
@@ -387,10 +387,10 @@ class Grouped:
 
 def several(pixels):
     """Lists and arrays of pictures, with masks and without."""
-    grey, mask = pixels[..., 0], np.zeros((48, 64), np.float32)
+    gray, mask = pixels[..., 0], np.zeros((48, 64), np.float32)
     mask[:, 40:] = 1
-    mixed = [pixels, Image.fromarray(grey), pixels[::2] / 255, torch.from_numpy(pixels).permute(2, 0, 1) / 255, grey]
-    stack = np.stack([pixels, pixels[::-1], grey[..., None].repeat(3, 2)])
+    mixed = [pixels, Image.fromarray(gray), pixels[::2] / 255, torch.from_numpy(pixels).permute(2, 0, 1) / 255, gray]
+    stack = np.stack([pixels, pixels[::-1], gray[..., None].repeat(3, 2)])
     tensor = torch.from_numpy(stack).permute(0, 3, 1, 2) / 255
     return [(mixed, None), (stack, mask), (tensor, [mask, 1 - mask, mask]), ([pixels], None), ([], None)]
 

@@ -25,7 +25,7 @@ def mask_folder(
     on_start: OnStart | None = None,
     on_photo: OnPhoto | None = None,
 ) -> list[Entry]:
-    """Write the soft damage masks of photos to `<stem>_mask.png` in `out`: 8-bit grey, 0 to 255 for 0 to 1.
+    """Write the soft damage masks of photos to `<stem>_mask.png` in `out`: 8-bit gray, 0 to 255 for 0 to 1.
 
     `detect` takes pixels (1, 3, H, W) to a mask (1, 1, H, W). A photo whose mask is there is failed unless `overwrite`
     or, which skips it, `skip_existing`. Raises `UsageError`; bad photos are failed entries.
@@ -103,5 +103,5 @@ def _refuse(overwrite: bool, *paths: Path) -> None:
 
 
 def mask_png(mask: Tensor) -> bytes:
-    """A damage mask (1, 1, H, W) in [0, 1] as an 8-bit grey PNG."""
+    """A damage mask (1, 1, H, W) in [0, 1] as an 8-bit gray PNG."""
     return Photo.from_array(mask[0, 0].clamp(0, 1).cpu().numpy()).encode()

@@ -9,7 +9,7 @@ from torch import Tensor
 from bringback.degradations import low_light, tone, wear
 from bringback.degradations import marks as damage
 from bringback.degradations.rng import Draws
-from bringback.ops.color import greyed, luminance
+from bringback.ops.color import grayed, luminance
 
 SPOILED = 0.2  # coverage at which a pixel counts as fully damaged
 
@@ -24,14 +24,14 @@ Overlays = damage.OverlayBank | None
 class DegradedBatch:
     """A batch of aged photos with ground truth.
 
-    aged, truth: (B, 3, H, W) in [0, 1]; mask: (B, 1, H, W), the damage coverage of each pixel in [0, 1]; grey: (B,)
+    aged, truth: (B, 3, H, W) in [0, 1]; mask: (B, 1, H, W), the damage coverage of each pixel in [0, 1]; gray: (B,)
     bool, True where the aged photo is gray or sepia: its truth is gray, and only luminance can be compared.
     """
 
     aged: Tensor
     mask: Tensor
     truth: Tensor
-    grey: Tensor
+    gray: Tensor
 
     def damage(self) -> Tensor:
         """The damage mask used as a target: coverage divided by `SPOILED`, clamped to 1."""
@@ -41,13 +41,13 @@ class DegradedBatch:
 Recipe = Callable[[Tensor, Draws, Overlays], DegradedBatch]
 
 
-def completed(aged: Tensor, truth: Tensor, mask: Tensor | None = None, grey: Tensor | None = None) -> DegradedBatch:
+def completed(aged: Tensor, truth: Tensor, mask: Tensor | None = None, gray: Tensor | None = None) -> DegradedBatch:
     """Build an `DegradedBatch`; defaults: nothing damaged, nothing gray."""
     if mask is None:
         mask = torch.zeros_like(truth[:, :1])
-    if grey is None:
-        grey = torch.zeros(len(truth), dtype=torch.bool, device=truth.device)
-    return DegradedBatch(aged, mask, truth, grey)
+    if gray is None:
+        gray = torch.zeros(len(truth), dtype=torch.bool, device=truth.device)
+    return DegradedBatch(aged, mask, truth, gray)
 
 
 def lay_marks(pixels: Tensor, draws: Draws, overlays: Overlays, amount: Tensor | float) -> tuple[Tensor, Tensor]:
@@ -58,9 +58,9 @@ def lay_marks(pixels: Tensor, draws: Draws, overlays: Overlays, amount: Tensor |
     def some(alpha: Tensor, probability: float, bright: float) -> None:
         nonlocal pixels, mask
         light = torch.where(draws.chance(bright), draws.uniform(0.82, 1.0), draws.uniform(0.0, 0.18))
-        colour = light + draws.uniform(-0.06, 0.06, 3)
+        color = light + draws.uniform(-0.06, 0.06, 3)
         strength = torch.where(draws.chance(probability * amount), draws.uniform(0.7, 1.0), 0.0)
-        pixels, mask = damage.lay(pixels, mask, alpha * strength, colour.clamp(0, 1))
+        pixels, mask = damage.lay(pixels, mask, alpha * strength, color.clamp(0, 1))
 
     if overlays is not None:
         some(overlays.layer(draws, h, w), 0.7, 0.88)
@@ -99,23 +99,23 @@ def aged_print(
     pixels: Tensor, draws: Draws, overlays: Overlays, strength: Tensor | float, marks: Tensor | float
 ) -> DegradedBatch:
     """M with fading scaled by `strength` and damage probability by `marks`, each (B, 1, 1, 1) or a scalar."""
-    grey = draws.uniform() < 0.5
-    truth = greyed(pixels, grey)
+    gray = draws.uniform() < 0.5
+    truth = grayed(pixels, gray)
     aged = wear.any_order(truth, draws, 0.35, 0.5)
     tinted = torch.where(draws.chance(0.5), tone.sepia(luminance(aged).expand_as(aged), draws), aged)
-    aged = torch.where(grey, tinted, aged)
+    aged = torch.where(gray, tinted, aged)
     aged = tone.uneven_light(aged, draws, 0.5)
     faded = tone.fade(aged, draws, strength * SEVERITY["mixed"])
     # gray prints fade in luminance only: their tint comes from the sepia step
-    aged = torch.where(grey, aged + (luminance(faded) - luminance(aged)), faded)
-    aged = torch.where(draws.chance(0.3) & ~grey, tone.yellowing(aged, draws), aged)
+    aged = torch.where(gray, aged + (luminance(faded) - luminance(aged)), faded)
+    aged = torch.where(draws.chance(0.3) & ~gray, tone.yellowing(aged, draws), aged)
     aged, mask = lay_marks(aged.clamp(0, 1), draws, overlays, marks)
     aged = torch.where(draws.chance(0.6), wear.grain(aged, draws, 0.7), aged)
     aged = torch.where(draws.chance(0.5), wear.compression(aged, draws, 0.5), aged)
     # untinted gray photos stay exactly gray
-    plain = grey & ((tinted - luminance(tinted)).abs().amax((1, 2, 3), keepdim=True) < 1e-3)
-    aged = greyed(aged, plain)
-    return completed(aged.clamp(0, 1), truth, mask, grey.flatten())
+    plain = gray & ((tinted - luminance(tinted)).abs().amax((1, 2, 3), keepdim=True) < 1e-3)
+    aged = grayed(aged, plain)
+    return completed(aged.clamp(0, 1), truth, mask, gray.flatten())
 
 
 def holes(pixels: Tensor, draws: Draws, overlays: Overlays) -> DegradedBatch:
@@ -130,15 +130,15 @@ def grainy_bw(pixels: Tensor, draws: Draws, overlays: Overlays) -> DegradedBatch
     """G: a grainy, dirty black-and-white print; always gray, with three equal channels."""
     truth = luminance(pixels).expand_as(pixels)
     aged, mask = lay_dirt(worn_film(truth, draws), draws, overlays)
-    grey = torch.ones(len(pixels), dtype=torch.bool, device=pixels.device)
-    return completed(luminance(aged).expand_as(pixels), truth, mask, grey)
+    gray = torch.ones(len(pixels), dtype=torch.bool, device=pixels.device)
+    return completed(luminance(aged).expand_as(pixels), truth, mask, gray)
 
 
-def worn_film(grey: Tensor, draws: Draws) -> Tensor:
+def worn_film(gray: Tensor, draws: Draws) -> Tensor:
     """Blur, fading, uneven light and strong grain; (B, 3, H, W), gray in and out."""
     severity = SEVERITY["grainy-bw"]
-    soft = tone.uneven_light(wear.blur(grey, draws, 0.4), draws)
-    dull = luminance(tone.fade(soft, draws, severity)).expand_as(grey)
+    soft = tone.uneven_light(wear.blur(gray, draws, 0.4), draws)
+    dull = luminance(tone.fade(soft, draws, severity)).expand_as(gray)
     return wear.grain(dull, draws, 2.0 * severity)
 
 

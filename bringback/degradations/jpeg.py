@@ -54,7 +54,7 @@ def jpeg(pixels: Tensor, quality: Tensor) -> Tensor:
         torch.clamp(torch.floor(table * scale + 0.5), 1, 255) for table in quantization_tables(pixels.device)
     )
     y = _quantise(ycc[:, :1], luma)
-    colour = _quantise(F.avg_pool2d(ycc[:, 1:] + 128, 2), chroma) - 128
-    colour = F.interpolate(colour, scale_factor=2, mode="bilinear", align_corners=False)
-    rgb = torch.einsum("ck,bkhw->bchw", torch.linalg.inv(matrix), torch.cat([y, colour], 1)) / 255
+    color = _quantise(F.avg_pool2d(ycc[:, 1:] + 128, 2), chroma) - 128
+    color = F.interpolate(color, scale_factor=2, mode="bilinear", align_corners=False)
+    rgb = torch.einsum("ck,bkhw->bchw", torch.linalg.inv(matrix), torch.cat([y, color], 1)) / 255
     return rgb[..., :height, :width].clamp(0, 1)

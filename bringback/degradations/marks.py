@@ -23,7 +23,7 @@ from bringback.images.modes import FORMATS
 from bringback.images.shards import read_shards
 
 
-def _grey(data: bytes) -> np.ndarray:
+def _gray(data: bytes) -> np.ndarray:
     image = Image.open(io.BytesIO(data), formats=FORMATS)
     if image.width * image.height > MAX_PIXELS:  # Pillow's own limit may have been disabled
         raise ValueError(f"too large: {image.width}x{image.height} pixels")
@@ -48,7 +48,7 @@ class OverlayBank:
         for path in paths:
             for name, data in read_shards(path):
                 try:
-                    alphas.append(_grey(data))
+                    alphas.append(_gray(data))
                 except Exception as error:  # decoders raise many types for a broken file
                     raise ValueError(f"{path}: {name} cannot be read: {error}") from None
                 if alphas[-1].shape != alphas[0].shape:
@@ -93,8 +93,8 @@ def strokes(draws: Draws, height: int, width: int, count: int = 4, thick: float 
         across = x * torch.cos(angle) - y * torch.sin(angle)
         wave = draws.uniform(0, 5) * torch.sin(along / draws.uniform(15, 80) + draws.uniform(0, 6.3))
         distance = (across - draws.uniform(-0.7, 0.7) * radius - wave).abs()
-        centre, half = draws.uniform(-0.6, 0.6) * radius, draws.uniform(0.08, 1.0) * radius
-        ends = torch.sigmoid((half - (along - centre).abs()) / 2)
+        center, half = draws.uniform(-0.6, 0.6) * radius, draws.uniform(0.08, 1.0) * radius
+        ends = torch.sigmoid((half - (along - center).abs()) / 2)
         line = (draws.uniform(0.4, thick) + 0.5 - distance).clamp(0, 1) * ends
         breaks = torch.sigmoid(4 * (along / 9 + draws.uniform(0, 99)).sin() + draws.uniform(-1, 6))
         alpha = torch.maximum(alpha, line * breaks * draws.uniform(0.5, 1.0))
@@ -210,6 +210,6 @@ def paper(draws: Draws, height: int, width: int) -> Tensor:
     return (torch.where(draws.chance(0.9), base, dark) + texture).clamp(0, 1)
 
 
-def lay(pixels: Tensor, mask: Tensor, alpha: Tensor, colour: Tensor) -> tuple[Tensor, Tensor]:
-    """Blend `colour` over the pixels with `alpha`; returns the pixels and the mask united with `alpha`."""
-    return torch.lerp(pixels, colour, alpha), torch.lerp(mask, torch.ones_like(mask), alpha)
+def lay(pixels: Tensor, mask: Tensor, alpha: Tensor, color: Tensor) -> tuple[Tensor, Tensor]:
+    """Blend `color` over the pixels with `alpha`; returns the pixels and the mask united with `alpha`."""
+    return torch.lerp(pixels, color, alpha), torch.lerp(mask, torch.ones_like(mask), alpha)

@@ -46,12 +46,12 @@ def yellowing(pixels: Tensor, draws: Draws, strength: float = 1.0) -> Tensor:
     return (pixels * (1 - amount * loss) + amount * glow * (1 - pixels)).clamp(0, 1)
 
 
-def sepia(grey: Tensor, draws: Draws) -> Tensor:
+def sepia(gray: Tensor, draws: Draws) -> Tensor:
     """Tint a gray picture with one warm hue, keeping its luminance."""
     tint = torch.cat([draws.uniform(0.02, 0.1), draws.uniform(-0.03, 0.0), draws.uniform(-0.15, -0.04)], 1)
-    light = luminance(grey)
-    coloured = grey + tint * 4 * light * (1 - light)
-    return (coloured + light - luminance(coloured)).clamp(0, 1)
+    light = luminance(gray)
+    colored = gray + tint * 4 * light * (1 - light)
+    return (colored + light - luminance(colored)).clamp(0, 1)
 
 
 def uneven_light(pixels: Tensor, draws: Draws, strength: float = 1.0) -> Tensor:

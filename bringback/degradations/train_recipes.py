@@ -23,7 +23,7 @@ from bringback.degradations.eval_recipes import (
 )
 from bringback.degradations.rng import Draws
 from bringback.degradations.second_order.program import second_order
-from bringback.ops.color import greyed
+from bringback.ops.color import grayed
 
 
 def lightly_structured(pixels: Tensor, draws: Draws, overlays: Overlays) -> DegradedBatch:
@@ -41,8 +41,8 @@ def stained(pixels: Tensor, draws: Draws, overlays: Overlays) -> DegradedBatch:
         stains.append(overlays.layer(draws, h, w, heavy=True))
     for stain in stains:
         light = torch.where(draws.chance(0.8), draws.uniform(0.7, 1.0), draws.uniform(0.0, 0.25))
-        colour = (light + draws.uniform(-0.08, 0.08, 3)).clamp(0, 1)
-        spoilt, mask = damage.lay(spoilt, mask, stain * draws.uniform(0.6, 1.0), colour)
+        color = (light + draws.uniform(-0.08, 0.08, 3)).clamp(0, 1)
+        spoilt, mask = damage.lay(spoilt, mask, stain * draws.uniform(0.6, 1.0), color)
     aged, marks = lay_marks(spoilt, draws, overlays, draws.uniform(0.2, 1.6))
     return completed(aged.clamp(0, 1), pixels, 1 - (1 - mask) * (1 - marks))
 
@@ -74,8 +74,8 @@ def _printed(pixels: Tensor, draws: Draws, probability: float) -> Tensor:
 def battered(pixels: Tensor, draws: Draws, overlays: Overlays) -> DegradedBatch:
     """Damage of every kind and color, light or dark, flat or textured, sharp or degraded afterwards."""
     h, w = pixels.shape[-2:]
-    grey = draws.chance(0.4)
-    truth = greyed(pixels, grey)
+    gray = draws.chance(0.4)
+    truth = grayed(pixels, gray)
     aged = _some(truth.clone(), draws, 0.4, wear.any_order, 0.4, 0.4)  # in-place edits below must not reach the truth
     aged = _some(aged, draws, 0.3, tone.fade, SEVERITY["mixed"])
     aged = _printed(aged, draws, 0.08)
@@ -90,13 +90,13 @@ def battered(pixels: Tensor, draws: Draws, overlays: Overlays) -> DegradedBatch:
         if chosen:
             part = draws[chosen]
             alpha = kind(part, h, w) * torch.where(part.chance(0.3), part.uniform(0.25, 0.7), part.uniform(0.7, 1.0))
-            colour = _paint(aged[chosen], part)
-            aged[chosen], mask[chosen] = damage.lay(aged[chosen], mask[chosen], alpha, colour)
-    aged = greyed(aged, grey & draws.chance(0.6))
+            color = _paint(aged[chosen], part)
+            aged[chosen], mask[chosen] = damage.lay(aged[chosen], mask[chosen], alpha, color)
+    aged = grayed(aged, gray & draws.chance(0.6))
     # degrade after damaging: otherwise a detector learns pristine damage only
     aged = _some(aged.clamp(0, 1), draws, 0.4, wear.any_order, 0.35, 0.4)
     aged = _some(aged, draws, 0.5, wear.compression, 0.6)
-    return completed(_some(aged, draws, 0.3, wear.grain, 0.6).clamp(0, 1), truth, mask, grey.flatten())
+    return completed(_some(aged, draws, 0.3, wear.grain, 0.6).clamp(0, 1), truth, mask, gray.flatten())
 
 
 def _paint(pixels: Tensor, draws: Draws) -> Tensor:
@@ -113,27 +113,27 @@ def _paint(pixels: Tensor, draws: Draws) -> Tensor:
 
 def worn(pixels: Tensor, draws: Draws, overlays: Overlays) -> DegradedBatch:
     """An unfaded old print: soft, grainy, marked, often gray, sometimes halftoned or on rough paper."""
-    grey = draws.chance(0.5)
-    truth = greyed(pixels, grey)
+    gray = draws.chance(0.5)
+    truth = grayed(pixels, gray)
     aged = wear.any_order(truth, draws, 0.5, 0.5)
     aged, mask = lay_marks(aged, draws, overlays, draws.uniform(0.2, 1.0))
     aged = _some(aged, draws, 0.6, wear.grain, 1.0)
     aged = _printed(aged, draws, 0.2)
     aged = _some(aged, draws, 0.5, wear.compression, 0.5)
-    aged = greyed(aged, grey)
-    return completed(aged.clamp(0, 1), truth, mask, grey.flatten())
+    aged = grayed(aged, gray)
+    return completed(aged.clamp(0, 1), truth, mask, gray.flatten())
 
 
 def grainy(pixels: Tensor, draws: Draws, overlays: Overlays) -> DegradedBatch:
     """A print with grain as strong as in fast film, or in a faded print whose contrast was stretched."""
-    grey = draws.chance(0.6)
-    truth = greyed(pixels, grey)
+    gray = draws.chance(0.6)
+    truth = grayed(pixels, gray)
     aged = _some(truth.clone(), draws, 0.6, wear.any_order, 0.4, 0.5)
     aged = wear.grain(aged, draws, 1.4)
     aged = _some(aged, draws, 0.4, wear.grain, 1.0)
     aged = _some(aged.clamp(0, 1), draws, 0.5, wear.compression, 0.5)
-    aged = greyed(aged, grey)
-    return completed(aged.clamp(0, 1), truth, None, grey.flatten())
+    aged = grayed(aged, gray)
+    return completed(aged.clamp(0, 1), truth, None, gray.flatten())
 
 
 def faces(pixels: Tensor, draws: Draws, overlays: Overlays) -> DegradedBatch:
@@ -142,9 +142,9 @@ def faces(pixels: Tensor, draws: Draws, overlays: Overlays) -> DegradedBatch:
     Often gray. Some are faded together with their truth: another stage corrects tones, and a face that differs in tone
     from its photo is worse than a faded one.
     """
-    grey = draws.chance(0.4)
-    truth = _some(greyed(pixels, grey), draws, 0.3, tone.fade, 0.8)
-    truth = greyed(truth, grey).clamp(0, 1)
+    gray = draws.chance(0.4)
+    truth = _some(grayed(pixels, gray), draws, 0.3, tone.fade, 0.8)
+    truth = grayed(truth, gray).clamp(0, 1)
     aged = _some(truth, draws, 0.6, wear.blur, 1.2)
     aged = _some(aged, draws, 0.35, wear.grain, 0.8)
     aged = _some(wear.low_resolution(aged, draws, 2.5), draws, 0.25, wear.low_resolution, 4.4)
@@ -156,32 +156,32 @@ def faces(pixels: Tensor, draws: Draws, overlays: Overlays) -> DegradedBatch:
     aged = _some(aged, draws, 0.5, wear.noise, 0.6)
     aged = _printed(aged, draws, 0.1)
     aged = _some(aged, draws, 0.7, wear.compression, 0.9)
-    aged = greyed(aged, grey)
-    return completed(aged.clamp(0, 1), truth, mask, grey.flatten())
+    aged = grayed(aged, gray)
+    return completed(aged.clamp(0, 1), truth, mask, gray.flatten())
 
 
 def lightly_worn(pixels: Tensor, draws: Draws, overlays: Overlays) -> DegradedBatch:
     """A good scan of a good print: a little blur, noise or JPEG, sometimes gray."""
-    grey = draws.chance(0.3)
-    truth = greyed(pixels, grey)
+    gray = draws.chance(0.3)
+    truth = grayed(pixels, gray)
     aged = wear.any_order(truth, draws, 0.25, 0.3)
-    aged = greyed(aged, grey)
-    return completed(aged.clamp(0, 1), truth, None, grey.flatten())
+    aged = grayed(aged, gray)
+    return completed(aged.clamp(0, 1), truth, None, gray.flatten())
 
 
 def faded(pixels: Tensor, draws: Draws, overlays: Overlays) -> DegradedBatch:
     """For training the tone curves: fading and casts of any strength, often none, also on worn photos."""
-    grey = draws.chance(0.5)
-    truth = greyed(pixels, grey)
+    gray = draws.chance(0.5)
+    truth = grayed(pixels, gray)
     strength = draws.uniform(0.5, 1.1) * SEVERITY["mixed"]
     soft = _some(truth, draws, 0.5, wear.any_order, 0.6, 0.5)
-    soft = greyed(soft, grey)
+    soft = grayed(soft, gray)
     dull = tone.fade(tone.uneven_light(soft, draws, 0.5), draws, strength)
-    dull = greyed(dull, grey)
-    dull = torch.where(draws.chance(0.3) & ~grey, tone.yellowing(dull, draws), dull)
+    dull = grayed(dull, gray)
+    dull = torch.where(draws.chance(0.3) & ~gray, tone.yellowing(dull, draws), dull)
     aged = torch.where(draws.chance(0.35), soft, dull)
     aged = _some(aged, draws, 0.5, wear.grain, 0.7)
-    return completed(aged.clamp(0, 1), truth, None, grey.flatten())
+    return completed(aged.clamp(0, 1), truth, None, gray.flatten())
 
 
 def dim(pixels: Tensor, draws: Draws, overlays: Overlays) -> DegradedBatch:
@@ -191,17 +191,17 @@ def dim(pixels: Tensor, draws: Draws, overlays: Overlays) -> DegradedBatch:
     truth is too, as blown highlights cannot be recovered. Darkness, noise and speckle are drawn independently, so that
     none of them predicts the others.
     """
-    grey = draws.chance(0.3)
+    gray = draws.chance(0.3)
     well_lit = draws.chance(0.25)
     blown = torch.where(well_lit & draws.chance(0.4), draws.uniform(1.2, 1.8), 1.0)
-    truth = (greyed(pixels, grey) * blown).clamp(0, 1)
+    truth = (grayed(pixels, gray) * blown).clamp(0, 1)
     severity = draws.uniform(0, 1.2, 3) * SEVERITY["dark-noisy"]
     dark, noisy, speckled = severity.split(1, 1)
     aged = low_light.underexposed(truth, draws, torch.where(well_lit, 0.0, dark))
     aged = low_light.sensor_noise(aged, draws, torch.where(well_lit, noisy * 0.3 * draws.chance(0.5), noisy))
     aged = low_light.salt_and_pepper(aged, draws, speckled * (~well_lit & draws.chance(0.7)))
-    aged = torch.where(grey, aged[:, :1], aged)  # a gray file has the noise of one channel, not the mean of three
-    return completed(low_light.eight_bit(aged), truth, None, grey.flatten())
+    aged = torch.where(gray, aged[:, :1], aged)  # a gray file has the noise of one channel, not the mean of three
+    return completed(low_light.eight_bit(aged), truth, None, gray.flatten())
 
 
 def mixture(about: str, *shares: tuple[Recipe, float]) -> Recipe:
@@ -210,7 +210,7 @@ def mixture(about: str, *shares: tuple[Recipe, float]) -> Recipe:
     def recipe(pixels: Tensor, draws: Draws, overlays: Overlays) -> DegradedBatch:
         dice = draws.uniform().flatten().tolist()
         aged, mask, truth = torch.empty_like(pixels), torch.empty_like(pixels[:, :1]), torch.empty_like(pixels)
-        grey = torch.zeros(len(pixels), dtype=torch.bool, device=pixels.device)
+        gray = torch.zeros(len(pixels), dtype=torch.bool, device=pixels.device)
         start = 0.0
         for part, share in shares:
             chosen = [i for i, value in enumerate(dice) if start <= value < start + share]
@@ -218,8 +218,8 @@ def mixture(about: str, *shares: tuple[Recipe, float]) -> Recipe:
             if chosen:
                 result = part(pixels[chosen], draws[chosen], overlays)
                 aged[chosen], mask[chosen], truth[chosen] = result.aged, result.mask, result.truth
-                grey[chosen] = result.grey
-        return DegradedBatch(aged, mask, truth, grey)
+                gray[chosen] = result.gray
+        return DegradedBatch(aged, mask, truth, gray)
 
     recipe.__doc__ = about
     return recipe

@@ -29,13 +29,13 @@ _UP = ("bilinear", "bicubic", "bicubic", "nearest-exact")
 class _Noise(nn.Module):
     """Gaussian noise of random strength, on each channel independently or on the luminance only."""
 
-    def __init__(self, std: tuple[float, float], *, grey: bool) -> None:
+    def __init__(self, std: tuple[float, float], *, gray: bool) -> None:
         super().__init__()
-        self.std, self.grey = std, grey
+        self.std, self.gray = std, gray
 
     def forward(self, x: Tensor) -> Tensor:
         noise = K.RandomGaussianNoise(std=_uniform(*self.std), p=1.0)
-        if not self.grey:
+        if not self.gray:
             return noise(x).clamp(0, 1)
         luma, chroma = rgb_to_ycbcr(x).split([1, 2], 1)
         return ycbcr_to_rgb(torch.cat([noise(luma), chroma], 1)).clamp(0, 1)
@@ -82,11 +82,11 @@ def _program(s: float) -> Callable[[Tensor], Tensor]:
         (0.3, K.RandomBoxBlur((3, 3), "replicate", p=1.0)),
         (0.4, K.RandomMedianBlur((3, 3), p=1.0)),
         (1.0, _Smaller(factor)),
-        (0.7, _Smaller(factor, _Noise(noise, grey=True))),
-        (0.7, _Smaller(factor, _Noise(noise, grey=False))),
+        (0.7, _Smaller(factor, _Noise(noise, gray=True))),
+        (0.7, _Smaller(factor, _Noise(noise, gray=False))),
         (0.7, _Smaller(factor, jpeg)),
-        (0.7, _Noise(noise, grey=True)),
-        (0.7, _Noise(noise, grey=False)),
+        (0.7, _Noise(noise, gray=True)),
+        (0.7, _Noise(noise, gray=False)),
         (0.4, K.RandomSaltAndPepperNoise((0.0005 * s, 0.005 * s), (0.2, 0.8), p=1.0)),
         (1.2, jpeg),
         (0.8, K.RandomSharpness((1 + 0.5 * s, 1 + 3 * s), p=1.0)),

@@ -55,8 +55,8 @@ def patch_features(picture: Tensor) -> tuple[Tensor, Tensor]:
 def gaussian(features: Tensor) -> tuple[Tensor, Tensor]:
     """Mean (F,) and covariance (F, F) of feature vectors (N, F); the covariance of a single vector is zero."""
     mean = features.mean(0)
-    centred = features - mean
-    return mean, centred.T @ centred / max(len(features) - 1, 1)
+    centered = features - mean
+    return mean, centered.T @ centered / max(len(features) - 1, 1)
 
 
 @cache

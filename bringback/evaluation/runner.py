@@ -158,7 +158,7 @@ def evaluate(
             bins = (found * (BINS - 1)).round().long()
             damaged = sample.mask > TRULY_DAMAGED
             scores += torch.stack([torch.bincount(bins[chosen], minlength=BINS) for chosen in (~damaged, damaged)])
-        before, after = (compare(x, sample.truth, bool(sample.grey[0]), distance) for x in (aged, restored))
+        before, after = (compare(x, sample.truth, bool(sample.gray[0]), distance) for x in (aged, restored))
         rows.append(Row(name, before[0], after[0], before[1], after[1], before[2], after[2], seconds))
         if sheet is not None and len(cells) < SHEET_ROWS:
             cells.append([as_array(x) for x in (aged, found.expand_as(aged), restored, sample.truth)])
@@ -231,10 +231,10 @@ def as_array(pixels: Tensor) -> np.ndarray:
 
 @torch.no_grad()
 def compare(
-    pixels: Tensor, truth: Tensor, grey: bool, distance: PerceptualDistance | None
+    pixels: Tensor, truth: Tensor, gray: bool, distance: PerceptualDistance | None
 ) -> tuple[float, float, float | None]:
-    """PSNR, SSIM and perceptual distance of two pictures (1, 3, H, W), by luminance if the truth is `grey`."""
-    if grey:
+    """PSNR, SSIM and perceptual distance of two pictures (1, 3, H, W), by luminance if the truth is `gray`."""
+    if gray:
         pixels, truth = (luminance(x).expand_as(x) for x in (pixels, truth))
     far = None if distance is None else distance(pixels, truth).item()
     return psnr(pixels, truth).item(), ssim(pixels, truth).item(), far

@@ -40,7 +40,7 @@ def convert_back(image: Any, result: Photo) -> Any:
         if image.dtype.kind != "f":
             planes = result.array()
         else:
-            planes = luminance(result.pixels)[..., None] if result.grey else result.pixels
+            planes = luminance(result.pixels)[..., None] if result.gray else result.pixels
             planes = planes if result.alpha is None else np.dstack([planes, result.alpha])
         same = planes.size == image.size
         return (planes.reshape(image.shape) if same else planes).astype(image.dtype)
@@ -84,13 +84,13 @@ def each(function: Callable[[Any, Any], Any], images: Any, masks: Any = None) ->
     return results
 
 
-def accepts_any_image(verb: Callable[..., Tensor], *, colours: bool = False) -> Callable[..., Any]:
+def accepts_any_image(verb: Callable[..., Tensor], *, colors: bool = False) -> Callable[..., Any]:
     """Decorate a stage method on tensors (B, 3, H, W), optionally with masks (B, 1, H, W), to accept any image type.
 
     The result has the type of the input: a tensor (3, H, W) or (B, 3, H, W) of any float dtype, differentiable; a
     Pillow image; an array (H, W), (H, W, C) or (B, H, W, C); or a list of those, of possibly different sizes. Masks
     that the method returns are converted likewise: tensors (B, 1, H, W), Pillow images of mode "L", or arrays (H, W) of
-    the input's dtype. `colours` means that gray input becomes color. Raises `PhotoError` for unsupported input.
+    the input's dtype. `colors` means that gray input becomes color. Raises `PhotoError` for unsupported input.
     """
 
     @wraps(verb)
@@ -108,7 +108,7 @@ def accepts_any_image(verb: Callable[..., Tensor], *, colours: bool = False) -> 
                 made = _of_tensors(verb, self, own, mask, others, more).clamp(0, 1).numpy().transpose(1, 2, 0)
             if made.shape[2] == 1:
                 return _mask_like(image, made[..., 0])
-            return convert_back(image, (photo.in_colour() if colours else photo).with_pixels(made))
+            return convert_back(image, (photo.in_color() if colors else photo).with_pixels(made))
 
         return one(pixels, masks) if isinstance(pixels, Tensor) else each(one, pixels, masks)
 

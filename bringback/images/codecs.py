@@ -238,13 +238,13 @@ def _decode_deep(data: bytes, image: Image.Image, max_pixels: int) -> np.ndarray
     if array.ndim == 2:
         clear = image.info.get("transparency") if image.format == "PNG" else None  # a gray level, ignored by OpenCV
         return array if clear is None else np.dstack([array, np.where(array == clear, 0, 65535).astype(np.uint16)])
-    if image.format == "PNG" and data[25] == png.COLOUR_TYPES[2]:
+    if image.format == "PNG" and data[25] == png.COLOR_TYPES[2]:
         return array[..., [0, 3]]
     array = cv2.cvtColor(array, cv2.COLOR_BGRA2RGBA if array.shape[2] == 4 else cv2.COLOR_BGR2RGB)
     if told.get(MORE) == (1,) and array.shape[2] == 4:  # premultiplied alpha: divide it out
         alpha = array[..., 3:].astype(np.uint32)
-        colours = (array[..., :3] * np.uint32(65535) + alpha // 2) // np.maximum(alpha, 1)
-        array[..., :3] = np.minimum(colours, 65535)
+        colors = (array[..., :3] * np.uint32(65535) + alpha // 2) // np.maximum(alpha, 1)
+        array[..., :3] = np.minimum(colors, 65535)
     return array
 
 

@@ -23,7 +23,7 @@ def luminance(pixels: np.ndarray) -> np.ndarray:
     return pixels @ LUMA
 
 
-def is_grey(pixels: np.ndarray) -> bool:
+def is_gray(pixels: np.ndarray) -> bool:
     """Whether the chroma of RGB (H, W, 3) in [0, 1] is only noise: a black-and-white photo stored as color.
 
     Chroma noise averages out over a block of pixels; a tint or a colored corner does not. A sepia print is not gray.
@@ -56,14 +56,14 @@ def strips(pixels: np.ndarray) -> Iterator[slice]:
 class Photo:
     """An image with the metadata of its file.
 
-    `pixels` is (H, W, 3) float32 RGB in [0, 1], upright (the EXIF orientation is applied and reset in `exif`). `grey`
+    `pixels` is (H, W, 3) float32 RGB in [0, 1], upright (the EXIF orientation is applied and reset in `exif`). `gray`
     means that the file had one color channel and is written with one. `alpha` is (H, W) float32 in [0, 1] or None.
     `bit_depth` is 8 or 16. `format` is Pillow's name of the file format. `dpi` is (horizontal, vertical). `extra` are
     arguments of the format's writer (JPEG tables, texts). CMYK becomes RGB and loses its profile.
     """
 
     pixels: np.ndarray
-    grey: bool = False
+    gray: bool = False
     alpha: np.ndarray | None = None
     bit_depth: int = 8
     format: str = "PNG"
@@ -136,7 +136,7 @@ class Photo:
                 scaled(planes[..., 0], out=pixels[..., channel])
         return cls(
             pixels=pixels,
-            grey=channels < 3,
+            gray=channels < 3,
             alpha=scaled(planes[..., -1]) if channels in (2, 4) else None,
             bit_depth=16 if array.dtype == np.uint16 else 8,
             **vars(container),
@@ -146,17 +146,26 @@ class Photo:
         """A copy with other pixels (H, W, 3)."""
         return replace(self, pixels=pixels)
 
-    def in_colour(self) -> Self:
+    def in_color(self) -> Self:
         """A copy that is written with three channels, without an ICC profile that is for gray only."""
-        return replace(self, grey=False, icc=None if self.icc is not None and self.icc[16:20] == b"GRAY" else self.icc)
+        return replace(self, gray=False, icc=None if self.icc is not None and self.icc[16:20] == b"GRAY" else self.icc)
+
+    @property
+    def grey(self) -> bool:
+        """The former name of `gray`, for one release."""
+        return self.gray
+
+    def in_colour(self) -> Self:
+        """The former name of `in_color`, for one release."""
+        return self.in_color()
 
     def array(self) -> np.ndarray:
         """Pixels as stored in the file: uint8 or uint16, (H, W), (H, W, 2), (H, W, 3) or (H, W, 4)."""
-        channels = (1 if self.grey else 3) + (self.alpha is not None)
+        channels = (1 if self.gray else 3) + (self.alpha is not None)
         top, kind = (65535, np.uint16) if self.bit_depth == 16 else (255, np.uint8)
         whole = np.empty((*self.pixels.shape[:2], channels), kind)
         for rows in strips(whole):
-            planes = luminance(self.pixels[rows])[..., None] if self.grey else self.pixels[rows]
+            planes = luminance(self.pixels[rows])[..., None] if self.gray else self.pixels[rows]
             if self.alpha is not None:
                 planes = np.concatenate([planes, self.alpha[rows, :, None]], axis=2)
             levels = np.clip(planes, 0, 1)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
-COLOUR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}  # by number of channels
+COLOR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}  # by number of channels
 UP = 2  # PNG filter type: difference to the byte above
 
 
@@ -18,7 +18,7 @@ def encode(array: np.ndarray, metadata: bytes) -> bytes:
     """
     height, width = array.shape[:2]
     channels = 1 if array.ndim == 2 else array.shape[2]
-    header = struct.pack(">IIBBBBB", width, height, 16, COLOUR_TYPES[channels], 0, 0, 0)
+    header = struct.pack(">IIBBBBB", width, height, 16, COLOR_TYPES[channels], 0, 0, 0)
     rows = np.frombuffer(array.astype(">u2").tobytes(), np.uint8).reshape(height, -1)
     filtered = np.full((height, rows.shape[1] + 1), UP, np.uint8)
     filtered[:, 1:] = np.diff(rows, axis=0, prepend=np.zeros_like(rows[:1]))

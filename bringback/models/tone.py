@@ -41,8 +41,8 @@ class ToneCurves(Network, license="apache-2.0", tags=["photo-restoration", "tone
             rows = slice(row * height // self.side, -(-(row + 1) * height // self.side))
             good = 1 - mask[..., rows, :]
             share = F.adaptive_avg_pool2d(good, (1, self.side))
-            colour = F.adaptive_avg_pool2d(pixels[..., rows, :] * good, (1, self.side)) / share.clamp_min(1e-3)
-            cells.append(torch.cat([colour * 2 - 1, share], 1))
+            color = F.adaptive_avg_pool2d(pixels[..., rows, :] * good, (1, self.side)) / share.clamp_min(1e-3)
+            cells.append(torch.cat([color * 2 - 1, share], 1))
         return torch.cat(cells, 2)
 
     def forward(self, pixels: Tensor, mask: Tensor) -> Tensor:
@@ -86,7 +86,7 @@ def tone(network: ToneCurves, pixels: Tensor, mask: Tensor, strength: float = 1.
     Mask (B, 1, H, W), 1 = damaged. A photo with equal channels gets one curve for all. Strength 0 is exactly the
     identity.
     """
-    return bend(pixels, one_for_grey(pixels, network(pixels, mask)), strength)
+    return bend(pixels, one_for_gray(pixels, network(pixels, mask)), strength)
 
 
 def doubted(curves: Tensor) -> Tensor:
@@ -100,11 +100,11 @@ def doubted(curves: Tensor) -> Tensor:
     return identity + change * power / (power + _DOUBT**2)
 
 
-def one_for_grey(pixels: Tensor, curves: Tensor) -> Tensor:
+def one_for_gray(pixels: Tensor, curves: Tensor) -> Tensor:
     """Replace the curves (B, 3, K) of photos (B, 3, H, W) with equal channels by their mean over the channels."""
     parts = (pixels[..., rows, :] for rows in strips(pixels))
-    grey = torch.stack([(part == part[:, :1]).flatten(1).all(1) for part in parts]).all(0)
-    return torch.where(grey[:, None, None].to(curves.device), curves.mean(1, keepdim=True), curves)
+    gray = torch.stack([(part == part[:, :1]).flatten(1).all(1) for part in parts]).all(0)
+    return torch.where(gray[:, None, None].to(curves.device), curves.mean(1, keepdim=True), curves)
 
 
 def bend(pixels: Tensor, curves: Tensor, strength: float) -> Tensor:

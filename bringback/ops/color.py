@@ -17,12 +17,12 @@ def luminance(pixels: Tensor) -> Tensor:
     return red * 0.299 + green * 0.587 + blue * 0.114
 
 
-def greyed(pixels: Tensor, grey: Tensor) -> Tensor:
-    """Convert the images of a batch (B, 3, H, W) to gray where `grey`, bool (B,) or (B, 1, 1, 1), is true."""
-    return torch.where(grey.view(-1, 1, 1, 1), luminance(pixels).expand_as(pixels), pixels)
+def grayed(pixels: Tensor, gray: Tensor) -> Tensor:
+    """Convert the images of a batch (B, 3, H, W) to gray where `gray`, bool (B,) or (B, 1, 1, 1), is true."""
+    return torch.where(gray.view(-1, 1, 1, 1), luminance(pixels).expand_as(pixels), pixels)
 
 
-def make_grey_(pixels: Tensor) -> Tensor:
+def make_gray_(pixels: Tensor) -> Tensor:
     """Set all three channels of images (B, 3, H, W) to their luminance, in place."""
     for rows in strips(pixels):
         part = pixels[..., rows, :]
@@ -57,13 +57,13 @@ def chroma(light: Tensor, ab: Tensor) -> Tensor:
     Searches the L* at which the color has this luminance. With the L* of the gray, blue would be too dark and yellow
     too light.
     """
-    grey = light.clamp(0, 1)
-    level = rgb_to_lab(grey.expand(-1, 3, -1, -1))[:, :1]
+    gray = light.clamp(0, 1)
+    level = rgb_to_lab(gray.expand(-1, 3, -1, -1))[:, :1]
     for _ in range(_STEPS):
-        off = grey - luminance(lab_to_rgb(torch.cat([level, ab], 1)).clamp(0, 1))
+        off = gray - luminance(lab_to_rgb(torch.cat([level, ab], 1)).clamp(0, 1))
         level = (level + 100 * off).clamp(0, 100)
-    colour = lab_to_rgb(torch.cat([level, ab], 1)).clamp(0, 1)
-    return colour - luminance(colour)
+    color = lab_to_rgb(torch.cat([level, ab], 1)).clamp(0, 1)
+    return color - luminance(color)
 
 
 def tinged(light: Tensor, chroma: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from torch import Tensor
 from bringback.ops.color import luminance, rgb_to_lab
 from bringback.ops.strips import strips
 
-__all__ = ["auc", "colour_error", "colourfulness", "luminance", "mean_change", "psnr", "ssim"]
+__all__ = ["auc", "color_error", "colorfulness", "luminance", "mean_change", "psnr", "ssim"]
 
 PSNR_CAP = 100.0  # dB, for equal images, so that means stay finite
 SSIM_TAPS, SSIM_SIGMA = 11, 1.5
@@ -86,15 +86,15 @@ def _blur(x: Tensor) -> Tensor:
     return F.conv2d(F.conv2d(x, window), window.mT)
 
 
-def colour_error(a: Tensor, b: Tensor) -> Tensor:
+def color_error(a: Tensor, b: Tensor) -> Tensor:
     """Root mean square distance (B,) in the a*, b* plane of CIELAB between RGB images (B, 3, H, W) in [0, 1]."""
     return (rgb_to_lab(a)[:, 1:] - rgb_to_lab(b)[:, 1:]).square().sum(1).mean((1, 2)).sqrt()
 
 
-def colourfulness(pixels: Tensor) -> Tensor:
+def colorfulness(pixels: Tensor) -> Tensor:
     """Colorfulness (B,) of RGB images (B, 3, H, W) in [0, 1]: 0 for gray, 0.4 and above for very colorful.
 
-    Hasler and Süsstrunk, "Measuring colourfulness in natural images" (2003), with white at 1 instead of 255.
+    Hasler and Süsstrunk, "Measuring colorfulness in natural images" (2003), with white at 1 instead of 255.
     """
     red, green, blue = pixels.unbind(1)
     opponents = torch.stack([red - green, (red + green) / 2 - blue], 1).flatten(2)

@@ -34,14 +34,14 @@ class Tint:
         """The tint of a plain gray photo."""
         return cls(torch.zeros(3, 3))
 
-    def apply(self, grey: Tensor, out: Tensor | None = None) -> Tensor:
+    def apply(self, gray: Tensor, out: Tensor | None = None) -> Tensor:
         """Tint an image (B, 3, H, W), preserving its luminance as far as the range [0, 1] allows.
 
-        Writes to `out`, which may be `grey` itself, or to a new tensor.
+        Writes to `out`, which may be `gray` itself, or to a new tensor.
         """
-        result = torch.empty_like(grey) if out is None else out
-        for rows in strips(grey):
-            light = luminance(grey[..., rows, :])
+        result = torch.empty_like(gray) if out is None else out
+        for rows in strips(gray):
+            light = luminance(gray[..., rows, :])
             within = light.clamp(self.low, self.high)
             for channel, (constant, linear, quadratic) in enumerate(self.coefficients.tolist()):
                 chroma = constant + linear * within + quadratic * within.square()
@@ -76,8 +76,8 @@ def find_tint(pixels: Tensor, mask: Tensor | None = None) -> Tint | None:
     sound = share > 0.5
     if not sound.any():
         return None
-    powers, colour = (mean / share)[:, sound].split(3)
-    chroma = colour - powers[1]
+    powers, color = (mean / share)[:, sound].split(3)
+    chroma = color - powers[1]
     # ridge regularization, for flat images
     normal = powers @ powers.T + 1e-4 * powers.shape[1] * torch.eye(3, device=pixels.device)
     coefficients = torch.linalg.solve(normal, powers @ chroma.T).T

@@ -106,7 +106,7 @@ def _diffuse(surface: Tensor, value: Tensor, weight: Tensor, iterations: int) ->
     momentum = 2 / (1 + (1 - SPECTRUM**2) ** 0.5)
     before = surface
     for iteration in range(iterations):
-        after = torch.addcmul(known, unknown, _neighbours(surface, flow))
+        after = torch.addcmul(known, unknown, _neighbors(surface, flow))
         if iteration:
             after = torch.lerp(before, after, momentum)
         before, surface = surface, after
@@ -136,7 +136,7 @@ def _flow(surface: Tensor, weight: Tensor) -> list[Tensor]:
     return [part / total for part in flow]
 
 
-def _neighbours(x: Tensor, flow: list[Tensor]) -> Tensor:
+def _neighbors(x: Tensor, flow: list[Tensor]) -> Tensor:
     """Weighted mean of the eight neighbors, with replicated border."""
     x = F.pad(x, (1, 1, 1, 1), mode="replicate")
     left, middle, right = x[..., :-2], x[..., 1:-1], x[..., 2:]

@@ -1,4 +1,4 @@
-"""Stage `colorize`: colours for a grey photo, guessed; its luminance stays exactly as it is. Only when asked for."""
+"""Stage `colorize`: colors for a gray photo, guessed; its luminance stays exactly as it is. Only when asked for."""
 
 import math
 import re
@@ -14,29 +14,29 @@ from bringback.images.adapters import accepts_any_image
 from bringback.models.colorizer import PATCH, ColorUNet, expected
 from bringback.ops.color import chroma, luminance, rgb_to_lab, tinged
 from bringback.ops.guided_filter import Guided
-from bringback.ops.metrics import colourfulness
+from bringback.ops.metrics import colorfulness
 from bringback.ops.strips import STRIP, strips
 from bringback.runtime.compute import Compute
 from bringback.stages.base import StageBase
 from bringback.stages.record import Restoration
 from bringback.weights.checkpoints import Checkpoints
 
-SHORT_SIDE = 192  # pixels, at which the network sees a photo: colours are a matter of the whole
-TEMPERATURE = 0.5  # of the mean of the likely colours: 1 is pale, near 0 patchy
-BELIEF = 0.85  # of what the network says: on validation photos the full colours are as far from the truth as grey
-HINT_REACH = 2  # blocks of `PATCH` pixels around a hint that are told its colour
+SHORT_SIDE = 192  # pixels, at which the network sees a photo: colors are a matter of the whole
+TEMPERATURE = 0.5  # of the mean of the likely colors: 1 is pale, near 0 patchy
+BELIEF = 0.85  # of what the network says: on validation photos the full colors are as far from the truth as gray
+HINT_REACH = 2  # blocks of `PATCH` pixels around a hint that are told its color
 
 
 class Hint(NamedTuple):
-    """A colour that is known, at pixel (`x`, `y`) of the photo: "#rrggbb", of which how light it is does not count."""
+    """A color that is known, at pixel (`x`, `y`) of the photo: "#rrggbb", of which how light it is does not count."""
 
     x: float
     y: float
-    colour: str
+    color: str
 
 
 class Colorizer(StageBase):
-    """Gives grey photos, and those of a single tint, colours; photos with colours of their own stay as they are.
+    """Gives gray photos, and those of a single tint, colors; photos with colors of their own stay as they are.
 
     The U-Net sees the whole photo small; what it says is brought to full size along the photo's own edges (`Guided`).
     """
@@ -50,17 +50,17 @@ class Colorizer(StageBase):
         saturation: float = 1.0,
         hints: Sequence[Hint | Sequence] = (),
     ) -> None:
-        """Args: saturation: 0 leaves the photo grey, 1 is what the network believes, more is more colourful; hints: for
+        """Args: saturation: 0 leaves the photo gray, 1 is what the network believes, more is more colorful; hints: for
         every photo that comes by, `Hint` or [x, y, "#rrggbb"].
 
-        Raises ValueError for a saturation below 0 and for a hint without a colour.
+        Raises ValueError for a saturation below 0 and for a hint without a color.
         """
         if not 0 <= saturation < math.inf:
             raise ValueError(f"saturation {saturation:g}: wants 0 (grey), 1 (as believed) or more")
         self.network, self.compute, self.saturation = network, Compute.of(compute), saturation
         self.hints = [Hint(*hint) for hint in hints]
         for hint in self.hints:
-            _ab(hint.colour)
+            _ab(hint.color)
 
     @classmethod
     def from_checkpoints(
@@ -79,9 +79,9 @@ class Colorizer(StageBase):
         seen = min(short, SHORT_SIDE) ** 2 * long / short
         return int(16 * height * width + 700 * seen + 120 * min(height * width, STRIP) + 24 * SHORT_SIDE * width)
 
-    @partial(accepts_any_image, colours=True)
+    @partial(accepts_any_image, colors=True)
     def colorize(self, pixels: Tensor, hints: Sequence[Hint] = ()) -> Tensor:
-        """Photos (B, 3, H, W) in [0, 1], of which only luminance counts -> in colour, of the same luminance.
+        """Photos (B, 3, H, W) in [0, 1], of which only luminance counts -> in color, of the same luminance.
 
         `hints`, beside the stage's own, hold for all of them. Raises ValueError for one outside the photo.
         """
@@ -113,13 +113,13 @@ class Colorizer(StageBase):
         return ab[..., : small.shape[-2], : small.shape[-1]]
 
     def __call__(self, restoration: Restoration) -> Restoration:
-        """Colour the photo. Notes how colourful it became (`metrics.colourfulness`), or that it was so before."""
+        """Color the photo. Notes how colorful it became (`metrics.colorfulness`), or that it was so before."""
         if restoration.tint is None:
             restoration.notes[self.name] = {"kept": "the photo has colours of its own"}
             return restoration
-        restoration.pixels, restoration.coloured = self.colorize(restoration.pixels), True
+        restoration.pixels, restoration.colored = self.colorize(restoration.pixels), True
         small = F.adaptive_avg_pool2d(restoration.pixels, SHORT_SIDE)
-        restoration.notes[self.name] = {"colourfulness": round(float(colourfulness(small)), 4)}
+        restoration.notes[self.name] = {"colourfulness": round(float(colorfulness(small)), 4)}
         return restoration
 
 
@@ -129,17 +129,17 @@ def _told(hints: Sequence[Hint], size: tuple[int, int], small: tuple[int, int]) 
     for hint in hints:
         if not (0 <= hint.x < size[1] and 0 <= hint.y < size[0]):
             raise ValueError(f"a hint at ({hint.x:g}, {hint.y:g}) is outside a photo of {size[1]}x{size[0]} pixels")
-        colour = torch.cat([torch.ones(1), _ab(hint.colour) / 110])
+        color = torch.cat([torch.ones(1), _ab(hint.color) / 110])
         row, column = int(hint.y * small[0] / size[0]), int(hint.x * small[1] / size[1])
         reach = HINT_REACH * PATCH // 2
         place = told[0, :, max(row - reach, 0) : row + reach, max(column - reach, 0) : column + reach]
-        place.copy_(colour[:, None, None].expand_as(place))
+        place.copy_(color[:, None, None].expand_as(place))
     return told
 
 
-def _ab(colour: str) -> Tensor:
+def _ab(color: str) -> Tensor:
     """a* and b* of "#rrggbb"."""
-    if not re.fullmatch("#[0-9a-fA-F]{6}", str(colour)):
-        raise ValueError(f"a hint's colour is written #rrggbb, not {colour!r}")
-    levels = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+    if not re.fullmatch("#[0-9a-fA-F]{6}", str(color)):
+        raise ValueError(f"a hint's colour is written #rrggbb, not {color!r}")
+    levels = [int(color[at : at + 2], 16) / 255 for at in (1, 3, 5)]
     return rgb_to_lab(torch.tensor(levels).view(1, 3, 1, 1))[0, 1:, 0, 0]

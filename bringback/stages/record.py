@@ -53,7 +53,7 @@ class Restoration:
     passed: the number of stages that are done;
     tile: the maximal tile size in pixels, if memory was too short for the stages' own sizes, else None;
     tint: the single tint of a photo without colors, None for a photo with colors; valid once `judged` is True;
-    coloured: whether a stage has added colors to such a photo;
+    colored: whether a stage has added colors to such a photo;
     on_step: called by stages that take minutes, see `OnStep`.
     """
 
@@ -65,7 +65,7 @@ class Restoration:
     tile: int | None = None
     tint: Tint | None = None
     judged: bool = False
-    coloured: bool = False
+    colored: bool = False
     filled: Tensor | None = None
     passed: int = 0
     on_step: OnStep | None = None
@@ -99,7 +99,7 @@ class Restoration:
 
     def result(self) -> Photo:
         """The original photo with the pixels as they are now."""
-        photo = self.photo.in_colour() if self.coloured else self.photo
+        photo = self.photo.in_color() if self.colored else self.photo
         return photo.with_pixels(self.pixels[0].detach().clamp(0, 1).cpu().numpy().transpose(1, 2, 0))
 
 

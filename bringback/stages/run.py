@@ -7,8 +7,8 @@ import numpy as np
 import torch
 
 from bringback.errors import PhotoError
-from bringback.images.photo import Photo, is_grey
-from bringback.ops.color import make_grey_
+from bringback.images.photo import Photo, is_gray
+from bringback.ops.color import make_gray_
 from bringback.ops.monochrome import Tint, find_tint
 from bringback.runtime.memory import give_back_heap
 from bringback.stages.record import OnStep, Restoration, Stage, own_pixels
@@ -41,7 +41,7 @@ def run_stage(stage: Stage, restorations: list[Restoration]) -> list[Restoration
         for one in restorations:
             if not one.judged:
                 one.tint, one.judged = _tint(one), True
-                _grey(one)
+                _gray(one)
     try:
         many: Any = getattr(stage, "many", None)
         restorations = many(restorations) if many else [stage(one) for one in restorations]
@@ -51,7 +51,7 @@ def run_stage(stage: Stage, restorations: list[Restoration]) -> list[Restoration
     for one in restorations:
         if not one.pixels.sum().isfinite():  # NaN or infinity anywhere makes the sum not finite
             raise ArithmeticError(f"the stage {stage.name!r} made pixels that are not finite")
-        _grey(one)
+        _gray(one)
     seconds = round((time.perf_counter() - started) / len(restorations), 3)
     for one in restorations:
         one.notes.setdefault(stage.name, {})["seconds"] = seconds
@@ -61,9 +61,9 @@ def run_stage(stage: Stage, restorations: list[Restoration]) -> list[Restoration
 
 def finalize(restoration: Restoration, strength: float = 1.0) -> None:
     """After the last stage: apply a single tint again, and blend with the original photo for a strength below 1."""
-    if restoration.tint and not restoration.coloured:
+    if restoration.tint and not restoration.colored:
         restoration.tint.apply(restoration.pixels, out=restoration.pixels)
-    restoration.coloured &= strength > 0  # at 0 it is the photo itself, of one channel if that has one
+    restoration.colored &= strength > 0  # at 0 it is the photo itself, of one channel if that has one
     if strength < 1:
         restoration.pixels = restoration.pixels.cpu()
         torch.lerp(own_pixels(restoration.photo), restoration.pixels, strength, out=restoration.pixels)
@@ -71,11 +71,11 @@ def finalize(restoration: Restoration, strength: float = 1.0) -> None:
 
 def _tint(restoration: Restoration) -> Tint | None:
     """The tint of a photo that no stage has changed yet; None if it has colors."""
-    if restoration.photo.grey or is_grey(restoration.photo.pixels):
+    if restoration.photo.gray or is_gray(restoration.photo.pixels):
         return Tint.none()
     return find_tint(restoration.pixels, restoration.mask)
 
 
-def _grey(restoration: Restoration) -> None:
-    if restoration.tint and not restoration.coloured:
-        make_grey_(restoration.pixels)
+def _gray(restoration: Restoration) -> None:
+    if restoration.tint and not restoration.colored:
+        make_gray_(restoration.pixels)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from bringback.images.adapters import accepts_any_image
-from bringback.models.tone import ToneCurves, bend, cumulated, doubted, one_for_grey
+from bringback.models.tone import ToneCurves, bend, cumulated, doubted, one_for_gray
 from bringback.ops.metrics import mean_change
 from bringback.ops.strips import STRIP, strips
 from bringback.runtime.compute import Compute
@@ -43,7 +43,7 @@ class ToneCorrector(StageBase):
         mask = torch.zeros_like(pixels[:, :1]) if mask is None else mask
         looked_at = self.network.thumbnail(pixels, mask), cumulated(pixels, mask)
         curves = self.network.curves(*(part.to(self.compute.device) for part in looked_at))
-        curves = one_for_grey(pixels, doubted(curves))
+        curves = one_for_gray(pixels, doubted(curves))
         corrected = torch.empty_like(pixels)
         for rows in strips(pixels):
             part = pixels[..., rows, :].to(self.compute.device)

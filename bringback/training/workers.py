@@ -62,8 +62,8 @@ def _send_batches(config: TrainConfig, numbers: range, world: int, rank: int, pi
             chunk = slice(first, first + _CHUNK)
             chunks.append(degrade(batch.pixels[chunk], config.recipe, batch.seeds[chunk], overlays))
         pixels = {name: np.concatenate([_to_uint8(getattr(chunk, name)) for chunk in chunks]) for name in _PICTURES}
-        grey = np.concatenate([chunk.grey.numpy() for chunk in chunks])
-        pipe.send(pixels | {"grey": grey, "seeds": np.array(batch.seeds)})
+        gray = np.concatenate([chunk.gray.numpy() for chunk in chunks])
+        pipe.send(pixels | {"grey": gray, "seeds": np.array(batch.seeds)})
 
 
 def _run_worker(

@@ -61,8 +61,8 @@ class Page:
             self.fidelity = gr.Slider(
                 0, 1, chosen.fidelity, step=0.05, label="Fidelity of faces", info=web_text.FIDELITY
             )
-            colours: dict[str, Any] = {"label": "Saturation", "info": web_text.SATURATION, "visible": _colours(chosen)}
-            self.saturation = gr.Slider(0, 2, chosen.saturation, step=0.1, **colours)
+            colors: dict[str, Any] = {"label": "Saturation", "info": web_text.SATURATION, "visible": _colors(chosen)}
+            self.saturation = gr.Slider(0, 2, chosen.saturation, step=0.1, **colors)
             self.bare = gr.Checkbox(label="Without metadata", info=web_text.BARE, elem_id="bare")
 
     def _place_work(self) -> None:
@@ -124,7 +124,7 @@ class Page:
         self.stop.click(_stop, self.desk, None, queue=False, **short)
         self.bare.change(self._downloads, [self.desk, self.bare], view, **short)
         self.stages.change(
-            lambda stages: gr.update(visible=_colours(Choices(tuple(stages)))), self.stages, self.saturation, **short
+            lambda stages: gr.update(visible=_colors(Choices(tuple(stages)))), self.stages, self.saturation, **short
         )
 
     def _add(self, desk: Session, editor: Any, files: list, progress: gr.Progress = gr.Progress()) -> View:  # noqa: B008
@@ -247,7 +247,7 @@ class Page:
         }
 
 
-def _colours(choices: Choices) -> bool:
+def _colors(choices: Choices) -> bool:
     return "colorize" in choices.stages
 
 

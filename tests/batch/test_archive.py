@@ -515,7 +515,7 @@ def mutated(data: bytes, rng: random.Random) -> bytes:
 
 
 def good_files(pixels: np.ndarray, folder: Path) -> list[Path]:
-    """Ten each of JPEG, PNG, TIFF, WebP and HEIC, with metadata, some of 16 bits, grey or with alpha."""
+    """Ten each of JPEG, PNG, TIFF, WebP and HEIC, with metadata, some of 16 bits, gray or with alpha."""
     exif = Image.Exif()
     exif[271], exif[306] = "Leica", "1931:05:01 12:00:00"
     folder.mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""The scripts in inference/: originals are never overwritten, mistakes are one line, grey stays grey."""
+"""The scripts in inference/: originals are never overwritten, mistakes are one line, gray stays gray."""
 
 import importlib.util
 import io

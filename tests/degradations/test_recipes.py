@@ -20,7 +20,7 @@ from bringback.ops.color import luminance
 OWN_TRUTH = {"faces", "portraits", "dim"}  # fading is no business of the face stage; what is blown out is gone
 
 
-def grey_of(pictures: torch.Tensor) -> torch.Tensor:
+def gray_of(pictures: torch.Tensor) -> torch.Tensor:
     return luminance(pictures).expand_as(pictures)
 
 
@@ -46,13 +46,13 @@ def test_a_sample_does_not_depend_on_its_batch(recipe: str, pictures: torch.Tens
         for field in ("aged", "mask", "truth", "grey"):
             assert torch.allclose(getattr(together, field)[2:3].float(), getattr(alone, field).float(), atol=1e-5)
         if recipe not in OWN_TRUTH:
-            assert any(torch.equal(alone.truth, truth) for truth in (pictures[2:3], grey_of(pictures[2:3])))
+            assert any(torch.equal(alone.truth, truth) for truth in (pictures[2:3], gray_of(pictures[2:3])))
     assert together.aged.min() >= 0 and together.aged.max() <= 1 and together.aged.isfinite().all()
 
 
 def test_a_faded_face_has_a_truth_of_its_tones(pictures: torch.Tensor) -> None:
     result = degrade(pictures[:1].expand(60, -1, -1, -1), "faces", range(60))
-    clean = torch.where(result.grey.view(-1, 1, 1, 1), grey_of(pictures[:1]), pictures[:1])
+    clean = torch.where(result.gray.view(-1, 1, 1, 1), gray_of(pictures[:1]), pictures[:1])
     faded = (result.truth - clean).abs().amax((1, 2, 3)) > 1e-3
     assert 8 <= faded.sum() <= 30
     means = [picture[faded].mean((2, 3)) for picture in (result.aged, result.truth)]
@@ -90,10 +90,10 @@ def test_clean_is_untouched(pictures: torch.Tensor) -> None:
     assert torch.equal(degrade(pictures, "clean", [1, 2, 3, 4]).aged, pictures)
 
 
-def test_grey_truths_are_grey(pictures: torch.Tensor) -> None:
+def test_gray_truths_are_gray(pictures: torch.Tensor) -> None:
     result = degrade(pictures.repeat(4, 1, 1, 1), "mixed", range(16))
-    assert result.grey.any() and not result.grey.all()
-    truths = result.truth[result.grey]
+    assert result.gray.any() and not result.gray.all()
+    truths = result.truth[result.gray]
     assert torch.allclose(truths, luminance(truths).expand_as(truths), atol=1e-5)
 
 
@@ -181,9 +181,9 @@ def test_tiny_and_narrow_pictures_are_aged(recipe: str, size: tuple[int, int], b
         assert pixels.isfinite().all() and pixels.min() >= 0 and pixels.max() <= 1
 
 
-def test_dirt_on_grainy_film_has_an_exact_mask_and_no_colour(pictures: torch.Tensor, bank: OverlayBank) -> None:
+def test_dirt_on_grainy_film_has_an_exact_mask_and_no_color(pictures: torch.Tensor, bank: OverlayBank) -> None:
     result = degrade(pictures, "grainy-bw", range(4), bank)
-    assert result.grey.all()
+    assert result.gray.all()
     assert all(torch.equal(x, x[:, :1].expand_as(x)) for x in (result.aged, result.truth))
     film = worn_film(result.truth, Draws(range(4)))
     untouched = result.mask == 0
@@ -200,7 +200,7 @@ def test_the_dark_is_dark_in_linear_light() -> None:
     shares = (dark**2.2).mean((1, 2, 3)) / 0.6**2.2
     assert shares.max() < 0.42 and shares.min() > 0.04 and 0.1 < shares.median() < 0.2
     aged = degrade(flat, "dark-noisy", range(200))
-    assert not aged.mask.any() and torch.equal(aged.truth, flat) and not aged.grey.any()
+    assert not aged.mask.any() and torch.equal(aged.truth, flat) and not aged.gray.any()
     assert (aged.aged.mean((1, 2, 3)) < 0.5).all()
     assert torch.allclose(aged.aged * 255, (aged.aged * 255).round(), atol=1e-4)
     assert torch.allclose(underexposed(flat, Draws(range(200)), 0.0), flat, atol=1e-5)
@@ -239,10 +239,10 @@ def test_lamps_stay_in_some_of_the_dark_photos() -> None:
 
 def test_dim_lessons_leave_well_lit_photos_alone(pictures: torch.Tensor) -> None:
     result = degrade(pictures[:1].expand(300, -1, -1, -1), "dim", range(300))
-    assert 0.2 < result.grey.float().mean() < 0.4
+    assert 0.2 < result.gray.float().mean() < 0.4
     whole = ((result.aged - result.truth).abs() < 0.6 / 255).all(3).all(2).all(1)
     assert 0.06 < whole.float().mean() < 0.25
-    clean = torch.where(result.grey.view(-1, 1, 1, 1), grey_of(pictures[:1]), pictures[:1])
+    clean = torch.where(result.gray.view(-1, 1, 1, 1), gray_of(pictures[:1]), pictures[:1])
     blown = ((result.truth - clean).abs() > 1e-3).any(3).any(2).any(1)
     assert 0.05 < blown.float().mean() < 0.16
     assert ((result.aged - result.truth)[blown].mean((1, 2, 3)).abs() < 0.02).all()

@@ -43,7 +43,7 @@ def test_a_sample_is_the_same_to_the_bit_in_any_batch(size: tuple[int, int]) -> 
     assert together.aged.min() >= 0 and together.aged.max() <= 1 and not together.mask.any()
     for part in ([3], [11, 0], [5, 6, 7, 8, 9]):
         again = degrade(pictures[part], "second-order", [seeds[i] for i in part])
-        assert torch.equal(again.aged, together.aged[part]) and torch.equal(again.grey, together.grey[part])
+        assert torch.equal(again.aged, together.aged[part]) and torch.equal(again.gray, together.gray[part])
 
 
 def test_an_eighth_is_exactly_clean_and_the_rest_is_of_every_strength() -> None:
@@ -58,11 +58,11 @@ def test_an_eighth_is_exactly_clean_and_the_rest_is_of_every_strength() -> None:
 def test_gray_photos_stay_gray() -> None:
     pictures = smooth(1, 96, 96).expand(120, -1, -1, -1)
     result = degrade(pictures, "second-order", range(120))
-    assert 0.2 < result.grey.float().mean() < 0.4
-    aged = result.aged[result.grey]
+    assert 0.2 < result.gray.float().mean() < 0.4
+    aged = result.aged[result.gray]
     assert torch.equal(aged, aged[:, :1].expand_as(aged))
-    assert torch.equal(result.truth[result.grey][:1], luminance(pictures[:1]).expand(1, 3, -1, -1))
-    assert torch.equal(result.truth[~result.grey][:1], pictures[:1])
+    assert torch.equal(result.truth[result.gray][:1], luminance(pictures[:1]).expand(1, 3, -1, -1))
+    assert torch.equal(result.truth[~result.gray][:1], pictures[:1])
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 7), (13, 6), (2, 400)])

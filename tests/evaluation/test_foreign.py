@@ -101,15 +101,15 @@ def test_damage_is_judged_by_its_mask(photos: Path, monkeypatch: pytest.MonkeyPa
     assert evaluate(photos, "enlarged-noise", 0, stages=["scratches"], device="cpu").scratch_auc is None
 
 
-def test_only_a_grey_photo_is_compared_as_grey(pixels: np.ndarray) -> None:
+def test_only_a_gray_photo_is_compared_as_gray(pixels: np.ndarray) -> None:
     color = torch.from_numpy(pixels).permute(2, 0, 1)[None].float() / 255
-    grey = color[:, :1].expand_as(color).clone()
-    for clean, expected in ((color, False), (grey, True)):
+    gray = color[:, :1].expand_as(color).clone()
+    for clean, expected in ((color, False), (gray, True)):
         sample = aged_photo(clean, "enlarged-noise", 0)
-        assert bool(sample.grey[0]) is expected
+        assert bool(sample.gray[0]) is expected
         assert torch.equal(sample.truth, clean) and not sample.mask.any()
-    grey[0, 0, 3, 4] += 2 / 255
-    assert not aged_photo(grey, "enlarged-noise", 0).grey[0]
+    gray[0, 0, 3, 4] += 2 / 255
+    assert not aged_photo(gray, "enlarged-noise", 0).gray[0]
 
 
 def test_an_unknown_recipe_is_told_both_lists(photos: Path) -> None:

@@ -1,4 +1,4 @@
-"""NIQE: worse for what is worse, blind to colour, and of distributions that are known the right parameters."""
+"""NIQE: worse for what is worse, blind to color, and of distributions that are known the right parameters."""
 
 import io
 
@@ -60,10 +60,10 @@ def test_twice_the_same_and_each_of_a_batch_alone():
 
 
 def test_only_luminance_counts():
-    colour = tensor(photo("coffee"))
-    grey = luminance(colour).expand_as(colour)
-    assert torch.allclose(niqe(grey), niqe(colour), atol=1e-3)
-    assert (niqe(colour[:, [2, 0, 1]]) - niqe(colour)).abs() > 1e-3
+    color = tensor(photo("coffee"))
+    gray = luminance(color).expand_as(color)
+    assert torch.allclose(niqe(gray), niqe(color), atol=1e-3)
+    assert (niqe(color[:, [2, 0, 1]]) - niqe(color)).abs() > 1e-3
 
 
 @pytest.mark.parametrize("size", [(95, 300), (300, 95), (1, 1)])

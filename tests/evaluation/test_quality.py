@@ -38,7 +38,7 @@ def gain(pictures: list[torch.Tensor], recipe: str, stages: tuple[str, ...]) -> 
         given = sample.mask[0, 0].numpy() if recipe == "holes" else None
         aged = Photo.from_array(np.ascontiguousarray(sample.aged[0].permute(1, 2, 0).numpy()))
         restored = pipeline.restore(aged, given).pixels
-        seen = [luminance(x) if sample.grey[0] else x for x in (sample.aged, restored, sample.truth)]
+        seen = [luminance(x) if sample.gray[0] else x for x in (sample.aged, restored, sample.truth)]
         before.append(float(psnr(seen[0], seen[2])))
         after.append(float(psnr(seen[1], seen[2])))
     return float(np.mean(before)), float(np.mean(after))

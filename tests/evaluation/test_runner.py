@@ -132,12 +132,12 @@ def test_of_holes_the_mask_is_given(photos: Path, use: Callable[..., FakePipelin
     assert all(mask is not None and 0.01 < mask.mean() < 0.3 for mask in fake.masks)
 
 
-def test_grey_truth_is_compared_by_luminance(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gray_truth_is_compared_by_luminance(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def tinted(clean: torch.Tensor, *_: Any) -> DegradedBatch:
-        grey = module.luminance(clean).expand_as(clean)
+        gray = module.luminance(clean).expand_as(clean)
         tint = torch.tensor([0.06, -0.02, -0.06])[:, None, None]
         tint -= module.luminance(tint[None])[0]  # a tint that leaves the luminance alone
-        truth = 0.2 + 0.6 * grey
+        truth = 0.2 + 0.6 * gray
         return DegradedBatch(truth + tint, torch.zeros_like(clean[:, :1]), truth, torch.tensor([True]))
 
     fake = FakePipeline(leave)

@@ -140,12 +140,12 @@ def test_pictures_of_several_sizes_are_a_list(photo: torch.Tensor):
     assert [(one.mode, one.size) for one in made] == [("RGB", (40, 31)), ("L", (33, 20))]
 
 
-def test_grey_stays_grey_but_for_colours(photo: torch.Tensor):
-    grey = Image.fromarray((photo[0].numpy() * 255).astype(np.uint8))
-    assert verb("translate")(grey).mode == "L"
-    coloured = verb("colorize")(grey, hints=[Hint(3, 3, "#ff0000")])
-    assert coloured.mode == "RGB" and np.ptp(np.asarray(coloured)[3, 3].astype(int)) > 0
-    assert verb("colorize")(np.asarray(grey)).shape == (48, 64, 3)
+def test_gray_stays_gray_but_for_colors(photo: torch.Tensor):
+    gray = Image.fromarray((photo[0].numpy() * 255).astype(np.uint8))
+    assert verb("translate")(gray).mode == "L"
+    colored = verb("colorize")(gray, hints=[Hint(3, 3, "#ff0000")])
+    assert colored.mode == "RGB" and np.ptp(np.asarray(colored)[3, 3].astype(int)) > 0
+    assert verb("colorize")(np.asarray(gray)).shape == (48, 64, 3)
 
 
 @pytest.mark.parametrize("name", ["scratches", "tone", "fill", "translate", "relight", "colorize", "faces"])

@@ -77,8 +77,8 @@ def heic(array, **options):
     return file.getvalue()
 
 
-def deep_colour_png(array):
-    """Pillow writes no colour of 16 bits, OpenCV no metadata: the chunks of the one go into the file of the other."""
+def deep_color_png(array):
+    """Pillow writes no color of 16 bits, OpenCV no metadata: the chunks of the one go into the file of the other."""
     told, plain = png(Image.new("L", (1, 1))), cv2.imencode(".png", array[..., ::-1])[1].tobytes()
     return plain[:33] + told[33 : told.index(b"IDAT") - 4] + plain[33:]
 
@@ -99,7 +99,7 @@ def source(kind, pixels):
             extra=b"\xff\xed" + struct.pack(">H", len(APP13) + 2) + APP13,
         ),
         "PNG": lambda: png(image),
-        "PNG of 16 bits": lambda: deep_colour_png(deep),
+        "PNG of 16 bits": lambda: deep_color_png(deep),
         "TIFF": lambda: tiff(image),
         "TIFF of 16 bits": lambda: tiff(Image.fromarray(deep[..., 0])),
         "WebP": lambda: saved(image, "WEBP", exif=exif(), xmp=XMP, lossless=True),
@@ -209,7 +209,7 @@ def test_levels_and_the_resolution_of_a_bmp_stay(pixels, kind):
     before = source(kind, pixels)
     photo = Photo.decode(before, "a")
     again = Photo.decode(photo.encode(), "a")
-    assert (again.format, again.bit_depth, again.grey) == (photo.format, photo.bit_depth, photo.grey)
+    assert (again.format, again.bit_depth, again.gray) == (photo.format, photo.bit_depth, photo.gray)
     lossy = {"JPEG": 12, "HEIC": 12, "WebP": 0, "JPEG 2000": 0}.get(kind.partition(" of ")[0], 0) / 255
     assert np.abs(again.pixels - photo.pixels).max() <= lossy
     if kind == "BMP":
@@ -335,10 +335,10 @@ def test_channels_of_heif(pixels, kind, depth):
         matrix_coefficients=0,
     )
     photo = Photo.decode(file.getvalue(), "a.heic")
-    assert photo.grey == (len(kind) < 3) and (photo.alpha is not None) == (len(kind) % 2 == 0)
+    assert photo.gray == (len(kind) < 3) and (photo.alpha is not None) == (len(kind) % 2 == 0)
     assert np.abs(photo.array().astype(float) - array).max() <= array.max() / 2 ** min(depth, 10)
     again = Photo.decode(photo.encode(), "a")
-    assert (again.grey, again.alpha is None, again.bit_depth) == (photo.grey, photo.alpha is None, photo.bit_depth)
+    assert (again.gray, again.alpha is None, again.bit_depth) == (photo.gray, photo.alpha is None, photo.bit_depth)
     assert bits_of(photo.encode()) == depth
 
 
@@ -349,7 +349,7 @@ def test_white_and_black_of_heif_are_those_of_16_bits(pixels):
     )
 
 
-def test_the_colour_space_of_heif_without_a_profile_is_kept(pixels):
+def test_the_color_space_of_heif_without_a_profile_is_kept(pixels):
     file = io.BytesIO()
     wide = {"color_primaries": 12, "transfer_characteristics": 13, "matrix_coefficients": 6, "full_range_flag": 1}
     pillow_heif.encode("RGB", (64, 48), pixels.tobytes(), file, quality=95, **wide)
@@ -401,7 +401,7 @@ def test_channels_of_a_deep_tiff_that_lie_apart_are_not_made_nonsense_of(pixels)
         Photo.decode(data, "a.tif")
 
 
-def test_colours_multiplied_by_alpha_in_a_deep_tiff(pixels):
+def test_colors_multiplied_by_alpha_in_a_deep_tiff(pixels):
     array = np.full((8, 8, 4), 20_000, np.uint16)
     array[..., 3], array[0] = 32_768, 0
     photo = Photo.decode(deep_tiff(array, extrasamples=["assocalpha"]), "a.tif")
@@ -409,22 +409,22 @@ def test_colours_multiplied_by_alpha_in_a_deep_tiff(pixels):
     assert np.array_equal(Photo.decode(photo.encode(), "a.tif").array(), photo.array())
 
 
-def test_a_grey_tiff_of_12_bits_is_not_dark():
+def test_a_gray_tiff_of_12_bits_is_not_dark():
     levels = np.arange(4096).reshape(64, 64)
     packed = np.packbits((levels[..., None] >> np.arange(11, -1, -1)) & 1).tobytes()
     tags = {256: 64, 257: 64, 258: 12, 259: 1, 262: 1, 273: 8 + 2 + 12 * 9 + 4, 277: 1, 278: 64, 279: len(packed)}
     entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
     photo = Photo.decode(struct.pack("<4sIH", b"II*\0", 8, 9) + entries + bytes(4) + packed, "a.tif")
-    assert photo.grey and photo.bit_depth == 16
+    assert photo.gray and photo.bit_depth == 16
     np.testing.assert_allclose(photo.pixels[..., 0], levels / 4095, atol=1e-5)
 
 
-def test_a_clear_level_of_a_deep_grey_png_is_alpha():
-    grey = np.arange(48 * 64, dtype=np.uint16).reshape(48, 64)
-    data = cv2.imencode(".png", grey)[1].tobytes()
+def test_a_clear_level_of_a_deep_gray_png_is_alpha():
+    gray = np.arange(48 * 64, dtype=np.uint16).reshape(48, 64)
+    data = cv2.imencode(".png", gray)[1].tobytes()
     chunk = b"tRNS" + struct.pack(">H", 100)
     data = data[:33] + struct.pack(">I", 2) + chunk + struct.pack(">I", zlib.crc32(chunk)) + data[33:]
-    expected = np.dstack([grey, np.where(grey == 100, 0, 65535)])
+    expected = np.dstack([gray, np.where(gray == 100, 0, 65535)])
     photo = Photo.decode(data, "a.png")
     np.testing.assert_array_equal(photo.array(), expected)
     np.testing.assert_array_equal(Photo.decode(photo.encode(), "a.png").array(), expected)
@@ -503,7 +503,7 @@ def test_a_raw_file_becomes_a_16_bit_tiff():
     photo = Photo.decode(data, "a.DNG")
     assert (photo.format, photo.bit_depth, photo.pixels.shape) == ("TIFF", 16, (64, 96, 3))
     means = photo.pixels[8:-8, 8:-8].mean((0, 1))
-    assert np.ptp(means) < 0.01  # what is grey in that light; it would be green without the camera's white balance
+    assert np.ptp(means) < 0.01  # what is gray in that light; it would be green without the camera's white balance
     assert Photo.decode(dng(levels, 6), "a.dng").pixels.shape == (96, 64, 3)
     out = photo.encode(NOTE)
     with tifffile.TiffFile(io.BytesIO(out)) as file:

@@ -47,7 +47,7 @@ def images():
     return torch.from_numpy(both)
 
 
-def grey(images):
+def gray(images):
     return images.mean(3, keepdim=True)
 
 
@@ -84,16 +84,16 @@ def test_masks_for_another_number_of_photos_are_refused(images):
         restore(images, torch.zeros(3, 160, 144), {"fill": {}})
 
 
-def test_grey_stays_grey_in_three_channels_and_in_one(images):
-    one = grey(images)
+def test_gray_stays_gray_in_three_channels_and_in_one(images):
+    one = gray(images)
     made = restore(one, None, {"scratches": {}, "translate": {}}).images
     assert made.shape == one.shape and not torch.equal(made, one)
     three = restore(one.expand(-1, -1, -1, 3), None, {"translate": {}}).images
     assert (three.amax(3) - three.amin(3)).max() < 1e-5
 
 
-def test_colours_make_three_channels_of_one(images):
-    made = restore(grey(images), None, {"colorize": {}}).images
+def test_colors_make_three_channels_of_one(images):
+    made = restore(gray(images), None, {"colorize": {}}).images
     assert made.shape == images.shape and (made.amax(3) - made.amin(3)).mean() > 0.01
 
 

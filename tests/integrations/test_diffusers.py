@@ -67,13 +67,13 @@ def test_batches_masks_and_output_types(image):
     np.testing.assert_array_equal(np.asarray(untouched), np.asarray(image))
 
 
-def test_grey_stays_grey_until_a_block_colours_it(image):
-    grey = image.convert("L")
+def test_gray_stays_gray_until_a_block_colors_it(image):
+    gray = image.convert("L")
     blocks = blocks_without("refine_faces", "find_damage", "correct_tone")
-    assert ready(blocks)(image=grey, output="images")[0].mode == "L"
+    assert ready(blocks)(image=gray, output="images")[0].mode == "L"
     blocks.sub_blocks.insert("colorize", plugin.Colorize(), len(blocks.sub_blocks) - 1)
-    coloured = ready(blocks)(image=grey, output="images")[0]
-    assert coloured.mode == "RGB" and np.ptp(np.asarray(coloured).astype(int), axis=2).max() > 10
+    colored = ready(blocks)(image=gray, output="images")[0]
+    assert colored.mode == "RGB" and np.ptp(np.asarray(colored).astype(int), axis=2).max() > 10
 
 
 def test_a_block_alone_says_what_it_wants(image):

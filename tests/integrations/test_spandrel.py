@@ -130,8 +130,8 @@ def test_a_face_refiner_takes_aligned_crops(ours: ModuleType, loader: object) ->
 @pytest.mark.parametrize(("name", "size"), [("relight", (61, 45)), ("colorize", (61, 45)), ("tone", (40, 33))])
 def test_one_shipped_network_is_the_pipeline_of_its_stage(name: str, size: tuple[int, int], loader: object) -> None:
     pipeline = Pipeline.from_pretrained(stages=[name], device="cpu", dtype="float32")
-    grey = picture(*size).mean(1, keepdim=True).expand(-1, 3, -1, -1) / 3
-    for image in (grey, picture(*size) / 3):
+    gray = picture(*size).mean(1, keepdim=True).expand(-1, 3, -1, -1) / 3
+    for image in (gray, picture(*size) / 3):
         assert torch.equal(loader.load_from_file(SHIPPED / name / "model.safetensors")(image), pipeline(image))
 
 

@@ -128,9 +128,9 @@ def test_parity_of_the_face_generators(parity, size, name):
     crop = (..., slice(begin, begin + 64), slice(begin, begin + 64))
     off = (made[crop] - wanted["restored_crop"]).abs()
     assert (off <= CLOSE).float().mean() >= 0.999
-    grey = wanted["restored_crop"].abs() < 0.999
-    head = heads[0][crop][grey]
-    assert far(head, torch.atanh(wanted["restored_crop"][grey])) <= 0.1 * CLOSE * heads[0].std()
+    gray = wanted["restored_crop"].abs() < 0.999
+    head = heads[0][crop][gray]
+    assert far(head, torch.atanh(wanted["restored_crop"][gray])) <= 0.1 * CLOSE * heads[0].std()
     means = (F.avg_pool2d(made, 8) - wanted["restored_8x_mean"]).abs()
     assert means.max() <= 20 * CLOSE and (means <= CLOSE).float().mean() >= 0.995
 

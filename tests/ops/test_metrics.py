@@ -33,8 +33,8 @@ def test_ssim_equals_skimage() -> None:
     measure = pytest.importorskip("skimage.metrics").structural_similarity
     a, b = pictures()
     options = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "data_range": 1}
-    grey = [(x[0].numpy(), y[0].numpy()) for x, y in zip(luminance(a), luminance(b), strict=True)]
-    assert np.allclose(ssim(a, b).numpy(), [measure(x, y, **options) for x, y in grey], atol=1e-4)
+    gray = [(x[0].numpy(), y[0].numpy()) for x, y in zip(luminance(a), luminance(b), strict=True)]
+    assert np.allclose(ssim(a, b).numpy(), [measure(x, y, **options) for x, y in gray], atol=1e-4)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 40), (8, 8)])

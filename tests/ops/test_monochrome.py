@@ -1,4 +1,4 @@
-"""Grey, sepia and colour are told apart, and a tint can be put back."""
+"""Gray, sepia and color are told apart, and a tint can be put back."""
 
 import pytest
 import torch
@@ -8,60 +8,60 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from bringback.degradations import degrade
 from bringback.degradations.rng import Draws
 from bringback.degradations.tone import sepia
-from bringback.ops.color import greyed, luminance, make_grey_
+from bringback.ops.color import grayed, luminance, make_gray_
 from bringback.ops.monochrome import DOUBTFUL, SOUND, SPREAD, Tint, find_tint
 
 
 @pytest.fixture
-def colour() -> torch.Tensor:
+def color() -> torch.Tensor:
     data = pytest.importorskip("skimage.data")
     return torch.from_numpy(data.astronaut().transpose(2, 0, 1).copy()).float()[None, :, :300, :400] / 255
 
 
-def test_colour_is_no_tint(colour: torch.Tensor) -> None:
-    assert find_tint(colour) is None
+def test_color_is_no_tint(color: torch.Tensor) -> None:
+    assert find_tint(color) is None
 
 
 @pytest.mark.parametrize("share", [0.01, 0.014, 0.04])
 @pytest.mark.parametrize("toned", [False, True])
-def test_a_little_colour_is_colour(colour: torch.Tensor, share: float, toned: bool) -> None:
-    picture = luminance(colour).expand_as(colour).clone()
+def test_a_little_color_is_color(color: torch.Tensor, share: float, toned: bool) -> None:
+    picture = luminance(color).expand_as(color).clone()
     if toned:
         picture = sepia(picture, Draws([4]))
     assert find_tint(picture) is not None
-    side = round((share * colour[0, 0].numel()) ** 0.5)
+    side = round((share * color[0, 0].numel()) ** 0.5)
     jacket = torch.tensor([0.8, 0.1, 0.15]).view(3, 1, 1)
     picture[0, :, 101 : 101 + side, 33 : 33 + side] = jacket
     assert find_tint(picture) is None
 
 
-def test_grey_with_noisy_chroma_is_grey(colour: torch.Tensor) -> None:
-    grey = luminance(colour).expand_as(colour) + 0.03 * torch.randn_like(colour)
-    tint = find_tint(grey.clamp(0, 1))
+def test_gray_with_noisy_chroma_is_gray(color: torch.Tensor) -> None:
+    gray = luminance(color).expand_as(color) + 0.03 * torch.randn_like(color)
+    tint = find_tint(gray.clamp(0, 1))
     assert tint is not None
-    toned = tint.apply(luminance(colour).expand_as(colour))
+    toned = tint.apply(luminance(color).expand_as(color))
     assert (toned - luminance(toned)).abs().max() < 0.01
 
 
-def test_sepia_comes_back_as_it_was(colour: torch.Tensor) -> None:
-    toned = sepia(luminance(colour).expand_as(colour), Draws([4]))
+def test_sepia_comes_back_as_it_was(color: torch.Tensor) -> None:
+    toned = sepia(luminance(color).expand_as(color), Draws([4]))
     tint = find_tint(toned)
     assert tint is not None
     assert (tint.apply(luminance(toned).expand_as(toned)) - toned).abs().mean() < 0.01
 
 
-def test_damage_in_colour_does_not_hide_a_tint(colour: torch.Tensor) -> None:
-    toned = sepia(luminance(colour).expand_as(colour), Draws([4]))
+def test_damage_in_color_does_not_hide_a_tint(color: torch.Tensor) -> None:
+    toned = sepia(luminance(color).expand_as(color), Draws([4]))
     mask = torch.zeros_like(toned[:, :1])
     mask[..., 50:120, 40:200] = 1
     blue = torch.where(mask > 0, torch.tensor([0.1, 0.2, 0.9]).view(1, 3, 1, 1), toned)
     assert find_tint(blue) is None and find_tint(blue, mask) is not None
 
 
-def test_most_aged_photos_are_told_right(colour: torch.Tensor) -> None:
-    result = degrade(colour.expand(12, -1, -1, -1), "mixed", range(12))
+def test_most_aged_photos_are_told_right(color: torch.Tensor) -> None:
+    result = degrade(color.expand(12, -1, -1, -1), "mixed", range(12))
     found = [find_tint(aged[None], mask[None]) is not None for aged, mask in zip(result.aged, result.mask, strict=True)]
-    assert sum(f == bool(g) for f, g in zip(found, result.grey, strict=True)) >= 10
+    assert sum(f == bool(g) for f, g in zip(found, result.gray, strict=True)) >= 10
 
 
 def light_of(pixels: torch.Tensor) -> torch.Tensor:
@@ -87,8 +87,8 @@ def tint_as_a_whole(pixels: torch.Tensor, mask: torch.Tensor) -> Tint | None:
     return Tint(coefficients, *powers[1].quantile(torch.tensor([0.01, 0.99])).tolist())
 
 
-def applied_as_a_whole(tint: Tint, grey: torch.Tensor) -> torch.Tensor:
-    light = light_of(grey)
+def applied_as_a_whole(tint: Tint, gray: torch.Tensor) -> torch.Tensor:
+    light = light_of(gray)
     within = light.clamp(tint.low, tint.high)
     powers = torch.cat([torch.ones_like(light), within, within * within], 1)
     return (light + torch.einsum("cp,bphw->bchw", tint.coefficients, powers)).clamp(0, 1)
@@ -107,9 +107,9 @@ LAYOUTS = [torch.contiguous_format, torch.channels_last]
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("shape", [(7, 5), (61, 97), (299, 131), (20, 400)])
 def test_a_tint_is_found_strip_by_strip_as_from_the_whole(
-    colour: torch.Tensor, shape: tuple[int, int], layout: torch.memory_format, strip: int
+    color: torch.Tensor, shape: tuple[int, int], layout: torch.memory_format, strip: int
 ) -> None:
-    part = colour[..., : shape[0], : shape[1]]
+    part = color[..., : shape[0], : shape[1]]
     toned = sepia(light_of(part).expand_as(part), Draws([4])).contiguous(memory_format=layout)
     half = torch.zeros_like(toned[:, :1])
     half[..., : shape[1] // 3] = 1
@@ -138,13 +138,13 @@ def test_a_tint_is_applied_strip_by_strip_as_to_the_whole(layout: torch.memory_f
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_grey_in_place_is_the_luminance(layout: torch.memory_format, strip: int) -> None:
+def test_gray_in_place_is_the_luminance(layout: torch.memory_format, strip: int) -> None:
     picture = torch.rand(2, 3, 37, 53, generator=torch.Generator().manual_seed(0)).contiguous(memory_format=layout)
     expected = light_of(picture).expand_as(picture)
     torch.testing.assert_close(luminance(picture), light_of(picture), atol=1e-7, rtol=0)
-    one = greyed(picture, torch.tensor([True, False]))
+    one = grayed(picture, torch.tensor([True, False]))
     assert torch.equal(one[1], picture[1]) and torch.equal(one[0], luminance(picture)[0].expand(3, -1, -1))
-    assert make_grey_(picture) is picture
+    assert make_gray_(picture) is picture
     torch.testing.assert_close(picture, expected, atol=1e-7, rtol=0)
     assert (picture == picture[:, :1]).all()
 
@@ -166,8 +166,8 @@ class Largest(TorchDispatchMode):
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("strip", [1000], indirect=True)
-def test_no_plane_of_a_large_photo_is_made(colour: torch.Tensor, layout: torch.memory_format, strip: int) -> None:
-    toned = sepia(light_of(colour).expand_as(colour), Draws([4])).contiguous(memory_format=layout)
+def test_no_plane_of_a_large_photo_is_made(color: torch.Tensor, layout: torch.memory_format, strip: int) -> None:
+    toned = sepia(light_of(color).expand_as(color), Draws([4])).contiguous(memory_format=layout)
     mask = torch.zeros_like(toned[:, :1])
     tint = find_tint(toned)
     assert tint is not None
@@ -175,7 +175,7 @@ def test_no_plane_of_a_large_photo_is_made(colour: torch.Tensor, layout: torch.m
         lambda: find_tint(toned),
         lambda: find_tint(toned, mask),
         lambda: tint.apply(toned, out=toned),
-        lambda: make_grey_(toned),
+        lambda: make_gray_(toned),
     )
     for work in works:
         with Largest(toned, mask) as largest:

@@ -13,7 +13,7 @@ from skimage import data
 from torch import nn
 
 from bringback.errors import PhotoError
-from bringback.images.photo import Photo, is_grey
+from bringback.images.photo import Photo, is_gray
 from bringback.models.faces.descriptor import FaceDescriptor
 from bringback.pipeline import Pipeline
 from bringback.runtime.compute import Compute
@@ -186,18 +186,18 @@ def test_tone_is_matched_whatever_gain_and_offset(portrait):
     torch.testing.assert_close(match_tone(crop * 0.9 + 0.05, crop), crop, atol=5e-3, rtol=0)
 
 
-def test_a_grey_photo_stays_grey(portrait):
-    grey = np.repeat(portrait.mean(2, keepdims=True), 3, axis=2)
-    noisy = (grey + np.random.default_rng(0).normal(0, 0.01, grey.shape)).clip(0, 1).astype(np.float32)
+def test_a_gray_photo_stays_gray(portrait):
+    gray = np.repeat(portrait.mean(2, keepdims=True), 3, axis=2)
+    noisy = (gray + np.random.default_rng(0).normal(0, 0.01, gray.shape)).clip(0, 1).astype(np.float32)
 
     class Colours(nn.Module):
         def forward(self, crops, mask=None):
             y, x = torch.meshgrid(torch.linspace(-0.2, 0.2, 256), torch.linspace(-0.2, 0.2, 256), indexing="ij")
             return crops + torch.stack([x, y, -x])
 
-    plain = rgb(FaceRefiner(Colours())(start(grey)))
+    plain = rgb(FaceRefiner(Colours())(start(gray)))
     np.testing.assert_allclose(plain[..., 0], plain[..., 2], atol=1e-6)
-    assert is_grey(rgb(FaceRefiner(Colours())(start(noisy))))
+    assert is_gray(rgb(FaceRefiner(Colours())(start(noisy))))
 
 
 def test_a_face_larger_than_its_crop_keeps_its_detail():
@@ -556,9 +556,9 @@ def test_16_bit_stays_16_bit(portrait):
 def test_several_photos_at_once_give_the_bits_of_each_alone(portrait):
     """With the shipped generator, whose sums come out otherwise in batches of another size."""
     two = np.concatenate([portrait, portrait[:, ::-1]], axis=1)
-    grey = np.repeat(portrait.mean(2, keepdims=True), 3, axis=2)
+    gray = np.repeat(portrait.mean(2, keepdims=True), 3, axis=2)
     none = data.coffee()[:200, :200].astype(np.float32) / 255
-    photos = [two, none, np.ascontiguousarray(portrait[4:] ** 1.3), grey]
+    photos = [two, none, np.ascontiguousarray(portrait[4:] ** 1.3), gray]
     stage = FaceRefiner.from_checkpoints(Checkpoints(), Compute(batch=4))
     together = stage.many([start(photo) for photo in photos])
     assert [len(one.faces) for one in together] == [2, 0, 1, 1]

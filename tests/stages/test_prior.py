@@ -24,7 +24,7 @@ SHORT = PriorSettings(iterations=6)
 
 
 def smooth(side: int = 64) -> Tensor:
-    """A picture of slow waves in three colours."""
+    """A picture of slow waves in three colors."""
     rows, columns = torch.meshgrid(*(torch.linspace(0, 3, side),) * 2, indexing="ij")
     waves = (torch.sin(rows + 2 * columns), torch.cos(2 * rows - columns), torch.sin(3 * rows))
     return 0.5 + 0.3 * torch.stack(waves)[None]
@@ -109,9 +109,9 @@ def test_the_average_that_is_best_on_the_pixels_held_back_is_kept(monkeypatch) -
     shown, held = torch.zeros(1, 3, 8, 8), torch.zeros(1, 1, 8, 8)
     held[..., :2] = 1
     kept = prior._Kept(shown, held, averaging=0.0)
-    for iteration, grey in enumerate((0.4, 0.1, 0.3), 1):
-        kept.add(torch.full_like(shown, grey), iteration)
-        kept.average = torch.full_like(shown, grey)
+    for iteration, gray in enumerate((0.4, 0.1, 0.3), 1):
+        kept.add(torch.full_like(shown, gray), iteration)
+        kept.average = torch.full_like(shown, gray)
         kept.judge(iteration, iteration / 3)
     assert kept.best == 2 and kept.kept.unique().item() == pytest.approx(0.1) and kept.decibels == pytest.approx(20)
 

@@ -156,6 +156,6 @@ def test_the_shipped_network_gives_light_and_leaves_the_day_alone(pixels: np.nda
 def test_it_is_a_stage_of_the_pipeline(tmp_path: Path) -> None:
     save_network(restless(), tmp_path / "relight")
     pipeline = Pipeline.from_pretrained(tmp_path, stages=["relight"], device="cpu")
-    grey = np.full((40, 50), 60, np.uint8)
-    assert pipeline(grey).shape == grey.shape
+    gray = np.full((40, 50), 60, np.uint8)
+    assert pipeline(gray).shape == gray.shape
     assert set(pipeline.weights) == {"relight"}

@@ -80,11 +80,11 @@ def test_a_photo_is_never_damaged_all_over() -> None:
 
 
 @pytest.mark.parametrize(("grey", "masked"), [(False, True), (True, False)])
-def test_tone_in_strips_is_tone_of_the_whole(monkeypatch: pytest.MonkeyPatch, grey: bool, masked: bool) -> None:
+def test_tone_in_strips_is_tone_of_the_whole(monkeypatch: pytest.MonkeyPatch, gray: bool, masked: bool) -> None:
     torch.manual_seed(1)
     network = restless(ToneCurves(side=16, width=8))
     pixels = torch.rand(2, 3, 150, 130) ** 2
-    if grey:
+    if gray:
         pixels[0] = pixels[0, :1]
     mask = (torch.rand(2, 1, 150, 130) > 0.8).float() if masked else None
     monkeypatch.setattr(tone_module, "_DOUBT", 0.0)  # the stage doubts its curves, the function does not
@@ -157,16 +157,16 @@ def test_tone_at_strength_zero_is_exact() -> None:
     assert not torch.allclose(tone(network, pixels, mask, 1.0), pixels, atol=1e-3)
 
 
-def test_tone_keeps_grey_grey() -> None:
+def test_tone_keeps_gray_gray() -> None:
     stage = ToneCorrector(restless(ToneCurves(side=16, width=8)), CPU)
-    grey = torch.rand(1, 1, 40, 50).expand(1, 3, 40, 50)
-    result = stage.correct(grey)
+    gray = torch.rand(1, 1, 40, 50).expand(1, 3, 40, 50)
+    result = stage.correct(gray)
     assert torch.equal(result[:, 0], result[:, 1]) and torch.equal(result[:, 1], result[:, 2])
 
 
 def test_a_given_mask_is_united_with_what_is_found() -> None:
     class Glare(torch.nn.Module):
-        """Finds what is brighter than grey, blurred by nine pixels."""
+        """Finds what is brighter than gray, blurred by nine pixels."""
 
         widths = (4, 6)
 

@@ -52,9 +52,9 @@ class Same(nn.Module):
 class Bright(nn.Module):
     """A detector that finds what is bright, and remembers what it saw."""
 
-    def forward(self, grey):
-        self.seen = grey
-        return torch.logit(grey.clamp(0.01, 0.99))
+    def forward(self, gray):
+        self.seen = gray
+        return torch.logit(gray.clamp(0.01, 0.99))
 
 
 def start(pixels: np.ndarray, mask: np.ndarray | None = None) -> Restoration:
@@ -107,11 +107,11 @@ def test_quality_takes_the_photo_as_it_is_and_hr_grows_the_damage(pixels):
 
 
 def test_the_detector_sees_a_short_side_of_256():
-    grey = np.full((600, 900, 3), 60, np.uint8)
-    grey[100:300, 200:260] = 200
+    gray = np.full((600, 900, 3), 60, np.uint8)
+    gray[100:300, 200:260] = 200
     network = Bright()
     stage = PaperScratchDetector(network, CPU)
-    restoration = stage(start(grey))
+    restoration = stage(start(gray))
     assert network.seen.shape == (1, 1, 256, 384)
     found = restoration.mask[0, 0]
     assert found.shape == (600, 900) and set(found.unique().tolist()) == {0.0, 1.0}
@@ -119,9 +119,9 @@ def test_the_detector_sees_a_short_side_of_256():
     assert restoration.notes["scratches"]["damaged_share"] == pytest.approx(200 * 60 / 540000, rel=0.1)
     given = np.zeros((600, 900), np.float32)
     given[500:, 800:] = 1
-    assert stage(start(grey, given)).mask[0, 0, 510:, 810:].min() == 1
+    assert stage(start(gray, given)).mask[0, 0, 510:, 810:].min() == 1
     strict = PaperScratchDetector(network, CPU, threshold=0.9)
-    assert strict.detect(start(grey).pixels).max() == 0
+    assert strict.detect(start(gray).pixels).max() == 0
     for wrong in ({"short_side": 250}, {"threshold": 1.5}):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             PaperScratchDetector(network, CPU, **wrong)
@@ -199,9 +199,9 @@ def test_the_detector_looks_at_a_panorama_piece_by_piece():
     class Counts(Bright):
         sizes: ClassVar = []
 
-        def forward(self, grey):
-            self.sizes.append(grey.shape[-1])
-            return super().forward(grey)
+        def forward(self, gray):
+            self.sizes.append(gray.shape[-1])
+            return super().forward(gray)
 
     band = np.full((100, 3000, 3), 60, np.uint8)
     band[:, 1400:1600] = 200

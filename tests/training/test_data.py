@@ -273,22 +273,22 @@ def encoded(array: np.ndarray, **options: object) -> bytes:
 
 
 def odd_files() -> dict[str, bytes]:
-    turned, colour = Image.Exif(), np.ascontiguousarray(data.astronaut()[::9, ::8][:40, :60])
+    turned, color = Image.Exif(), np.ascontiguousarray(data.astronaut()[::9, ::8][:40, :60])
     turned[274] = 6
-    deep = colour.astype(np.uint16) * 250
-    grey, image = deep[..., 0], Image.fromarray(colour)
+    deep = color.astype(np.uint16) * 250
+    gray, image = deep[..., 0], Image.fromarray(color)
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    # Pillow writes a grey TIFF of 16 bits with black as zero: turn the tag over
-    black_is_zero = encoded(grey, format="TIFF")
+    # Pillow writes a gray TIFF of 16 bits with black as zero: turn the tag over
+    black_is_zero = encoded(gray, format="TIFF")
     entry = black_is_zero.index(b"\x06\x01\x03\x00\x01\x00\x00\x00") + 8
     with_alpha = image.convert("RGBA")
     with_alpha.putalpha(image.convert("L"))
     return {
-        "turned jpeg": encoded(colour, format="JPEG", exif=turned),
-        "turned tiff": encoded(colour, format="TIFF", exif=turned),
-        "turned 16-bit png": encoded(grey, format="PNG", exif=turned),
-        "broken exif": encoded(colour, format="JPEG", exif=b"Exif\0\0MM\0*" + b"\7" * 99),
-        "16-bit grey png": encoded(grey, format="PNG"),
+        "turned jpeg": encoded(color, format="JPEG", exif=turned),
+        "turned tiff": encoded(color, format="TIFF", exif=turned),
+        "turned 16-bit png": encoded(gray, format="PNG", exif=turned),
+        "broken exif": encoded(color, format="JPEG", exif=b"Exif\0\0MM\0*" + b"\7" * 99),
+        "16-bit grey png": encoded(gray, format="PNG"),
         "16-bit grey tiff": black_is_zero,
         "16-bit tiff, white is zero": black_is_zero[:entry] + b"\0\0" + black_is_zero[entry + 2 :],
         "16-bit colour png": cv2.imencode(".png", deep)[1].tobytes(),
@@ -299,7 +299,7 @@ def odd_files() -> dict[str, bytes]:
         "alpha": encoded(with_alpha, format="PNG"),
         "black and white": encoded(image.convert("1"), format="TIFF"),
         "grey and alpha": encoded(with_alpha.convert("LA"), format="PNG"),
-        "jpeg 2000": encoded(colour, format="JPEG2000"),
+        "jpeg 2000": encoded(color, format="JPEG2000"),
     }
 
 

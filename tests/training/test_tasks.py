@@ -75,8 +75,8 @@ def test_a_quarter_of_the_masks_that_the_mapping_learns_from_is_exact(tiny, tmp_
     mask = torch.zeros(8, 1, 48, 48)
     mask[..., 20:24, :] = 0.3  # more than a fifth: to be replaced
     aged = torch.lerp(pixels, torch.ones(()), mask)
-    grey = torch.zeros(8, dtype=torch.bool)
-    given, filled, truth = task.prepare_aged(DegradedBatch(aged, mask, pixels, grey), list(range(8)))
+    gray = torch.zeros(8, dtype=torch.bool)
+    given, filled, truth = task.prepare_aged(DegradedBatch(aged, mask, pixels, gray), list(range(8)))
     exact = (filled[:, :, 20:24] == 1).all(3).all(2)[:, 0]
     assert exact.tolist() == [seed % 4 == 0 for seed in range(8)]
     assert (given[exact] - truth[exact]).abs().max() < 0.02

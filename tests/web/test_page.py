@@ -107,9 +107,9 @@ def put(desk: Session, pixels: np.ndarray, *names: str, size=(96, 64)):
     return desk.scans[-1]
 
 
-def paint(layer: np.ndarray, rows: slice, columns: slice, colour=(*PAINTED, 255)) -> np.ndarray:
+def paint(layer: np.ndarray, rows: slice, columns: slice, color=(*PAINTED, 255)) -> np.ndarray:
     painted = layer.copy()
-    painted[rows, columns] = colour
+    painted[rows, columns] = color
     return painted
 
 

@@ -42,14 +42,14 @@ def _statistics(pixels: Tensor, decoded: Tensor) -> Tensor:
     def size(x: Tensor) -> Tensor:
         return torch.log(F.avg_pool2d(x.abs(), _CELL) + 1e-3) + 4
 
-    grey, other = pixels.mean(1, keepdim=True), decoded.mean(1, keepdim=True)
-    noise, left = _noise(grey), _noise(other)
-    chroma = (pixels - decoded - grey + other).square().sum(1, keepdim=True).add(1e-12).sqrt()
+    gray, other = pixels.mean(1, keepdim=True), decoded.mean(1, keepdim=True)
+    noise, left = _noise(gray), _noise(other)
+    chroma = (pixels - decoded - gray + other).square().sum(1, keepdim=True).add(1e-12).sqrt()
     agreement = F.avg_pool2d(noise * left, _CELL) / (F.avg_pool2d(noise.square() + left.square(), _CELL) + 1e-4)
-    sizes = [size(part) for part in (grey - other, noise, left, noise - left, chroma)]
-    return torch.cat([*sizes, agreement, F.avg_pool2d(grey, _CELL)], 1)
+    sizes = [size(part) for part in (gray - other, noise, left, noise - left, chroma)]
+    return torch.cat([*sizes, agreement, F.avg_pool2d(gray, _CELL)], 1)
 
 
-def _noise(grey: Tensor) -> Tensor:
+def _noise(gray: Tensor) -> Tensor:
     """Mixed second difference, insensitive to axis-aligned edges and slopes, with replicated border; same shape."""
-    return F.pad(grey, (1, 1, 1, 1), mode="replicate").diff(n=2, dim=-1).diff(n=2, dim=-2) / 4
+    return F.pad(gray, (1, 1, 1, 1), mode="replicate").diff(n=2, dim=-1).diff(n=2, dim=-2) / 4

@@ -28,8 +28,8 @@ class PaperUNet(Network, license="mit", tags=["image-segmentation", "scratch-det
         self.up = nn.ModuleList(_Level(2 * a, a) for a, _ in reversed(steps))
         self.head = _reflected(widths[0], 1)
 
-    def forward(self, grey: Tensor) -> Tensor:
-        x = F.leaky_relu(self.stem(grey * 2 - 1), _SLOPE)
+    def forward(self, gray: Tensor) -> Tensor:
+        x = F.leaky_relu(self.stem(gray * 2 - 1), _SLOPE)
         skips = []
         for shrink, level in zip(self.shrink, self.down, strict=True):
             skips.append(x)

@@ -1,7 +1,7 @@
 """Where a face lies in its crop, and the way there.
 
-One template for training, inference and `--aligned`: a similarity takes the eye centres and the nose base of a face to
-`EYES` and `NOSE_BASE` of a 256x256 crop. Points are (x, y) in pixels, integer coordinates are pixel centres.
+One template for training, inference and `--aligned`: a similarity takes the eye centers and the nose base of a face to
+`EYES` and `NOSE_BASE` of a 256x256 crop. Points are (x, y) in pixels, integer coordinates are pixel centers.
 """
 
 import cv2
@@ -9,25 +9,25 @@ import numpy as np
 
 CROP = 256
 EYES = ((89.0, 108.5), (167.0, 108.5))
-# Mean place of the nose base over the training faces when their eye centres alone are taken to EYES (x by symmetry).
+# Mean place of the nose base over the training faces when their eye centers alone are taken to EYES (x by symmetry).
 NOSE_BASE = (128.0, 167.7)
 EYE_DISTANCE = EYES[1][0] - EYES[0][0]
 
 
 def anchors(points: np.ndarray) -> np.ndarray:
-    """The left eye's centre, the right eye's centre and the nose base (3, 2) of the five points of a face (5, 2)."""
+    """The left eye's center, the right eye's center and the nose base (3, 2) of the five points of a face (5, 2)."""
     return np.stack([points[:2].mean(0), points[2:4].mean(0), points[4]])
 
 
 def similarity(points: np.ndarray, size: int = CROP) -> np.ndarray:
     """The 2x3 matrix that takes a face with these five points (5, 2) into a crop of `size` pixels a side.
 
-    Least squares over both eye centres and the nose base: a turned face, its eyes close together, is not blown up.
+    Least squares over both eye centers and the nose base: a turned face, its eyes close together, is not blown up.
     """
     source = anchors(points.astype(np.float64)) @ (1, 1j)
     target = np.array([*EYES, NOSE_BASE]) @ (1, 1j) * (size / CROP)
-    centred = source - source.mean()
-    turn = np.vdot(centred, target) / np.vdot(centred, centred).real
+    centered = source - source.mean()
+    turn = np.vdot(centered, target) / np.vdot(centered, centered).real
     shift = target.mean() - turn * source.mean()
     return np.array([[turn.real, -turn.imag, shift.real], [turn.imag, turn.real, shift.imag]])
 

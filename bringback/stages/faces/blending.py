@@ -78,7 +78,7 @@ def lost_grain(before: np.ndarray, after: np.ndarray, mask: np.ndarray) -> np.nd
     """What to add (H, W, 3) to a face `after` refinement (H, W, 3), that it looks as grainy as its photo.
 
     By bands of an octave: where the face had grain `before`, as its surroundings outside the mask (H, W) have, and has
-    less of it now, a share of its own comes back; so it has the photo's size, colour and depth of grain.
+    less of it now, a share of its own comes back; so it has the photo's size, color and depth of grain.
     """
     inside, outside = mask > 0.5, mask == 0
     lost = np.zeros_like(before)

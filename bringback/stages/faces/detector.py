@@ -62,16 +62,16 @@ class FaceFinder:
 
         It is searched as it is and enlarged; lifted too if it is dark or has no face, and turned if none is upright.
         """
-        grey = cv2.cvtColor(np.ascontiguousarray(pixels, dtype=np.float32), cv2.COLOR_RGB2GRAY).clip(0, 1)
-        if min(grey.shape) < 16:  # no room for an eye, and dlib wants some
+        gray = cv2.cvtColor(np.ascontiguousarray(pixels, dtype=np.float32), cv2.COLOR_RGB2GRAY).clip(0, 1)
+        if min(gray.shape) < 16:  # no room for an eye, and dlib wants some
             return []
-        native = min(1.0, (NATIVE_PIXELS / grey.size) ** 0.5)
-        enlarged = min(2.0, (ENLARGED_PIXELS / grey.size) ** 0.5)
-        faces = self._look(grey, native) + self._look(grey, enlarged)
-        if grey.mean() < DARK or not faces:
-            faces += self._look(grey, enlarged, lift=True)
+        native = min(1.0, (NATIVE_PIXELS / gray.size) ** 0.5)
+        enlarged = min(2.0, (ENLARGED_PIXELS / gray.size) ** 0.5)
+        faces = self._look(gray, native) + self._look(gray, enlarged)
+        if gray.mean() < DARK or not faces:
+            faces += self._look(gray, enlarged, lift=True)
         if not faces:
-            turned = [self._look(grey, native, degrees) for degrees in TURNS]
+            turned = [self._look(gray, native, degrees) for degrees in TURNS]
             faces = [face for look in turned for face in look if face.score > SURE_TURNED]
         kept: list[Found] = []
         for face in sorted(faces, key=lambda face: -face.score):
@@ -79,13 +79,13 @@ class FaceFinder:
                 kept.append(face)
         return sorted(kept, key=lambda face: (-face.side, face.box))
 
-    def _look(self, grey: np.ndarray, zoom: float, degrees: float = 0, *, lift: bool = False) -> list[Found]:
+    def _look(self, gray: np.ndarray, zoom: float, degrees: float = 0, *, lift: bool = False) -> list[Found]:
         """The faces in a picture (H, W) that is scaled and turned against the clock first, in its own coordinates."""
         if degrees:  # a strip that is turned fills a square
-            _, (across, down) = _turn(grey.shape[1], grey.shape[0], degrees)
+            _, (across, down) = _turn(gray.shape[1], gray.shape[0], degrees)
             zoom = min(zoom, (NATIVE_PIXELS / (across * down)) ** 0.5)
-        width, height = (max(1, round(side * zoom)) for side in grey.shape[::-1])
-        seen = cv2.resize(grey, (width, height), interpolation=cv2.INTER_AREA if zoom < 1 else cv2.INTER_LINEAR)
+        width, height = (max(1, round(side * zoom)) for side in gray.shape[::-1])
+        seen = cv2.resize(gray, (width, height), interpolation=cv2.INTER_AREA if zoom < 1 else cv2.INTER_LINEAR)
         seen = _lift(seen) if lift else seen
         matrix, size = _turn(width, height, degrees)
         if degrees:
@@ -131,10 +131,10 @@ def _turn(width: int, height: int, degrees: float) -> tuple[np.ndarray, tuple[in
     return np.c_[turn, shift], (across, down)
 
 
-def _lift(grey: np.ndarray) -> np.ndarray:
+def _lift(gray: np.ndarray) -> np.ndarray:
     """A dark picture with its contrast stretched and its shadows lifted."""
-    low, high = np.percentile(grey, (1, 99.5))
-    return ((grey - low) / max(high - low, 1e-3)).clip(0, 1).astype(np.float32) ** 0.6
+    low, high = np.percentile(gray, (1, 99.5))
+    return ((gray - low) / max(high - low, 1e-3)).clip(0, 1).astype(np.float32) ** 0.6
 
 
 def _dlib() -> Any:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from bringback.errors import PhotoError
 from bringback.images.adapters import accepts_any_image
-from bringback.images.photo import Photo, is_grey
+from bringback.images.photo import Photo, is_gray
 from bringback.models.faces.generator import FaceGenerator
 from bringback.ops.color import luminance
 from bringback.runtime.compute import Compute
@@ -41,7 +41,7 @@ class _Crops:
     chosen: list[Face]
     crops: Tensor
     filled: Tensor  # (N, 1, S, S)
-    grey: bool
+    gray: bool
     matrices: list[np.ndarray] = field(default_factory=list)
 
 
@@ -97,8 +97,8 @@ class FaceRefiner(StageBase):
 
         `mask` (B, 1, S, S) marks what was filled in them, 1 = filled. For whole photos see `refine_faces`.
         """
-        grey = [is_grey(_planes(crop)) for crop in crops]
-        return self._refine(crops, torch.zeros_like(crops[:, :1]) if mask is None else mask, grey, [])
+        gray = [is_gray(_planes(crop)) for crop in crops]
+        return self._refine(crops, torch.zeros_like(crops[:, :1]) if mask is None else mask, gray, [])
 
     @accepts_any_image
     def refine_faces(self, pixels: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -135,7 +135,7 @@ class FaceRefiner(StageBase):
         refined = self._refine(
             crops,
             torch.cat([group.filled for group in groups]),
-            [group.grey for group in groups for _ in group.chosen],
+            [group.gray for group in groups for _ in group.chosen],
             [face for group in groups for face in group.chosen],
         )
         parts = [part.split([len(group.chosen) for group in groups]) for part in (crops, refined)]
@@ -167,7 +167,7 @@ class FaceRefiner(StageBase):
             crops[number] = torch.from_numpy(align(pixels, matrix, size)).permute(2, 0, 1)
             if mask is not None:
                 filled[number, 0] = torch.from_numpy(align(mask[0, 0].numpy(), matrix, size))
-        return _Crops(faces, chosen, crops, filled, bool(chosen) and is_grey(pixels), matrices)
+        return _Crops(faces, chosen, crops, filled, bool(chosen) and is_gray(pixels), matrices)
 
     def _whole(self, restoration: Restoration) -> _Crops:
         crops = restoration.pixels.cpu()
@@ -178,7 +178,7 @@ class FaceRefiner(StageBase):
         face = Face((0.0, 0.0, size, size), points)
         filled = _filled(restoration)
         filled = torch.zeros_like(crops[:, :1]) if filled is None else filled
-        return _Crops([face], [face], crops, filled, is_grey(crops[0].permute(1, 2, 0).numpy()))
+        return _Crops([face], [face], crops, filled, is_gray(crops[0].permute(1, 2, 0).numpy()))
 
     def _chosen(self, faces: list[Face], pixels: np.ndarray) -> list[Face]:
         """The faces to refine; the status of each of the others says why it is left alone."""
@@ -194,7 +194,7 @@ class FaceRefiner(StageBase):
                 face.status = "left alone: not the face in the center"
         return [face for face in faces if face.status == "found"]
 
-    def _refine(self, crops: Tensor, filled: Tensor, grey: list[bool], faces: list[Face]) -> Tensor:
+    def _refine(self, crops: Tensor, filled: Tensor, gray: list[bool], faces: list[Face]) -> Tensor:
         """The refined crops; sets identity and status of the faces: one for each crop, or no faces at all."""
         tried = [share * (1 - self.fidelity) for share in STRENGTHS if self.fidelity < 1]
         distances: list[float | None] = [None] * len(crops)
@@ -204,7 +204,7 @@ class FaceRefiner(StageBase):
             with self.compute.autocast():
                 made = in_batches(self.generator, batch, device, crops, filled).to(crops)
             change = match_tone(made, crops) - crops
-            change = torch.where(torch.tensor(grey).view(-1, 1, 1, 1).to(change.device), luminance(change), change)
+            change = torch.where(torch.tensor(gray).view(-1, 1, 1, 1).to(change.device), luminance(change), change)
             distances, strengths = guard(crops, change, tried, SAME_PERSON, device=device, batch=batch)
             crops = (crops + change * change.new_tensor(strengths).view(-1, 1, 1, 1)).clamp(0, 1)
         for face, distance, strength in zip(faces, distances, strengths, strict=bool(faces)):

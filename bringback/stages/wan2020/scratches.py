@@ -20,7 +20,7 @@ _TILE, _OVERLAP = 2048, 256  # the copy of a panorama can be very long; others a
 
 
 class PaperScratchDetector(StageBase):
-    """Finds scratches in a small grey copy of the photo; the mask is one of zeros and ones."""
+    """Finds scratches in a small gray copy of the photo; the mask is one of zeros and ones."""
 
     name = "scratches"
 
@@ -58,10 +58,10 @@ class PaperScratchDetector(StageBase):
     def detect(self, pixels: Tensor) -> Tensor:
         """Photos (B, 3, H, W) in [0, 1] -> their damage masks (B, 1, H, W) of zeros and ones."""
         height, width = pixels.shape[-2:]
-        grey = luminance(resize(pixels, (rounded(height, 16), rounded(width, 16)))).to(self.compute.device)
-        scale = self.short_side / min(grey.shape[-2:])
-        small = rounded(grey.shape[-2] * scale, 16), rounded(grey.shape[-1] * scale, 16)
-        looked_at = F.interpolate(grey, small, mode="bilinear", align_corners=False)
+        gray = luminance(resize(pixels, (rounded(height, 16), rounded(width, 16)))).to(self.compute.device)
+        scale = self.short_side / min(gray.shape[-2:])
+        small = rounded(gray.shape[-2] * scale, 16), rounded(gray.shape[-1] * scale, 16)
+        looked_at = F.interpolate(gray, small, mode="bilinear", align_corners=False)
 
         def look(tile: Tensor) -> Tensor:
             with self.compute.autocast():

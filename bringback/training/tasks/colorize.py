@@ -12,7 +12,7 @@ from bringback.degradations.rng import Draws
 from bringback.models.base import Network
 from bringback.models.colorizer import PATCH, ColorUNet, expected, on_grid
 from bringback.ops.color import chroma, luminance, rgb_to_lab, tinged
-from bringback.ops.metrics import colour_error, colourfulness
+from bringback.ops.metrics import color_error, colorfulness
 from bringback.training.config import TrainConfig
 from bringback.training.data import Batch
 from bringback.training.losses import charbonnier, perceptual_distance
@@ -122,13 +122,13 @@ class ColorTask(TrainingTask):
         ab = expected(self.net(light), self.options["temperature"])
         ab = F.interpolate(ab, light.shape[-2:], mode="bilinear", align_corners=False)
         made = tinged(light, chroma(light, ab))
-        grey = light.expand_as(made)
-        error, error_of_grey = (float(colour_error(x, batch.pixels).mean()) for x in (made, grey))
-        full = float((colourfulness(made) / colourfulness(batch.pixels).clamp_min(0.02)).median())
+        gray = light.expand_as(made)
+        error, error_of_gray = (float(color_error(x, batch.pixels).mean()) for x in (made, gray))
+        full = float((colorfulness(made) / colorfulness(batch.pixels).clamp_min(0.02)).median())
         # at equal errors the more colorful result is better
-        score = 1 - error / error_of_grey + 0.2 * min(full, 0.8)
-        metrics = {"score": score, "ab_error": error, "ab_error_of_grey": error_of_grey, "colourfulness": full}
-        return metrics, torch.cat([grey[:8], made[:8], batch.pixels[:8]])
+        score = 1 - error / error_of_gray + 0.2 * min(full, 0.8)
+        metrics = {"score": score, "ab_error": error, "ab_error_of_grey": error_of_gray, "colourfulness": full}
+        return metrics, torch.cat([gray[:8], made[:8], batch.pixels[:8]])
 
 
 def _random_crop(pixels: Tensor, draws: Draws) -> Tensor:

@@ -13,7 +13,7 @@ from bringback.models.discriminators import PatchDiscriminator
 from bringback.models.faces.generator import FaceGenerator
 from bringback.models.translation.mapping import LatentMapping, translate
 from bringback.models.translation.vae import VAE
-from bringback.ops.color import greyed
+from bringback.ops.color import grayed
 from bringback.ops.masks import dilate_edges, fill_mask
 from bringback.ops.metrics import psnr
 from bringback.ops.push_pull import fill
@@ -88,7 +88,7 @@ class FaceTask(TrainingTask):
         if translated:
             part = pixels[translated]
             made = translate(self.old_vae, self.mapping, self.clean_vae, part, holes[translated]).clamp(0, 1)
-            pixels[translated] = greyed(made, aged.grey[translated])
+            pixels[translated] = grayed(made, aged.gray[translated])
         return pixels, holes, truth
 
     def forward(self, phase: str, prepared: tuple[Tensor, Tensor, Tensor]) -> Losses:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from bringback.degradations import DegradedBatch, OverlayBank, degrade
 from bringback.models.unet import ScratchUNet, damage
-from bringback.ops.color import greyed
+from bringback.ops.color import grayed
 from bringback.ops.masks import dilate_edges, fill_mask
 from bringback.ops.metrics import psnr
 from bringback.ops.push_pull import fill
@@ -46,7 +46,7 @@ def filled_pairs(aged: DegradedBatch, seeds: list[int], detector: ScratchUNet | 
     A quarter of the samples is filled by the exact mask, the others by the detected one. Samples without damage skip
     the detector: its false alarms on them are rare, and it costs as much as the training step.
     """
-    pixels = greyed(aged.aged, aged.grey)
+    pixels = grayed(aged.aged, aged.gray)
     damaged = aged.mask.amax((1, 2, 3)) > 0
     holes = torch.zeros_like(aged.mask)
     if detector is None or not damaged.any():

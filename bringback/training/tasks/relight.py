@@ -9,7 +9,7 @@ from torch import Tensor
 from bringback.degradations import DegradedBatch, OverlayBank, degrade
 from bringback.models.base import Network
 from bringback.models.relight import RelightNet, median, places, without_dots
-from bringback.ops.color import greyed, luminance
+from bringback.ops.color import grayed, luminance
 from bringback.ops.metrics import psnr
 from bringback.training.config import TrainConfig
 from bringback.training.data import Batch
@@ -39,7 +39,7 @@ class RelightTask(TrainingTask):
         return {"relight": self.net}
 
     def prepare_aged(self, aged: DegradedBatch, seeds: list[int]) -> DegradedBatch:
-        return replace(aged, aged=without_dots(greyed(aged.aged, aged.grey)))
+        return replace(aged, aged=without_dots(grayed(aged.aged, aged.gray)))
 
     def forward(self, phase: str, aged: DegradedBatch) -> Losses:
         pixels, truth = aged.aged, aged.truth

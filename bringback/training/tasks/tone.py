@@ -8,7 +8,7 @@ from torch import Tensor
 from bringback.degradations import DegradedBatch, OverlayBank, degrade
 from bringback.models.base import Network
 from bringback.models.tone import ToneCurves, tone
-from bringback.ops.color import greyed
+from bringback.ops.color import grayed
 from bringback.ops.metrics import psnr
 from bringback.training.config import TrainConfig
 from bringback.training.data import Batch
@@ -27,7 +27,7 @@ class ToneTask(TrainingTask):
         return {"tone": self.net}
 
     def prepare_aged(self, aged: DegradedBatch, seeds: list[int]) -> DegradedBatch:
-        return replace(aged, aged=greyed(aged.aged, aged.grey))
+        return replace(aged, aged=grayed(aged.aged, aged.gray))
 
     def forward(self, phase: str, aged: DegradedBatch) -> Losses:
         with torch.autocast(aged.aged.device.type, enabled=False):
