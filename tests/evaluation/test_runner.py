@@ -142,7 +142,7 @@ def test_gray_truth_is_compared_by_luminance(photos: Path, monkeypatch: pytest.M
 
     fake = FakePipeline(leave)
     fake.sample = tinted(torch.zeros(1, 3, 1, 1))
-    monkeypatch.setattr(module, "age", tinted)
+    monkeypatch.setattr(module, "degrade", tinted)
     monkeypatch.setattr(module.Pipeline, "from_pretrained", fake.from_pretrained)
     assert all(row.psnr_before > 45 for row in evaluate(photos, "mixed", 0).rows)
 

@@ -19,7 +19,7 @@ from bringback.stages.record import Restoration
 def calls(monkeypatch):
     """The masks whose filled share was computed."""
     masks = []
-    monkeypatch.setattr(record, "replaced", lambda mask: masks.append(mask) or fill_target(mask))
+    monkeypatch.setattr(record, "fill_target", lambda mask: masks.append(mask) or fill_target(mask))
     return masks
 
 
