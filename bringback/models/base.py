@@ -73,8 +73,8 @@ class Network(nn.Module, PyTorchModelHubMixin, library_name="bringback", model_c
         )
         try:
             config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-            found = current_name(config.pop("network", kind))  # configs saved by the mixin alone lack it
-            if found != kind:
+            found = config.pop("network", kind)  # configs saved by the mixin alone lack it
+            if kind not in (found, current_name(found)):
                 raise MissingWeights(f"{place}: its config.json is that of a {found}, not of a {kind}")
             network = cls(**config | model_kwargs)
             state = expanded(load_file(folder / "model.safetensors"))

@@ -181,7 +181,8 @@ def method(method: str) -> Callable[[Any, Runs], None]:
 
 
 def attach_clean_vae(network: Any, run: Runs) -> None:
-    network.decode = lambda latent, size: run[""](latent)[..., : size[0], : size[1]]
+    # graphs compute in float32, whatever `dtype` is asked for
+    network.decode = lambda latent, size, dtype=torch.float32: run[""](latent)[..., : size[0], : size[1]]
 
 
 def attach_mapping(network: Any, run: Runs) -> None:

@@ -49,7 +49,7 @@ class Restoration:
     into them;
     mask: the damage mask (1, 1, H, W), 1 = damaged; None until there is one;
     filled: (1, 1, H, W), the share to which each pixel was replaced by the stage `fill`; None until that stage ran;
-    notes: a log for people and manifests, by stage name (plain numbers and strings); no code may depend on it;
+    notes: a log for people and manifests, by stage name (plain numbers and strings); stages do not depend on it;
     passed: the number of stages that are done;
     tile: the maximal tile size in pixels, if memory was too short for the stages' own sizes, else None;
     tint: the single tint of a photo without colors, None for a photo with colors; valid once `judged` is True;
@@ -69,7 +69,7 @@ class Restoration:
     filled: Tensor | None = None
     passed: int = 0
     on_step: OnStep | None = None
-    _to_fill: tuple[Tensor | None, int, Tensor] | None = field(default=None, init=False, repr=False)
+    _to_fill: tuple[Tensor, int, Tensor] | None = field(default=None, init=False, repr=False)
 
     @classmethod
     def start(cls, photo: Photo, mask: np.ndarray | None = None) -> Self:
@@ -88,13 +88,17 @@ class Restoration:
     def to_fill(self) -> Tensor:
         """The share (1, 1, H, W) to which each pixel is to be replaced, see `masks.fill_target`; do not write into it.
 
-        Computed once for each state of the mask: fill, prior and translation use the same tensor.
+        Computed once for each state of the mask: fill, prior and translation use the same tensor. Changes of the mask
+        in place are seen only if torch makes them: a stage should assign a new mask.
         """
         mask = self.mask
-        version = 0 if mask is None or mask.is_inference() else mask._version  # of changes in place
-        if self._to_fill is None or self._to_fill[0] is not mask or self._to_fill[1] != version:
+        if mask is not None and mask.is_inference():  # torch does not count changes of these
+            return fill_target(mask)
+        if mask is None:  # nothing is filled: zeros, of the size that the photo has now
+            return self.damage()
+        if self._to_fill is None or self._to_fill[0] is not mask or self._to_fill[1] != mask._version:
             self._to_fill = None  # free the old one first
-            self._to_fill = mask, version, fill_target(self.damage())
+            self._to_fill = mask, mask._version, fill_target(mask)
         return self._to_fill[2]
 
     def result(self) -> Photo:

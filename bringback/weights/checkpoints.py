@@ -24,8 +24,8 @@ Attach = Callable[[Network, str, Path, torch.device], None]
 def weight_hash(file: Path) -> str:
     """SHA-256 of a file of weights, computed once a process as long as the file is unchanged; raises OSError."""
     status = file.stat()
-    # The inode too: a checkpoint saved twice within the clock's resolution is a new file of the same size.
-    return _weight_hash(file.absolute(), status.st_size, status.st_mtime_ns, status.st_ino)
+    # Inode and time of change too: a file replaced within the clock's resolution, or with its time copied, is another.
+    return _weight_hash(file.absolute(), status.st_size, status.st_mtime_ns, status.st_ino, status.st_ctime_ns)
 
 
 @lru_cache(64)

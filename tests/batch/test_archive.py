@@ -315,7 +315,7 @@ def test_on_windows_each_thread_locks_its_own_byte(tmp_path, monkeypatch):
             with claims.manifest():
                 time.sleep(0.001)
 
-    with there["Claims"](tmp_path) as claims, ThreadPool(1) as threads:
+    with there["Locks"](tmp_path) as claims, ThreadPool(1) as threads:
         lines = threads.apply_async(add_lines, [claims])
         assert all(claims.take(f"{number}.png") for number in range(20))
         lines.get(20)

@@ -105,8 +105,8 @@ def translate(
     """Encode filled photos (B, 3, H, W), translate their latents, decode, and blend with the photos by `trust`.
 
     Mask (B, 1, H, W), 1 = filled, max-pooled to the latent's size. `dtype` is the autocast dtype of convolutions; the
-    decoder's sums and head stay float32 to avoid banding in smooth skies. `seen` is as in `Mapping.forward`. Returns
-    (B, 3, H, W), not clamped.
+    decoder's sums and head stay float32 to avoid banding in smooth skies. `seen` is as in `LatentMapping.forward`.
+    Returns (B, 3, H, W), not clamped.
     """
     coarse = F.max_pool2d(mask, old_vae.stride, ceil_mode=True)
     with autocast_to(pixels.device, dtype):

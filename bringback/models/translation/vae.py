@@ -17,7 +17,7 @@ class VAE(Network, license="apache-2.0", tags=["autoencoder", "photo-restoration
     KL term is the mean square of the latent, and noise is added in training only.
     Args: channels: of the latent; blocks: residual blocks of encoder and decoder each; gain: standard deviation of the
     latent at initialization; stride: side in pixels of a latent position; level: decode a constant latent to a constant
-    image, by construction.
+    image, by construction (but for the border).
     """
 
     def __init__(
