@@ -251,7 +251,7 @@ def test_graphs_are_kept(folder: Path, tmp_path: Path, monkeypatch: pytest.Monke
         made.append(f"{facts['checkpoint']}-{self.name}")
         return b"a graph"
 
-    monkeypatch.setattr(Graph, "proto", proto)
+    monkeypatch.setattr(onnx_engine, "proto", proto)
     monkeypatch.setattr(onnx_engine, "Session", lambda model, providers: model)
     own = Checkpoints(folder)
 
