@@ -155,7 +155,7 @@ class Pipeline:
             if large and batch:
                 yield from restored()
             batch.append((image, photo, None if mask is None else mask_array(mask)))
-            del photo  # else it would be in memory until the next one is decoded
+            del photo  # free its memory before the next one is decoded
             if large or len(batch) >= self.compute.batch:
                 yield from restored()
         if batch:
@@ -230,7 +230,7 @@ class Pipeline:
         return self.compute.memory is None or together(self.stages, plans) <= self.compute.memory
 
     def plan(self, height: int, width: int) -> Plan:
-        """The memory and the tiles for a photo of this size; depends on its size, the settings and the machine alone.
+        """The memory and the tiles for a photo of this size; depends only on size, settings and machine.
 
         Raises `PhotoError` if it would need more memory than `compute.memory`.
         """
@@ -257,7 +257,7 @@ class Pipeline:
 
     @contextmanager
     def _tiles_of(self, tile: int | None) -> Iterator[None]:
-        """A context in which no stage has larger tiles; tiles smaller than a stage's own go one at a time."""
+        """A context in which no stage has larger tiles; tiles smaller than a stage's own run one at a time."""
         tiled: list[Any] = [stage for stage in self.stages if hasattr(stage, "tile")]
         kept = [(stage.tile, stage.compute) for stage in tiled]
         try:

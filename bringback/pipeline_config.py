@@ -1,4 +1,4 @@
-"""Which family, stages and settings make a pipeline: YAML files as in assets/presets/."""
+"""Pipeline configurations (family, stages and settings), read from YAML files as in assets/presets/."""
 
 import difflib
 import logging
@@ -19,7 +19,7 @@ DEFAULT = ("scratches", "tone", "fill", "translate", "faces")
 
 @dataclass(frozen=True, slots=True)
 class PipelineConfig:
-    """A family of networks, the stages to run, and arguments of single stages, by stage."""
+    """A family of networks, the stages to run, and their arguments by stage name."""
 
     family: str
     stages: list[str]
@@ -27,7 +27,7 @@ class PipelineConfig:
 
     @classmethod
     def read(cls, config: Path | str) -> Self:
-        """From a YAML file, or one of `assets.presets` by name. Raises ValueError, one line, for what it cannot be."""
+        """From a YAML file, or one of `assets.presets` by name. Raises ValueError, one line, if it is invalid."""
         if str(config) in _FORMER_NAMES:
             _LOG.warning("the preset %s is called %s now", config, _FORMER_NAMES[str(config)])
         path = presets().get(_FORMER_NAMES.get(str(config), str(config)), Path(config))
@@ -44,7 +44,7 @@ class PipelineConfig:
 
     @classmethod
     def of(cls, weights: Path | str | None, config: Path | str | None = None) -> Self:
-        """`config` if it is given, else `pipeline.yaml` in the folder of the weights, else `lean` and its stages."""
+        """`config` if it is given, else `pipeline.yaml` in the folder of the weights, else "lean" with `DEFAULT`."""
         beside = None if weights is None else Path(weights) / "pipeline.yaml"
         if config is None and beside is not None and beside.is_file():
             config = beside

@@ -1,1 +1,1 @@
-"""Folders of photos: what is to be done, by whom, and what became of each."""
+"""Batch processing of folders: planning, locking, resuming, and a manifest of the results."""

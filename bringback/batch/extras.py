@@ -1,4 +1,4 @@
-"""The pictures that a run writes beside its results: strips of before and after, and each photo after each stage."""
+"""Extra pictures that a run writes: before-and-after strips, and each photo after each stage."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -16,7 +16,7 @@ GAP = 8  # white pixels between before and after
 
 
 def strip_path(out: Path, job: Job) -> Path:
-    """The file for the strip of before and after of a photo."""
+    """The file for a photo's before-and-after strip."""
     return out / "compare" / job.relative.with_name(f"{job.relative.name}.png")
 
 
@@ -32,7 +32,7 @@ def stages_folder(out: Path, job: Job) -> Path:
 
 
 def stage_pictures(folder: Path, stage: str, restoration: Restoration) -> dict[Path, bytes]:
-    """The photo after a stage, numbered by the stages that are done, and the damage mask after the detector."""
+    """The photo after a stage, numbered by the stages done so far; after the detector also the damage mask."""
     name = f"{restoration.passed}-{stage}"
     pictures = {folder / f"{name}.png": replace(restoration.result(), format="PNG", extra={}).encode()}
     if stage == "scratches":
@@ -41,7 +41,7 @@ def stage_pictures(folder: Path, stage: str, restoration: Restoration) -> dict[P
 
 
 def check_extras(out: Path, jobs: Sequence[Job], masks: Mapping[Path, Path], extras: Mapping[str, bool]) -> None:
-    """Raise `UsageError` if the pictures of these `extras` ("stages", "compare") would overwrite photos or masks."""
+    """Raise `UsageError` if the pictures of `extras` ("stages", "compare") would overwrite photos or masks."""
     for name, wanted in extras.items():
         if wanted and any(job.relative.parts[0] == name for job in jobs):
             raise UsageError(f"the photos have a folder {name!r} of their own, where other pictures would go")

@@ -1,4 +1,4 @@
-"""From the inputs of a command to its outputs: which photos there are, where each goes, what belongs to it."""
+"""Plans a command: finds the photos among its inputs, their output files and their damage masks."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -10,15 +10,15 @@ from bringback.images.shards import output_name, survey
 
 MANIFEST = "manifest.jsonl"  # in an output folder
 
-Tell = Callable[[str], None]  # is told, a line each, what of the inputs is left out, though no photo is lost by it
+Tell = Callable[[str], None]  # called with a line for each input that is skipped without losing a photo
 
 
 @dataclass(frozen=True)
 class Job:
-    """One photo to work on: where it lies, its place in the mirrored tree, where its result goes.
+    """One photo to process: its file, its path in the mirrored tree, and the file of its result.
 
-    `stem` is `relative` without its extension, or with it where two photos share the stem or it is a photo's name. With
-    a `problem` it stands for a folder, or a link, that cannot be read: all there is to do is to say so, as of a photo.
+    `stem` is `relative` without its extension, or with it if two photos share the stem or it is the name of another
+    photo. A job with a `problem` is a folder or link that cannot be read; it is reported like a failed photo.
     """
 
     source: Path
@@ -29,15 +29,15 @@ class Job:
 
 
 def silent(line: str) -> None:
-    """Tell nobody."""
+    """Ignore the line."""
 
 
 def plan(inputs: Sequence[Path], out: Path, tell: Tell = silent) -> list[Job]:
-    """The photos of `inputs` (files, folders with all below them), the tree of each folder mirrored in `out`.
+    """The photos of `inputs`: files, or folders with their subfolders, whose trees are mirrored in `out`.
 
-    From folders, linked ones too, come the files with a picture's suffix; what cannot be read comes last, as jobs with
-    a problem. Raises `UsageError` when an input is missing or holds no photo, when `out` is or lies in an input folder,
-    when a result would lie on an input or two results in one place.
+    Folders, also linked ones, are searched for files with an image suffix; unreadable folders and links come last, as
+    jobs with a problem. Raises `UsageError` if an input is missing or has no photos, if `out` is or lies in an input
+    folder, or if a result would overwrite an input, the manifest or another result.
     """
     if out.exists() and not out.is_dir():
         raise UsageError(f"the output {out} is not a folder")
@@ -86,7 +86,7 @@ def plan(inputs: Sequence[Path], out: Path, tell: Tell = silent) -> list[Job]:
 
 
 def _same(one: Path, other: Path) -> bool:
-    """Whether two paths are one file; those that cannot be looked at are not, and fail when they are read."""
+    """Whether two paths are the same file; False for inaccessible ones, which fail later, when they are read."""
     try:
         return one.samefile(other)
     except OSError:
@@ -94,14 +94,14 @@ def _same(one: Path, other: Path) -> bool:
 
 
 def no_pictures(count: int) -> str:
-    """The line that tells of files that are no pictures."""
+    """The message about files that are not pictures."""
     return f"{count} files that are no pictures left out" if count > 1 else "1 file that is no picture left out"
 
 
 def protect(inputs: Iterable[Path], files: Iterable[Path], folders: Iterable[Path] = ()) -> None:
-    """Raise `UsageError` when one of the files to be written is an input, or one of the folders to be filled holds one.
+    """Raise `UsageError` if one of the `files` to write is an input, or one of the `folders` to write into has one.
 
-    Inputs are whatever of the user's a command reads, photos and masks alike.
+    Inputs are all files of the user that a command reads: photos and masks.
     """
     kept = {path.resolve(): path for path in inputs}
     below = {path.parent: shown for path, shown in kept.items()}
@@ -114,7 +114,7 @@ def protect(inputs: Iterable[Path], files: Iterable[Path], folders: Iterable[Pat
 def plan_with_masks(
     inputs: Sequence[Path], out: Path, mask: Path | None, tell: Tell = silent
 ) -> tuple[list[Job], dict[Path, Path]]:
-    """`plan` and `pair_masks`; masks that lie among the photos are no photos. Raises `UsageError`."""
+    """`plan` and `pair_masks`; masks among the inputs are not photos. Raises `UsageError`."""
     jobs = plan(inputs, out, tell)
     masks = pair_masks(jobs, mask)
     used = {path.resolve() for path in masks.values()}
@@ -124,11 +124,11 @@ def plan_with_masks(
 
 
 def pair_masks(jobs: Sequence[Job], mask: Path | None) -> dict[Path, Path]:
-    """The damage mask file of each photo that has one, by the photo's place in the tree.
+    """The damage mask file of each photo that has one, by the photo's relative path.
 
-    `mask` is one file for one photo, or a folder with `<stem>_mask.png` or `<stem>.png` in the places of the photos
-    (any picture suffix; a stem with the photo's extension goes first). Raises `UsageError` when it is missing, cannot
-    be read or fits no photo.
+    `mask` is one file for one photo, or a folder with `<stem>_mask.png` or `<stem>.png` at the photos' relative paths
+    (any image suffix; a stem with the photo's extension takes precedence). Raises `UsageError` if it is missing, cannot
+    be read or matches no photo.
     """
     if mask is None:
         return {}
@@ -140,7 +140,7 @@ def pair_masks(jobs: Sequence[Job], mask: Path | None) -> dict[Path, Path]:
     if not mask.is_dir():
         raise UsageError(f"no such mask file or folder: {mask}")
     below = survey(mask)
-    # No photo may be restored without the mask that it has; what lies among the photos is told of with these.
+    # An unreadable path may hide a mask, so it is an error, unless it is reported among the photos anyway.
     for path in sorted(below.unread.keys() - set(lost)):
         raise UsageError(f"{path}: {below.unread[path]}")
     masks = {path.relative_to(mask).with_suffix(""): path for path in below.pictures}
@@ -149,7 +149,7 @@ def pair_masks(jobs: Sequence[Job], mask: Path | None) -> dict[Path, Path]:
     for job in jobs:
         bare = job.relative.with_suffix("")
         names = [_marked(job.relative), _marked(bare), job.relative, bare]
-        # With the masks beside the photos a plain stem leads to a photo, and that is no mask.
+        # If masks and photos share a folder, a plain stem matches a photo, which is not a mask.
         fitting = [masks[name] for name in names if name in masks]
         fitting = [path for path in fitting if path.stem.endswith("_mask") or path.resolve() not in photos]
         if fitting and fitting[0].resolve() != job.source.resolve():

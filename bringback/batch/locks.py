@@ -1,4 +1,4 @@
-"""Which photo is whose, where several processes work on one output folder: locks that die with their owner."""
+"""Locks on photos for several processes with one output folder; released when their process ends."""
 
 import errno
 import hashlib
@@ -15,18 +15,18 @@ from typing import Self
 from bringback.errors import UsageError
 from bringback.runtime.files import PASSING
 
-_NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EINVAL, errno.ENOSYS)  # file systems that have none
-_MANIFEST, _DOOR = 1 << 61, 1 << 60  # bytes that no name has: those lie below
+_NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EINVAL, errno.ENOSYS)  # errors of file systems without locks
+_MANIFEST, _DOOR = 1 << 61, 1 << 60  # byte offsets above those of all names
 _ONE = Lock()
 
 
 class Locks:
     """Claims on names within a folder, each a lock on one byte of `.bringback.lock` in it.
 
-    The system lets go of them when a process ends, however it ends, so that nothing is ever claimed by the dead; on
-    file systems of several machines as well, where these have POSIX locks. Where there are no locks at all, every
-    claim is granted. A process has one object a folder (`of`), as its locks are the process's and not an object's.
-    Used as a context; the last to leave clears away the file, and passing files that a killed process left behind.
+    The system releases them when a process ends, however it ends, also on network file systems with POSIX locks.
+    Without any locks, every claim is granted. A process has one object per folder (`of`), because locks belong to the
+    process, not to an object. A context manager; the last one to leave deletes the lock file, and temporary files that
+    a killed process left.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -37,12 +37,12 @@ class Locks:
 
     @staticmethod
     def of(folder: Path) -> "Locks":
-        """The claims of this process in a folder."""
-        with _ONE:  # threads that come at once would be given two
+        """The object of this process for a folder."""
+        with _ONE:  # concurrent threads might otherwise get two
             return _claims(folder.resolve())
 
     def __enter__(self) -> Self:
-        """Make the folder, if need be, and open the file; raises OSError."""
+        """Create the folder if needed and open the lock file; raises OSError."""
         with self._guard:
             if self._users == 0:
                 self.folder.mkdir(parents=True, exist_ok=True)
@@ -56,7 +56,7 @@ class Locks:
             if self._users:
                 return
             with suppress(OSError):
-                # Nobody else holds anything (Windows cannot tell), nor has another run cleared away and begun anew.
+                # Only if no other process has a lock (unknown on Windows) and no other run has replaced the file.
                 if _lock(self._file, 0, whole=True) and self._is_there():
                     for left in self.folder.rglob(f"{PASSING}*.part"):
                         left.unlink()
@@ -64,27 +64,27 @@ class Locks:
             os.close(self._file)
 
     def take(self, name: str) -> bool:
-        """Claim a name; False when another process, or another thread of this one, has it."""
+        """Claim a name; returns False if another process, or another thread of this one, has it."""
         with self._guard:
             if name in self._held:
                 return False
             while True:
-                _lock(self._file, _DOOR, wait=True)  # while another run clears away, it holds everything, nobody's name
+                _lock(self._file, _DOOR, wait=True)  # waits while another run cleans up with the whole file locked
                 taken = _lock(self._file, _byte(name))
                 _unlock(self._file, _DOOR)
                 if not taken:
                     return False
                 if self._is_there():
                     break
-                if self._held:  # somebody took the file away by hand: those that are held are held no longer
+                if self._held:  # the file was deleted by hand: other processes no longer see these locks
                     break
-                os.close(self._file)  # the last one of another run cleared it away
+                os.close(self._file)  # another run deleted it when it ended
                 self._open()
             self._held.add(name)
             return True
 
     def give_back(self, name: str) -> None:
-        """Let others have a name that was taken."""
+        """Release a claimed name."""
         with self._guard:
             if name in self._held:
                 self._held.remove(name)
@@ -92,7 +92,7 @@ class Locks:
 
     @contextmanager
     def manifest(self) -> Iterator[None]:
-        """Within it no other process writes into the manifest; waits for it."""
+        """A context with exclusive access to the manifest, across processes and threads; waits for it."""
         with self._one_line:
             _lock(self._file, _MANIFEST, wait=True)
             try:
@@ -101,7 +101,7 @@ class Locks:
                 _unlock(self._file, _MANIFEST)
 
     def _is_there(self) -> bool:
-        """Whether the open file is the one that others find in the folder."""
+        """Whether the open file is still the one in the folder."""
         with suppress(FileNotFoundError):
             return os.path.samestat(os.fstat(self._file), self.path.stat())
         return False
@@ -115,7 +115,7 @@ _claims = cache(Locks)
 
 @contextmanager
 def locks_in(out: Path) -> Iterator[Locks]:
-    """The claims in an output folder, ready to be taken; raises `UsageError` when nothing can be written there."""
+    """A context with the open locks of an output folder; raises `UsageError` if nothing can be written there."""
     with ExitStack() as stack:
         try:
             claims = stack.enter_context(Locks.of(out))
@@ -132,7 +132,7 @@ def _byte(name: str) -> int:
 if sys.platform == "win32":
     import msvcrt
 
-    _place = Lock()  # a file has one position, from which it is locked, for all threads
+    _place = Lock()  # locks start at the file position, which all threads share
 
     def _lock(file: int, byte: int, *, wait: bool = False, whole: bool = False) -> bool:
         while not whole:
@@ -145,7 +145,7 @@ if sys.platform == "win32":
                         return False
                 else:
                     return True
-            time.sleep(0.01)  # LK_LOCK would wait by seconds, and for ten of them at most
+            time.sleep(0.01)  # LK_LOCK retries only once a second, and ten times at most
         return False
 
     def _unlock(file: int, byte: int) -> None:
@@ -162,10 +162,10 @@ else:
             try:
                 fcntl.lockf(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB, 0 if whole else 1, byte)
             except OSError as error:
-                # The system knows processes, not threads: two, each with one thread at the door and one at the
-                # manifest, look to it as if they waited for each other for ever.
+                # The system sees processes, not threads: two of them that wait with one thread for `_DOOR` and with
+                # another for `_MANIFEST` look like a deadlock. Try again.
                 if error.errno != errno.EDEADLK:
-                    return error.errno in _NO_LOCKS and not whole  # without locks nobody knows to be the last
+                    return error.errno in _NO_LOCKS and not whole  # without locks no process can know it is the last
             else:
                 return True
             time.sleep(0.001)

@@ -1,4 +1,4 @@
-"""What became of each photo of a run, one JSON line each, and the rule that nothing is left half done."""
+"""The manifest: the outcome of each photo as one JSON line; and the loop over photos that writes such entries."""
 
 import errno
 import json
@@ -17,14 +17,14 @@ from bringback.errors import PhotoError, UsageError, WriteError
 from bringback.runtime.files import leads_out
 
 Entry = dict[str, Any]
-OnStart = Callable[[int], None]  # is told the number of photos
-OnPhoto = Callable[[Entry], None]  # is told what became of each
+OnStart = Callable[[int], None]  # called with the number of photos
+OnPhoto = Callable[[Entry], None]  # called with the entry of each photo
 CLAIMED = "another run is working on it"
-KEPT = ("input", "sha256", "mask", "settings", "weights", "extras", "written")  # what a later run asks for
+KEPT = ("input", "sha256", "mask", "settings", "weights", "extras", "written")  # what a later run needs
 
 
 def new_entry(job: Job, output: Path) -> Entry:
-    """The entry of a photo that is about to be worked on."""
+    """The initial entry of a photo."""
     return {
         "photo": job.relative.as_posix(),
         "input": str(job.source),
@@ -39,19 +39,19 @@ def new_entry(job: Job, output: Path) -> Entry:
 
 def as_line(entry: Entry) -> str:
     """One line of JSON."""
-    return json.dumps(entry, default=float)  # float: numbers that are numpy's or torch's
+    return json.dumps(entry, default=float)  # float: NumPy and torch numbers
 
 
 class Manifest:
-    """`manifest.jsonl` in an output folder: a line a photo is added the moment the photo is finished.
+    """`manifest.jsonl` in an output folder; a line is added as soon as a photo is finished.
 
-    `done` is what the last finished entry of each photo, by its place in the tree, has to say to a later run, with
-    `earlier`, the hashes of what else was written in the places of its files before. A line cut short is passed over.
-    Several processes may add lines; `refresh` takes in theirs.
+    `done` has, by the photo's relative path, what a later run needs of its last finished entry, with `earlier`, the
+    hashes of older versions of its files. Truncated lines are ignored. Several processes may add lines; `refresh` reads
+    theirs.
     """
 
     def __init__(self, claims: Locks) -> None:
-        """Raises `UsageError` when the manifest there is a link, which could lead anywhere."""
+        """Raises `UsageError` if the manifest is a symbolic link, which could point anywhere."""
         self.path, self._claims, self._lock = claims.folder / MANIFEST, claims, Lock()
         if self.path.is_symlink():
             raise UsageError(f"{self.path} is a link: put the file itself there, or choose another output folder")
@@ -60,10 +60,10 @@ class Manifest:
         self.refresh()
 
     def refresh(self) -> None:
-        """Read what was added since the last time."""
+        """Read the lines added since the last call."""
         with self._lock, suppress(FileNotFoundError), self.path.open("rb") as stream:
             if os.fstat(stream.fileno()).st_size < self._read:
-                self._read = 0  # somebody has begun it anew
+                self._read = 0  # truncated or replaced: read all of it
             stream.seek(self._read)
             for line in stream:
                 if not line.endswith(b"\n"):
@@ -79,26 +79,26 @@ class Manifest:
         if not isinstance(entry, dict) or entry.get("status") != "done" or "photo" not in entry:
             return
         kept = {key: entry[key] for key in KEPT if key in entry}
-        for key in ("settings", "weights", "extras"):  # the same for thousands of photos
+        for key in ("settings", "weights", "extras"):  # equal for thousands of photos: stored once
             if key in kept:
                 kept[key] = self._same.setdefault(json.dumps(kept[key], sort_keys=True), kept[key])
         if before := self.done.get(entry["photo"]):
             earlier = {name: list(hashes) for name, hashes in before.get("earlier", {}).items()}
             for name, digest in before.get("written", {}).items():
                 earlier.setdefault(name, []).append(digest)
-            now = kept.get("written", {})  # which may be once more what was there before the last
+            now = kept.get("written", {})  # may equal a version before the last one
             earlier = {name: [one for one in hashes if one != now.get(name)] for name, hashes in earlier.items()}
             if any(earlier.values()):
                 kept["earlier"] = earlier
         self.done[entry["photo"]] = kept
 
     def add(self, entry: Entry) -> None:
-        """Append an entry, whole or not at all; several threads may. Raises OSError."""
+        """Append an entry, completely or not at all; thread-safe. Raises OSError."""
         line = as_line(entry).encode() + b"\n"
         with self._claims.manifest(), self.path.open("ab+", buffering=0) as stream:
             end = stream.seek(0, os.SEEK_END)
             if end and (stream.seek(end - 1), stream.read(1))[1] != b"\n":
-                line = b"\n" + line  # after one that a killed process cut short
+                line = b"\n" + line  # after a line that a killed process truncated
             try:
                 if stream.write(line) != len(line):
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -117,9 +117,9 @@ def each(
     on_start: OnStart | None,
     on_photo: OnPhoto | None,
 ) -> list[Entry]:
-    """Do the work on each photo, whose result goes to `output(job)` in `out`; an entry for each, failed ones too.
+    """Process each photo, whose result goes to `output(job)` in `out`; returns all entries, including failed ones.
 
-    Photos that another process is working on are skipped. Raises `UsageError` when nothing can be written in `out`.
+    Photos that another process is working on are skipped. Raises `UsageError` if nothing can be written in `out`.
     """
     if on_start:
         on_start(len(jobs))
@@ -148,13 +148,13 @@ def _inside(out: Path, work: Callable[[Job, Entry], None], job: Job, entry: Entr
 
 
 def stay_inside(out: Path, paths: Iterable[Path]) -> None:
-    """Raise `PhotoError` when links lead one of the paths out of the output folder."""
+    """Raise `PhotoError` if a link leads one of the paths out of the output folder."""
     if led := leads_out(out, paths):
         raise PhotoError(f"{led}: a link leads out of the output folder: nothing is written there")
 
 
 def attempt(entry: Entry, work: Callable[[Entry], None]) -> Entry:
-    """Do the work on one photo and put into its entry what became of it; only an interruption gets through."""
+    """Process one photo and record any error in its entry; only interruptions propagate."""
     begin = time.perf_counter()
     try:
         work(entry)
@@ -169,12 +169,12 @@ def attempt(entry: Entry, work: Callable[[Entry], None]) -> Entry:
 
 
 def seconds_since(begin: float) -> float:
-    """Seconds from a `time.perf_counter()` until now, in milliseconds' steps."""
+    """Seconds since a `time.perf_counter()`, rounded to milliseconds."""
     return round(time.perf_counter() - begin, 3)
 
 
 def refuse_existing(paths: Iterable[Path], advice: str) -> None:
-    """Raise `PhotoError` with the advice when one of the files is there already."""
+    """Raise `PhotoError` with the advice if one of the files exists."""
     for path in paths:
         if os.path.lexists(path):
             raise PhotoError(f"{path} exists already: {advice}")

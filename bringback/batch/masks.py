@@ -1,4 +1,4 @@
-"""What `bringback scratches` and `bringback age` do with whole folders."""
+"""`bringback scratches` and `bringback age` for whole folders."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -27,8 +27,8 @@ def mask_folder(
 ) -> list[Entry]:
     """Write the soft damage masks of photos to `<stem>_mask.png` in `out`: 8-bit gray, 0 to 255 for 0 to 1.
 
-    `detect` takes pixels (1, 3, H, W) to a mask (1, 1, H, W). A photo whose mask is there is failed unless `overwrite`
-    or, which skips it, `skip_existing`. Raises `UsageError`; bad photos are failed entries.
+    `detect` maps pixels (1, 3, H, W) to a mask (1, 1, H, W). A photo whose mask exists is skipped with `skip_existing`,
+    overwritten with `overwrite`, and failed otherwise. Raises `UsageError`; bad photos are failed entries.
     """
 
     def work(job: Job, entry: Entry) -> None:
@@ -61,8 +61,8 @@ def age_folder(
 ) -> list[Entry]:
     """Write aged photos under their own names and their damage as `<stem>_mask.png`.
 
-    Photo number k is aged as `evaluate` ages it. Files that are there are treated as by `mask_folder`. Raises
-    `UsageError` (of an unknown recipe too) and ValueError for overlays that are none; bad photos are failed entries.
+    Photo number k is aged as `evaluate` ages it. Existing files are handled as in `mask_folder`. Raises `UsageError`,
+    also for an unknown recipe, and ValueError for invalid overlays; bad photos are failed entries.
     """
     from bringback.degradations import RECIPES, OverlayBank, degrade
     from bringback.degradations.rng import photo_seed
@@ -79,7 +79,7 @@ def age_folder(
 
     def work(job: Job, entry: Entry) -> None:
         begin = time.perf_counter()
-        if skip_existing and _skipped(entry, job.output):  # which is written last
+        if skip_existing and _skipped(entry, job.output):  # it is written last
             return
         _refuse(overwrite, job.output, mask_path(job, out))
         photo = Photo.read(job.source)

@@ -1,4 +1,4 @@
-"""Reading the next and writing the last while the present one is worked on, in order and in bounded memory."""
+"""Reads ahead and writes behind in threads while photos are processed, in order and in bounded memory."""
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -8,7 +8,7 @@ from typing import Any, Protocol, TypeVar
 
 
 class Work(Protocol):
-    """What goes through the steps. `entry["status"]` is "done" as long as it is to go on."""
+    """An item to process; it goes on to the next step only while `entry["status"]` is "done"."""
 
     entry: dict[str, Any]
 
@@ -25,18 +25,18 @@ def overlapped(
     together: int,
     alone: Callable[[W], bool],
 ) -> Generator[W, None, None]:
-    """Each of the works, in order, after it was read, worked on and written.
+    """Yield the items in order, each after it was read, processed and written.
 
-    `read` and `write` run in a thread each, beside `work`, which takes up to `together` of them; as many are read ahead
-    and as many may wait to be written. One that is to be `alone`, once it is read, has nothing read or written beside
-    it. What fails must say so in its entry; an exception ends everything, after what is being written is whole.
+    `read` and `write` run in one thread each while `work` processes up to `together` items; as many are read ahead, and
+    as many may wait to be written. While an item with `alone(item)` is in memory, no other is read or written. Failures
+    must be recorded in the entry; an exception ends the loop after pending writes are finished.
     """
     reading, writing = ThreadPoolExecutor(1, "read"), ThreadPoolExecutor(1, "write")
     waiting = deque(works)
     ahead: deque[tuple[W, Future[None]]] = deque()
     behind: deque[tuple[W, Future[None] | None]] = deque()
 
-    gate = Event()  # open unless one that is to be alone has been read and is not yet written
+    gate = Event()  # closed while an item that must be alone has been read and not yet written
     gate.set()
 
     def read_one(one: W) -> None:
@@ -51,7 +51,7 @@ def overlapped(
             ahead.append((one, reading.submit(read_one, one)))
 
     def finished(most: int) -> Iterator[W]:
-        """Those that are written, and as many more as it takes to have at most `most` waiting for that."""
+        """Yield written items; waits until at most `most` others are still to be written."""
         while behind and (len(behind) > most or behind[0][1] is None or behind[0][1].done()):
             one, future = behind.popleft()
             if future is not None:
@@ -70,7 +70,7 @@ def overlapped(
                 future.result()
                 if one.entry["status"] != "done":
                     if group:
-                        break  # in order: those before it come first
+                        break  # keep the order: process the group before it first
                     ahead.popleft()
                     behind.append((one, None))
                     yield from finished(together)
@@ -95,4 +95,4 @@ def overlapped(
     finally:
         gate.set()
         reading.shutdown(cancel_futures=True)
-        writing.shutdown()  # what has been worked on is not lost; there are few
+        writing.shutdown()  # waits: processed items are still written, and they are few

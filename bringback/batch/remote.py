@@ -1,4 +1,4 @@
-"""Photos and results in object stores (s3://, gs:// and others), through fsspec and a desk of a few photos."""
+"""Photos and results in object stores (s3://, gs:// and others), through fsspec and a temporary folder, the desk."""
 
 import json
 import re
@@ -18,11 +18,11 @@ from bringback.images.shards import is_picture
 from bringback.pipeline import Pipeline
 from bringback.runtime.files import file_hash
 
-GROUP = 16  # photos on the desk at a time; as many are fetched meanwhile
+GROUP = 16  # photos processed at a time, while as many are downloaded
 
 
 def is_remote(place: str) -> bool:
-    """Whether a place is a URL, and not that of a local file."""
+    """Whether `place` is a URL other than file://."""
     scheme, mark, _ = place.partition("://")
     return bool(mark) and scheme != "file"
 
@@ -37,15 +37,15 @@ def restore_remote(
     tell: Tell = silent,
     **choices: Any,
 ) -> list[Entry]:
-    """`bringback.batch.runner.restore_folder` where `inputs`, `out` or both are URLs of fsspec; `choices` as there.
+    """`bringback.batch.runner.restore_folder` for fsspec URLs as `inputs`, `out` or both, with the same `choices`.
 
-    A few photos at a time are fetched, restored in a temporary folder and put into `out`, each whole, the manifest
-    before them. What that has as done with the same settings is not done again, nor is its result fetched. Whatever
-    ends a run, the next goes on. Object stores have no locks: one run at a time into a remote `out`, which takes
-    neither `save_stages` nor `compare`. What cannot be fetched or put is a failed entry.
+    A few photos at a time are downloaded, restored in a temporary folder and uploaded to `out` after the manifest, each
+    completely or not at all. Photos that the manifest has as done with the same settings are not restored again, nor
+    are their results downloaded. An interrupted run can be resumed. Object stores have no locks: only one run at a time
+    may use a remote `out`, which supports neither `save_stages` nor `compare`. Failed transfers are failed entries.
 
-    Raises `UsageError` before anything is written, for a name that leads out of `out` or a store out of reach too;
-    ModuleNotFoundError without fsspec or what it needs for a store; OSError when the manifest cannot be put.
+    Raises `UsageError` before anything is written, also for a name that leads out of `out` or an unreachable store;
+    ModuleNotFoundError without fsspec or its package for a store; OSError if the manifest cannot be uploaded.
     """
     if is_remote(out) and (choices.get("save_stages") or choices.get("compare")):
         raise UsageError(f"{out}: stages and strips are written into local folders alone")
@@ -56,7 +56,7 @@ def restore_remote(
             on_start(len(desk.jobs))
         restorer = FolderRestorer(desk.out, pipeline, **choices)
         restorer.manifest = _Manifest(restorer.claims, desk)
-        restorer.check(desk.jobs)  # the groups, each, know nothing of the photos of the others
+        restorer.check(desk.jobs)  # all of them: `run` checks only its own group
         groups = [desk.jobs[begin : begin + GROUP] for begin in range(0, len(desk.jobs), GROUP)]
         with nullcontext() if dry else locks_in(desk.out), ThreadPoolExecutor(1, "fetch") as pool:
             ahead = pool.submit(desk.fetch, groups[0], restorer)
@@ -67,7 +67,7 @@ def restore_remote(
                 finished: list[Entry] = []
                 try:
                     restorer.run(group, on_photo=finished.append)
-                finally:  # interrupted, what is finished is put all the same
+                finally:  # finished photos are uploaded after an interruption too
                     desk.put_manifest()
                     for entry in map(desk.told, finished):
                         desk.put(entry, restorer.manifest)
@@ -75,25 +75,25 @@ def restore_remote(
                         if on_photo:
                             on_photo(entry)
                     desk.clear(group)
-        desk.put_manifest()  # with what could not be put
+        desk.put_manifest()  # with the failed uploads
     return entries
 
 
 class _Desk:
-    """A folder with empty files for the photos of a store, so that they are planned as others are; few are ever full.
+    """A temporary folder with an empty file for each photo of a store, for `plan`; only a few have content at a time.
 
-    `out` is the folder to restore into: a part of the desk when it stands for a remote one.
+    `out` is the folder to restore into, a part of the desk if the real one is remote.
     """
 
     def __init__(self, folder: Path, inputs: Sequence[str], out: str, tell: Tell = silent) -> None:
         self.folder, self.there, self.size = folder, set[str](), 0
-        self.store: Any = None  # where the results go, `root` in it, what is `there`, and the manifest's `size` there
+        self.store: Any = None  # of the results; `root`: their path; `there`: files in it; `size`: the manifest's
         self.root = ""
         self.out = folder / "out" if is_remote(out) else _local(out)
-        self.names: dict[str, str] = {}  # places on the desk and what they are called outside
-        self.keys: dict[Path, tuple[Any, str]] = {}  # where photos are to be fetched from
+        self.names: dict[str, str] = {}  # real names by paths on the desk
+        self.keys: dict[Path, tuple[Any, str]] = {}  # the store and key of each photo
         self.problems: dict[str, str] = {}
-        self.others = 0  # files in a store that are no pictures
+        self.others = 0  # files in a store that are not pictures
         if is_remote(out):
             self.names[str(self.out)] = out.rstrip("/")
             self.store, self.root = _reach(out)
@@ -140,27 +140,27 @@ class _Desk:
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.touch(exist_ok=False)
-            except OSError as error:  # too long, or that of a folder, or, but for capitals, that of another photo
+            except OSError as error:  # too long, taken by a folder, or different from another only in case
                 reason = f"no name for a file on this machine: {error.strerror}"
                 raise UsageError(f"{top}/{relative}: {reason}: rename it, or leave it out") from None
             self.keys[path] = store, key
         return place / root.rpartition("/")[2] if single else place
 
     def shown(self, text: str) -> str:
-        """With the names of places as they are outside."""
+        """The text with real names for paths on the desk."""
         for place, name in self.names.items():
             text = text.replace(place, name)
         return text
 
     def told(self, entry: Entry) -> Entry:
-        """The entry as it is to be read by others."""
+        """The entry with real names, and the reason of a failed download."""
         entry = {**entry, **{key: self.shown(entry[key]) for key in ("input", "output", "message")}}
         if entry["status"] == "failed":
             entry["message"] = self.problems.get(entry["photo"], entry["message"])
         return entry
 
     def fetch(self, jobs: Sequence[Job], restorer: FolderRestorer) -> None:
-        """Lay the photos on the desk, and of the results in `out` those that it takes to tell what to do."""
+        """Download the photos, and those results in `out` that are needed to decide what to do."""
         for job in jobs:
             if job.problem:
                 continue
@@ -171,10 +171,10 @@ class _Desk:
                 name = job.output.relative_to(self.out).as_posix()
                 if self.store and name in self.there:
                     job.output.parent.mkdir(parents=True, exist_ok=True)
-                    job.output.touch()  # that it is there may be enough
+                    job.output.touch()  # its existence may be enough
                     if self._may_be_redone(job, restorer):
                         self.store.get_file(f"{self.root}/{name}", str(job.output))
-            except Exception as error:  # which kind depends on the store
+            except Exception as error:  # the type depends on the store
                 self.problems[job.relative.as_posix()] = (
                     f"{self.shown(str(job.source))}: cannot be fetched: {_why(error)}"
                 )
@@ -184,35 +184,35 @@ class _Desk:
     def _may_be_redone(self, job: Job, restorer: FolderRestorer) -> bool:
         before: Any = restorer.manifest.done.get(job.relative.as_posix())
         if not before:
-            return False  # not ours, whatever it is
+            return False  # not a result of ours
         same = before.get("settings") == restorer.settings and before.get("weights") == restorer.pipeline.weights
         masks = before.get("mask") or job.relative in restorer.masks
         return bool(not same or masks or before.get("earlier") or before.get("sha256") != file_hash(job.source))
 
     def put(self, entry: Entry, manifest: Manifest) -> None:
-        """Put a result into the store; if that fails the entry is a failed one."""
+        """Upload a result; on failure its entry becomes a failed one."""
         if not self.store or entry["status"] != "done":
             return
         try:
             for name in entry["written"]:
-                self.store.pipe_file(f"{self.root}/{name}", (self.out / name).read_bytes())  # whole or not at all
+                self.store.pipe_file(f"{self.root}/{name}", (self.out / name).read_bytes())  # completely or not at all
         except Exception as error:
             entry |= {"status": "failed", "message": f"{entry['output']}: cannot be put: {_why(error)}"}
             manifest.add(entry)
 
     def put_manifest(self) -> None:
-        """Put the manifest, if there is something new in it; raises OSError."""
+        """Upload the manifest if it has changed; raises OSError."""
         path = self.out / MANIFEST
         if self.store and path.exists() and path.stat().st_size != self.size:
             data = path.read_bytes()
             try:
                 self.store.pipe_file(f"{self.root}/{MANIFEST}", data)
-            except Exception as error:  # which kind depends on the store
+            except Exception as error:  # the type depends on the store
                 raise OSError(f"{self.shown(str(path))}: cannot be put: {_why(error)}") from None
             self.size = len(data)
 
     def clear(self, jobs: Sequence[Job]) -> None:
-        """Take photos off the desk, and what was made of them."""
+        """Delete photos from the desk, and results for a remote `out`."""
         for job in jobs:
             if job.source in self.keys:
                 job.source.unlink(missing_ok=True)
@@ -221,14 +221,14 @@ class _Desk:
 
 
 class _Manifest(Manifest):
-    """Tells others the names of places outside, and the restorer those on the desk."""
+    """A manifest with real names in the file and paths on the desk in memory."""
 
     def __init__(self, claims: Locks, desk: _Desk) -> None:
         self.desk = desk
         super().__init__(claims)
 
     def add(self, entry: Entry) -> None:
-        """Append an entry, as it is to be read by others."""
+        """Append an entry with real names."""
         super().add(self.desk.told(entry))
 
     def _take_in(self, line: bytes) -> None:
@@ -245,13 +245,13 @@ def _local(place: str) -> Path:
 
 
 def _reach(place: str) -> tuple[Any, str]:
-    """The file system of a URL and the place within it."""
+    """The fsspec file system of a URL and the path within it."""
     try:
         from fsspec.core import url_to_fs
 
         store, root = url_to_fs(place)
         store.invalidate_cache()
-    except ImportError:  # of fsspec, or by it, of what it needs for this kind of store
+    except ImportError:  # of fsspec or of its package for this store
         raise ModuleNotFoundError(f'{place}: wants what is not installed: pip install "bringback[cloud]"') from None
     except Exception as error:
         raise UsageError(f"{place}: cannot be reached: {_why(error)}") from None
@@ -261,7 +261,7 @@ def _reach(place: str) -> tuple[Any, str]:
 def _ask(place: str, do: Any, *given: str) -> Any:
     try:
         return do(*given)
-    except Exception as error:  # no network, no rights, no such bucket: each store has its own kinds
+    except Exception as error:  # no network, no permission, no bucket: the type depends on the store
         raise UsageError(f"{place}: cannot be reached: {_why(error)}") from None
 
 

@@ -1,4 +1,4 @@
-"""What earlier runs into an output folder have left there: what is done, what can be completed, what is ours."""
+"""What earlier runs left in an output folder: what is done, what can be completed, which files are ours."""
 
 import os
 from collections.abc import Mapping
@@ -8,12 +8,12 @@ from bringback.batch.jobs import Job
 from bringback.batch.manifest import Entry
 from bringback.runtime.files import file_hash, leads_out, passing
 
-# What the entries of earlier versions, which did not record it, mean.
+# Settings that earlier versions used without recording them.
 _DEFAULTS = {"strength": 1.0, "dtype": "float32", "tile": None}
 
 
 def same_work(entry: Entry, before: Entry, extras: Mapping[str, bool]) -> bool:
-    """Whether an earlier entry is of the same photo, mask, weights and settings, with all `extras` that are wanted."""
+    """Whether an earlier entry has the same photo, mask, weights and settings, and all requested `extras`."""
     settings = _DEFAULTS | before.get("settings", {})
     made = before.get("extras", {})
     same = all(before.get(key) == entry[key] for key in ("sha256", "mask", "weights"))
@@ -29,7 +29,7 @@ def result_is_there(out: Path, job: Job, before: Entry) -> bool:
 
 
 def complete(out: Path, before: Entry) -> None:
-    """Rename the files that a run had written completely, and entered in the manifest, when it was killed."""
+    """Rename temporary files that a killed run had completely written and recorded in the manifest."""
     for name, digest in before.get("written", {}).items():
         path = out / name
         part = passing(path)
@@ -41,7 +41,7 @@ def complete(out: Path, before: Entry) -> None:
 
 
 def own_files(out: Path, job: Job, before: Entry | None) -> dict[Path, str]:
-    """The files that earlier runs wrote for this input and that nobody has changed since, with their hashes."""
+    """The files that earlier runs wrote for this input, if unchanged since, with their hashes."""
     if not before or Path(before["input"]).resolve() != job.source.resolve():
         return {}
     known = {name: [digest] for name, digest in before.get("written", {}).items()}

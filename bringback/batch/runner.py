@@ -70,10 +70,7 @@ def restore_jobs(
     on_photo: OnPhoto | None = None,
     **choices: Any,
 ) -> list[Entry]:
-    """`restore_folder` for callers that have planned already: with the jobs of `jobs.plan_with_masks`.
-
-    The masks that it returns belong to `choices`.
-    """
+    """`restore_folder` for jobs from `jobs.plan_with_masks`; pass its masks in `choices`."""
     return FolderRestorer(out, pipeline, **choices).run(jobs, on_start, on_photo)
 
 
@@ -106,7 +103,7 @@ class FolderRestorer:
         on_plan: Callable[[str, Plan], None] | None = None,
         on_step: OnStep | None = None,
     ) -> None:
-        """Writes nothing yet. `masks` are damage masks by the photos' places in the tree."""
+        """Writes nothing yet. `masks` are damage mask files by the photos' relative paths."""
         self.out, self.pipeline, self.masks = out, pipeline, masks or {}
         self.extras = {"stages": save_stages, "compare": compare}
         self.overwrite, self.skip_existing, self.dry_run = overwrite, skip_existing, dry_run
@@ -128,7 +125,7 @@ class FolderRestorer:
         self.manifest = Manifest(self.claims)
 
     def run(self, jobs: Sequence[Job], on_start: OnStart | None = None, on_photo: OnPhoto | None = None) -> list[Entry]:
-        """Restore the photos of these jobs; their entries. Raises `UsageError` before anything is written."""
+        """Restore these jobs; returns their entries. Raises `UsageError` before anything is written."""
         self.check(jobs)
         if on_start:
             on_start(len(jobs))
@@ -238,7 +235,7 @@ class _Steps:
             }
 
     def restore(self, works: Sequence[_Work]) -> None:
-        """Take photos through the pipeline together; if that fails, one by one, to find out which of them fails."""
+        """Restore photos together; if that fails, one by one, to find out which of them fails."""
         if len(works) > 1:
             with suppress(Exception):
                 self._restore(works)

@@ -1,4 +1,4 @@
-"""The stages as blocks of Modular Diffusers: one block a stage, which can be left out, put in or used alone.
+"""The stages as Modular Diffusers blocks, one block per stage; blocks can be removed, inserted or used on their own.
 
     blocks = RestoreBlocks()
     pipeline = blocks.init_pipeline()
@@ -196,7 +196,7 @@ class Finish(ModularPipelineBlocks):
 
     @property
     def intermediate_outputs(self) -> list[Any]:
-        """Lists, one item a photo."""
+        """Lists with one item per photo."""
         return [
             OutputParam("images", type_hint=list, description="Pillow images, arrays (H, W, 3) or tensors (3, H, W)"),
             OutputParam("masks", type_hint=list[Tensor], description="(H, W) in [0, 1], 1 = damaged"),
@@ -226,7 +226,7 @@ def _as(output_type: str, photo: Photo) -> Any:
 
 
 class RestoreBlocks(SequentialPipelineBlocks):
-    """A whole restoration. `sub_blocks` may lose blocks, and gain `Relight` or `Colorize`."""
+    """A whole restoration. Blocks may be removed from `sub_blocks`, and `Relight` or `Colorize` inserted."""
 
     model_name = "bringback"
     block_classes: ClassVar = [Begin, FindDamage, CorrectTone, Fill, Translate, RefineFaces, Finish]

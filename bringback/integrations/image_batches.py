@@ -1,4 +1,4 @@
-"""Stages on images as ComfyUI keeps them, but without it: (B, H, W, C) floats in [0, 1], and masks (B, H, W)."""
+"""Runs stages on images in ComfyUI's format, without ComfyUI: (B, H, W, C) floats in [0, 1], and masks (B, H, W)."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
@@ -13,8 +13,8 @@ from bringback.images.adapters import convert_back, to_photo
 from bringback.pipeline import Pipeline
 from bringback.stages.record import Face, Restoration
 
-Settings = Mapping[str, Mapping[str, Any]]  # arguments of stages, by the names of the stages that are to run
-Tell = Callable[[int, int], None]  # called with the steps done and their total; an exception in it ends the work
+Settings = Mapping[str, Mapping[str, Any]]  # the stages to run, each with its arguments
+Tell = Callable[[int, int], None]  # called with the steps done and their total; an exception in it ends the run
 KEPT = 16  # stages in the cache, each with its settings; the largest has 15 MB of weights
 
 
@@ -35,7 +35,7 @@ def restore(
     device: str = "auto",
     tell: Tell | None = None,
 ) -> Restored:
-    """Take images (B, H, W, C), C = 1, 3 or 4, through these stages, one after the other.
+    """Run these stages, in their order here, on images (B, H, W, C), C = 1, 3 or 4.
 
     Values outside [0, 1], as from resizing, are clipped; alpha is kept; gray stays gray, unless `colorize` is among the
     stages: then one channel becomes three. `masks` (B, H, W), or (1, H, W) for all, is resized if it has another size,
@@ -67,7 +67,7 @@ def restore(
 
 
 def report(faces: Sequence[Sequence[Face]]) -> str:
-    """What was done with the faces of each photo, a line a face."""
+    """What was done with the faces of each photo, one line per face."""
     lines = []
     for number, found in enumerate(faces, 1):
         if not found:
@@ -85,7 +85,7 @@ def _stage(name: str, device: str, settings: tuple[tuple[str, Any], ...]) -> Pip
 
 
 def _fitting(masks: Tensor | None, count: int, height: int, width: int) -> Sequence[Tensor | None]:
-    """A mask (H, W) in [0, 1] of the photos' size for each of them."""
+    """A mask (H, W) in [0, 1] of the photos' size for each photo, or None for each."""
     if masks is None:
         return [None] * count
     planes = masks.float().clamp(0, 1).cpu().reshape(-1, 1, *masks.shape[-2:])

@@ -1,7 +1,7 @@
-"""One file a stage; `STAGES` names them in the order a photo passes through them, `FAMILIES` those of each family.
+"""One file per stage; `STAGES` has their classes in the order in which they run, `FAMILIES` those of each family.
 
-Other packages add stages by an entry point of the group `bringback.stages`, whose name is the stage's and whose object
-is its class, see `record.Stage`; `ordered` tells where they stand.
+Other packages add stages by entry points of the group `bringback.stages`: the stage's name and its class, see
+`record.Stage`; `ordered` determines their order.
 """
 
 import importlib
@@ -15,10 +15,10 @@ GROUP = "bringback.stages"
 
 
 class _Stages(Mapping[str, type[Stage]]):
-    """Stage classes by name. A stage's file is imported when it is asked for: dlib is for those who refine faces."""
+    """Stage classes by name; the module of a stage is imported on first access."""
 
     def __init__(self, package: str, **homes: str) -> None:
-        """Args: homes: by the stage's name, `module:Class` within the package."""
+        """Args: homes: `module:Class` within the package, by stage name."""
         self._package, self._homes = package, homes
 
     def __getitem__(self, name: str) -> type[Stage]:
@@ -61,16 +61,16 @@ FAMILIES: dict[str, Mapping[str, type[Stage]]] = {
 
 @cache
 def plugins() -> dict[str, EntryPoint]:
-    """The stages of other installed packages, by name; nothing is imported. A name of ours stays ours."""
+    """The stages of other installed packages, by name, without importing them; built-in names take precedence."""
     found = sorted(entry_points(group=GROUP), key=lambda point: point.name)
     return {point.name: point for point in found if point.name not in STAGES}
 
 
 def ordered(family: str, names: Iterable[str]) -> dict[str, type[Stage]]:
-    """The classes of the stages of these names, in the order in which a photo passes through them.
+    """The classes of the named stages, in the order in which they run.
 
-    A stage of another package comes after the one of ours that its class names in `after`, or at the end. Raises
-    ValueError for names that nothing answers to, and for a package's stage that is none.
+    A stage of another package runs after the built-in stage that its class names in `after`, or at the end. Raises
+    ValueError for unknown names and for plugins that are not valid stages.
     """
     names, own = list(names), FAMILIES[family]
     unknown = [name for name in names if name not in own and name not in plugins()]
@@ -91,7 +91,7 @@ def ordered(family: str, names: Iterable[str]) -> dict[str, type[Stage]]:
 def _loaded(point: EntryPoint) -> type[Stage]:
     try:
         kind = point.load()
-    except Exception as error:  # whatever somebody else's module raises
+    except Exception as error:  # a plugin may raise anything
         raise ValueError(f"the stage {point.name!r} of {_package(point)} cannot be imported: {error}") from error
     if not callable(getattr(kind, "from_checkpoints", None)):
         raise ValueError(f"the stage {point.name!r} of {_package(point)} has no from_checkpoints(checkpoints, compute)")
@@ -105,5 +105,5 @@ def _package(point: EntryPoint) -> str:
 
 
 def origins(names: Iterable[str]) -> dict[str, str]:
-    """The package and version of those of these stages that are not ours."""
+    """The package and version of each named stage that comes from another package."""
     return {name: _package(plugins()[name]) for name in names if name in plugins()}

@@ -1,4 +1,4 @@
-"""What lets a stage be used without a pipeline: it is loaded, and moved, by itself."""
+"""The base class of stages: loads and moves a stage without a pipeline."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,8 +14,8 @@ from bringback.weights.checkpoints import Checkpoints
 class StageBase:
     """A stage with `compute` and perhaps networks among its attributes.
 
-    Its verb (`detect`, `translate`, `refine`, ...) takes pictures of every kind, see `adapters.accepts_any_image`, with
-    `no_grad` or without: gradients reach the pictures, and the networks once `requires_grad_` says so, which are loaded
+    Its main method (`detect`, `translate`, `refine`, ...) takes images of any kind, see `adapters.accepts_any_image`.
+    Unless it says otherwise, gradients flow to the images, and after `requires_grad_` to the networks, which are loaded
     frozen.
     """
 
@@ -35,10 +35,10 @@ class StageBase:
         batch_size: int | None = None,
         **settings: Any,
     ) -> Self:
-        """The stage with the shipped checkpoints, or those in the folder or hub id `weights`.
+        """Load the stage with the shipped checkpoints, or those in the folder or hub id `weights`.
 
-        `settings` are the stage's own, the others are as in `hub.fetched` and `Compute.pick`. Raises `MissingWeights`
-        and ValueError, in one line.
+        `settings` are the stage's own; the others are as in `hub.fetched` and `Compute.pick`. Raises `MissingWeights`
+        and ValueError, one line each.
         """
         checkpoints = Checkpoints(weights, revision=revision, cache_dir=cache_dir, local_files_only=local_files_only)
         return build_stage(cls, checkpoints, Compute.pick(device, dtype, tile, batch_size), settings)
@@ -49,9 +49,9 @@ class StageBase:
         device: torch.device | str | int | None = None,
         dtype: torch.dtype | None = None,
     ) -> Self:
-        """Compute on another device, or in another dtype, or both, see `Compute.to`; itself.
+        """Compute on another device, in another dtype, or both, see `Compute.to`; returns itself.
 
-        The dtype is what convolutions and products run in; weights, and what comes in and out, stay as they are.
+        Convolutions and matrix products run in the dtype; weights, inputs and outputs keep theirs.
         """
         compute = self.compute.to(*where, *(one for one in (device, dtype) if one is not None))
         for part in vars(self).values():
@@ -62,7 +62,7 @@ class StageBase:
 
 
 def build_stage(kind: Any, checkpoints: Checkpoints, compute: Compute, settings: Mapping[str, Any]) -> Any:
-    """A stage of that kind; which settings it has is its own business. Raises ValueError for one that it has not."""
+    """Build a stage of the class `kind`; raises ValueError for a setting that it does not have."""
     try:
         return kind.from_checkpoints(checkpoints, compute, **settings)
     except TypeError as error:

@@ -1,4 +1,4 @@
-"""Stage `colorize`: colors for a gray photo, guessed; its luminance stays exactly as it is. Only when asked for."""
+"""Stage `colorize`: predicts colors for gray photos and keeps their luminance exactly. Not a default stage."""
 
 import math
 import re
@@ -21,14 +21,14 @@ from bringback.stages.base import StageBase
 from bringback.stages.record import Restoration
 from bringback.weights.checkpoints import Checkpoints
 
-SHORT_SIDE = 192  # pixels, at which the network sees a photo: colors are a matter of the whole
-TEMPERATURE = 0.5  # of the mean of the likely colors: 1 is pale, near 0 patchy
-BELIEF = 0.85  # of what the network says: on validation photos the full colors are as far from the truth as gray
-HINT_REACH = 2  # blocks of `PATCH` pixels around a hint that are told its color
+SHORT_SIDE = 192  # pixels of the network's input: colors depend on the context
+TEMPERATURE = 0.5  # of the annealed mean of the predicted colors: 1 is pale, near 0 patchy
+BELIEF = 0.85  # factor of the predicted colors: on validation photos the error at 1 is as large as that of gray
+HINT_REACH = 2  # side, in blocks of `PATCH` pixels, of the square around a hint that gets its color
 
 
 class Hint(NamedTuple):
-    """A color that is known, at pixel (`x`, `y`) of the photo: "#rrggbb", of which how light it is does not count."""
+    """A known color at pixel (`x`, `y`) of the photo: "#rrggbb", whose lightness is ignored."""
 
     x: float
     y: float
@@ -36,9 +36,9 @@ class Hint(NamedTuple):
 
 
 class Colorizer(StageBase):
-    """Gives gray photos, and those of a single tint, colors; photos with colors of their own stay as they are.
+    """Colorizes gray and single-tint photos; photos with colors stay as they are.
 
-    The U-Net sees the whole photo small; what it says is brought to full size along the photo's own edges (`Guided`).
+    The U-Net sees a small copy of the whole photo; its output is upsampled along the photo's edges (`Guided`).
     """
 
     name = "colorize"
@@ -50,10 +50,10 @@ class Colorizer(StageBase):
         saturation: float = 1.0,
         hints: Sequence[Hint | Sequence] = (),
     ) -> None:
-        """Args: saturation: 0 leaves the photo gray, 1 is what the network believes, more is more colorful; hints: for
-        every photo that comes by, `Hint` or [x, y, "#rrggbb"].
+        """Args: saturation: 0 is gray, 1 as predicted, more is more colorful; hints: for every photo, `Hint` or
+        [x, y, "#rrggbb"].
 
-        Raises ValueError for a saturation below 0 and for a hint without a color.
+        Raises ValueError for a saturation below 0 or a hint with an invalid color.
         """
         if not 0 <= saturation < math.inf:
             raise ValueError(f"saturation {saturation:g}: wants 0 (grey), 1 (as believed) or more")
@@ -74,16 +74,16 @@ class Colorizer(StageBase):
         return cls(checkpoints.load("colorize", ColorUNet, Compute.of(compute).device), compute, saturation, hints)
 
     def needs(self, height: int, width: int, tile: int | None) -> int:
-        """Bytes beside photo, pixels and mask: luminance, the result, the network's logits and a strip."""
+        """Bytes in addition to photo, pixels and mask: luminance, the result, the network's logits and a strip."""
         short, long = sorted((height, width))
         seen = min(short, SHORT_SIDE) ** 2 * long / short
         return int(16 * height * width + 700 * seen + 120 * min(height * width, STRIP) + 24 * SHORT_SIDE * width)
 
     @partial(accepts_any_image, colors=True)
     def colorize(self, pixels: Tensor, hints: Sequence[Hint] = ()) -> Tensor:
-        """Photos (B, 3, H, W) in [0, 1], of which only luminance counts -> in color, of the same luminance.
+        """Colorize photos (B, 3, H, W) in [0, 1] from their luminance, which is kept.
 
-        `hints`, beside the stage's own, hold for all of them. Raises ValueError for one outside the photo.
+        `hints` are added to the stage's own, for all photos. Raises ValueError for one outside the photo.
         """
         height, width = pixels.shape[-2:]
         light = luminance(pixels)
@@ -101,11 +101,11 @@ class Colorizer(StageBase):
         return result
 
     def _believed(self, small: Tensor, told: Tensor) -> Tensor:
-        """a* and b* (B, 2, H, W) of luminance (B, 1, H, W); that of the photo and of its mirror image, averaged."""
+        """Predict a* and b* (B, 2, H, W) for luminance (B, 1, H, W), averaged over the photo and its mirror image."""
         told = told.expand(len(small), -1, -1, -1)
         with self.compute.autocast():
             logits = self.network(small, told).float()
-            # padding grows on the right: only sides that need none mirror onto the same grid
+            # padding is on the right: the blocks of the mirror image are aligned only without it
             if small.shape[-1] % PATCH == 0:
                 logits = (logits + self.network(small.flip(-1), told.flip(-1)).float().flip(-1)) / 2
         ab = expected(logits, TEMPERATURE)
@@ -113,7 +113,7 @@ class Colorizer(StageBase):
         return ab[..., : small.shape[-2], : small.shape[-1]]
 
     def __call__(self, restoration: Restoration) -> Restoration:
-        """Color the photo. Notes how colorful it became (`metrics.colorfulness`), or that it was so before."""
+        """Colorize the photo. Notes its `metrics.colorfulness`, or that it has colors of its own."""
         if restoration.tint is None:
             restoration.notes[self.name] = {"kept": "the photo has colours of its own"}
             return restoration
@@ -124,7 +124,7 @@ class Colorizer(StageBase):
 
 
 def _told(hints: Sequence[Hint], size: tuple[int, int], small: tuple[int, int]) -> Tensor:
-    """Hints on the grid that the network sees: (1, 3, h, w) of a photo of `size`, seen at the size `small`."""
+    """The network's hint input (1, 3, h, w), of size `small`, for a photo of `size`."""
     told = torch.zeros(1, 3, *small)
     for hint in hints:
         if not (0 <= hint.x < size[1] and 0 <= hint.y < size[0]):

@@ -1,4 +1,4 @@
-"""Stage `denoise`: noise and grain taken away without a network."""
+"""Stage `denoise`: removes noise and grain without a network."""
 
 from typing import Self
 
@@ -16,14 +16,14 @@ from bringback.weights.checkpoints import Checkpoints
 
 
 class Denoiser(StageBase):
-    """A bilateral filter or non-local means, see `ops.opencv.denoise`; for those who want no network: not a default."""
+    """Denoises with a bilateral filter or non-local means, see `ops.opencv.denoise`; no network, not a default."""
 
     name = "denoise"
 
     def __init__(self, *, method: str = "bilateral", strength: float = STRENGTH) -> None:
-        """Args: method: "bilateral", or "nlm", 25 times as slow; strength: the noise's deviation in levels of 255.
+        """Args: method: "bilateral", or "nlm", 25 times as slow; strength: deviation of the noise in 8-bit levels.
 
-        Raises ValueError for another method and a negative strength.
+        Raises ValueError for an unknown method or a negative strength.
         """
         if method not in DENOISING:
             raise ValueError(f"unknown denoising {method!r}: one of {', '.join(DENOISING)}")
@@ -40,16 +40,16 @@ class Denoiser(StageBase):
         method: str = "bilateral",
         strength: float = STRENGTH,
     ) -> Self:
-        """Build the stage, which runs on the CPU; there is nothing to load."""
+        """Build the stage, which runs on the CPU and loads nothing."""
         return cls(method=method, strength=strength)
 
     def needs(self, height: int, width: int, tile: int | None) -> int:
-        """Bytes beside photo, pixels and mask: the result, and a strip on its way."""
+        """Bytes in addition to photo, pixels and mask: the result, and a strip being processed."""
         return 12 * height * width + 60 * min(height * width, STRIP)
 
     @accepts_any_image
     def denoise(self, pixels: Tensor) -> Tensor:
-        """Photos (B, 3, H, W) in [0, 1] -> the same with less noise; without a gradient."""
+        """Denoise photos (B, 3, H, W) in [0, 1]; without a gradient."""
         return denoise(pixels.detach(), self.method, self.strength)
 
     def __call__(self, restoration: Restoration) -> Restoration:

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 METHODS = ("pushpull", *opencv.INPAINTING, "prior")
 
-_A_PIXEL = 260  # bytes of what is solved at once, measured
-_CLASSICAL = 50  # bytes a pixel where a window is the whole photo, measured
-_PRIOR = 36  # bytes a pixel: the network's picture, its share of the result, and the remainder
+_A_PIXEL = 260  # bytes per pixel solved at once, measured
+_CLASSICAL = 50  # bytes per pixel if the window is the whole photo, measured
+_PRIOR = 36  # bytes per pixel: the network's output, its share of the result, and the remainder
 
 
 class HoleFiller(StageBase):
@@ -50,7 +50,7 @@ class HoleFiller(StageBase):
             raise TypeError(f"the fill {method!r} has no {next(iter(settings))!r}")
         self.compute, self.method = Compute.of(compute), method
         if method == "prior":
-            from bringback.stages.prior.fit import PriorSettings  # imported only when it is used
+            from bringback.stages.prior.fit import PriorSettings  # imported only if used
 
             self.prior = PriorSettings(**settings)
 

@@ -82,7 +82,7 @@ class Restoration:
         )
 
     def damage(self) -> Tensor:
-        """The damage mask (1, 1, H, W); all zero when no stage and no user gave one."""
+        """The damage mask (1, 1, H, W); all zeros if there is none."""
         return torch.zeros_like(self.pixels[:, :1]) if self.mask is None else self.mask
 
     def to_fill(self) -> Tensor:
@@ -120,7 +120,7 @@ class Stage(Protocol):
 
     @classmethod
     def from_checkpoints(cls, checkpoints: Checkpoints, compute: Compute) -> Self:
-        """Build the stage with the networks it needs; raises `MissingWeights` when one is absent."""
+        """Build the stage with the networks it needs; raises `MissingWeights` if one is missing."""
         ...
 
     def __call__(self, restoration: Restoration) -> Restoration:

@@ -1,4 +1,4 @@
-"""Stage `relight`: light for photos taken in too little of it, without their noise. Only when asked for."""
+"""Stage `relight`: brightens underexposed photos and removes their noise. Not a default stage."""
 
 from typing import Self
 
@@ -16,14 +16,14 @@ from bringback.stages.record import Restoration
 from bringback.weights.checkpoints import Checkpoints
 
 TILE, OVERLAP = 640, 48
-_A_STRIP = 500  # bytes a pixel of a strip in which dots are looked for
-_A_PIXEL = 900  # bytes of a tile on its way, measured in float32
+_A_STRIP = 500  # bytes per pixel of a strip searched for dots
+_A_PIXEL = 900  # bytes per pixel of a tile being processed, measured in float32
 
 
 class Relighter(StageBase):
-    """Brightens dark places and takes noise, salt and pepper away; what is bright stays as it is (`RelightNet`).
+    """Brightens dark areas and removes noise and salt-and-pepper dots; bright areas stay as they are (`RelightNet`).
 
-    The curves are read off a thumbnail of the whole photo, so tiles agree on them.
+    The curves are predicted from a thumbnail of the whole photo, so all tiles share them.
     """
 
     name = "relight"
@@ -38,17 +38,17 @@ class Relighter(StageBase):
         return cls(checkpoints.load("relight", RelightNet, Compute.of(compute).device), compute)
 
     def needs(self, height: int, width: int, tile: int | None) -> int:
-        """Bytes beside photo, pixels and mask: the photo without dots, the result, and a tile or a strip on its way."""
+        """Bytes in addition to photo, pixels and mask: the photo without dots, the result, a tile and a strip."""
         strip = _A_STRIP * min(height * width, STRIP)
         return 24 * height * width + strip + self.compute.tiles_need(height * width, self.tile, tile, _A_PIXEL)
 
     @accepts_any_image
     def relight(self, pixels: Tensor) -> Tensor:
-        """Photos (B, 3, H, W) -> the same with light, both in [0, 1]."""
+        """Relight photos (B, 3, H, W) in [0, 1]."""
         pixels = torch.cat([_without_dots(photo) for photo in pixels.split(1)])
         curves = self.network.curves(self.network.thumbnail(pixels).to(self.compute.device))
         x, y = places(pixels[..., :1, :])[:, :1], places(pixels[..., :1])[:, 1:]
-        x, y = (part.expand(len(pixels), -1, *pixels.shape[-2:]) for part in (x, y))  # views: they take no memory
+        x, y = (part.expand(len(pixels), -1, *pixels.shape[-2:]) for part in (x, y))  # views: no extra memory
 
         def one(tile: Tensor, x: Tensor, y: Tensor) -> Tensor:
             tile, x, y = (part.to(self.compute.device) for part in (tile, x, y))

@@ -1,4 +1,4 @@
-"""What happens to a photo before its first stage, around each stage and after its last one."""
+"""The steps before the first stage, around each stage and after the last one."""
 
 import time
 from typing import Any
@@ -30,9 +30,9 @@ def start(
 
 
 def run_stage(stage: Stage, restorations: list[Restoration]) -> list[Restoration]:
-    """Take restorations through a stage, as a pipeline does: gray stays gray, and the notes get the seconds.
+    """Run a stage on restorations as a pipeline does: gray stays gray, and the time is noted.
 
-    Raises the stage's own errors, its name added to them, and ArithmeticError for pixels that are not finite.
+    Raises the stage's own errors with its name as a note, and ArithmeticError for pixels that are not finite.
     """
     started = time.perf_counter()
     if any(one.photo.pixels[..., 0].size > LARGE for one in restorations):
@@ -56,7 +56,7 @@ def run_stage(stage: Stage, restorations: list[Restoration]) -> list[Restoration
     for one in restorations:
         one.notes.setdefault(stage.name, {})["seconds"] = seconds
         one.passed += 1
-        if stage.name == "fill" and one.filled is None:  # a stage of somebody else in the place of ours
+        if stage.name == "fill" and one.filled is None:  # a custom stage in place of ours
             one.filled = one.to_fill()
     return restorations
 
@@ -65,7 +65,7 @@ def finalize(restoration: Restoration, strength: float = 1.0) -> None:
     """After the last stage: apply a single tint again, and blend with the original photo for a strength below 1."""
     if restoration.tint and not restoration.colored:
         restoration.tint.apply(restoration.pixels, out=restoration.pixels)
-    restoration.colored &= strength > 0  # at 0 it is the photo itself, of one channel if that has one
+    restoration.colored &= strength > 0  # at 0 the result is the photo itself, with its number of channels
     if strength < 1:
         restoration.pixels = restoration.pixels.cpu()
         torch.lerp(own_pixels(restoration.photo), restoration.pixels, strength, out=restoration.pixels)

@@ -1,4 +1,4 @@
-"""Stage `scratches`: where is the photo damaged?"""
+"""Stage `scratches`: finds damage."""
 
 import math
 from typing import Any, Self
@@ -18,10 +18,10 @@ from bringback.stages.record import Restoration
 from bringback.weights.checkpoints import Checkpoints
 
 TILE, OVERLAP = 640, 64
-_A_PIXEL = 490  # bytes of a tile on its way, measured in float32
-_GRADIENT = 14  # bytes a pixel by gradients, measured
+_A_PIXEL = 490  # bytes per pixel of a tile being processed, measured in float32
+_GRADIENT = 14  # bytes per pixel with the method "gradient", measured
 
-# More than this share of a photo is seldom damaged; a network that says so has taken its sky for a stain.
+# Damage rarely covers more of a photo; a larger mask is mostly a false alarm, such as a sky taken for a stain.
 _MOST = 0.35
 
 
@@ -34,7 +34,7 @@ class ScratchDetector(StageBase):
     name = "scratches"
 
     def __init__(self, means: ScratchUNet | GradientSettings, compute: Compute | torch.device | str = "cpu") -> None:
-        """Args: means: the network, or what counts as damage for `ops.opencv.gradient_mask`."""
+        """Args: means: the network, or the settings of `ops.opencv.gradient_mask`."""
         self.means, self.compute = means, Compute.of(compute)
         if not isinstance(means, GradientSettings):
             self.tile = self.compute.tile or TILE
@@ -43,9 +43,9 @@ class ScratchDetector(StageBase):
     def from_checkpoints(
         cls, checkpoints: Checkpoints, compute: Compute | torch.device, method: str = "unet", **settings: Any
     ) -> Self:
-        """With the checkpoint `scratches`, or by "gradient" without any, `settings` those of `GradientSettings`.
+        """With the checkpoint `scratches`; with method "gradient" without one, `settings` are of `GradientSettings`.
 
-        Raises ValueError for another method or values out of range.
+        Raises ValueError for an unknown method or values out of range.
         """
         if method not in METHODS:
             raise ValueError(f"unknown detector {method!r}: one of {', '.join(METHODS)}")
@@ -54,18 +54,18 @@ class ScratchDetector(StageBase):
         return cls(checkpoints.load("scratches", ScratchUNet, Compute.of(compute).device), compute, **settings)
 
     def needs(self, height: int, width: int, tile: int | None) -> int:
-        """Bytes beside photo, pixels and mask; `tile` holds the stage's own tiles down."""
+        """Bytes in addition to photo, pixels and mask; `tile` limits the stage's own tiles."""
         if isinstance(self.means, GradientSettings):
             return _GRADIENT * height * width
         return height * width + self.compute.tiles_need(height * width, self.tile, tile, _A_PIXEL)
 
     @accepts_any_image
     def detect(self, pixels: Tensor) -> Tensor:
-        """Photos (B, 3, H, W) in [0, 1] -> their damage masks (B, 1, H, W) in [0, 1], from a half to be filled.
+        """Photos (B, 3, H, W) in [0, 1] -> their damage masks (B, 1, H, W) in [0, 1]; filling begins at 0.5.
 
-        What the network says of a photo and of its mirror image is averaged (the self-ensemble of Lim et al. 2017),
-        because it errs in different places. The odds are lowered all over a photo until no more than a third of it
-        is above a half. Masks by gradients are of zeros and ones.
+        The network's logits for a photo and its mirror image are averaged (the self-ensemble of Lim et al. 2017),
+        because their errors differ. If more than 35 % of a photo is above 0.5, all its logits are lowered until it is
+        35 %. Gradient masks are binary.
         """
         if isinstance(self.means, GradientSettings):
             return gradient_mask(pixels, self.means)
@@ -82,19 +82,17 @@ class ScratchDetector(StageBase):
         for number in range(len(odds)):
             photo = odds[number : number + 1]
             most = math.floor(_MOST * photo.numel())
-            if (
-                int(torch.count_nonzero(photo > 0)) > most
-            ):  # seldom, and the search takes several times the mask's memory
+            if int(torch.count_nonzero(photo > 0)) > most:  # rare; kthvalue takes several times the mask's memory
                 photo.sub_(photo.flatten().kthvalue(photo.numel() - most).values)
         return odds.sigmoid_()
 
     def __call__(self, restoration: Restoration) -> Restoration:
-        """Set the photo's damage mask; one that was given is united with what is found beside it.
+        """Set the photo's damage mask; a given one is united with what is found.
 
-        Notes the share of pixels above a half.
+        Notes the share of pixels above 0.5.
         """
         pixels, given = restoration.pixels, restoration.mask
-        if given is not None:  # what is known to be damaged must not cast doubt on what is around it
+        if given is not None:  # known damage must not cause false alarms around it
             pixels = filled(pixels, fill_mask(given), self.compute.device)
         found = self.detect(pixels)
         restoration.mask = found if given is None else torch.maximum(given, found)

@@ -1,4 +1,4 @@
-"""Stage `tone`: fading, casts and lost contrast undone by one curve a channel."""
+"""Stage `tone`: corrects fading, color casts and lost contrast with one curve per channel."""
 
 from typing import Self
 
@@ -16,9 +16,9 @@ from bringback.weights.checkpoints import Checkpoints
 
 
 class ToneCorrector(StageBase):
-    """Undo fading. The damage mask's pixels are not looked at, but are bent like the rest.
+    """Corrects fading. Damaged pixels do not influence the curves, but are corrected like the rest.
 
-    A photo is read once for its curves and bent in strips, so besides photo, mask and result memory does not grow.
+    Photos are processed in strips, so memory beyond photo, mask and result does not grow with their size.
     """
 
     name = "tone"
@@ -34,12 +34,12 @@ class ToneCorrector(StageBase):
         return cls(checkpoints.load("tone", ToneCurves, Compute.of(compute).device), compute)
 
     def needs(self, height: int, width: int, tile: int | None) -> int:
-        """Bytes beside photo, pixels and mask: the result, and a strip that is bent."""
+        """Bytes in addition to photo, pixels and mask: the result, and a strip being processed."""
         return 12 * height * width + 140 * min(height * width, STRIP)
 
     @accepts_any_image
     def correct(self, pixels: Tensor, mask: Tensor | None = None) -> Tensor:
-        """(B, 3, H, W) and mask (B, 1, H, W) or None -> (B, 3, H, W), all in [0, 1]."""
+        """Photos (B, 3, H, W) and damage masks (B, 1, H, W) or None -> corrected photos, all in [0, 1]."""
         mask = torch.zeros_like(pixels[:, :1]) if mask is None else mask
         looked_at = self.network.thumbnail(pixels, mask), cumulated(pixels, mask)
         curves = self.network.curves(*(part.to(self.compute.device) for part in looked_at))
@@ -51,7 +51,7 @@ class ToneCorrector(StageBase):
         return corrected
 
     def __call__(self, restoration: Restoration) -> Restoration:
-        """Bend the photo's tones. Notes the mean absolute change, in [0, 1] units."""
+        """Correct the photo's tones. Notes the mean absolute change, in [0, 1] units."""
         before = restoration.pixels
         restoration.pixels = self.correct(before, restoration.damage())
         restoration.notes[self.name] = {"mean_change": round(mean_change(restoration.pixels, before), 4)}

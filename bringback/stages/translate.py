@@ -1,4 +1,4 @@
-"""Stage `translate`: noise, blur, compression and texture, by latent translation (Wan et al. 2020)."""
+"""Stage `translate`: removes noise, blur and compression artifacts by latent translation (Wan et al. 2020)."""
 
 from typing import Self
 
@@ -17,7 +17,7 @@ from bringback.stages.record import Restoration
 from bringback.weights.checkpoints import Checkpoints
 
 TILE, OVERLAP = 1024, 96
-_A_PIXEL = 190  # bytes of a tile on its way, measured
+_A_PIXEL = 190  # bytes per pixel of a tile being processed, measured
 
 
 class LatentTranslator(StageBase):
@@ -33,7 +33,7 @@ class LatentTranslator(StageBase):
 
     @classmethod
     def from_checkpoints(cls, checkpoints: Checkpoints, compute: Compute | torch.device) -> Self:
-        """With the checkpoints `old_vae`, `mapping`, `clean_vae`; MissingWeights when they do not belong together."""
+        """With the checkpoints `old_vae`, `mapping`, `clean_vae`; raises `MissingWeights` if they do not match."""
         device = Compute.of(compute).device
         mapping = checkpoints.load("mapping", LatentMapping, device)
         checkpoints.check_vaes(mapping)
@@ -41,14 +41,14 @@ class LatentTranslator(StageBase):
         return cls(vaes[0], mapping, vaes[1], compute)
 
     def needs(self, height: int, width: int, tile: int | None) -> int:
-        """Bytes beside photo, pixels and masks: the result, and a tile while it is computed."""
+        """Bytes in addition to photo, pixels and masks: the result, and a tile being processed."""
         return 12 * height * width + self.compute.tiles_need(height * width, self.tile, tile, _A_PIXEL)
 
     @accepts_any_image
     def translate(self, pixels: Tensor, filled: Tensor | None = None) -> Tensor:
         """Filled photos (B, 3, H, W) and how far they were filled, (B, 1, H, W) or None -> restored, all in [0, 1].
 
-        Large photos go in tiles, whose filled places look at the whole photo all the same.
+        Large photos are tiled, but their filled places attend to the whole photo.
         """
         filled = torch.zeros_like(pixels[:, :1]) if filled is None else filled
         seen = self._seen(pixels, filled)
@@ -61,7 +61,7 @@ class LatentTranslator(StageBase):
         return run_tiled(one, [pixels, filled], **self._tiling, batch=self.compute.batch)
 
     def __call__(self, restoration: Restoration) -> Restoration:
-        """Translate the photo, told where it has been filled. Notes the mean absolute change, in [0, 1] units."""
+        """Translate the photo, given where it was filled. Notes the mean absolute change, in [0, 1] units."""
         restored = self.translate(restoration.pixels, restoration.to_fill())
         change = mean_change(restored, restoration.pixels)
         restoration.pixels, restoration.notes[self.name] = restored, {"mean_change": round(change, 4)}
@@ -69,7 +69,7 @@ class LatentTranslator(StageBase):
 
     @property
     def _multiple(self) -> int:
-        """Pixels a side of what is one position to the attention."""
+        """Side in pixels of one position of the attention."""
         return self.old_vae.stride * 2 ** len(self.mapping.down)
 
     @property
@@ -77,10 +77,10 @@ class LatentTranslator(StageBase):
         return {"tile": self.tile, "overlap": min(OVERLAP, self.tile // 2), "multiple": self._multiple}
 
     def _seen(self, pixels: Tensor, filled: Tensor) -> Tensor | None:
-        """What the filled places of all tiles look at; None for a photo of one tile, and where nothing was filled."""
+        """What filled places in all tiles attend to; None if there is only one tile or nothing was filled."""
         height, width = pixels.shape[-2:]
         unit = self._multiple
-        # they are averages that it looks at: what a tile's border spoils hardly counts
+        # it consists of averages, so errors at tile borders hardly matter
         places = tiles(height, width, **self._tiling | {"overlap": 2 * unit})
         if len(places) == 1 or not filled.any():
             return None

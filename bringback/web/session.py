@@ -29,7 +29,7 @@ Tell = Callable[[float, str], None]  # called with the share that is done, 0 to 
 
 @dataclass(frozen=True)
 class Outcome:
-    """The result of a photo, with the choices and edits of the mask; the files have the name of the upload."""
+    """The result of a photo, with the choices and mask edits behind it; the files have the name of the upload."""
 
     choices: Choices
     edits: Edits | None
@@ -127,12 +127,12 @@ class Item:
         return edits.apply(found)
 
     def done_with(self, choices: Choices) -> bool:
-        """Whether it has been restored with these choices and the current mask."""
+        """Whether the photo has been restored with these choices and the current mask."""
         made = self.outcome
         return made is not None and made.choices == choices and made.edits is self.edits
 
     def restore(self, pipelines: Pipelines, choices: Choices, tell: Tell) -> None:
-        """Restore it and write its files. Raises `PhotoError`, and what `tell` raises, between stages and in slow ones.
+        """Restore the photo and write its files. Raises `PhotoError`, `Stopped`, and whatever `tell` raises.
 
         A mask that was found and then edited replaces the detector, which would find again what was erased. A mask that
         was painted without one is united with the detector's.

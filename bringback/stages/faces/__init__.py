@@ -1,1 +1,1 @@
-"""Stage `faces`: find, align, refine, check, put back."""
+"""Stage `faces`: finds, aligns, refines, checks and blends faces."""

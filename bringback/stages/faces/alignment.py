@@ -1,4 +1,4 @@
-"""Where a face lies in its crop, and the way there.
+"""The template of aligned face crops, and warping into and out of it.
 
 One template for training, inference and `--aligned`: a similarity takes the eye centers and the nose base of a face to
 `EYES` and `NOSE_BASE` of a 256x256 crop. Points are (x, y) in pixels, integer coordinates are pixel centers.
@@ -9,7 +9,7 @@ import numpy as np
 
 CROP = 256
 EYES = ((89.0, 108.5), (167.0, 108.5))
-# Mean place of the nose base over the training faces when their eye centers alone are taken to EYES (x by symmetry).
+# Mean nose base of the training faces if only their eye centers are aligned to EYES (x by symmetry).
 NOSE_BASE = (128.0, 167.7)
 EYE_DISTANCE = EYES[1][0] - EYES[0][0]
 
@@ -22,7 +22,7 @@ def anchors(points: np.ndarray) -> np.ndarray:
 def similarity(points: np.ndarray, size: int = CROP) -> np.ndarray:
     """The 2x3 matrix that takes a face with these five points (5, 2) into a crop of `size` pixels a side.
 
-    Least squares over both eye centers and the nose base: a turned face, its eyes close together, is not blown up.
+    Least squares over both eye centers and the nose base, so that a turned face, with its eyes closer, is not enlarged.
     """
     source = anchors(points.astype(np.float64)) @ (1, 1j)
     target = np.array([*EYES, NOSE_BASE]) @ (1, 1j) * (size / CROP)
@@ -33,7 +33,7 @@ def similarity(points: np.ndarray, size: int = CROP) -> np.ndarray:
 
 
 def scale(matrix: np.ndarray) -> float:
-    """How many times a similarity (2, 3) enlarges."""
+    """The scale factor of a similarity (2, 3)."""
     return float(np.hypot(matrix[0, 0], matrix[1, 0]))
 
 
@@ -61,9 +61,9 @@ def align(pixels: np.ndarray, matrix: np.ndarray, size: int = CROP) -> np.ndarra
 def warp(
     source: np.ndarray, matrix: np.ndarray, size: tuple[int, int], border: int = cv2.BORDER_CONSTANT
 ) -> np.ndarray:
-    """A picture (H, W[, C]) under a similarity, in a frame of `size` (width, height); zeros beyond it by default.
+    """Warp a picture (H, W[, C]) by a similarity into a frame of `size` (width, height); zeros beyond it by default.
 
-    It is blurred first as much as shrinking needs so that nothing aliases.
+    If it shrinks, it is blurred first to avoid aliasing.
     """
     shrink = 1 / scale(matrix)
     if shrink > 1:

@@ -1,4 +1,4 @@
-"""Refined faces go back into their photo: inside the skin, without a seam, with the photo's own grain."""
+"""Blends refined faces into their photo, without seams and with the photo's own grain."""
 
 from collections.abc import Sequence
 from functools import cache
@@ -9,24 +9,24 @@ import numpy as np
 
 from bringback.stages.faces.alignment import CROP, footprint, warp
 
-# The part of the template's crop that may change: an ellipse with square shoulders, from below the hair to the chin.
+# The part of the template's crop that may change: a superellipse from below the hair to the chin.
 MIDDLE, RADII, SHOULDERS = (128.0, 144.0), (100.0, 110.0), 2.4
 RAMP = 0.38  # share of the radius over which it fades
 KEPT_GRAIN = 0.6  # share of the grain's deviation that a face keeps; all of it would undo the denoising
-OCTAVES = (0.8, 1.6)  # deviations in pixels of the blurs that part the grain into bands
-FLAT = 0.3  # the quantile of a band's absolute values that tells its deviation: what is flat, not edges
+OCTAVES = (0.8, 1.6)  # deviations in pixels of the blurs that split the grain into bands
+FLAT = 0.3  # the quantile of a band's absolute values that gives its deviation: flat areas, not edges
 FLAT_OF_NORMAL = 0.385  # that quantile of a normal distribution of deviation 1
 
-# What a face adds under its mask, and the mask (h, w, 4), and its box in the photo (left, top, right, bottom).
+# A face's masked change and its mask (h, w, 4), and their box in the photo (left, top, right, bottom).
 Layer = tuple[np.ndarray, tuple[int, int, int, int]]
 
 
 def paste(pixels: np.ndarray, changes: Sequence[np.ndarray], matrices: Sequence[np.ndarray]) -> np.ndarray:
     """Add changes (size, size, 3), made in the crops of `matrices`, under `feather` to the photo (H, W, 3), in place.
 
-    Nothing is touched outside the masks, and because only the change is carried over the photo keeps whatever detail a
-    crop could not hold; of the grain that a change takes away, a part comes back. Where faces overlap they share the
-    place by their masks. Returns `pixels`.
+    Pixels outside the masks stay the same. Only the change is added, so the photo keeps detail that a crop cannot hold;
+    part of the grain that a change removes is restored. Overlapping faces are weighted by their masks. Returns
+    `pixels`.
     """
     layers = [_layer(pixels, change, matrix) for change, matrix in zip(changes, matrices, strict=True)]
     for one, other in combinations(layers, 2):
@@ -52,7 +52,7 @@ def _layer(pixels: np.ndarray, change: np.ndarray, matrix: np.ndarray) -> Layer:
 
 
 def _merge(one: Layer, other: Layer) -> None:
-    """Move what the other layer has in the place that both cover over to the one."""
+    """Move the overlap of both layers from the other to the one."""
     boxes = [box for _, box in (one, other)]
     left, top = (max(edges) for edges in zip(*(box[:2] for box in boxes), strict=True))
     right, bottom = (min(edges) for edges in zip(*(box[2:] for box in boxes), strict=True))
@@ -70,15 +70,15 @@ def feather(size: int = CROP) -> np.ndarray:
     radius = sum(distance**SHOULDERS for distance in distances) ** (1 / SHOULDERS)
     ramp = ((1 - radius) / RAMP).clip(0, 1)
     mask = (0.5 - 0.5 * np.cos(np.pi * ramp)).astype(np.float32)
-    mask.setflags(write=False)  # every face shares it
+    mask.setflags(write=False)  # cached, so all faces share it
     return mask
 
 
 def lost_grain(before: np.ndarray, after: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """What to add (H, W, 3) to a face `after` refinement (H, W, 3), that it looks as grainy as its photo.
+    """The grain (H, W, 3) to add to a face `after` refinement (H, W, 3), so that it looks as grainy as its photo.
 
-    By bands of an octave: where the face had grain `before`, as its surroundings outside the mask (H, W) have, and has
-    less of it now, a share of its own comes back; so it has the photo's size, color and depth of grain.
+    In each octave, grain of the face `before` is added up to `KEPT_GRAIN` times its deviation, or that of the
+    surroundings outside the mask (H, W) if that is less. So size and color of the grain are the photo's.
     """
     inside, outside = mask > 0.5, mask == 0
     lost = np.zeros_like(before)

@@ -1,4 +1,4 @@
-"""Finding faces with dlib (King 2009, "Dlib-ml: A Machine Learning Toolkit"), upright, small, dark or turned."""
+"""Finds faces with dlib (King 2009, "Dlib-ml: A Machine Learning Toolkit"): upright, small, dark or rotated."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -10,22 +10,22 @@ from bringback.weights.dlib_files import model_file
 
 # dlib's order is right eye (outer, inner), left eye (outer, inner), nose base, as seen in the picture.
 LEFT_TO_RIGHT = [2, 3, 1, 0, 4]
-NATIVE_PIXELS = 1.2e6  # the first look is at no more than this many pixels,
-ENLARGED_PIXELS = 12e6  # the second at twice the size or this many pixels: small faces
-DARK = 0.25  # mean luminance below which faces are looked for in a lifted picture too
-TURNS = (20, -20, 90, -90, 180)  # degrees: the tries when no face is upright
+NATIVE_PIXELS = 1.2e6  # the most pixels of the first search
+ENLARGED_PIXELS = 12e6  # the most pixels of the second, at up to twice the size, for small faces
+DARK = 0.25  # mean luminance below which a brightened picture is searched too
+TURNS = (20, -20, 90, -90, 180)  # degrees; tried if no upright face is found
 
-# On a face the five points stay where they are when the detector's box is moved a little; on anything else they move
-# with it. So a low score of a face whose points are steady is worth more than a high one of a thing that looks like it.
+# If the detector's box is moved a little, the five points of a real face stay where they are; those of a false
+# detection move along. So the score is reduced by how much they move.
 NUDGES = ((0, 0, 1), (0.1, 0, 1), (-0.1, 0, 1), (0, 0.1, 1), (0, -0.1, 1), (0, 0, 1.15), (0, 0, 0.87))  # x, y, size
-UNSTEADY = 15.0  # what wandering by one side of the box would take off the score; faces have 0.003, others 0.045
-SURE, SURE_TURNED = -0.3, 0.1  # what must remain; dlib alone asks for 0, and misses every tenth portrait
+UNSTEADY = 15.0  # score per movement by one side of the box; faces move by 0.003, others by 0.045
+SURE, SURE_TURNED = -0.3, 0.1  # minimal scores; dlib's own, 0, misses every tenth portrait
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A face: `box` (left, top, right, bottom), five `points` (5, 2) as (x, y), left to right as the face sees itself
-    in a mirror, and `score`, the detector's less what the points wander.
+    """A face: `box` (left, top, right, bottom), five `points` (5, 2) as (x, y), left to right in an upright picture,
+    and `score`, the detector's reduced by the movement of the points.
     """
 
     box: tuple[float, float, float, float]
@@ -33,7 +33,7 @@ class Found:
     score: float
 
     def same(self, other: "Found") -> bool:
-        """Whether both are one face, by where the middle of their points lies."""
+        """Whether both are the same face, by the distance between the centers of their points."""
         apart = np.hypot(*(self.points.mean(0) - other.points.mean(0)))
         return bool(apart < 0.3 * min(self.side, other.side))
 
@@ -44,26 +44,26 @@ class Found:
 
 
 class FaceFinder:
-    """dlib's frontal face detector and five-point landmarks; no profiles. Several threads may search at once.
+    """dlib's frontal face detector and five-point landmarks; no profiles. Thread-safe.
 
     Faces are found down to about 40 pixels in photos of up to 3 megapixels, 80 in one of 12, 115 in one of 24.
     """
 
     def __init__(self) -> None:
-        """Load both; raises ModuleNotFoundError, one line, when dlib or its models are not installed."""
+        """Load both; raises ModuleNotFoundError, one line, if dlib or its models are not installed."""
         dlib = _dlib()
         self._rectangle = dlib.rectangle
         self._make_detector = dlib.get_frontal_face_detector
-        self._idle: list[Any] = []  # detectors: one keeps the picture that it searches, so each search has its own
+        self._idle: list[Any] = []  # detectors; each keeps the picture it searches, so a search needs its own
         self._landmarks = dlib.shape_predictor(str(model_file("shape_predictor_5_face_landmarks.dat")))
 
     def find(self, pixels: np.ndarray) -> list[Found]:
         """All faces in a photo (H, W, 3) in [0, 1], the largest first, each once.
 
-        It is searched as it is and enlarged; lifted too if it is dark or has no face, and turned if none is upright.
+        Searched at up to its own size and enlarged; also brightened if dark or without faces; rotated if none is found.
         """
         gray = cv2.cvtColor(np.ascontiguousarray(pixels, dtype=np.float32), cv2.COLOR_RGB2GRAY).clip(0, 1)
-        if min(gray.shape) < 16:  # no room for an eye, and dlib wants some
+        if min(gray.shape) < 16:  # too small for a face and for dlib
             return []
         native = min(1.0, (NATIVE_PIXELS / gray.size) ** 0.5)
         enlarged = min(2.0, (ENLARGED_PIXELS / gray.size) ** 0.5)
@@ -80,8 +80,8 @@ class FaceFinder:
         return sorted(kept, key=lambda face: (-face.side, face.box))
 
     def _look(self, gray: np.ndarray, zoom: float, degrees: float = 0, *, lift: bool = False) -> list[Found]:
-        """The faces in a picture (H, W) that is scaled and turned against the clock first, in its own coordinates."""
-        if degrees:  # a strip that is turned fills a square
+        """The faces in a picture (H, W), which is first scaled and rotated counterclockwise, in its own coordinates."""
+        if degrees:  # a rotated strip needs a square
             _, (across, down) = _turn(gray.shape[1], gray.shape[0], degrees)
             zoom = min(zoom, (NATIVE_PIXELS / (across * down)) ** 0.5)
         width, height = (max(1, round(side * zoom)) for side in gray.shape[::-1])
@@ -115,7 +115,7 @@ class FaceFinder:
         return faces
 
     def _points(self, image: np.ndarray, left: float, top: float, side: float, size: float) -> np.ndarray:
-        """The five points (5, 2) by a box whose side is `size` times the given one, about the same middle."""
+        """The five points (5, 2) for a box scaled by `size` about its center."""
         more = (size - 1) / 2 * side
         edges = (left - more, top - more, left + side + more - 1, top + side + more - 1)
         parts = self._landmarks(image, self._rectangle(*(round(edge) for edge in edges))).parts()
@@ -123,7 +123,7 @@ class FaceFinder:
 
 
 def _turn(width: int, height: int, degrees: float) -> tuple[np.ndarray, tuple[int, int]]:
-    """The matrix (2, 3) that turns a picture about its middle, and the size that holds all of it."""
+    """The matrix (2, 3) that rotates a picture about its center, and the size (width, height) that contains it."""
     angle = np.deg2rad(degrees)
     turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
     across, down = (round(float(side)) for side in np.abs(turn) @ (width, height))
@@ -132,13 +132,13 @@ def _turn(width: int, height: int, degrees: float) -> tuple[np.ndarray, tuple[in
 
 
 def _lift(gray: np.ndarray) -> np.ndarray:
-    """A dark picture with its contrast stretched and its shadows lifted."""
+    """A dark picture with stretched contrast and brightened shadows."""
     low, high = np.percentile(gray, (1, 99.5))
     return ((gray - low) / max(high - low, 1e-3)).clip(0, 1).astype(np.float32) ** 0.6
 
 
 def _dlib() -> Any:
-    """dlib, imported late: the other stages do without."""
+    """dlib, imported late because the other stages do not need it."""
     try:
         import dlib
     except ImportError as error:

@@ -1,4 +1,4 @@
-"""Who a face is: dlib's descriptor of an aligned crop, and how far two of them lie apart."""
+"""Face identity: dlib's descriptors of aligned crops, and the distances between them."""
 
 from collections.abc import Callable, Sequence
 from functools import cache
@@ -12,13 +12,13 @@ from bringback.models.faces.descriptor import FaceDescriptor
 from bringback.stages.faces.alignment import CROP
 from bringback.weights.dlib_files import model_file
 
-CHIP = (20, 40, 236, 256)  # where, on the mean face of the template, the descriptor's own 150x150 picture lies
+CHIP = (20, 40, 236, 256)  # box of the descriptor's 150x150 input in the template's crop
 
 
 def descriptors(crops: Tensor) -> Tensor:
-    """dlib's face descriptors (B, 128) of aligned crops (B, 3, S, S) in [0, 1], S 256 or 512; they have a gradient.
+    """dlib's face descriptors (B, 128) of aligned crops (B, 3, S, S) in [0, 1], S 256 or 512; differentiable.
 
-    Raises ModuleNotFoundError, one line, when dlib's models are not installed.
+    Raises ModuleNotFoundError, one line, if dlib's models are not installed.
     """
     left, top, right, bottom = (side * crops.shape[-1] // CROP for side in CHIP)
     chips = crops.float()[..., top:bottom, left:right].clamp(0, 1)
@@ -31,7 +31,7 @@ def descriptors(crops: Tensor) -> Tensor:
 def identity_distances(a: Tensor, b: Tensor) -> list[float]:
     """The distance between the people in two batches of aligned crops (B, 3, S, S), pair by pair.
 
-    0 = the same picture; 0.6 is where dlib's authors draw the line between one person and another.
+    0 = the same picture; 0.6 is the threshold of dlib's authors between different people.
     """
     with torch.no_grad():
         return (descriptors(a) - descriptors(b)).norm(dim=1).tolist()
@@ -41,10 +41,10 @@ def identity_distances(a: Tensor, b: Tensor) -> list[float]:
 def guard(
     crops: Tensor, change: Tensor, strengths: Sequence[float], most: float, *, device: torch.device, batch: int
 ) -> tuple[list[float | None], list[float]]:
-    """How strongly each of the aligned crops (B, 3, S, S) may be changed (same shape) and stay the same person.
+    """The strength at which each aligned crop (B, 3, S, S) may get its change (same shape) and stay the same person.
 
-    The strengths are tried in turn until a descriptor moves by no more than `most`; 0 where all of them are too much.
-    Returns how far each descriptor moved at the last try, None if there was none, and the strengths.
+    The strengths are tried in order until a descriptor moves by at most `most`; 0 if all are too much. Returns how far
+    each descriptor moved at the last try, None if there was none, and the strengths.
     """
     distances: list[float | None] = [None] * len(crops)
     allowed = [0.0] * len(crops)
@@ -63,10 +63,9 @@ def guard(
 
 
 def in_batches(function: Callable[..., Tensor], batch: int, device: torch.device | str, *tensors: Tensor) -> Tensor:
-    """What a function of pictures gives for all of `tensors` (N, ...), asked in batches of one size, on `device`.
+    """Apply a function of pictures to `tensors` (N, ...) in batches of one size on `device`.
 
-    The last batch is filled up: computed in another shape a picture could differ in its last bits, so that they would
-    hang on how many others there are.
+    The last batch is padded: in another shape results could differ in the last bits, so they would depend on N.
     """
     made = []
     for parts in zip(*(tensor.split(batch) for tensor in tensors), strict=True):
@@ -79,17 +78,17 @@ def in_batches(function: Callable[..., Tensor], batch: int, device: torch.device
 @cache
 def descriptor_network(device: torch.device) -> FaceDescriptor:
     """The frozen network with dlib's weights, one for each device."""
-    with torch.inference_mode(False):  # who asks first may be a restoration, who asks next a training
+    with torch.inference_mode(False):  # the first call may be in a restoration, the next in a training
         network = FaceDescriptor().eval().requires_grad_(False)
         read_descriptor(network, model_file("dlib_face_recognition_resnet_model_v1.dat").read_bytes())
         return network.to(device)
 
 
 def read_descriptor(network: FaceDescriptor, data: bytes) -> None:
-    """Fill the network from dlib's own file; raises ValueError when that holds another network.
+    """Load the network's weights from dlib's file; raises ValueError if that has another network.
 
-    The file is a stream without an index, but its tensors come in the order of the layers, from picture to descriptor,
-    and before each stand a version and four sizes: that is looked for where the last one ended.
+    The file has no index, but its tensors are in the order of the layers, each after a header of a version and four
+    sizes, which is searched for from the end of the last one.
     """
     position = 0
     for layer in network.modules():
@@ -108,11 +107,11 @@ def read_descriptor(network: FaceDescriptor, data: bytes) -> None:
         if layer is network.project:
             layer.weight.data.copy_(values.T)
             continue
-        # a convolution and its bias, or a scale and its shift, are one tensor there
+        # a convolution and its bias, or a scale and its shift, are one tensor in the file
         torch.nn.utils.vector_to_parameters(values.flatten(), parameters)
 
 
 def _packed(size: int) -> bytes:
-    """An integer as dlib writes it: how many bytes it takes, then these, the lowest first."""
+    """An integer in dlib's format: the number of its bytes, then the bytes, little-endian."""
     length = (size.bit_length() + 7) // 8
     return bytes([length]) + size.to_bytes(length, "little")

@@ -27,7 +27,7 @@ from bringback.weights.checkpoints import Checkpoints
 FINDING = 27  # bytes that dlib takes per pixel of the picture it searches, measured
 MIN_SIZE = 32  # pixels of a face's box; those of 36, the smallest that dlib finds, still gain 0.3 dB
 MOST_EYES = 4 * EYE_DISTANCE  # eye distance above which a crop shows much less detail than the photo
-# The maximal descriptor distance between a face before and after. Damage alone moves 91 % of faces less than this
+# The maximal descriptor distance between a face before and after. Damage by itself moves 91 % of faces less
 # (median 0.25), and 99.7 % of pairs of different people are farther apart.
 SAME_PERSON = 0.45
 STRENGTHS = (1.0, 0.66, 0.33)  # tried in this order until the person stays the same
@@ -93,7 +93,7 @@ class FaceRefiner(StageBase):
 
     @accepts_any_image
     def refine(self, crops: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Refine aligned crops (B, 3, S, S) in [0, 1], S the size; gray ones stay gray, identity is guarded.
+        """Refine aligned crops (B, 3, S, S) in [0, 1], S the size; gray ones stay gray, and identity is checked.
 
         `mask` (B, 1, S, S) marks what was filled in them, 1 = filled. For whole photos see `refine_faces`.
         """
@@ -181,7 +181,7 @@ class FaceRefiner(StageBase):
         return _Crops([face], [face], crops, filled, is_gray(crops[0].permute(1, 2, 0).numpy()))
 
     def _chosen(self, faces: list[Face], pixels: np.ndarray) -> list[Face]:
-        """The faces to refine; the status of each of the others says why it is left alone."""
+        """The faces to refine; sets the status of each of the others to the reason."""
         middle = np.array(pixels.shape[1::-1]) / 2
         central = min(faces, key=lambda face: float(np.linalg.norm(face.points.mean(0) - middle)), default=None)
         for face in faces:
@@ -195,7 +195,7 @@ class FaceRefiner(StageBase):
         return [face for face in faces if face.status == "found"]
 
     def _refine(self, crops: Tensor, filled: Tensor, gray: list[bool], faces: list[Face]) -> Tensor:
-        """The refined crops; sets identity and status of the faces: one for each crop, or no faces at all."""
+        """The refined crops; sets identity and status of `faces`, one for each crop or none."""
         tried = [share * (1 - self.fidelity) for share in STRENGTHS if self.fidelity < 1]
         distances: list[float | None] = [None] * len(crops)
         strengths = [0.0] * len(crops)

@@ -30,7 +30,7 @@ WARM_UP, LOWEST = 20, 0.1  # iterations in which the learning rate rises; the sh
 FEWEST = 50  # iterations before which the output is not yet a picture; a hole is then filled without the network
 A_PIXEL = 3300  # bytes at the working size, measured with the larger network in float32
 TILE, OVERLAP, WINDOW = 512, 16, 7  # pixels a side, for the filter of a large photo's own detail
-QUIET = 0.2  # the share of a tile that is assumed to be little but noise
+QUIET = 0.2  # the share of a tile that is assumed to be mostly noise
 
 
 def inpaint(
@@ -46,7 +46,7 @@ def inpaint(
     `pixels` is (1, 3, H, W) in [0, 1], `mask` (1, 1, H, W) in [0, 1] with 1 = damaged: 0 keeps the pixel exactly, 1
     replaces it, values between them blend. A photo larger than `settings.size` is solved at that size and the result
     enlarged. The network's error around a hole is carried into it by the push-pull fill, so that no seam is left; the
-    share of the network in this, from nothing but the fill to all, is the best one for the pixels held back. `on_step`
+    share of the network in this, from 0 (only the fill) to 1, is the best one for the pixels held back. `on_step`
     is called after each iteration and once at the end. With a `device` other than a `Compute`, the network computes in
     bfloat16 if the device supports it. Deterministic for one device and number of threads, without a limit of seconds.
     Raises `PhotoError` if everything is damaged.
@@ -65,7 +65,7 @@ def expected(
     device: Compute | torch.device | str = "cpu",
     on_step: OnIteration | None = None,
 ) -> tuple[Tensor, float]:
-    """The network's own picture of a damaged photo, (1, 3, H, W), and the share that `inpaint` gives it."""
+    """The network's output for a damaged photo, (1, 3, H, W), and its share in the result of `inpaint`."""
     settings = settings or PriorSettings()
     shown, trust = _shrunk(pixels, mask, settings.size)
     solved, held, last = _fit(shown, trust, BLOCK, settings, device, on_step)
@@ -77,7 +77,7 @@ def expected(
 
 @torch.no_grad()
 def blended(pixels: Tensor, surface: Tensor, mask: Tensor, share: float) -> Tensor:
-    """Fill a photo's holes with a share of the surface, its error at their rims carried inwards."""
+    """Fill a photo's holes with a share of the surface, and carry its error at their rims inwards."""
     return torch.where(mask > 0, _seamless(pixels, surface, mask, share), pixels)
 
 
@@ -219,7 +219,7 @@ def _fit(
     device: Compute | torch.device | str,
     on_step: OnIteration | None,
 ) -> tuple[Tensor, Tensor, Progress]:
-    """Fit a network to the trusted pixels of a picture (1, 3, H, W): its picture, the mask held back, the progress."""
+    """Fit a network to the trusted pixels of a picture (1, 3, H, W): its output, the mask held back, the progress."""
     begin, compute, random = time.perf_counter(), computing(device), torch.Generator().manual_seed(settings.seed)
     trust, held = _held_back(trust, settings.held_back, block, random)
     if not trust.any():
@@ -267,7 +267,7 @@ def computing(device: Compute | torch.device | str) -> Compute:
 
 
 def _network(settings: PriorSettings) -> Hourglass | SegNet:
-    """A new network, its random weights determined by the seed alone."""
+    """A new network whose random weights depend only on the seed."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(settings.seed)
         return FORMS[settings.form](CHANNELS)

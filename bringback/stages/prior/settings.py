@@ -17,7 +17,7 @@ class PriorSettings:
     noise: deviation of the noise added to the network's input in each iteration, as a share of the input's range;
     averaging: decay of the exponential moving average of the outputs; held_back: the share of the undamaged pixels that
     is held back, to decide when to stop; patience: the share of the whole work after which the fit ends without a
-    better average; rate: Adam's; size: maximal length of the longer side in pixels; larger photos are solved at it.
+    better average; rate: Adam's learning rate; size: maximal working size of the longer side in pixels.
     """
 
     form: str = "unet"
@@ -55,8 +55,8 @@ class Progress:
 
     `done` is the share of the iterations or of the time, whichever is larger; `height` and `width` the working size in
     pixels; `best` the iteration of the best average so far and `held_back` its PSNR in dB on the pixels held back, None
-    if none were; `stopped_early` says that no better average was to be expected; `share` is the share in [0, 1] of the
-    network's picture in the result, None until that is known.
+    if none were; `stopped_early` says that the fit ended by `patience`; `share` is the share in [0, 1] of the network's
+    output in the result, None until that is known.
     """
 
     done: float
@@ -71,7 +71,7 @@ class Progress:
 
     @property
     def finished(self) -> bool:
-        """Whether this is the last one."""
+        """Whether this is the last progress of a fit."""
         return self.share is not None
 
     def __str__(self) -> str:

@@ -15,7 +15,7 @@ from bringback.stages.prior.settings import OnIteration, PriorSettings, Progress
 from bringback.stages.record import Restoration
 from bringback.weights.checkpoints import Checkpoints
 
-_A_PIXEL = 48  # bytes of a photo that is solved at a smaller size: four pictures of its own size
+_A_PIXEL = 48  # bytes per pixel of a photo solved at a smaller size: four pictures of its own size
 
 
 class PriorDenoiser(StageBase):
@@ -38,9 +38,9 @@ class PriorDenoiser(StageBase):
 
     @accepts_any_image
     def denoise(self, pixels: Tensor, mask: Tensor | None = None, on_step: OnIteration | None = None) -> Tensor:
-        """Photos (B, 3, H, W) in [0, 1], one after the other, and damage masks (B, 1, H, W) or None -> without noise.
+        """Denoise photos (B, 3, H, W) in [0, 1], with damage masks (B, 1, H, W) or None, one after the other.
 
-        There is no gradient. `on_step` gets the progress of each. Raises `PhotoError` as `__call__` does.
+        Without a gradient. `on_step` gets the progress of each photo. Raises `PhotoError` as `__call__` does.
         """
         mask = torch.zeros_like(pixels[:, :1]) if mask is None else fill_target(mask.detach())
         photos = zip(pixels.detach().split(1), mask.split(1), strict=True)

@@ -1,1 +1,1 @@
-"""The original method's stages, for converted weights: one file each, by the names of the stages they stand in for."""
+"""Stages of the original method, for converted weights; each file is named after the stage that it replaces."""

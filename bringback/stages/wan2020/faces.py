@@ -1,4 +1,4 @@
-"""Stage `faces` of the original: its generators, between our alignment and our way of putting faces back."""
+"""Stage `faces` of the original method: its generators with our alignment and blending."""
 
 from typing import Any, Self
 
@@ -14,7 +14,7 @@ SIZES = (256, 512)
 
 
 class PaperFaceRefiner(FaceRefiner):
-    """Refines faces with a generator of the original's; it is not told what was filled."""
+    """Refines faces with a generator of the original method, which does not get the fill mask."""
 
     @classmethod
     def from_checkpoints(
@@ -30,7 +30,7 @@ class PaperFaceRefiner(FaceRefiner):
 
 
 class _Untold(nn.Module):
-    """Crops and masks -> crops, for a generator of crops alone."""
+    """Crops and masks -> crops, with a generator that takes only crops."""
 
     def __init__(self, generator: nn.Module) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Stage `scratches` of the original: one look at the photo with a short side of 256 pixels."""
+"""Stage `scratches` of the original method: finds scratches in a copy with a short side of 256 pixels."""
 
 from typing import Any, Self
 
@@ -20,7 +20,7 @@ _TILE, _OVERLAP = 2048, 256  # the copy of a panorama can be very long; others a
 
 
 class PaperScratchDetector(StageBase):
-    """Finds scratches in a small gray copy of the photo; the mask is one of zeros and ones."""
+    """Finds scratches in a small gray copy of the photo; the mask is binary."""
 
     name = "scratches"
 
@@ -34,7 +34,7 @@ class PaperScratchDetector(StageBase):
     ) -> None:
         """Args: short_side: pixels of the copy's shorter side; threshold: probability from which a pixel is damaged.
 
-        Raises ValueError for a side that does not divide by 16 or a threshold outside [0, 1].
+        Raises ValueError for a side that is not a multiple of 16 from 32, or a threshold outside [0, 1].
         """
         if short_side < 32 or short_side % 16:
             raise ValueError(f"short_side {short_side}: wants a multiple of 16 from 32")
@@ -50,13 +50,13 @@ class PaperScratchDetector(StageBase):
         return cls(network, compute, **settings)
 
     def needs(self, height: int, width: int, tile: int | None) -> int:
-        """Bytes beside photo, pixels and mask: a copy of a rounded size, and the network's maps of a small one."""
+        """Bytes in addition to photo, pixels and mask: a rounded copy, and the feature maps of the small copy."""
         small = self.short_side**2 * max(height, width) // min(height, width)
         return 16 * height * width + 2_000 * min(small, _TILE**2)
 
     @accepts_any_image
     def detect(self, pixels: Tensor) -> Tensor:
-        """Photos (B, 3, H, W) in [0, 1] -> their damage masks (B, 1, H, W) of zeros and ones."""
+        """Photos (B, 3, H, W) in [0, 1] -> their binary damage masks (B, 1, H, W)."""
         height, width = pixels.shape[-2:]
         gray = luminance(resize(pixels, (rounded(height, 16), rounded(width, 16)))).to(self.compute.device)
         scale = self.short_side / min(gray.shape[-2:])
@@ -72,7 +72,7 @@ class PaperScratchDetector(StageBase):
         return (found >= self.threshold).to(pixels)
 
     def __call__(self, restoration: Restoration) -> Restoration:
-        """Set the photo's damage mask, united with one that was given. Notes the share of damaged pixels."""
+        """Set the photo's damage mask; a given one is united with it. Notes the share of damaged pixels."""
         found = self.detect(restoration.pixels)
         restoration.mask = found if restoration.mask is None else torch.maximum(restoration.mask, found)
         restoration.notes[self.name] = {"damaged_share": round(float((restoration.mask > 0.5).float().mean()), 5)}
