@@ -230,9 +230,9 @@ training = mixture(
     (unstructured, 0.35), (structured, 0.15), (stained, 0.08), (worn, 0.27), (holes, 0.1), (clean, 1.0),
 )  # fmt: skip
 translation = mixture(
-    "What the translation learns from end to end: the narrow wear, as much that is broad, and damage.",
-    (unstructured, 0.36), (second_order, 0.34), (worn, 0.08), (grainy, 0.06), (structured, 0.06), (stained, 0.03),
-    (holes, 0.05), (clean, 1.0),
+    "What the translation learns from end to end: the narrow wear, half as much that is broad, and damage.",
+    (unstructured, 0.5), (second_order, 0.24), (worn, 0.06), (grainy, 0.04), (structured, 0.06), (stained, 0.02),
+    (holes, 0.06), (clean, 1.0),
 )  # fmt: skip
 marked = mixture(
     "What the scratch detector learns from: mostly damage, and photos that have none.",
