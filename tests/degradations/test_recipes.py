@@ -43,7 +43,7 @@ def test_a_sample_does_not_depend_on_its_batch(recipe: str, pictures: torch.Tens
     for seed in range(7, 13):
         together = degrade(pictures, recipe, [3, 5, seed, 9], bank)
         alone = degrade(pictures[2:3], recipe, [seed], bank)
-        for field in ("aged", "mask", "truth", "grey"):
+        for field in ("aged", "mask", "truth", "gray"):
             assert torch.allclose(getattr(together, field)[2:3].float(), getattr(alone, field).float(), atol=1e-5)
         if recipe not in OWN_TRUTH:
             assert any(torch.equal(alone.truth, truth) for truth in (pictures[2:3], gray_of(pictures[2:3])))

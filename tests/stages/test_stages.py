@@ -79,7 +79,7 @@ def test_a_photo_is_never_damaged_all_over() -> None:
     assert (masks[1][..., 8:] <= 0.5).all() and (masks[1][..., :8] > 0.8).all()
 
 
-@pytest.mark.parametrize(("grey", "masked"), [(False, True), (True, False)])
+@pytest.mark.parametrize(("gray", "masked"), [(False, True), (True, False)])
 def test_tone_in_strips_is_tone_of_the_whole(monkeypatch: pytest.MonkeyPatch, gray: bool, masked: bool) -> None:
     torch.manual_seed(1)
     network = restless(ToneCurves(side=16, width=8))
