@@ -176,14 +176,14 @@ def main() -> None:
     parser.add_argument("--data-dir", type=Path, required=True)
     parser.add_argument("-o", "--out", type=Path, required=True)
     parser.add_argument("--weights", type=Path, help="a folder whose VAEs are looked at instead of the shipped ones")
-    parser.add_argument("--steps", type=int, default=400, help="0: look at the shipped ones alone")
+    parser.add_argument("--steps", type=int, default=400, help="0: train none")
     parser.add_argument("--pictures", type=int, default=10_000, help="learn from at most so many old ones")
     parser.add_argument("--adversarial", type=float, default=0.01, help="weight of the discriminator of latents")
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    shipped = Checkpoints(options.weights)
-    spaces: dict[str, VAE | None] = {"pixels": None, "clean VAE, shipped": shipped.load("clean_vae", VAE)}
-    spaces |= {"old VAE, shipped": shipped.load("old_vae", VAE)} | (train_vaes(options) if options.steps else {})
+    checkpoints = Checkpoints(options.weights)
+    spaces: dict[str, VAE | None] = {"pixels": None, "clean VAE": checkpoints.load("clean_vae", VAE)}
+    spaces |= {"old VAE": checkpoints.load("old_vae", VAE)} | (train_vaes(options) if options.steps else {})
     bank = OverlayBank.from_shards(sorted(options.data_dir.glob("damage-train-*.tar")))
     olds, photos, faces = (sorted(options.data_dir.glob(f"{name}-train-*.tar")) for name in ("old", "photos", "faces"))
     real = crops_of(olds, lambda pixels, _: pixels, (options.pictures, options.pictures))

@@ -23,7 +23,8 @@ from torch import Tensor
 from bringback.evaluation.runner import as_array, contact_sheet, read_photos
 from bringback.ops.metrics import psnr
 from bringback.ops.push_pull import push_pull
-from bringback.stages.prior.fit import FORMS, PriorSettings, Progress, blended, expected
+from bringback.stages.prior.fit import blended, expected
+from bringback.stages.prior.settings import FORMS, PriorSettings, Progress
 
 PHOTOS = (
     "codec_corpus_CID22__1025469-cb15b8",

@@ -128,7 +128,7 @@ def grainy(pixels: Tensor, draws: Draws, overlays: Overlays) -> DegradedBatch:
     """A print with grain as strong as in fast film, or in a faded print whose contrast was stretched."""
     gray = draws.chance(0.6)
     truth = grayed(pixels, gray)
-    aged = _some(truth.clone(), draws, 0.6, wear.any_order, 0.4, 0.5)
+    aged = _some(truth, draws, 0.6, wear.any_order, 0.4, 0.5)
     aged = wear.grain(aged, draws, 1.4)
     aged = _some(aged, draws, 0.4, wear.grain, 1.0)
     aged = _some(aged.clamp(0, 1), draws, 0.5, wear.compression, 0.5)

@@ -7,8 +7,6 @@ from torch import Tensor
 from bringback.ops.color import luminance, rgb_to_lab
 from bringback.ops.strips import strips
 
-__all__ = ["auc", "color_error", "colorfulness", "luminance", "mean_change", "psnr", "ssim"]
-
 PSNR_CAP = 100.0  # dB, for equal images, so that means stay finite
 SSIM_TAPS, SSIM_SIGMA = 11, 1.5
 

@@ -50,7 +50,7 @@ class HoleFiller(StageBase):
             raise TypeError(f"the fill {method!r} has no {next(iter(settings))!r}")
         self.compute, self.method = Compute.of(compute), method
         if method == "prior":
-            from bringback.stages.prior.fit import PriorSettings  # imported only if used
+            from bringback.stages.prior.settings import PriorSettings  # imported only if used
 
             self.prior = PriorSettings(**settings)
 

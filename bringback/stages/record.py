@@ -48,7 +48,7 @@ class Restoration:
     Args: pixels: (1, 3, H, W) float32 RGB in [0, 1], channels last in memory; owned by the record, so a stage may write
     into them;
     mask: the damage mask (1, 1, H, W), 1 = damaged; None until there is one;
-    filled: (1, 1, H, W), the share to which each pixel was replaced by the stage `fill`; None until that stage ran;
+    filled: (1, 1, H, W), the share to which each pixel was replaced; a stage that fills sets it, None until then;
     notes: a log for people and manifests, by stage name (plain numbers and strings); stages do not depend on it;
     passed: the number of stages that are done;
     tile: the maximal tile size in pixels, if memory was too short for the stages' own sizes, else None;
@@ -92,10 +92,10 @@ class Restoration:
         in place are seen only if torch makes them: a stage should assign a new mask.
         """
         mask = self.mask
-        if mask is not None and mask.is_inference():  # torch does not count changes of these
-            return fill_target(mask)
-        if mask is None:  # nothing is filled: zeros, of the size that the photo has now
+        if mask is None:
             return self.damage()
+        if mask.is_inference():  # torch does not count changes of these
+            return fill_target(mask)
         if self._to_fill is None or self._to_fill[0] is not mask or self._to_fill[1] != mask._version:
             self._to_fill = None  # free the old one first
             self._to_fill = mask, mask._version, fill_target(mask)

@@ -56,8 +56,6 @@ def run_stage(stage: Stage, restorations: list[Restoration]) -> list[Restoration
     for one in restorations:
         one.notes.setdefault(stage.name, {})["seconds"] = seconds
         one.passed += 1
-        if stage.name == "fill" and one.filled is None:  # a custom stage in place of ours
-            one.filled = one.to_fill()
     return restorations
 
 

@@ -21,7 +21,7 @@ from bringback.runtime.compute import Compute
 from bringback.stages.denoise import Denoiser
 from bringback.stages.fill import METHODS as FILLS
 from bringback.stages.fill import HoleFiller
-from bringback.stages.prior.fit import PriorSettings
+from bringback.stages.prior.settings import PriorSettings
 from bringback.stages.record import Restoration
 from bringback.stages.scratches import METHODS as DETECTORS
 from bringback.stages.scratches import ScratchDetector
@@ -203,7 +203,7 @@ def test_every_detector_goes_with_every_fill(tmp_path: Path, detector: str, fill
 def test_and_so_they_do_on_the_command_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, detector: str, fill: str
 ) -> None:
-    monkeypatch.setattr("bringback.stages.prior.fit.PriorSettings", lambda: PriorSettings(iterations=2))
+    monkeypatch.setattr("bringback.stages.prior.settings.PriorSettings", lambda: PriorSettings(iterations=2))
     spoilt = torch.where(scratch(72, 96) > 0, torch.ones(()), smooth(72, 96))
     Image.fromarray(np.rint(as_array(spoilt) * 255).astype(np.uint8)).save(tmp_path / "a.png")
     arguments = ["restore", tmp_path / "a.png", "-o", tmp_path / "out", "--preset", "classical", "--json"]

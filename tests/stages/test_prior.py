@@ -15,7 +15,8 @@ from bringback.ops.push_pull import push_pull
 from bringback.pipeline import Pipeline
 from bringback.stages.fill import HoleFiller
 from bringback.stages.prior import fit as prior
-from bringback.stages.prior.fit import PriorSettings, Progress, denoise, inpaint
+from bringback.stages.prior.fit import denoise, inpaint
+from bringback.stages.prior.settings import PriorSettings, Progress
 from bringback.stages.prior.stage import PriorDenoiser
 from bringback.stages.record import Restoration
 from bringback.weights.checkpoints import Checkpoints
