@@ -8,18 +8,20 @@ from typing import Any, Self
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from bringback import __version__
 from bringback.errors import PhotoError
 from bringback.images.adapters import convert_back, each, mask_array, to_photo
 from bringback.images.photo import Photo
 from bringback.pipeline_config import PipelineConfig
+from bringback.models.native_scale import NativeScale
 from bringback.runtime.compute import Compute
 from bringback.runtime.hub import fetched
 from bringback.runtime.memory import Plan, halved, out_of_memory, together
 from bringback.stages import ordered
 from bringback.stages.base import build_stage
-from bringback.stages.record import OnStep, Restoration, Stage
+from bringback.stages.record import OnStep, Restoration, Stage, own_pixels
 from bringback.stages.run import finalize, run_stage, start
 from bringback.weights.checkpoints import Attach, Checkpoints
 
@@ -32,6 +34,7 @@ OnStage = Callable[[str, Restoration], None]  # called after each stage with its
 class Pipeline:
     """Restores photos with its stages, in their order.
 
+    `scale` is the native scale of all photos, see `Restoration`, or the network that estimates that of each.
     `weights` (the hashes of the checkpoints in use, by name), `settings` (of the stages, by name) and `engine` (what
     runs the networks) are recorded in manifests. `compute` says where and how the networks run. `strength` blends the
     result with the original photo: 1 is the result, 0 exactly the photo.
@@ -45,11 +48,14 @@ class Pipeline:
         strength: float = 1.0,
         settings: Mapping[str, Mapping[str, Any]] | None = None,
         engine: str = "torch",
+        scale: NativeScale | float = 1.0,
     ) -> None:
-        """Raises ValueError for a strength outside [0, 1]."""
+        """Raises ValueError for a strength outside [0, 1] and for a scale below 1."""
         if not 0 <= strength <= 1:
             raise ValueError(f"strength {strength:g}: wants 0 (the photo as it came) to 1 (all that was restored)")
-        self.strength = strength
+        if isinstance(scale, int | float) and not scale >= 1:
+            raise ValueError(f"scale {scale:g}: wants 1 (sharp to the pixel) or more, or auto")
+        self.strength, self.scale = strength, scale
         self.stages = list(stages)
         self.weights = dict(weights or {})
         self.compute = Compute.of(compute)
@@ -73,6 +79,7 @@ class Pipeline:
         batch_size: int | None = None,
         memory: int | None = None,
         strength: float = 1.0,
+        scale: float | str = "auto",
         settings: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> Self:
         """A pipeline with the shipped checkpoints; those in the folder or hub id `weights` take precedence.
@@ -83,7 +90,8 @@ class Pipeline:
         stages and their settings; the default is `pipeline.yaml` in the folder of the weights, or else "lean". `stages`
         and `settings`, arguments of single stages as in {"faces": {"fidelity": 0.5}}, override it. The order of the
         stages is fixed, whatever the order of their names. `device`, `dtype`, `tile`, `batch_size` and `memory` are as
-        in `Compute.pick`. Raises ValueError for an unknown config, stage or device, for settings of a stage that does
+        in `Compute.pick`. `scale` is the native scale of the photos, "auto" to estimate that of each; the family paper
+        knows no scale, so there "auto" is 1. Raises ValueError for an unknown config, stage or device, for settings of a stage that does
         not run and for values out of range, `MissingWeights` for an absent checkpoint.
         """
         if weights is not None:
@@ -97,7 +105,29 @@ class Pipeline:
         checkpoints = _Asked(weights, attach=_attaching(engine))
         compute = Compute.pick(device, _precision(dtype, engine), tile, batch_size, memory)
         ready = [build_stage(kind, checkpoints, compute, given[name]) for name, kind in kinds.items()]
-        return cls(ready, checkpoints.hashes(checkpoints.names), compute, strength, given, engine)
+        if scale == "auto":
+            used = any(getattr(stage, "at_native_scale", False) for stage in ready)
+            scale = checkpoints.load("scale", NativeScale) if used else 1.0
+        elif isinstance(scale, str):
+            raise ValueError(f"scale {scale!r}: wants auto, or a number from 1 (sharp to the pixel) on")
+        return cls(ready, checkpoints.hashes(checkpoints.names), compute, strength, given, engine, scale)
+
+    @classmethod
+    def joined(cls, parts: Sequence[Self], strength: float = 1.0, scale: float | None = None) -> Self:
+        """The stages of several pipelines as one, which computes as the first does.
+
+        The scale is by default estimated, if one of the pipelines does that, else 1.
+        """
+        estimators = [part.scale for part in parts if isinstance(part.scale, NativeScale)]
+        return cls(
+            [stage for part in parts for stage in part.stages],
+            {name: digest for part in parts for name, digest in part.weights.items()},
+            parts[0].compute if parts else "cpu",
+            strength,
+            {name: given for part in parts for name, given in part.settings.items()},
+            parts[0].engine if parts else "torch",
+            scale if scale is not None else estimators[0] if estimators else 1.0,
+        )
 
     @property
     def note(self) -> dict[str, str]:
@@ -181,12 +211,12 @@ class Pipeline:
         If memory runs out, the photo is restored again with tiles of half the side, down to `SMALLEST_TILE`;
         `restoration.tile` has the final size.
         """
-        plan = plan or self.plan(*photo.pixels.shape[:2])
+        plan = plan or self.plan_for(photo)
         tile = plan.tile
         while True:
             try:
                 with self._tiles_of(tile):
-                    return self._restore([photo], [mask], tile, on_stage, on_step)[0]
+                    return self._restore([photo], [mask], [plan], tile, on_stage, on_step)[0]
             except Exception as error:
                 if not out_of_memory(error):
                     raise
@@ -212,10 +242,10 @@ class Pipeline:
         If one photo fails, all fail. They go one by one if some need small tiles, if together they need more than
         `compute.memory`, or if memory runs out: results do not depend on the composition of the batch.
         """
-        plans = plans or [self.plan(*photo.pixels.shape[:2]) for photo in photos]
+        plans = plans or [self.plan_for(photo) for photo in photos]
         if len(photos) > 1 and self._fit_together(plans):
             try:
-                return self._restore(photos, masks, None, None, on_step)
+                return self._restore(photos, masks, plans, None, None, on_step)
             except Exception as error:
                 if not out_of_memory(error):
                     raise
@@ -229,23 +259,38 @@ class Pipeline:
             return False
         return self.compute.memory is None or together(self.stages, plans) <= self.compute.memory
 
-    def plan(self, height: int, width: int) -> Plan:
-        """The memory and the tiles for a photo of this size; depends only on size, settings and machine.
+    def native_scale(self, pixels: Tensor) -> float:
+        """How many times a photo (1, 3, H, W) can be shrunk without losing detail; 1 = sharp to the pixel."""
+        if isinstance(self.scale, int | float):
+            return self.scale
+        with torch.no_grad():
+            return self.scale.of(pixels)
+
+    def plan(self, height: int, width: int, scale: float = 1.0) -> Plan:
+        """The memory and the tiles for a photo of this size and native scale, for these settings on this machine.
 
         Raises `PhotoError` if it would need more memory than `compute.memory`.
         """
-        return Plan.of(self.stages, self.compute, height, width)
+        return Plan.of(self.stages, self.compute, height, width, scale)
+
+    def plan_for(self, photo: Photo) -> Plan:
+        """`plan` for the photo's size and native scale."""
+        return self.plan(*photo.pixels.shape[:2], self.native_scale(own_pixels(photo)))
 
     def _restore(
         self,
         photos: Sequence[Photo],
         masks: Sequence[np.ndarray | None],
+        plans: Sequence[Plan],
         tile: int | None,
         on_stage: OnStage | None,
         on_step: OnStep | None,
     ) -> list[Restoration]:
         with torch.no_grad():
-            restorations = [start(photo, mask, tile, on_step) for photo, mask in zip(photos, masks, strict=True)]
+            restorations = [
+                start(photo, mask, tile, on_step, plan.scale)
+                for photo, mask, plan in zip(photos, masks, plans, strict=True)
+            ]
             for stage in self.stages:
                 restorations = run_stage(stage, restorations)
                 if on_stage:

@@ -9,7 +9,7 @@ from bringback.batch.manifest import Entry
 from bringback.runtime.files import file_hash, leads_out, passing
 
 # Settings that earlier versions used without recording them.
-_DEFAULTS = {"strength": 1.0, "dtype": "float32", "tile": None}
+_DEFAULTS = {"strength": 1.0, "scale": 1.0, "dtype": "float32", "tile": None}
 
 
 def same_work(entry: Entry, before: Entry, extras: Mapping[str, bool]) -> bool:

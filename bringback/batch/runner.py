@@ -114,6 +114,7 @@ class FolderRestorer:
         self.settings = {
             "stages": stages,
             "strength": pipeline.strength,
+            "scale": pipeline.scale if isinstance(pipeline.scale, int | float) else "auto",
             "dtype": compute["dtype"],
             "tile": compute["tile"],
             **pipeline.settings,
@@ -231,7 +232,7 @@ class _Steps:
         if run.dry_run:
             entry |= {
                 "status": "planned",
-                "message": f"{job.output} ({run.pipeline.plan(*work.photo.pixels.shape[:2])})",
+                "message": f"{job.output} ({run.pipeline.plan_for(work.photo)})",
             }
 
     def restore(self, works: Sequence[_Work]) -> None:
@@ -270,7 +271,7 @@ class _Steps:
 
     def _plan(self, work: _Work, photo: Photo) -> Plan:
         if work.plan is None:
-            work.plan = self.run.pipeline.plan(*photo.pixels.shape[:2])
+            work.plan = self.run.pipeline.plan_for(photo)
             if self.run.on_plan:
                 self.run.on_plan(work.entry["photo"], work.plan)
         return work.plan
@@ -302,6 +303,7 @@ class _Steps:
         entry["memory"]["peak"] = max(entry["memory"]["peak"], peak_memory())
         entry |= {
             "seconds": round(entry["seconds"] + seconds_since(begin), 3),
+            "scale": restoration.scale,
             "stages": restoration.notes,
             "faces": {"count": len(faces), "each": faces},
             "extras": run.extras,

@@ -6,7 +6,7 @@ import typer
 
 from bringback.cli import options
 from bringback.cli.restore import run_restore
-from bringback.cli.settings import compute_settings, faces_settings
+from bringback.cli.settings import compute_settings, faces_settings, parse_scale
 
 if TYPE_CHECKING:
     from bringback.pipeline import Pipeline
@@ -27,6 +27,7 @@ def faces(
     faces_min_size: options.FacesMinSize = None,
     only_center_face: options.OnlyCenterFace = False,
     fidelity: options.Fidelity = None,
+    scale: options.Scale = "auto",
     device: options.Device = "auto",
     dtype: options.Dtype = "auto",
     batch_size: options.BatchSize = None,
@@ -51,6 +52,7 @@ def faces(
             stages=["faces"],
             device=device,
             **compute_settings(dtype, batch_size=batch_size),
+            scale=parse_scale(scale),
             settings=faces_settings(faces_min_size, only_center_face, fidelity, aligned=aligned),
         )
 

@@ -61,6 +61,13 @@ Stages = Annotated[
     ),
 ]
 Strength = Annotated[float, typer.Option(help="0 gives the original photo, 1 the full result; in between, a blend.")]
+Scale = Annotated[
+    str,
+    typer.Option(
+        metavar="auto|N",
+        help="Native scale: how many times the photos can be shrunk without losing detail. 1 is sharp to the pixel.",
+    ),
+]
 ScratchMethod = Annotated[
     str | None,
     typer.Option("--scratches", help="How damage is found: unet (default), or gradient, without a network."),

@@ -18,6 +18,7 @@ from bringback.cli.settings import (
     faces_settings,
     merge_settings,
     method_settings,
+    parse_scale,
     parse_stages,
     prior_settings,
     reject_conflict,
@@ -34,6 +35,7 @@ def restore(
     config: options.Config = None,
     stages: options.Stages = None,
     strength: options.Strength = 1.0,
+    scale: options.Scale = "auto",
     mask: options.Mask = None,
     scratches: options.ScratchMethod = None,
     fill: options.FillMethod = None,
@@ -76,6 +78,7 @@ def restore(
             device=device,
             **compute_settings(dtype, tile, batch_size, memory),
             strength=strength,
+            scale=parse_scale(scale),
             settings=merge_settings(
                 faces_settings(faces_min_size, only_center_face, fidelity),
                 {} if saturation is None else {"colorize": {"saturation": saturation}},

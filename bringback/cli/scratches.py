@@ -4,7 +4,7 @@ from typing import Any
 
 from bringback.cli import options
 from bringback.cli.console import RESUMES_WITH_SKIP, finish, one_line_errors, progress
-from bringback.cli.settings import compute_settings, method_settings, reject_conflict
+from bringback.cli.settings import compute_settings, method_settings, parse_scale, reject_conflict
 
 
 def scratches(
@@ -15,6 +15,7 @@ def scratches(
     tile: options.Tile = None,
     config: options.Config = None,
     method: options.ScratchMethod = None,
+    scale: options.Scale = "auto",
     weights: options.Weights = None,
     revision: options.Revision = None,
     offline: options.Offline = False,
@@ -44,6 +45,7 @@ def scratches(
             stages=["scratches"],
             device=device,
             **compute_settings(dtype, tile),
+            scale=parse_scale(scale),
             settings=method_settings(scratches=method),
         )
         detector: Any = pipeline.stages[0]
@@ -51,7 +53,7 @@ def scratches(
             entries = mask_folder(
                 inputs,
                 out,
-                detector.detect,
+                lambda pixels: detector.detect(pixels, pipeline.native_scale(pixels)),
                 overwrite=overwrite,
                 skip_existing=skip_existing,
                 on_start=show.on_start,

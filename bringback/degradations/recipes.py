@@ -26,6 +26,7 @@ RECIPES: dict[str, Recipe] = {
     "dim": train_recipes.dim,
     "marked": train_recipes.marked,
     "training": train_recipes.training,
+    "scans": train_recipes.scans,
     "translation": train_recipes.translation,
     "second-order": second_order,
 }

@@ -136,6 +136,19 @@ def grainy(pixels: Tensor, draws: Draws, overlays: Overlays) -> DegradedBatch:
     return completed(aged.clamp(0, 1), truth, None, gray.flatten())
 
 
+def sharp(pixels: Tensor, draws: Draws, overlays: Overlays) -> DegradedBatch:
+    """A print whose detail reaches to the pixel, whatever lies on it: marks, noise, grain, print screens, JPEG."""
+    gray = draws.chance(0.5)
+    truth = grayed(pixels, gray)
+    aged, mask = lay_marks(truth, draws, overlays, draws.uniform(0.0, 1.2))
+    aged = _some(aged.clamp(0, 1), draws, 0.4, wear.noise, 0.5)
+    aged = _some(aged, draws, 0.4, wear.grain, 1.0)
+    aged = _printed(aged.clamp(0, 1), draws, 0.1)
+    aged = _some(aged.clamp(0, 1), draws, 0.6, wear.compression, 0.8)
+    aged = grayed(aged, gray)
+    return completed(aged.clamp(0, 1), truth, mask, gray.flatten())
+
+
 def faces(pixels: Tensor, draws: Draws, overlays: Overlays) -> DegradedBatch:
     """Blind degradation of a face crop: blur, grain, 1x to 8x downscaling, marks, noise, print screens, JPEG.
 
@@ -238,6 +251,10 @@ marked = mixture(
     "What the scratch detector learns from: mostly damage, and photos that have none.",
     (structured, 0.12), (stained, 0.06), (lightly_structured, 0.08), (lightly_mixed, 0.2), (battered, 0.4),
     (unstructured, 0.07), (clean, 1.0),
+)  # fmt: skip
+scans = mixture(
+    "What the native scale is learned from: sharp prints, which are enlarged then, and soft ones that are not to count.",
+    (sharp, 0.5), (unstructured, 0.3), (clean, 1.0),
 )  # fmt: skip
 portraits = mixture(
     "What the face generator learns from: blind damage, little of it, and none.",

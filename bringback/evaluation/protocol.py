@@ -21,6 +21,11 @@ PROTOCOLS = {
         "F": "foreign-damage",
         "E": "enlarged-noise",
     },
+    "scan": {  # see `scan.py`; 8 times on few photos only, for the time it takes
+        f"{case}{times}": f"{recipe}@{times}"
+        for case, recipe in {"S": "structured", "M": "mixed", "U": "unstructured", "C": "clean"}.items()
+        for times in (1, 2, 4)
+    },
     "restorers": {  # see `comparison.py`
         "U": "unstructured",
         "S": "structured",

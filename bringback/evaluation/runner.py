@@ -15,6 +15,7 @@ from torch import Tensor
 from bringback.degradations import RECIPES, DegradedBatch, OverlayBank, degrade
 from bringback.degradations.rng import photo_seed
 from bringback.errors import PhotoError
+from bringback.evaluation import scan
 from bringback.evaluation.foreign import FOREIGN
 from bringback.images.photo import Photo
 from bringback.images.shards import read_shards
@@ -124,7 +125,8 @@ def evaluate(
 
     `photos` is a folder (recursive), a tar shard or a folder of shards; at most `limit` photos, in order of name, are
     used. Photo number k is aged at its own size by `recipe`, one of ours or a foreign program, with a seed derived from
-    (`seed`, k), and rounded to 8 bits before and after. `overlays` are damage shards for our recipes. For the recipe
+    (`seed`, k), and rounded to 8 bits before and after. "structured@4" is the recipe "structured", then scanned at four
+    times the resolution, see `evaluation.scan`; the result is compared after shrinking. `overlays` are damage shards for our recipes. For the recipe
     `holes` the pipeline gets the mask. A gray truth is compared in luminance. `settings`, `config`, `weights`, `device`
     and `dtype` are as in `Pipeline.from_pretrained`. `backbone` is as in `load_distance`, for the perceptual distance,
     computed on the CPU; `sheet` is a picture file for the first eight photos; `on_photo` is called after each photo.
@@ -137,7 +139,8 @@ def evaluate(
     names = tuple(stage.name for stage in pipeline.stages)
     bank = OverlayBank.from_shards(overlays) if overlays else None
     distance = load_distance(backbone) if backbone else None
-    given = recipe == "holes"
+    wear, times = scan.of_case(recipe)
+    given = wear == "holes"
     detects = "scratches" in names and not given
     scores = torch.zeros(2, BINS, dtype=torch.long)  # of undamaged and damaged pixels
     rows: list[Row] = []
@@ -147,21 +150,27 @@ def evaluate(
         if isinstance(clean, PhotoError):
             left_out.append(str(clean))
             continue
-        sample = aged_photo(clean, recipe, photo_seed(seed, index), bank)
+        own_seed = photo_seed(seed, index)
+        sample = aged_photo(clean, wear, own_seed, bank)
         aged = rounded(sample.aged)
         mask = sample.mask[0, 0].numpy() if given else None
+        truth = sample.truth
+        if times > 1:
+            aged, truth = scan.scanned(aged, times, own_seed), scan.truth(truth, times, own_seed)
+            mask = mask if mask is None else scan.enlarged_mask(mask, times)
         begin = time.perf_counter()
         restoration = pipeline.restore(Photo.from_array(as_array(aged)), mask)
         seconds = time.perf_counter() - begin
         restored, found = rounded(restoration.pixels.cpu()), restoration.damage().cpu()
+        aged, restored, found = (scan.shrunk(x, times) for x in (aged, restored, found))
         if detects:
             bins = (found * (BINS - 1)).round().long()
             damaged = sample.mask > TRULY_DAMAGED
             scores += torch.stack([torch.bincount(bins[chosen], minlength=BINS) for chosen in (~damaged, damaged)])
-        before, after = (compare(x, sample.truth, bool(sample.gray[0]), distance) for x in (aged, restored))
+        before, after = (compare(x, truth, bool(sample.gray[0]), distance) for x in (aged, restored))
         rows.append(Row(name, before[0], after[0], before[1], after[1], before[2], after[2], seconds))
         if sheet is not None and len(cells) < SHEET_ROWS:
-            cells.append([as_array(x) for x in (aged, found.expand_as(aged), restored, sample.truth)])
+            cells.append([as_array(x) for x in (aged, found.expand_as(aged), restored, truth)])
         if on_photo is not None:
             on_photo(rows[-1])
     if not rows:

@@ -45,7 +45,7 @@ def restore(
     count, height, width, _ = images.shape
     given = _fitting(masks, count, height, width)
     parts = [_stage(name, device, tuple(sorted(settings.items()))) for name, settings in stages.items()]
-    pipeline = Pipeline([stage for part in parts for stage in part.stages], compute=parts[0].compute, strength=strength)
+    pipeline = Pipeline.joined(parts, strength)
     done = 0
 
     def step(_: str, __: Restoration) -> None:

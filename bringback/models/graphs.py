@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from bringback.models.colorizer import ColorUNet
 from bringback.models.faces.generator import FaceGenerator
+from bringback.models.native_scale import BINS, NativeScale
 from bringback.models.relight import RelightNet
 from bringback.models.tone import ToneCurves
 from bringback.models.translation.mapping import LatentMapping
@@ -71,6 +72,12 @@ def _divided(name: str, by: int, channels: int, about: str) -> Ports:
 
 
 _PROCESSED = "RGB, not clamped"
+
+
+def of_scale(network: NativeScale) -> list[Graph]:
+    inputs: Ports = {"levels": (("batch", 4, BINS), "log10 of the power by frequency, see `native_scale.spectra`")}
+    output: Ports = {"octaves": (("batch",), "log2 of how many times the photo can be shrunk; 0 = sharp to the pixel")}
+    return [Graph("", "The native scale of a photo, from its spectrum.", network, network.forward, inputs, output)]
 
 
 def of_scratches(network: ScratchUNet) -> list[Graph]:

@@ -12,6 +12,7 @@ from bringback.models.base import Network
 from bringback.models.colorizer import ColorUNet
 from bringback.models.faces.generator import FaceGenerator
 from bringback.models.graphs import Graph, Runs, method
+from bringback.models.native_scale import NativeScale
 from bringback.models.relight import RelightNet
 from bringback.models.tone import ToneCurves
 from bringback.models.translation.mapping import LatentMapping
@@ -79,6 +80,10 @@ def _faces(state: State) -> dict[str, Any]:
     return {"widths": _widths(state), "blocks": _blocks(state, "build"), "hidden": hidden}
 
 
+def _scale(state: State) -> dict[str, Any]:
+    return {"hidden": len(state["layers.0.weight"])}
+
+
 def _tone(state: State) -> dict[str, Any]:
     sizes = {"width": len(state["look.0.weight"]), "hidden": len(state["decide.0.weight"])}
     return _side(state) | sizes | {"knots": len(state["decide.4.weight"]) // 3 - 1}
@@ -96,6 +101,14 @@ def _side(state: State) -> dict[str, Any]:
 _U = frozenset(["down.0.0.weight", "down.0.4.running_var"])
 _V = frozenset(["stem.weight", "encoder.0.first.weight", "decoder.0.first.weight"])
 MODELS: dict[str, Model] = {
+    "scale": Model(
+        NativeScale,
+        "native_scale:NativeScaleTask",
+        graphs.of_scale,
+        method("forward"),
+        _scale,
+        frozenset(["layers.0.weight", "layers.2.weight", "layers.4.weight"]),
+    ),
     "scratches": Model(ScratchUNet, "scratches:ScratchTask", graphs.of_scratches, method("forward"), _unet, _U, (4,)),
     "relight": Model(
         RelightNet,

@@ -31,6 +31,7 @@ _MMAP_FROM, _TRIM_FROM = 32 << 20, 256 << 20  # bytes
 class Plan:
     """What a photo needs: `peak` bytes of the whole process, `tile` pixels a side (None: the stages' own).
 
+    `scale` is the photo's native scale.
     Other photos that a folder run reads and writes at the same time, each of at most `pipeline.ALONE` pixels, are not
     included.
     """
@@ -39,19 +40,21 @@ class Plan:
     width: int
     peak: int
     tile: int | None
+    scale: float = 1.0
 
     @classmethod
-    def of(cls, stages: Sequence[Any], compute: "Compute", height: int, width: int) -> Self:
-        """For a photo of this size: the largest tiles with which the peak stays below `compute.memory`.
+    def of(cls, stages: Sequence[Any], compute: "Compute", height: int, width: int, scale: float = 1.0) -> Self:
+        """For a photo of this size and native scale: the largest tiles with which the peak stays below `compute.memory`.
 
-        A stage's `needs(height, width, tile)` is the number of bytes it takes in addition to `HELD`. Raises
+        A stage's `needs(height, width, tile)`, or with `at_native_scale` also `scale`, is the number of bytes it
+        takes in addition to `HELD`. Raises
         `PhotoError`, which says what to do, if the smallest tiles still need too much.
         """
         tile: int | None = None
         while True:
-            peak = _peak(stages, height, width, tile)
+            peak = _peak(stages, height, width, tile, scale)
             if compute.memory is None or peak <= compute.memory:
-                return cls(height, width, peak, tile)
+                return cls(height, width, peak, tile, scale)
             tile = halved(stages, tile)
             if tile is None:
                 raise PhotoError(
@@ -62,6 +65,7 @@ class Plan:
     def __str__(self) -> str:
         tiles = f", in tiles of {self.tile} pixels" if self.tile else ""
         size = f"{self.width}x{self.height} pixels ({self.height * self.width / 1e6:.1f} MP)"
+        size += f", native scale {self.scale:.2g}" if self.scale > 1 else ""
         return f"{size}: at most {self.peak / 1e9:.2f} GB{tiles}"
 
 
@@ -81,8 +85,12 @@ def together(stages: Sequence[Any], plans: Sequence[Plan]) -> int:
     return fixed + sum(plan.peak - fixed for plan in plans)
 
 
-def _peak(stages: Sequence[Any], height: int, width: int, tile: int | None) -> int:
-    needs = [stage.needs(height, width, tile) for stage in stages if hasattr(stage, "needs")]
+def _peak(stages: Sequence[Any], height: int, width: int, tile: int | None, scale: float) -> int:
+    needs = []
+    for stage in stages:
+        if hasattr(stage, "needs"):
+            scaled = (scale,) if getattr(stage, "at_native_scale", False) else ()
+            needs.append(stage.needs(height, width, tile, *scaled))
     pixels = height * width
     left = min(LEFT + LEFT_A_PIXEL * pixels, LEFT_AT_MOST)
     return _fixed(stages) + left + pixels * HELD + max([WRITTEN * pixels, *needs])

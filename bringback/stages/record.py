@@ -52,6 +52,7 @@ class Restoration:
     notes: a log for people and manifests, by stage name (plain numbers and strings); stages do not depend on it;
     passed: the number of stages that are done;
     tile: the maximal tile size in pixels, if memory was too short for the stages' own sizes, else None;
+    scale: the native scale: how many times the photo can be shrunk without losing detail, 1 or more;
     tint: the single tint of a photo without colors, None for a photo with colors; valid once `judged` is True;
     colored: whether a stage has added colors to such a photo;
     on_step: called by stages that take minutes, see `OnStep`.
@@ -63,6 +64,7 @@ class Restoration:
     faces: list[Face] = field(default_factory=list)
     notes: dict[str, dict[str, Any]] = field(default_factory=dict)
     tile: int | None = None
+    scale: float = 1.0
     tint: Tint | None = None
     judged: bool = False
     colored: bool = False

@@ -17,7 +17,11 @@ LARGE = 4_000_000  # pixels of a photo above which freed memory is returned to t
 
 
 def start(
-    photo: Photo, mask: np.ndarray | None = None, tile: int | None = None, on_step: OnStep | None = None
+    photo: Photo,
+    mask: np.ndarray | None = None,
+    tile: int | None = None,
+    on_step: OnStep | None = None,
+    scale: float = 1.0,
 ) -> Restoration:
     """A photo before its first stage, see `Restoration`; raises `PhotoError` for a mask (H, W) of another size."""
     height, width = photo.pixels.shape[:2]
@@ -25,7 +29,7 @@ def start(
         sizes = f"{mask.shape[1]}x{mask.shape[0]} pixels, the photo {width}x{height}"
         raise PhotoError(f"the damage mask has {sizes}: give one of the photo's size")
     restoration = Restoration.start(photo, mask)
-    restoration.tile, restoration.on_step = tile, on_step
+    restoration.tile, restoration.on_step, restoration.scale = tile, on_step, scale
     return restoration
 
 

@@ -1,15 +1,19 @@
 """Stage `scratches`: finds damage."""
 
 import math
+from functools import partial
 from typing import Any, Self
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from bringback.images.adapters import accepts_any_image
 from bringback.models.unet import EAGER, ScratchUNet
 from bringback.ops.masks import fill_mask
 from bringback.ops.opencv import GradientSettings, gradient_mask
+from bringback.ops.scale import enlarged_rows, shrink, stands_out
+from bringback.ops.strips import strips
 from bringback.ops.tiled_fill import filled
 from bringback.ops.tiling import run_tiled
 from bringback.runtime.compute import Compute
@@ -18,8 +22,20 @@ from bringback.stages.record import Restoration
 from bringback.weights.checkpoints import Checkpoints
 
 TILE, OVERLAP = 640, 64
+_SHRUNK = 12 + 4 + 8  # bytes per pixel at the native scale: photo, logits, and both at coarser scales
 _A_PIXEL = 490  # bytes per pixel of a tile being processed, measured in float32
 _GRADIENT = 14  # bytes per pixel with the method "gradient", measured
+
+# What a photo shows at its native scale counts as it is. At another, damage has to be surer, by this much of its log odds:
+# seen smaller, wires and twigs look like scratches.
+SURER = 1.0
+COARSER = (2, 4)  # times the native scale, at which broad stains are looked for
+SMALLEST = 64  # pixels of the shorter side, below which a photo shrunk so far tells nothing
+# The network wrecks very small photos, in which everything is as thin as a scratch: they are enlarged for it until their
+# longer side has this many pixels.
+SMALL, MOST_ENLARGED = 320, 4
+
+_NOTHING = -12.0  # logit of a place that was not looked at
 
 # Damage rarely covers more of a photo; a larger mask is mostly a false alarm, such as a sky taken for a stain.
 _MOST = 0.35
@@ -28,10 +44,18 @@ _MOST = 0.35
 METHODS = ("unet", "gradient")
 
 
+def _keep_larger(odds: Tensor, others: Tensor) -> None:
+    """Raise logits (B, 1, H, W), in place, to those of a coarser scale (B, 1, h, w)."""
+    for rows in strips(odds):
+        part = odds[..., rows, :]
+        torch.maximum(part, enlarged_rows(others, rows, (odds.shape[-2], odds.shape[-1]), "bilinear"), out=part)
+
+
 class ScratchDetector(StageBase):
-    """Finds scratches, dust, stains and cracks: by the scratch U-Net at the photo's own resolution, or by gradients."""
+    """Finds scratches, dust, stains and cracks: by the scratch U-Net at several scales, or by gradients."""
 
     name = "scratches"
+    at_native_scale = True
 
     def __init__(self, means: ScratchUNet | GradientSettings, compute: Compute | torch.device | str = "cpu") -> None:
         """Args: means: the network, or the settings of `ops.opencv.gradient_mask`."""
@@ -53,38 +77,72 @@ class ScratchDetector(StageBase):
             return cls(GradientSettings(**settings), compute)
         return cls(checkpoints.load("scratches", ScratchUNet, Compute.of(compute).device), compute, **settings)
 
-    def needs(self, height: int, width: int, tile: int | None) -> int:
+    def needs(self, height: int, width: int, tile: int | None, scale: float = 1.0) -> int:
         """Bytes in addition to photo, pixels and mask; `tile` limits the stage's own tiles."""
         if isinstance(self.means, GradientSettings):
             return _GRADIENT * height * width
-        return height * width + self.compute.tiles_need(height * width, self.tile, tile, _A_PIXEL)
+        seen = round(height * width / scale**2)
+        largest = height * width if scale > 1 else seen  # finer detail is looked for in tiles of the photo itself
+        return _SHRUNK * seen + self.compute.tiles_need(largest, self.tile, tile, _A_PIXEL)
 
     @accepts_any_image
-    def detect(self, pixels: Tensor) -> Tensor:
+    def detect(self, pixels: Tensor, scale: float = 1.0) -> Tensor:
         """Photos (B, 3, H, W) in [0, 1] -> their damage masks (B, 1, H, W) in [0, 1]; filling begins at 0.5.
+
+        The network looks at the photos at their native `scale`; at twice and four times that, for broad stains; and at
+        their own, where detail finer than the native scale stands out, for dust and hairs thinner than anything the
+        print shows. The largest odds count, those of other scales than the native one lowered by `SURER`. Small photos
+        are enlarged.
 
         The network's logits for a photo and its mirror image are averaged (the self-ensemble of Lim et al. 2017),
         because their errors differ. If more than 35 % of a photo is above 0.5, all its logits are lowered until it is
-        35 %. Gradient masks are binary.
+        35 %. Gradient masks are binary, and made at the photos' own scale.
         """
         if isinstance(self.means, GradientSettings):
             return gradient_mask(pixels, self.means)
-        network = self.means
-
-        def both(tile: Tensor) -> Tensor:
-            tile = tile.to(self.compute.device)
-            with self.compute.autocast():
-                return (network(tile).float() + network(tile.flip(-1)).flip(-1).float()) / 2
-
-        multiple = 2 ** len(network.widths)  # the grid of the deepest level
-        tiling = {"tile": self.tile, "overlap": min(OVERLAP, self.tile // 2), "multiple": multiple}
-        odds = run_tiled(both, [pixels], **tiling, batch=self.compute.batch).add_(EAGER)
+        height, width = pixels.shape[-2:]
+        scale = min(scale, max(1.0, min(height, width) / SMALLEST), max(1 / MOST_ENLARGED, max(height, width) / SMALL))
+        native = shrink(pixels, scale)
+        odds = self._odds(native)
+        for times in COARSER:
+            if min(native.shape[-2:]) >= times * SMALLEST:
+                _keep_larger(odds, self._odds(shrink(native, times)).sub_(SURER))
+        if scale > 1:
+            closer = run_tiled(partial(self._closer, scale=scale), [pixels], **self._tiling, batch=self.compute.batch)
+            _keep_larger(closer, odds)
+            odds = closer
+        elif scale < 1:
+            odds = F.interpolate(odds, (height, width), mode="bilinear", antialias=True)
+        odds.add_(EAGER)
         for number in range(len(odds)):
             photo = odds[number : number + 1]
             most = math.floor(_MOST * photo.numel())
             if int(torch.count_nonzero(photo > 0)) > most:  # rare; kthvalue takes several times the mask's memory
                 photo.sub_(photo.flatten().kthvalue(photo.numel() - most).values)
         return odds.sigmoid_()
+
+    @property
+    def _tiling(self) -> dict[str, int]:
+        multiple = 2 ** len(self.means.widths)  # type: ignore[union-attr]  # the grid of the deepest level
+        return {"tile": self.tile, "overlap": min(OVERLAP, self.tile // 2), "multiple": multiple}
+
+    def _odds(self, pixels: Tensor) -> Tensor:
+        """Logits (B, 1, H, W) at the scale of the pixels."""
+        return run_tiled(self._both, [pixels], **self._tiling, batch=self.compute.batch)
+
+    def _both(self, tile: Tensor) -> Tensor:
+        network: Any = self.means
+        tile = tile.to(self.compute.device)
+        with self.compute.autocast():
+            return (network(tile).float() + network(tile.flip(-1)).flip(-1).float()) / 2
+
+    def _closer(self, tiles: Tensor, scale: float) -> Tensor:
+        """Logits at a scale finer than the native one, lowered; `_NOTHING` in tiles where no such detail stands out."""
+        odds = torch.full_like(tiles[:, :1], _NOTHING)
+        seen = stands_out(tiles, scale)
+        if seen.any():
+            odds[seen] = self._both(tiles[seen]).to(odds).sub_(SURER)
+        return odds
 
     def __call__(self, restoration: Restoration) -> Restoration:
         """Set the photo's damage mask; a given one is united with what is found.
@@ -94,7 +152,7 @@ class ScratchDetector(StageBase):
         pixels, given = restoration.pixels, restoration.mask
         if given is not None:  # known damage must not cause false alarms around it
             pixels = filled(pixels, fill_mask(given), self.compute.device)
-        found = self.detect(pixels)
+        found = self.detect(pixels, restoration.scale)
         restoration.mask = found if given is None else torch.maximum(given, found)
         share = int(torch.count_nonzero(restoration.mask > 0.5)) / restoration.mask.numel()
         restoration.notes[self.name] = {"damaged_share": round(share, 5)}

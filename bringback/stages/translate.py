@@ -10,6 +10,7 @@ from bringback.images.adapters import accepts_any_image
 from bringback.models.translation.mapping import LatentMapping, translate
 from bringback.models.translation.vae import VAE
 from bringback.ops.metrics import mean_change
+from bringback.ops.scale import carry_back, shrink
 from bringback.ops.tiling import run_tiled, tiles
 from bringback.runtime.compute import Compute
 from bringback.stages.base import StageBase
@@ -17,6 +18,7 @@ from bringback.stages.record import Restoration
 from bringback.weights.checkpoints import Checkpoints
 
 TILE, OVERLAP = 1024, 96
+_SHRUNK = 12 + 4 + 12  # bytes per pixel of a photo at its native scale, if that is not its own
 _A_PIXEL = 190  # bytes per pixel of a tile being processed, measured
 
 
@@ -24,6 +26,7 @@ class LatentTranslator(StageBase):
     """Old VAE encoder, mapping, clean VAE decoder."""
 
     name = "translate"
+    at_native_scale = True
 
     def __init__(
         self, old_vae: VAE, mapping: LatentMapping, clean_vae: VAE, compute: Compute | torch.device | str = "cpu"
@@ -40,17 +43,25 @@ class LatentTranslator(StageBase):
         vaes = [checkpoints.load(name, VAE, device) for name in ("old_vae", "clean_vae")]
         return cls(vaes[0], mapping, vaes[1], compute)
 
-    def needs(self, height: int, width: int, tile: int | None) -> int:
+    def needs(self, height: int, width: int, tile: int | None, scale: float = 1.0) -> int:
         """Bytes in addition to photo, pixels and masks: the result, and a tile being processed."""
-        return 12 * height * width + self.compute.tiles_need(height * width, self.tile, tile, _A_PIXEL)
+        seen = round(height * width / scale**2)
+        at_work = self.compute.tiles_need(seen, self.tile, tile, _A_PIXEL)
+        if scale > 1:  # the shrunk photo, mask and result
+            at_work += _SHRUNK * seen
+        return 12 * height * width + at_work
 
     @accepts_any_image
-    def translate(self, pixels: Tensor, filled: Tensor | None = None) -> Tensor:
+    def translate(self, pixels: Tensor, filled: Tensor | None = None, scale: float = 1.0) -> Tensor:
         """Filled photos (B, 3, H, W) and how far they were filled, (B, 1, H, W) or None -> restored, all in [0, 1].
 
-        Large photos are tiled, but their filled places attend to the whole photo.
+        The networks see the photos shrunk by their native `scale`, and what they change is carried back; see
+        `scale.carry_back`. Large photos are tiled, but their filled places attend to the whole photo.
         """
         filled = torch.zeros_like(pixels[:, :1]) if filled is None else filled
+        if scale > 1:
+            before = shrink(pixels, scale)
+            return carry_back(pixels, before, self.translate(before, shrink(filled, scale)))
         seen = self._seen(pixels, filled)
 
         def one(tile: Tensor, holes: Tensor) -> Tensor:
@@ -62,7 +73,7 @@ class LatentTranslator(StageBase):
 
     def __call__(self, restoration: Restoration) -> Restoration:
         """Translate the photo, given where it was filled. Notes the mean absolute change, in [0, 1] units."""
-        restored = self.translate(restoration.pixels, restoration.to_fill())
+        restored = self.translate(restoration.pixels, restoration.to_fill(), restoration.scale)
         change = mean_change(restored, restoration.pixels)
         restoration.pixels, restoration.notes[self.name] = restored, {"mean_change": round(change, 4)}
         return restoration

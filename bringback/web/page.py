@@ -63,6 +63,7 @@ class Page:
             )
             colors: dict[str, Any] = {"label": "Saturation", "info": web_text.SATURATION, "visible": _colors(chosen)}
             self.saturation = gr.Slider(0, 2, chosen.saturation, step=0.1, **colors)
+            self.scale = gr.Dropdown(web_text.SCALES, value=chosen.scale, label="Native scale", info=web_text.SCALE)
             self.bare = gr.Checkbox(label="Without metadata", info=web_text.BARE, elem_id="bare")
 
     def _place_work(self) -> None:
@@ -104,7 +105,7 @@ class Page:
         deeds = [self.find, self.restore, self.restore_all, self.stop]
         about = [self.editor, self.slider, self.download, self.download_all, self.faces, self.notes]
         view = [*deeds, *about, self.list, self.status, self.tabs, self.problems]
-        choices = [self.stages, self.strength, self.fidelity, self.saturation]
+        choices = [self.stages, self.strength, self.fidelity, self.saturation, self.scale]
         own: dict[str, Any] = {"api_visibility": "private"}
         short = own | {"show_progress": "hidden"}
         # slow work is queued, across all users
@@ -179,7 +180,7 @@ class Page:
         editor: Any,
         bare: bool,
         stages: list[str],
-        *values: float,
+        *values: Any,
         progress: Any,
     ) -> Iterator[View]:
         _keep(desk, editor)

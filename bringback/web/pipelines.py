@@ -20,6 +20,7 @@ class Choices:
     strength: float = 1.0
     fidelity: float = 0.0
     saturation: float = 1.0
+    scale: str = "auto"
 
     @classmethod
     def of(cls, config: PipelineConfig) -> Self:
@@ -88,14 +89,7 @@ class Pipelines:
     def of(self, choices: Choices) -> Pipeline:
         """The pipeline for these choices, to be used under `lock`. Raises what `Pipeline.from_pretrained` does."""
         parts = [self._part(name, choices.of_stage(name)) for name in ordered(self.config.family, choices.stages)]
-        return Pipeline(
-            [stage for part in parts for stage in part.stages],
-            {name: digest for part in parts for name, digest in part.weights.items()},
-            parts[0].compute if parts else "cpu",
-            choices.strength,
-            {name: given for part in parts for name, given in part.settings.items()},
-            parts[0].engine if parts else "torch",
-        )
+        return Pipeline.joined(parts, choices.strength, None if choices.scale == "auto" else float(choices.scale))
 
     def _part(self, name: str, settings: Mapping[str, Any]) -> Pipeline:
         if name not in self._loaded or self._loaded[name][0] != settings:

@@ -168,7 +168,8 @@ class Item:
             path.parent.mkdir(exist_ok=True)
             path.write_bytes(data)
         crops = [(_around(photo, face), _around(result, face)) for face in restoration.faces]
-        self.outcome = Outcome(choices, edits, restoration.notes, restoration.faces, crops, *made)
+        notes = {"photo": {"native_scale": restoration.scale}, **restoration.notes}
+        self.outcome = Outcome(choices, edits, notes, restoration.faces, crops, *made)
 
 
 class Session:

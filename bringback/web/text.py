@@ -29,6 +29,8 @@ HEAD = (
 NO_PHOTO = "No photo yet."
 STRENGTH, FIDELITY = "0 gives the photo as it came", "1 leaves faces as they came"
 SATURATION = "of guessed colours; 1 as the network believes"
+SCALE = "how many times the photo can be shrunk without losing detail; 1 is sharp to the pixel"
+SCALES = ["auto", "1", "1.5", "2", "3", "4", "6", "8"]
 BARE = "downloads without EXIF, XMP, IPTC and texts; profile and resolution stay"
 PLAIN = 0.25  # clearly the same person: the median descriptor distance caused by damage alone
 

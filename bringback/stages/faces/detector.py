@@ -37,6 +37,12 @@ class Found:
         apart = np.hypot(*(self.points.mean(0) - other.points.mean(0)))
         return bool(apart < 0.3 * min(self.side, other.side))
 
+    def enlarged(self, across: float, down: float) -> "Found":
+        """The same face in a picture so many times as wide and as high."""
+        factors = np.array([across, down])
+        left, top, right, bottom = np.array(self.box) * np.tile(factors, 2)
+        return Found((left, top, right, bottom), (self.points + 0.5) * factors - 0.5, self.score)
+
     @property
     def side(self) -> float:
         """Width of the box in pixels."""
@@ -57,12 +63,15 @@ class FaceFinder:
         self._idle: list[Any] = []  # detectors; each keeps the picture it searches, so a search needs its own
         self._landmarks = dlib.shape_predictor(str(model_file("shape_predictor_5_face_landmarks.dat")))
 
-    def find(self, pixels: np.ndarray) -> list[Found]:
-        """All faces in a photo (H, W, 3) in [0, 1], the largest first, each once.
+    def find(self, pixels: np.ndarray, scale: float = 1.0) -> list[Found]:
+        """All faces in a photo (H, W, 3) in [0, 1] of this native scale, the largest first, each once.
 
-        Searched at up to its own size and enlarged; also brightened if dark or without faces; rotated if none is found.
+        The photo is shrunk to its native scale. Searched at up to its own size and enlarged; also brightened if dark or without faces; rotated if none is found.
         """
         gray = cv2.cvtColor(np.ascontiguousarray(pixels, dtype=np.float32), cv2.COLOR_RGB2GRAY).clip(0, 1)
+        if scale > 1:
+            size = [max(1, round(side / scale)) for side in gray.shape[::-1]]
+            gray = cv2.resize(gray, size, interpolation=cv2.INTER_AREA)
         if min(gray.shape) < 16:  # too small for a face and for dlib
             return []
         native = min(1.0, (NATIVE_PIXELS / gray.size) ** 0.5)
@@ -77,6 +86,8 @@ class FaceFinder:
         for face in sorted(faces, key=lambda face: -face.score):
             if not any(face.same(other) for other in kept):
                 kept.append(face)
+        if scale > 1:
+            kept = [face.enlarged(pixels.shape[1] / gray.shape[1], pixels.shape[0] / gray.shape[0]) for face in kept]
         return sorted(kept, key=lambda face: (-face.side, face.box))
 
     def _look(self, gray: np.ndarray, zoom: float, degrees: float = 0, *, lift: bool = False) -> list[Found]:

@@ -17,7 +17,7 @@ from bringback.models.faces.generator import FaceGenerator
 from bringback.ops.color import luminance
 from bringback.runtime.compute import Compute
 from bringback.stages.base import StageBase
-from bringback.stages.faces.alignment import CROP, EYE_DISTANCE, EYES, NOSE_BASE, align, scale, similarity
+from bringback.stages.faces.alignment import CROP, EYES, NOSE_BASE, align, similarity
 from bringback.stages.faces.blending import paste
 from bringback.stages.faces.detector import ENLARGED_PIXELS, FaceFinder
 from bringback.stages.faces.identity import guard, in_batches
@@ -25,8 +25,7 @@ from bringback.stages.record import Face, Restoration
 from bringback.weights.checkpoints import Checkpoints
 
 FINDING = 27  # bytes that dlib takes per pixel of the picture it searches, measured
-MIN_SIZE = 32  # pixels of a face's box; those of 36, the smallest that dlib finds, still gain 0.3 dB
-MOST_EYES = 4 * EYE_DISTANCE  # eye distance above which a crop shows much less detail than the photo
+MIN_SIZE = 32  # pixels of a face's box at its photo's native scale; those of 36, the smallest found, still gain 0.3 dB
 # The maximal descriptor distance between a face before and after. Damage by itself moves 91 % of faces less
 # (median 0.25), and 99.7 % of pairs of different people are farther apart.
 SAME_PERSON = 0.45
@@ -49,10 +48,11 @@ class FaceRefiner(StageBase):
     """Refines the faces of a photo, or aligned crops, with a network from aligned crops to aligned crops.
 
     Only the difference between refined and original crop is added to the photo, so a face larger than its crop keeps
-    its own detail. A face whose dlib descriptor moves too far is refined with less strength or left as it was.
+    its own detail. They are searched for at the photo's native scale. A face whose dlib descriptor moves too far is refined with less strength or left as it was.
     """
 
     name = "faces"
+    at_native_scale = True
     size = CROP  # pixels a side of the crops
 
     def __init__(
@@ -66,7 +66,7 @@ class FaceRefiner(StageBase):
         aligned: bool = False,
     ) -> None:
         """Args: generator: crops and masks of what was filled -> crops; min_size: the minimal width of a face's box
-        in pixels; only_center_face: refine only the face nearest to the photo's center;
+        in pixels at the photo's native scale; only_center_face: refine only the face nearest to the photo's center;
         fidelity: 0 for the generator's face, 1 for the original face, a blend between them; aligned: the photos are
         crops with one face at the template's position, to be refined as a whole.
 
@@ -87,9 +87,9 @@ class FaceRefiner(StageBase):
         generator = checkpoints.load("faces", FaceGenerator, Compute.of(compute).device)
         return cls(Mirrored(generator), compute, **settings)
 
-    def needs(self, height: int, width: int, tile: int | None) -> int:
+    def needs(self, height: int, width: int, tile: int | None, scale: float = 1.0) -> int:
         """Bytes in addition to photo, pixels and masks: a gray copy, and dlib's search of an enlarged one."""
-        return 4 * height * width + FINDING * min(4 * height * width, int(ENLARGED_PIXELS))
+        return 4 * height * width + FINDING * min(round(4 * height * width / scale**2), int(ENLARGED_PIXELS))
 
     @accepts_any_image
     def refine(self, crops: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -157,8 +157,8 @@ class FaceRefiner(StageBase):
 
     def _found(self, restoration: Restoration, finder: FaceFinder) -> _Crops:
         pixels, size = _picture(restoration), self.size
-        faces = [Face(face.box, face.points) for face in finder.find(pixels)]
-        chosen = self._chosen(faces, pixels)
+        faces = [Face(face.box, face.points) for face in finder.find(pixels, restoration.scale)]
+        chosen = self._chosen(faces, pixels, restoration.scale)
         matrices = [similarity(face.points, size) for face in chosen]
         crops = torch.empty(len(chosen), 3, size, size)
         filled = torch.zeros(len(chosen), 1, size, size)
@@ -180,16 +180,14 @@ class FaceRefiner(StageBase):
         filled = torch.zeros_like(crops[:, :1]) if filled is None else filled
         return _Crops([face], [face], crops, filled, is_gray(crops[0].permute(1, 2, 0).numpy()))
 
-    def _chosen(self, faces: list[Face], pixels: np.ndarray) -> list[Face]:
+    def _chosen(self, faces: list[Face], pixels: np.ndarray, native: float) -> list[Face]:
         """The faces to refine; sets the status of each of the others to the reason."""
         middle = np.array(pixels.shape[1::-1]) / 2
         central = min(faces, key=lambda face: float(np.linalg.norm(face.points.mean(0) - middle)), default=None)
         for face in faces:
-            eyes, width = EYE_DISTANCE / scale(similarity(face.points)), face.box[2] - face.box[0]
+            width = (face.box[2] - face.box[0]) / native
             if width < self.min_size:
                 face.status = f"left alone: too small, {width:.0f} pixels wide"
-            elif eyes > MOST_EYES * self.size / CROP:
-                face.status = f"left alone: too large, its eyes are {eyes:.0f} pixels apart"
             elif self.only_center_face and face is not central:
                 face.status = "left alone: not the face in the center"
         return [face for face in faces if face.status == "found"]

@@ -1,0 +1,83 @@
+"""Native scale: how many times a photo can be shrunk without losing detail, read from its spectrum."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bringback.models.base import Network
+from bringback.ops.color import luminance
+
+TILE = 128  # side in pixels of the tiles whose spectra are taken
+BINS = 64  # of frequency, up to that of Nyquist
+_TILES = 64  # about how many tiles of a photo are looked at
+_MARGIN = 0.06  # share of each side that is not looked at: borders and the scanner's lid are sharper than a print
+_QUANTILES = (0.5, 0.75, 0.95)  # over tiles: some show nothing but sky, and few are full of dust
+_LEAST = 1.5  # a photo that can be shrunk by less is left at its size
+_ANCHOR = slice(1, 4)  # bins whose mean level is subtracted: contrast says nothing about scale
+
+
+class NativeScale(Network, license="apache-2.0", tags=["photo-restoration", "blind-resolution-estimation"]):
+    """Spectra (B, 4, 64) of photos, see `spectra` -> log2 of the native scale (B,), 0 = sharp to the pixel.
+
+    Enlarging leaves the highest frequencies empty but for what scanner and file add, and how the spectrum falls there
+    tells grain, blur and compression of the photo itself from that. Three fully connected layers.
+    Args: hidden: features of the hidden layers.
+    """
+
+    def __init__(self, hidden: int = 96) -> None:
+        super().__init__()
+        seen = (len(_QUANTILES) + 1) * BINS + 1
+        self.layers = nn.Sequential(
+            nn.Linear(seen, hidden), nn.GELU(), nn.Linear(hidden, hidden), nn.GELU(), nn.Linear(hidden, 1)
+        )
+
+    def forward(self, levels: Tensor) -> Tensor:
+        anchor = levels[:, 1:2, _ANCHOR].mean(-1, keepdim=True)
+        facts = torch.cat([(levels - anchor).flatten(1), anchor[:, 0]], 1) / 2
+        return self.layers(facts)[:, 0]
+
+    def of(self, pixels: Tensor) -> float:
+        """The native scale of a photo (1, 3, H, W) in [0, 1]; 1 if it is below `_LEAST`, or the photo very small."""
+        if min(pixels.shape[-2:]) < TILE:
+            return 1.0
+        scale = 2.0 ** self(spectra(pixels).to(next(self.parameters()).device)).item()
+        return round(scale, 2) if scale >= _LEAST else 1.0
+
+
+def spectra(pixels: Tensor) -> Tensor:
+    """Levels (B, 4, 64) of photos (B, 3, H, W) in [0, 1]: the base-10 logarithm of the power by frequency.
+
+    Three quantiles over tiles of the luminance's power, and the middle one of the color differences'. Bins are of the
+    larger of both frequencies, as resampling is separable. Photos smaller than a tile are mirrored at their borders.
+    """
+    height, width = (side - 2 * round(_MARGIN * side) for side in pixels.shape[-2:])
+    top, left = (round(_MARGIN * side) for side in pixels.shape[-2:])
+    rows = max(1, min(round((_TILES * height / width) ** 0.5), -(-height // TILE)))
+    columns = max(1, min(round(_TILES / rows), -(-width // TILE)))
+    inner = pixels[..., top : top + height, left : left + width]
+    while min(inner.shape[-2:]) < TILE:
+        mode = "reflect" if min(inner.shape[-2:]) > 1 else "replicate"
+        pads = [min(TILE - side, side - 1) if mode == "reflect" else TILE - side for side in inner.shape[-2:]]
+        inner = F.pad(inner, (0, max(pads[1], 0), 0, max(pads[0], 0)), mode=mode)
+    places = [torch.linspace(0, inner.shape[axis] - TILE, n).long().tolist() for axis, n in ((-2, rows), (-1, columns))]
+    tiles = torch.stack([inner[..., y : y + TILE, x : x + TILE] for y in places[0] for x in places[1]], 1)
+    return levels_of(tiles)
+
+
+def levels_of(tiles: Tensor) -> Tensor:
+    """`spectra` of photos that are given as tiles (B, N, 3, 128, 128)."""
+    light = luminance(tiles.flatten(0, 1)).view(*tiles.shape[:2], 1, TILE, TILE)
+    planes = torch.cat([light, tiles[:, :, ::2] - light], 2)
+    window = torch.hann_window(TILE, periodic=False, device=tiles.device)
+    window = window[:, None] * window
+    planes = (planes - planes.mean((-1, -2), keepdim=True)) * window
+    power = torch.fft.rfft2(planes).abs().square() / window.square().sum()
+    across, along = (f.abs() for f in (torch.fft.fftfreq(TILE), torch.fft.rfftfreq(TILE)))
+    bins = (torch.maximum(across[:, None], along) * 2 * BINS).long().clamp_max(BINS - 1).to(tiles.device).flatten()
+    power = power.flatten(-2)
+    sums = torch.zeros(*power.shape[:-1], BINS, device=tiles.device).index_add_(-1, bins, power)
+    level = (sums / torch.bincount(bins, minlength=BINS) + 1e-9).log10()
+    shares = torch.tensor(_QUANTILES, device=tiles.device)
+    of_light = level[:, :, 0].quantile(shares, 1).transpose(0, 1)
+    of_color = level[:, :, 1:].mean(2).quantile(_QUANTILES[1], 1)
+    return torch.cat([of_light, of_color[:, None]], 1)

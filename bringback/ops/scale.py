@@ -1,0 +1,108 @@
+"""Between a scan and its native scale: shrink a photo, and carry back to its own pixels what was changed there."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from bringback.ops.color import luminance
+from bringback.ops.strips import strips
+
+_BLOCK = 16  # side in pixels of the blocks in which fine detail and its surroundings are compared
+_FLAT = 0.2  # the share of a photo's blocks, those with the weakest gradients, whose fine detail is taken for noise
+_SURE = 2.0  # detail whose local energy is below this many times that of the noise is noise
+# Fine detail, averaged over 3x3 pixels, that stands out: so many deviations of the noise, and so much of white; and the
+# number of pixels where it does.
+_OUTLIER, _VISIBLE, _SPECK = 5.0, 0.04, 8
+_LOOKED_AT = 16  # strips in which the noise is measured
+
+
+def shrink(pixels: Tensor, scale: float) -> Tensor:
+    """Photos or masks (B, C, H, W) in [0, 1] -> (B, C, H / scale, W / scale), rounded, by the antialiased cubic of Keys.
+
+    A scale of 1 returns the same tensor, one below 1 enlarges.
+    """
+    if scale == 1:
+        return pixels
+    size = [max(round(side / scale), 1) for side in pixels.shape[-2:]]
+    return F.interpolate(pixels, size, mode="bicubic", antialias=True).clamp_(0, 1)
+
+
+def enlarged_rows(small: Tensor, rows: slice, size: tuple[int, int], mode: str = "bicubic") -> Tensor:
+    """The `rows` of (B, C, h, w) enlarged to `size`, "bilinear" or by the cubic of Keys; borders are replicated."""
+    height = small.shape[-2]
+    at = torch.arange(rows.start, min(rows.stop, size[0]), device=small.device, dtype=torch.float32)
+    at = (at + 0.5) * (height / size[0]) - 0.5
+    first = at.floor()
+    part = (at - first)[:, None]
+    weights = _keys(part) if mode == "bicubic" else [1 - part, part]
+    taps = [first.long() + tap for tap in range(1 - len(weights) // 2, 1 + len(weights) // 2)]
+    mixed = torch.zeros(*small.shape[:2], len(at), small.shape[-1], device=small.device)
+    for weight, tap in zip(weights, taps, strict=True):
+        mixed.addcmul_(small[..., tap.clamp(0, height - 1), :], weight)
+    # with antialias torch's cubic is that of Keys; enlarging, it averages nothing
+    return F.interpolate(mixed, (len(at), size[1]), mode=mode, antialias=True)
+
+
+def stands_out(pixels: Tensor, scale: float) -> Tensor:
+    """Whether photos (B, 3, H, W) in [0, 1] have detail finer than their native scale: (B,) bool.
+
+    Such detail is rare in a scan, but a hair on the scanner's glass is much sharper than what the print shows.
+    """
+    before = shrink(pixels, scale)
+    rows = slice(0, pixels.shape[-2])
+    fine = luminance(pixels - enlarged_rows(before, rows, (pixels.shape[-2], pixels.shape[-1])))
+    contrast = F.avg_pool2d(fine, 3, 1, 1).abs_()
+    least = (_noise(pixels, before).sqrt() * _OUTLIER).clamp_min(_VISIBLE)
+    return (contrast > least).sum((1, 2, 3)) >= _SPECK
+
+
+def carry_back(pixels: Tensor, before: Tensor, after: Tensor) -> Tensor:
+    """What was done to photos (B, 3, H, W) at another scale, `before` -> `after` (B, 3, h, w): (B, 3, H, W), new.
+
+    Detail too fine for that scale stays where it stands out from the noise; the rest of it is noise, and goes. The
+    noise is measured where the photo is flattest, and detail is weighted as by a Wiener filter.
+    """
+    height, width = pixels.shape[-2:]
+    reach = max(1, round(height / before.shape[-2]))
+    noise = _noise(pixels, before)
+    result = torch.empty_like(pixels)
+    for rows in strips(pixels):
+        wide = slice(max(rows.start - reach, 0), min(rows.stop + reach, height))
+        fine = pixels[..., wide, :] - enlarged_rows(before, wide, (height, width))
+        energy = F.avg_pool2d(luminance(fine).square(), 2 * reach + 1, 1, reach, count_include_pad=False)
+        kept = (1 - _SURE * noise / energy.clamp_min(1e-12)).clamp_(0, 1)
+        inner = slice(rows.start - wide.start, rows.start - wide.start + len(range(*rows.indices(height))))
+        made = enlarged_rows(after, rows, (height, width))
+        result[..., rows, :] = made.add_(fine.mul_(kept)[..., inner, :]).clamp_(0, 1)
+    return result
+
+
+def _noise(pixels: Tensor, before: Tensor) -> Tensor:
+    """The mean square (B, 1, 1, 1) of the luminance of what is finer than `before`, in the flattest blocks."""
+    height, width = pixels.shape[-2:]
+    every = list(strips(pixels))
+    steepness, energy = [], []
+    for rows in every[:: -(-len(every) // _LOOKED_AT)]:
+        coarse = enlarged_rows(luminance(before), rows, (height, width))
+        fine = luminance(pixels[..., rows, :]) - coarse
+        slopes = F.pad(coarse.diff(dim=-1).square(), (0, 1)) + F.pad(coarse.diff(dim=-2).square(), (0, 0, 0, 1))
+        block = min(_BLOCK, *fine.shape[-2:])
+        steepness.append(F.avg_pool2d(slopes, block).flatten(1))
+        energy.append(F.avg_pool2d(fine.square(), block).flatten(1))
+    slopes, energies = torch.cat(steepness, 1), torch.cat(energy, 1)
+    count = max(1, round(_FLAT * slopes.shape[1]))
+    chosen = slopes.topk(count, largest=False).indices
+    return energies.gather(1, chosen).mean(1).view(-1, 1, 1, 1)
+
+
+def _keys(part: Tensor) -> list[Tensor]:
+    """Weights of four neighbors by the cubic of Keys (1981) with a = -0.5, `part` being the way past the second."""
+    a = -0.5
+
+    def near(x: Tensor) -> Tensor:
+        return ((a + 2) * x - (a + 3)) * x * x + 1
+
+    def far(x: Tensor) -> Tensor:
+        return ((a * x - 5 * a) * x + 8 * a) * x - 4 * a
+
+    return [far(part + 1), near(part), near(1 - part), far(2 - part)]
