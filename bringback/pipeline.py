@@ -14,8 +14,8 @@ from bringback import __version__
 from bringback.errors import PhotoError
 from bringback.images.adapters import convert_back, each, mask_array, to_photo
 from bringback.images.photo import Photo
-from bringback.pipeline_config import PipelineConfig
 from bringback.models.native_scale import NativeScale
+from bringback.pipeline_config import PipelineConfig
 from bringback.runtime.compute import Compute
 from bringback.runtime.hub import fetched
 from bringback.runtime.memory import Plan, halved, out_of_memory, together
@@ -91,8 +91,8 @@ class Pipeline:
         and `settings`, arguments of single stages as in {"faces": {"fidelity": 0.5}}, override it. The order of the
         stages is fixed, whatever the order of their names. `device`, `dtype`, `tile`, `batch_size` and `memory` are as
         in `Compute.pick`. `scale` is the native scale of the photos, "auto" to estimate that of each; the family paper
-        knows no scale, so there "auto" is 1. Raises ValueError for an unknown config, stage or device, for settings of a stage that does
-        not run and for values out of range, `MissingWeights` for an absent checkpoint.
+        knows no scale, so there "auto" is 1. Raises ValueError for an unknown config, stage or device, for settings of
+        a stage that does not run and for values out of range, `MissingWeights` for an absent checkpoint.
         """
         if weights is not None:
             weights = fetched(weights, revision=revision, cache_dir=cache_dir, local_files_only=local_files_only)
@@ -105,12 +105,8 @@ class Pipeline:
         checkpoints = _Asked(weights, attach=_attaching(engine))
         compute = Compute.pick(device, _precision(dtype, engine), tile, batch_size, memory)
         ready = [build_stage(kind, checkpoints, compute, given[name]) for name, kind in kinds.items()]
-        if scale == "auto":
-            used = any(getattr(stage, "at_native_scale", False) for stage in ready)
-            scale = checkpoints.load("scale", NativeScale) if used else 1.0
-        elif isinstance(scale, str):
-            raise ValueError(f"scale {scale!r}: wants auto, or a number from 1 (sharp to the pixel) on")
-        return cls(ready, checkpoints.hashes(checkpoints.names), compute, strength, given, engine, scale)
+        native = _scale(scale, ready, checkpoints)
+        return cls(ready, checkpoints.hashes(checkpoints.names), compute, strength, given, engine, native)
 
     @classmethod
     def joined(cls, parts: Sequence[Self], strength: float = 1.0, scale: float | None = None) -> Self:
@@ -275,7 +271,8 @@ class Pipeline:
 
     def plan_for(self, photo: Photo) -> Plan:
         """`plan` for the photo's size and native scale."""
-        return self.plan(*photo.pixels.shape[:2], self.native_scale(own_pixels(photo)))
+        height, width = photo.pixels.shape[:2]
+        return self.plan(height, width, self.native_scale(own_pixels(photo)))
 
     def _restore(
         self,
@@ -326,6 +323,16 @@ class _Asked(Checkpoints):
         if name not in self.names:
             self.names.append(name)
         return super().folder(name)
+
+
+def _scale(given: float | str, stages: Sequence[Any], checkpoints: Checkpoints) -> NativeScale | float:
+    """What `Pipeline` takes as scale; the network is loaded only if a stage asks for the native scale."""
+    if given == "auto":
+        used = any(getattr(stage, "at_native_scale", False) for stage in stages)
+        return checkpoints.load("scale", NativeScale) if used else 1.0
+    if isinstance(given, str):
+        raise ValueError(f"scale {given!r}: wants auto, or a number from 1 (sharp to the pixel) on")
+    return given
 
 
 def _attaching(engine: str) -> Attach | None:

@@ -124,6 +124,7 @@ def redden() -> Redden:
 
 
 TINY: dict[str, dict] = {
+    "scale": {"hidden": 8},
     "scratches": {"widths": [4, 6, 8]},
     "tone": {"side": 16, "width": 8},
     "clean_vae": {"channels": 16, "blocks": 1, "stride": 2},

@@ -16,7 +16,7 @@ from bringback.assets import presets
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 CHECKPOINTS = ROOT / "checkpoints"
-NAMES = {"scratches", "tone", "clean_vae", "old_vae", "mapping", "faces", "colorize", "relight"}
+NAMES = {"scale", "scratches", "tone", "clean_vae", "old_vae", "mapping", "faces", "colorize", "relight"}
 MIB = 2**20
 
 
@@ -74,7 +74,7 @@ def test_readme_names_the_two_commands_and_its_files_exist():
         assert (ROOT / link).exists(), link
 
 
-def test_all_six_checkpoints_are_complete():
+def test_all_checkpoints_are_complete():
     assert {folder.name for folder in CHECKPOINTS.iterdir() if folder.is_dir()} == NAMES
     for name in NAMES:
         for file in ("config.json", "model.safetensors", "README.md"):

@@ -1,10 +1,13 @@
 """`bringback scratches`: write the damage masks of photos."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bringback.cli import options
 from bringback.cli.console import RESUMES_WITH_SKIP, finish, one_line_errors, progress
 from bringback.cli.settings import compute_settings, method_settings, parse_scale, reject_conflict
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def scratches(
@@ -49,11 +52,16 @@ def scratches(
             settings=method_settings(scratches=method),
         )
         detector: Any = pipeline.stages[0]
+
+        def detect(pixels: "Tensor") -> "Tensor":
+            scaled = getattr(detector, "at_native_scale", False)
+            return detector.detect(pixels, *((pipeline.native_scale(pixels),) if scaled else ()))
+
         with progress(json_lines) as show:
             entries = mask_folder(
                 inputs,
                 out,
-                lambda pixels: detector.detect(pixels, pipeline.native_scale(pixels)),
+                detect,
                 overwrite=overwrite,
                 skip_existing=skip_existing,
                 on_start=show.on_start,

@@ -243,9 +243,9 @@ training = mixture(
     (unstructured, 0.35), (structured, 0.15), (stained, 0.08), (worn, 0.27), (holes, 0.1), (clean, 1.0),
 )  # fmt: skip
 translation = mixture(
-    "What the translation learns from end to end: the narrow wear, half as much that is broad, and damage.",
-    (unstructured, 0.5), (second_order, 0.24), (worn, 0.06), (grainy, 0.04), (structured, 0.06), (stained, 0.02),
-    (holes, 0.06), (clean, 1.0),
+    "What the translation learns from end to end: the narrow wear, a quarter as much that is broad, and damage.",
+    (unstructured, 0.62), (second_order, 0.14), (worn, 0.06), (grainy, 0.04), (structured, 0.05), (stained, 0.02),
+    (holes, 0.04), (clean, 1.0),
 )  # fmt: skip
 marked = mixture(
     "What the scratch detector learns from: mostly damage, and photos that have none.",
@@ -253,8 +253,8 @@ marked = mixture(
     (unstructured, 0.07), (clean, 1.0),
 )  # fmt: skip
 scans = mixture(
-    "What the native scale is learned from: sharp prints, which are enlarged then, and soft ones that are not to count.",
-    (sharp, 0.5), (unstructured, 0.3), (clean, 1.0),
+    "What the native scale is learned from: sharp prints, which are enlarged then, and soft ones.",
+    (sharp, 0.4), (unstructured, 0.4), (clean, 1.0),
 )  # fmt: skip
 portraits = mixture(
     "What the face generator learns from: blind damage, little of it, and none.",

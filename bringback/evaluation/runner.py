@@ -126,13 +126,13 @@ def evaluate(
     `photos` is a folder (recursive), a tar shard or a folder of shards; at most `limit` photos, in order of name, are
     used. Photo number k is aged at its own size by `recipe`, one of ours or a foreign program, with a seed derived from
     (`seed`, k), and rounded to 8 bits before and after. "structured@4" is the recipe "structured", then scanned at four
-    times the resolution, see `evaluation.scan`; the result is compared after shrinking. `overlays` are damage shards for our recipes. For the recipe
-    `holes` the pipeline gets the mask. A gray truth is compared in luminance. `settings`, `config`, `weights`, `device`
-    and `dtype` are as in `Pipeline.from_pretrained`. `backbone` is as in `load_distance`, for the perceptual distance,
-    computed on the CPU; `sheet` is a picture file for the first eight photos; `on_photo` is called after each photo.
-    Broken photos are left out. Raises FileNotFoundError if there are no photos; ValueError if all are broken, and for a
-    bad shard, backbone or recipe; `MissingExtra` if a foreign program lacks a package; and what
-    `Pipeline.from_pretrained` raises.
+    times the resolution, see `evaluation.scan`; the result is compared after shrinking. `overlays` are damage shards
+    for our recipes. For the recipe `holes` the pipeline gets the mask. A gray truth is compared in luminance.
+    `settings`, `config`, `weights`, `device` and `dtype` are as in `Pipeline.from_pretrained`. `backbone` is as in
+    `load_distance`, for the perceptual distance, computed on the CPU; `sheet` is a picture file for the first eight
+    photos; `on_photo` is called after each photo. Broken photos are left out. Raises FileNotFoundError if there are no
+    photos; ValueError if all are broken, and for a bad shard, backbone or recipe; `MissingExtra` if a foreign program
+    lacks a package; and what `Pipeline.from_pretrained` raises.
     """
     building: dict[str, Any] = {"config": config, "stages": stages, "settings": settings}
     pipeline = Pipeline.from_pretrained(weights, **building, device=device, dtype=dtype)

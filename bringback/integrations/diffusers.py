@@ -18,11 +18,13 @@ from torch import Tensor
 from bringback.errors import PhotoError
 from bringback.images.adapters import each, mask_array, to_photo
 from bringback.images.photo import Photo
+from bringback.models.native_scale import NativeScale
 from bringback.pipeline import Pipeline
 from bringback.runtime.extras import extra
 from bringback.stages import STAGES
-from bringback.stages.record import Restoration
+from bringback.stages.record import Restoration, own_pixels
 from bringback.stages.run import finalize, run_stage, start
+from bringback.weights.checkpoints import Checkpoints
 
 with extra("plugins"):
     from diffusers.modular_pipelines import (
@@ -67,10 +69,11 @@ class Begin(ModularPipelineBlocks):
 
     @property
     def inputs(self) -> list[Any]:
-        """`image`, and `mask`, as in `Pipeline.__call__`."""
+        """`image` and `mask`, as in `Pipeline.__call__`, and `scale`, as in `Pipeline.from_pretrained`."""
         return [
             InputParam("image", required=True, description="a photo or several, as in bringback.Pipeline"),
             InputParam("mask", description="damage, 1 = damaged: of the image's height and width"),
+            InputParam("scale", default="auto", description="native scale of the photos: auto, or a number from 1 on"),
         ]
 
     @property
@@ -82,9 +85,12 @@ class Begin(ModularPipelineBlocks):
         """Raises `PhotoError`."""
         own = self.get_block_state(state)
         own.restorations = []
+        reader = Checkpoints().load("scale", NativeScale) if own.scale == "auto" else None
 
         def one(image: Any, mask: Any) -> Tensor:
-            restoration = start(to_photo(image), None if mask is None else mask_array(mask))
+            photo = to_photo(image)
+            scale = own.scale if reader is None else reader.of(own_pixels(photo))
+            restoration = start(photo, None if mask is None else mask_array(mask), scale=scale)
             own.restorations.append(restoration)
             return restoration.pixels
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from bringback.models.base import Network
 from bringback.models.quantize import expanded
-from bringback.models.registry import ALONE, MODELS, SIDE, TRANSLATION, State, is_of, parts
+from bringback.models.registry import ALONE, MODELS, SCALE, SIDE, TRANSLATION, State, is_of, parts
 from bringback.models.translation.mapping import LatentMapping
 from bringback.pipeline import Pipeline
 from bringback.pipeline_config import DEFAULT
@@ -44,12 +44,13 @@ class Model(nn.ModuleDict):
         loaded, compute = _Loaded(self), Compute(image.device)
         if self.kind == "scratches":
             return ScratchDetector.from_checkpoints(loaded, compute).detect(image)
-        names = {"translate" if name in TRANSLATION else name for name in self}
+        names = {"translate" if name in TRANSLATION else name for name in self if name != SCALE}
         names |= {"fill"} if names & {"scratches", "translate"} else set()
         settings = {"faces": {"aligned": True}} if self.kind == "faces" else {}
         kinds: dict[str, Any] = {name: STAGES[name] for name in STAGES if name in names}
         stages = [kind.from_checkpoints(loaded, compute, **settings.get(name, {})) for name, kind in kinds.items()]
-        return Pipeline(stages, compute=compute)(image, mask)
+        scale: Any = dict(self.items()).get(SCALE, 1.0)
+        return Pipeline(stages, compute=compute, scale=scale)(image, mask)
 
 
 class _Loaded(Checkpoints):
@@ -121,7 +122,8 @@ def save_merged(path: Path | str, weights: Path | str | None = None, stages: Seq
     """Write the networks of these stages into one safetensors file, as stored, with keys prefixed by their names.
 
     Loaded by spandrel, it is the pipeline of these stages; with `translate` but without `scratches`, a model that takes
-    a mask. `fill` has no weights and can always be included. `weights` is as in `Checkpoints`. Raises `MissingWeights`,
+    a mask. `fill` has no weights and can always be included; what estimates the native scale is added where it is
+    used. `weights` is as in `Checkpoints`. Raises `MissingWeights`,
     OSError, and ValueError for stages that cannot be merged.
     """
     odd = [stage for stage in stages if stage not in (*ALONE, "translate", "fill")]
@@ -133,8 +135,9 @@ def save_merged(path: Path | str, weights: Path | str | None = None, stages: Seq
     if "translate" in stages:
         checkpoints.check_vaes(checkpoints.load("mapping", LatentMapping))
     state: dict[str, Tensor] = {}
+    scaled = bool({"scratches", "translate", "faces"} & {*stages})
     for name in MODELS:
-        if ("translate" if name in TRANSLATION else name) in stages:
+        if ("translate" if name in TRANSLATION else name) in stages or (scaled and name == SCALE):
             folder = checkpoints.folder(name)
             state |= {f"{name}.{key}": value for key, value in load_file(folder / "model.safetensors").items()}
             config = json.loads((folder / "config.json").read_text(encoding="utf-8"))

@@ -26,6 +26,7 @@ from bringback.models.wan2020.vae import PaperVAE
 State = Mapping[str, Tensor]
 
 TRANSLATION = ("old_vae", "mapping", "clean_vae")  # the networks of the stage `translate`
+SCALE = "scale"  # the network that estimates the native scale, for all stages
 SIDE = "side"  # of a thumbnail, which no weight tells: a tensor of its own where it is known
 
 
@@ -101,7 +102,7 @@ def _side(state: State) -> dict[str, Any]:
 _U = frozenset(["down.0.0.weight", "down.0.4.running_var"])
 _V = frozenset(["stem.weight", "encoder.0.first.weight", "decoder.0.first.weight"])
 MODELS: dict[str, Model] = {
-    "scale": Model(
+    SCALE: Model(
         NativeScale,
         "native_scale:NativeScaleTask",
         graphs.of_scale,
@@ -159,8 +160,8 @@ NETWORKS: dict[str, type[Network]] = {
 }
 """The networks that checkpoints are of, those of the family paper too, by the name in their `config.json`."""
 
-ALONE = tuple(name for name in MODELS if name not in TRANSLATION)
-"""Networks that are of use by themselves."""
+ALONE = tuple(name for name in MODELS if name not in (*TRANSLATION, SCALE))
+"""Networks that restore something by themselves."""
 
 
 def is_of(state: State, name: str) -> bool:

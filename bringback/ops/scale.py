@@ -17,7 +17,7 @@ _LOOKED_AT = 16  # strips in which the noise is measured
 
 
 def shrink(pixels: Tensor, scale: float) -> Tensor:
-    """Photos or masks (B, C, H, W) in [0, 1] -> (B, C, H / scale, W / scale), rounded, by the antialiased cubic of Keys.
+    """Photos or masks (B, C, H, W) in [0, 1] -> (B, C, H / scale, W / scale), by the antialiased cubic of Keys (1981).
 
     A scale of 1 returns the same tensor, one below 1 enlarges.
     """
@@ -44,10 +44,7 @@ def enlarged_rows(small: Tensor, rows: slice, size: tuple[int, int], mode: str =
 
 
 def stands_out(pixels: Tensor, scale: float) -> Tensor:
-    """Whether photos (B, 3, H, W) in [0, 1] have detail finer than their native scale: (B,) bool.
-
-    Such detail is rare in a scan, but a hair on the scanner's glass is much sharper than what the print shows.
-    """
+    """Whether photos (B, 3, H, W) in [0, 1] have detail that is lost when they are shrunk by `scale`: (B,) bool."""
     before = shrink(pixels, scale)
     rows = slice(0, pixels.shape[-2])
     fine = luminance(pixels - enlarged_rows(before, rows, (pixels.shape[-2], pixels.shape[-1])))

@@ -44,7 +44,7 @@ class Plan:
 
     @classmethod
     def of(cls, stages: Sequence[Any], compute: "Compute", height: int, width: int, scale: float = 1.0) -> Self:
-        """For a photo of this size and native scale: the largest tiles with which the peak stays below `compute.memory`.
+        """For such a photo: the largest tiles with which the peak stays below `compute.memory`.
 
         A stage's `needs(height, width, tile)`, or with `at_native_scale` also `scale`, is the number of bytes it
         takes in addition to `HELD`. Raises

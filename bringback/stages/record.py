@@ -113,9 +113,10 @@ class Stage(Protocol):
     """One step of a restoration: takes a `Restoration`, returns it changed.
 
     A stage may have `needs(height, width, tile)`, the bytes it takes in addition to photo, pixels, mask and
-    `Restoration.to_fill`; with `compute` also `tile`, pixels a side, which is lowered when memory is short; and `many`,
-    `__call__` for several restorations. A stage that takes minutes calls `restoration.on_step`, if it is set, with its
-    name and a `Progress`.
+    `Restoration.to_fill`; with `compute` also `tile`, pixels a side, which is lowered when memory is short; `many`,
+    `__call__` for several restorations; and `at_native_scale`, true if it works at `Restoration.scale`, which is then
+    estimated, and given to `needs` as its last argument. A stage that takes minutes calls `restoration.on_step`, if it
+    is set, with its name and a `Progress`.
     """
 
     name: str

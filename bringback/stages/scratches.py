@@ -26,14 +26,15 @@ _SHRUNK = 12 + 4 + 8  # bytes per pixel at the native scale: photo, logits, and 
 _A_PIXEL = 490  # bytes per pixel of a tile being processed, measured in float32
 _GRADIENT = 14  # bytes per pixel with the method "gradient", measured
 
-# What a photo shows at its native scale counts as it is. At another, damage has to be surer, by this much of its log odds:
-# seen smaller, wires and twigs look like scratches.
+# What a photo shows at its native scale counts as it is. At another, damage has to be surer, by this much of its log
+# odds: seen smaller, wires and twigs look like scratches.
 SURER = 1.0
+FINER = 2  # times as fine as the native scale, from which on detail is too sharp to be the print's
 COARSER = (2, 4)  # times the native scale, at which broad stains are looked for
 SMALLEST = 64  # pixels of the shorter side, below which a photo shrunk so far tells nothing
-# The network wrecks very small photos, in which everything is as thin as a scratch: they are enlarged for it until their
-# longer side has this many pixels.
-SMALL, MOST_ENLARGED = 320, 4
+# In very small photos everything is as thin as a scratch: they are enlarged for the network until their longer side has
+# this many pixels.
+SMALL, MOST_ENLARGED = 256, 4
 
 _NOTHING = -12.0  # logit of a place that was not looked at
 
@@ -48,19 +49,19 @@ def _keep_larger(odds: Tensor, others: Tensor) -> None:
     """Raise logits (B, 1, H, W), in place, to those of a coarser scale (B, 1, h, w)."""
     for rows in strips(odds):
         part = odds[..., rows, :]
-        torch.maximum(part, enlarged_rows(others, rows, (odds.shape[-2], odds.shape[-1]), "bilinear"), out=part)
+        part.copy_(torch.maximum(part, enlarged_rows(others, rows, (odds.shape[-2], odds.shape[-1]), "bilinear")))
 
 
 class ScratchDetector(StageBase):
     """Finds scratches, dust, stains and cracks: by the scratch U-Net at several scales, or by gradients."""
 
     name = "scratches"
-    at_native_scale = True
 
     def __init__(self, means: ScratchUNet | GradientSettings, compute: Compute | torch.device | str = "cpu") -> None:
         """Args: means: the network, or the settings of `ops.opencv.gradient_mask`."""
         self.means, self.compute = means, Compute.of(compute)
-        if not isinstance(means, GradientSettings):
+        self.at_native_scale = not isinstance(means, GradientSettings)
+        if self.at_native_scale:
             self.tile = self.compute.tile or TILE
 
     @classmethod
@@ -79,7 +80,7 @@ class ScratchDetector(StageBase):
 
     def needs(self, height: int, width: int, tile: int | None, scale: float = 1.0) -> int:
         """Bytes in addition to photo, pixels and mask; `tile` limits the stage's own tiles."""
-        if isinstance(self.means, GradientSettings):
+        if not self.at_native_scale:
             return _GRADIENT * height * width
         seen = round(height * width / scale**2)
         largest = height * width if scale > 1 else seen  # finer detail is looked for in tiles of the photo itself
@@ -107,11 +108,11 @@ class ScratchDetector(StageBase):
         for times in COARSER:
             if min(native.shape[-2:]) >= times * SMALLEST:
                 _keep_larger(odds, self._odds(shrink(native, times)).sub_(SURER))
-        if scale > 1:
+        if scale > FINER:
             closer = run_tiled(partial(self._closer, scale=scale), [pixels], **self._tiling, batch=self.compute.batch)
             _keep_larger(closer, odds)
             odds = closer
-        elif scale < 1:
+        elif scale != 1:
             odds = F.interpolate(odds, (height, width), mode="bilinear", antialias=True)
         odds.add_(EAGER)
         for number in range(len(odds)):
@@ -137,9 +138,9 @@ class ScratchDetector(StageBase):
             return (network(tile).float() + network(tile.flip(-1)).flip(-1).float()) / 2
 
     def _closer(self, tiles: Tensor, scale: float) -> Tensor:
-        """Logits at a scale finer than the native one, lowered; `_NOTHING` in tiles where no such detail stands out."""
+        """Logits at the photos' own scale, lowered; `_NOTHING` in tiles without detail much finer than `scale`."""
         odds = torch.full_like(tiles[:, :1], _NOTHING)
-        seen = stands_out(tiles, scale)
+        seen = stands_out(tiles, scale / FINER)
         if seen.any():
             odds[seen] = self._both(tiles[seen]).to(odds).sub_(SURER)
         return odds

@@ -60,7 +60,7 @@ def test_the_tree_is_mirrored(tree, light, tmp_path):
     assert first["stages"]["tone"]["seconds"] >= 0 and first["seconds"] > 0 and first["message"] == ""
     assert first["faces"] == {"count": 0, "each": []}
     assert (
-        first["settings"] == {"stages": ["tone"], "strength": 1.0, "dtype": "float32", "tile": None}
+        first["settings"] == {"stages": ["tone"], "strength": 1.0, "scale": 1.0, "dtype": "float32", "tile": None}
         and first["weights"] == {"tone": "1234"}
         and len(first["sha256"]) == 64
     )
@@ -696,7 +696,7 @@ def test_a_photo_is_planned_once_and_slow_stages_report(tree, tmp_path, monkeypa
     choices = {"on_step": lambda *step: steps.append(step), "on_plan": lambda name, plan: plans.append(name)}
     entries = restore_folder([tree], tmp_path / "out", Pipeline([stage], compute=stage.compute), **choices)
     assert set(statuses(entries).values()) == {"done"} and len(stage.groups) == 4 / batch
-    assert planned == [(48, 64)] * 4 and plans == [entry["photo"] for entry in entries]
+    assert planned == [(48, 64, 1.0)] * 4 and plans == [entry["photo"] for entry in entries]
     assert sorted(steps) == [("translate", kind) for kind in ("JPEG", "JPEG", "PNG", "TIFF")]
 
 

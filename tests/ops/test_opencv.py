@@ -184,13 +184,13 @@ def test_strips_do_not_show(monkeypatch: pytest.MonkeyPatch, method: str) -> Non
 @pytest.mark.parametrize("detector", DETECTORS)
 @pytest.mark.parametrize("fill", FILLS)
 def test_every_detector_goes_with_every_fill(tmp_path: Path, detector: str, fill: str) -> None:
-    truth, mask = smooth(72, 96), scratch(72, 96)
+    truth, mask = smooth(144, 192), scratch(144, 192)
     spoilt = torch.where(mask > 0, torch.ones(()), truth)
     settings: dict = {"scratches": {"method": detector}, "fill": {"method": fill}}
     settings["fill"] |= {"iterations": 10} if fill == "prior" else {}
     stages = ["scratches", "fill"]
     pipeline = Pipeline.from_pretrained(stages=stages, settings=settings, device="cpu", dtype="float32")
-    assert list(pipeline.weights) == (["scratches"] if detector == "unet" else [])
+    assert list(pipeline.weights) == (["scratches", "scale"] if detector == "unet" else [])
     done = pipeline.restore(Photo.from_array(as_array(spoilt)))
     assert (done.damage()[mask > 0] > 0.5).float().mean() > 0.6
     gain = decibels(done.pixels, truth) - decibels(spoilt, truth)

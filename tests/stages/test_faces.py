@@ -430,23 +430,33 @@ def test_an_aligned_crop_is_refined_as_a_whole(portrait, found):
             FaceRefiner(Sharper(), aligned=True, **choice)
 
 
-@pytest.mark.parametrize(("zoom", "status"), [(0.08, "too small"), (5.0, "too large")])
-def test_faces_of_a_wrong_size_are_left_alone(portrait, monkeypatch, zoom, status):
+@pytest.mark.parametrize(("zoom", "scale"), [(0.08, 1.0), (0.3, 4.0)])
+def test_faces_too_small_at_the_native_scale_are_left_alone(portrait, monkeypatch, zoom, scale):
     stage = FaceRefiner(Stranger())
     points = TEMPLATE * zoom
     face = type("Found", (), {"box": (0.0, 0.0, 256 * zoom, 256 * zoom), "points": points})
-    monkeypatch.setattr(stage.finder, "find", lambda pixels: [face])
-    restoration = stage(start(portrait))
-    assert status in restoration.faces[0].status
+    monkeypatch.setattr(stage.finder, "find", lambda pixels, scale: [face])
+    restoration = start(portrait)
+    restoration.scale = scale
+    stage(restoration)
+    assert "too small" in restoration.faces[0].status
     assert restoration.notes["faces"] == {"found": 1, "refined": 0}
     np.testing.assert_array_equal(rgb(restoration), portrait)
 
 
-def test_a_face_larger_than_its_crop_is_refined(portrait, monkeypatch):
+@pytest.mark.parametrize("zoom", [3, 6])
+def test_a_face_larger_than_its_crop_is_refined(portrait, monkeypatch, zoom):
     stage = FaceRefiner(Same())
-    face = type("Found", (), {"box": (0.0, 0.0, 768.0, 768.0), "points": TEMPLATE * 3})  # eyes 234 pixels apart
-    monkeypatch.setattr(stage.finder, "find", lambda pixels: [face])
+    face = type("Found", (), {"box": (0.0, 0.0, 256.0 * zoom, 256.0 * zoom), "points": TEMPLATE * zoom})
+    monkeypatch.setattr(stage.finder, "find", lambda pixels, scale: [face])
     assert stage(start(portrait)).faces[0].status == "refined"
+
+
+def test_faces_of_a_soft_scan_are_where_they_are_in_the_scan(finder, portrait, found):
+    large = cv2.resize(portrait, None, fx=4, fy=4, interpolation=cv2.INTER_CUBIC)
+    (face,) = finder.find(large, 4.0)
+    np.testing.assert_allclose(face.points, (found[0].points + 0.5) * 4 - 0.5, atol=6)
+    np.testing.assert_allclose(face.box, np.array(found[0].box) * 4, atol=12)
 
 
 def test_refine_works_on_plain_crops(portrait, found):

@@ -59,6 +59,13 @@ assert "bringback.stages.faces.stage" not in sys.modules
     subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2], check=True)
 
 
+@pytest.fixture
+def one_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Detectors look once, at a photo as it is, however small."""
+    monkeypatch.setattr("bringback.stages.scratches.COARSER", ())
+    monkeypatch.setattr("bringback.stages.scratches.SMALL", 1)
+
+
 class Found(torch.nn.Module):
     """Says of white pixels that they are damaged for certain, of all others that they may be."""
 
@@ -70,6 +77,7 @@ class Found(torch.nn.Module):
         return torch.where(pixels[:, :1] == 1, 4.0, self.others)
 
 
+@pytest.mark.usefixtures("one_look")
 def test_a_photo_is_never_damaged_all_over() -> None:
     pixels = torch.rand(2, 3, 64, 100) * 0.9
     pixels[..., :8] = 1
@@ -100,6 +108,7 @@ def test_tone_in_strips_is_tone_of_the_whole(monkeypatch: pytest.MonkeyPatch, gr
     assert bent[1:] and max(bent[1:]) <= 2 * 3000  # after the knots of the curves, never more than a strip
 
 
+@pytest.mark.usefixtures("one_look")
 def test_the_detector_s_tiles_lie_on_the_grid_of_its_network(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
 
@@ -120,6 +129,7 @@ def test_the_detector_s_tiles_lie_on_the_grid_of_its_network(monkeypatch: pytest
     assert all(a[:3] == b[:3] and a[3] != b[3] for a, b in zip(tiles, mirrored, strict=True))
 
 
+@pytest.mark.usefixtures("one_look")
 def test_the_detector_asks_about_the_mirror_image_too() -> None:
     class Leftish(torch.nn.Module):
         widths = (1,)
@@ -132,6 +142,7 @@ def test_the_detector_asks_about_the_mirror_image_too() -> None:
     assert torch.allclose(torch.logit(found) - 0.85, pixels[:, :1], atol=1e-3)
 
 
+@pytest.mark.usefixtures("one_look")
 def test_a_half_of_the_mask_is_where_filling_begins() -> None:
     class Plain(torch.nn.Module):
         """Log odds as the pixels say."""
@@ -211,7 +222,9 @@ def test_vaes_of_another_mapping_are_refused(tmp_path: Path) -> None:
 
 def test_the_translator_is_told_what_was_filled(monkeypatch: pytest.MonkeyPatch) -> None:
     told = []
-    monkeypatch.setattr(LatentTranslator, "translate", lambda self, pixels, filled: told.append(filled) or pixels)
+    monkeypatch.setattr(
+        LatentTranslator, "translate", lambda self, pixels, filled, scale: told.append(filled) or pixels
+    )
     stage = LatentTranslator(VAE(), LatentMapping(), VAE(), CPU)
     mask = np.zeros((40, 50), np.float32)
     mask[:4], mask[10:14], mask[20:24] = 1, 0.45, 0.7
@@ -304,6 +317,7 @@ def test_smaller_tiles_need_less(listening: LatentTranslator) -> None:
         assert stage.needs(30, 40, None) < smaller
 
 
+@pytest.mark.usefixtures("one_look")
 def test_the_detector_takes_several_tiles_at_once() -> None:
     sizes = []
 

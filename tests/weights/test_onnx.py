@@ -17,6 +17,7 @@ from bringback.errors import MissingExtra
 from bringback.models.base import Network
 from bringback.models.graphs import Graph
 from bringback.models.registry import MODELS
+from bringback.models.native_scale import spectra
 from bringback.models.relight import RelightNet, places
 from bringback.models.tone import cumulated
 from bringback.models.translation.mapping import LatentMapping
@@ -42,7 +43,7 @@ SMALL = TINY | {"mapping": TINY["mapping"] | {"channels": TINY["old_vae"]["chann
 CLOSE = 1e-4
 GRAPHS = [
     *("scratches", "relight", "relight-curves", "tone", "old_vae", "mapping", "mapping-tile", "mapping-look"),
-    *("mapping-trust", "clean_vae", "faces", "colorize"),
+    *("mapping-trust", "clean_vae", "faces", "colorize", "scale"),
 ]
 KINDS = {name: model.network for name, model in MODELS.items()}
 SHIPPED = Path(__file__).parents[2] / "checkpoints"
@@ -103,6 +104,8 @@ def inputs(full: str, network: Network, batch: int, height: int, width: int) -> 
     latent = 8 * torch.randn(batch, channels, *part, generator=rng)
     if full == "clean_vae":
         return [latent]
+    if full == "scale":
+        return [spectra(pixels)]
     if full == "mapping-tile":
         return [latent, mask, network.look(latent, mask)]
     if full in ("mapping", "mapping-look"):

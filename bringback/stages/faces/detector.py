@@ -66,7 +66,8 @@ class FaceFinder:
     def find(self, pixels: np.ndarray, scale: float = 1.0) -> list[Found]:
         """All faces in a photo (H, W, 3) in [0, 1] of this native scale, the largest first, each once.
 
-        The photo is shrunk to its native scale. Searched at up to its own size and enlarged; also brightened if dark or without faces; rotated if none is found.
+        Searched at up to its native size and enlarged; also brightened if dark or without faces; rotated if none is
+        found.
         """
         gray = cv2.cvtColor(np.ascontiguousarray(pixels, dtype=np.float32), cv2.COLOR_RGB2GRAY).clip(0, 1)
         if scale > 1:

@@ -48,7 +48,8 @@ class FaceRefiner(StageBase):
     """Refines the faces of a photo, or aligned crops, with a network from aligned crops to aligned crops.
 
     Only the difference between refined and original crop is added to the photo, so a face larger than its crop keeps
-    its own detail. They are searched for at the photo's native scale. A face whose dlib descriptor moves too far is refined with less strength or left as it was.
+    its own detail. They are searched for at the photo's native scale. A face whose dlib descriptor moves too far is
+    refined with less strength or left as it was.
     """
 
     name = "faces"

@@ -16,6 +16,8 @@ SIZES = (256, 512)
 class PaperFaceRefiner(FaceRefiner):
     """Refines faces with a generator of the original method, which does not get the fill mask."""
 
+    at_native_scale = False
+
     @classmethod
     def from_checkpoints(
         cls, checkpoints: Checkpoints, compute: Compute | torch.device, *, size: int = 256, **settings: Any

@@ -31,7 +31,7 @@ class NativeScaleTask(TrainingTask):
         low: the quantile that is learned: below a half, the network rather says too little, which loses no detail.
     """
 
-    OPTIONS: ClassVar = {"times": 4, "as_it_is": 0.35, "largest": 12.0, "tiles": 9, "dust": 0.2, "low": 0.4}
+    OPTIONS: ClassVar = {"times": 4, "as_it_is": 0.4, "largest": 12.0, "tiles": 9, "dust": 0.2, "low": 0.25}
 
     def __init__(self, config: TrainConfig) -> None:
         super().__init__(config)
@@ -97,7 +97,7 @@ def _dust(tile: np.ndarray, random: np.random.Generator) -> np.ndarray:
     """A few hairs and specks, one to three pixels wide, on a tile."""
     tile = np.ascontiguousarray(tile)
     for _ in range(random.integers(0, 4)):
-        ends = [tuple(int(v) for v in random.integers(0, TILE, 2)) for _ in range(2)]
+        start, end = random.integers(0, TILE, (2, 2)).tolist()
         level = float(random.choice([0.05, 0.95]))
-        cv2.line(tile, *ends, (level,) * 3, int(random.integers(1, 4)), cv2.LINE_AA)
+        cv2.line(tile, start, end, (level,) * 3, int(random.integers(1, 4)), cv2.LINE_AA)
     return tile

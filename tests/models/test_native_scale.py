@@ -1,0 +1,63 @@
+"""Spectra of photos, and the native scale read from them."""
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from skimage import data
+
+from bringback.degradations.scan import KERNELS, scanner
+from bringback.models.native_scale import BINS, TILE, NativeScale, spectra
+from bringback.weights.checkpoints import Checkpoints
+
+SHARP = {"astronaut": data.astronaut, "coffee": data.coffee, "chelsea": data.chelsea}
+
+
+def tensor(array):
+    return torch.from_numpy(np.ascontiguousarray(array)).permute(2, 0, 1)[None].float() / 255
+
+
+@pytest.fixture(scope="module")
+def shipped():
+    return Checkpoints().load("scale", NativeScale)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 200), (128, 128), (130, 1000)])
+def test_photos_of_any_size_have_spectra(size):
+    levels = spectra(torch.rand(2, 3, *size))
+    assert levels.shape == (2, 4, BINS)
+    assert levels.isfinite().all()
+
+
+def test_white_noise_has_a_flat_spectrum_and_its_power():
+    levels = spectra(0.5 + 0.1 * torch.randn(1, 3, 512, 512))[0, 0]
+    gain = 0.299**2 + 0.587**2 + 0.114**2
+    torch.testing.assert_close(levels[8:], torch.full((BINS - 8,), np.log10(0.01 * gain)), atol=0.1, rtol=0)
+
+
+def test_a_border_is_not_looked_at():
+    photo = tensor(data.coffee())
+    photo[..., :20, :], photo[..., :20] = 1.0, 1.0
+    lidded = photo.clone()
+    lidded[..., :20, :], lidded[..., :20] = 0.0, 0.3
+    assert torch.equal(spectra(photo), spectra(lidded))
+
+
+def test_a_very_small_photo_is_left_at_its_size(shipped):
+    assert shipped.of(torch.rand(1, 3, TILE - 1, 400)) == 1.0
+
+
+@pytest.mark.parametrize("name", SHARP)
+def test_a_sharp_photo_has_scale_one(shipped, name):
+    assert shipped.of(tensor(SHARP[name]())) == 1.0
+
+
+@pytest.mark.parametrize("factor", [4, 8])
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("name", SHARP)
+def test_an_enlarged_photo_has_nearly_its_factor(shipped, name, factor, kernel):
+    picture = SHARP[name]()[100:300, 100:300]
+    large = cv2.resize(picture.astype(np.float32) / 255, None, fx=factor, fy=factor, interpolation=kernel).clip(0, 1)
+    scan = scanner(np.random.default_rng(factor))(large)
+    found = shipped.of(torch.from_numpy(scan).permute(2, 0, 1)[None])
+    assert 0.5 < found / factor < 1.4
