@@ -534,7 +534,7 @@ from bringback.images.photo import Photo
 from bringback.pipeline import Pipeline
 
 photo = Photo.from_array(np.random.default_rng(0).random((1000, 1500, 3), dtype=np.float32))
-pipeline = Pipeline.from_pretrained(stages=["translate"], device="cpu", dtype="float32")
+pipeline = Pipeline.from_pretrained(stages=["translate"], device="cpu", dtype="float32", scale=1)
 pipeline.restore(Photo.from_array(np.ones((64, 64, 3), np.float32)))  # what torch takes at the first use
 begin = int(open("/proc/self/status").read().partition("VmSize:")[2].split()[0]) * 1024
 resource.setrlimit(resource.RLIMIT_AS, (begin + 195_000_000, -1))

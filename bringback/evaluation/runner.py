@@ -156,7 +156,9 @@ def evaluate(
         mask = sample.mask[0, 0].numpy() if given else None
         truth = sample.truth
         if times > 1:
-            aged, truth = scan.scanned(aged, times, own_seed), scan.truth(truth, times, own_seed)
+            aged = scan.scanned(aged, times, own_seed)
+            if wear == "clean":  # shows what is done to a sound photo, not what its scanner did
+                truth = scan.truth(truth, times, own_seed)
             mask = mask if mask is None else scan.enlarged_mask(mask, times)
         begin = time.perf_counter()
         restoration = pipeline.restore(Photo.from_array(as_array(aged)), mask)

@@ -36,9 +36,9 @@ def scanned(photo: Tensor, times: int, seed: int) -> Tensor:
 
 
 def truth(photo: Tensor, times: int, seed: int) -> Tensor:
-    """What an ideal restoration of `scanned` shows, of the size of the photo (1, 3, H, W).
+    """What leaving a `scanned` photo alone shows, of the size of the photo (1, 3, H, W), but for noise and compression.
 
-    The scanner's noise and compression are gone; its optics, which are sharper than the print, stay.
+    The truth of undamaged photos, whose sharpness lost to the optics no restorer should be asked to bring back.
     """
     return shrunk(_tensor(_seen(photo, times, np.random.default_rng(seed))), times)
 

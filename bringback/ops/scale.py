@@ -7,6 +7,7 @@ from torch import Tensor
 from bringback.ops.color import luminance
 from bringback.ops.strips import strips
 
+_LEAST = 1.75  # the native scale from which on a photo is shrunk: smaller ones are not known well enough to gain by it
 _BLOCK = 16  # side in pixels of the blocks in which fine detail and its surroundings are compared
 _FLAT = 0.2  # the share of a photo's blocks, those with the weakest gradients, whose fine detail is taken for noise
 _SURE = 2.0  # detail whose local energy is below this many times that of the noise is noise
@@ -14,6 +15,11 @@ _SURE = 2.0  # detail whose local energy is below this many times that of the no
 # number of pixels where it does.
 _OUTLIER, _VISIBLE, _SPECK = 5.0, 0.04, 8
 _LOOKED_AT = 16  # strips in which the noise is measured
+
+
+def divisor(scale: float) -> float:
+    """How many times a photo of this native scale is shrunk for the networks; 1 if that would gain nothing."""
+    return scale if scale >= _LEAST else 1.0
 
 
 def shrink(pixels: Tensor, scale: float) -> Tensor:

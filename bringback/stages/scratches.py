@@ -12,7 +12,7 @@ from bringback.images.adapters import accepts_any_image
 from bringback.models.unet import EAGER, ScratchUNet
 from bringback.ops.masks import fill_mask
 from bringback.ops.opencv import GradientSettings, gradient_mask
-from bringback.ops.scale import enlarged_rows, shrink, stands_out
+from bringback.ops.scale import divisor, enlarged_rows, shrink, stands_out
 from bringback.ops.strips import strips
 from bringback.ops.tiled_fill import filled
 from bringback.ops.tiling import run_tiled
@@ -26,9 +26,10 @@ _SHRUNK = 12 + 4 + 8  # bytes per pixel at the native scale: photo, logits, and 
 _A_PIXEL = 490  # bytes per pixel of a tile being processed, measured in float32
 _GRADIENT = 14  # bytes per pixel with the method "gradient", measured
 
-# What a photo shows at its native scale counts as it is. At another, damage has to be surer, by this much of its log
-# odds: seen smaller, wires and twigs look like scratches.
-SURER = 1.0
+# What a photo shows at its native scale counts as it is. Seen smaller, wires and twigs look like scratches: damage has
+# to be surer there, by this much of its log odds for each octave beyond `SPARE`, by which the native scale is usually
+# too small.
+SURER, SPARE = 2.5, 0.25
 FINER = 2  # times as fine as the native scale, from which on detail is too sharp to be the print's
 COARSER = (2, 4)  # times the native scale, at which broad stains are looked for
 SMALLEST = 64  # pixels of the shorter side, below which a photo shrunk so far tells nothing
@@ -82,8 +83,8 @@ class ScratchDetector(StageBase):
         """Bytes in addition to photo, pixels and mask; `tile` limits the stage's own tiles."""
         if not self.at_native_scale:
             return _GRADIENT * height * width
-        seen = round(height * width / scale**2)
-        largest = height * width if scale > 1 else seen  # finer detail is looked for in tiles of the photo itself
+        seen = round(height * width / divisor(scale) ** 2)
+        largest = height * width if scale > FINER else seen  # finer detail is looked for in tiles of the photo itself
         return _SHRUNK * seen + self.compute.tiles_need(largest, self.tile, tile, _A_PIXEL)
 
     @accepts_any_image
@@ -92,8 +93,7 @@ class ScratchDetector(StageBase):
 
         The network looks at the photos at their native `scale`; at twice and four times that, for broad stains; and at
         their own, where detail finer than the native scale stands out, for dust and hairs thinner than anything the
-        print shows. The largest odds count, those of other scales than the native one lowered by `SURER`. Small photos
-        are enlarged.
+        print shows. The largest odds count, those of coarser scales lowered by `SURER`. Small photos are enlarged.
 
         The network's logits for a photo and its mirror image are averaged (the self-ensemble of Lim et al. 2017),
         because their errors differ. If more than 35 % of a photo is above 0.5, all its logits are lowered until it is
@@ -101,26 +101,33 @@ class ScratchDetector(StageBase):
         """
         if isinstance(self.means, GradientSettings):
             return gradient_mask(pixels, self.means)
-        height, width = pixels.shape[-2:]
-        scale = min(scale, max(1.0, min(height, width) / SMALLEST), max(1 / MOST_ENLARGED, max(height, width) / SMALL))
-        native = shrink(pixels, scale)
-        odds = self._odds(native)
-        for times in COARSER:
-            if min(native.shape[-2:]) >= times * SMALLEST:
-                _keep_larger(odds, self._odds(shrink(native, times)).sub_(SURER))
-        if scale > FINER:
-            closer = run_tiled(partial(self._closer, scale=scale), [pixels], **self._tiling, batch=self.compute.batch)
-            _keep_larger(closer, odds)
-            odds = closer
-        elif scale != 1:
-            odds = F.interpolate(odds, (height, width), mode="bilinear", antialias=True)
-        odds.add_(EAGER)
+        odds = self._united(pixels, scale).add_(EAGER)
         for number in range(len(odds)):
             photo = odds[number : number + 1]
             most = math.floor(_MOST * photo.numel())
             if int(torch.count_nonzero(photo > 0)) > most:  # rare; kthvalue takes several times the mask's memory
                 photo.sub_(photo.flatten().kthvalue(photo.numel() - most).values)
         return odds.sigmoid_()
+
+    def _united(self, pixels: Tensor, scale: float) -> Tensor:
+        """The logits of all scales, at that of the pixels."""
+        height, width = pixels.shape[-2:]
+        spare = SPARE + math.log2(scale / divisor(scale))  # octaves by which the photo could be shrunk further
+        scale = divisor(scale)
+        scale = min(scale, max(1.0, min(height, width) / SMALLEST), max(1 / MOST_ENLARGED, max(height, width) / SMALL))
+        native = shrink(pixels, scale)
+        odds = self._odds(native)
+        for times in COARSER:
+            if min(native.shape[-2:]) >= times * SMALLEST:
+                surer = SURER * max(0.0, math.log2(times) - spare)
+                _keep_larger(odds, self._odds(shrink(native, times)).sub_(surer))
+        if scale > FINER:
+            closer = run_tiled(partial(self._closer, scale=scale), [pixels], **self._tiling, batch=self.compute.batch)
+            _keep_larger(closer, odds)
+            odds = closer
+        elif scale != 1:
+            odds = F.interpolate(odds, (height, width), mode="bilinear", antialias=True)
+        return odds
 
     @property
     def _tiling(self) -> dict[str, int]:
@@ -138,11 +145,11 @@ class ScratchDetector(StageBase):
             return (network(tile).float() + network(tile.flip(-1)).flip(-1).float()) / 2
 
     def _closer(self, tiles: Tensor, scale: float) -> Tensor:
-        """Logits at the photos' own scale, lowered; `_NOTHING` in tiles without detail much finer than `scale`."""
+        """Logits at the photos' own scale; `_NOTHING` in tiles without detail much finer than `scale`."""
         odds = torch.full_like(tiles[:, :1], _NOTHING)
         seen = stands_out(tiles, scale / FINER)
         if seen.any():
-            odds[seen] = self._both(tiles[seen]).to(odds).sub_(SURER)
+            odds[seen] = self._both(tiles[seen]).to(odds)
         return odds
 
     def __call__(self, restoration: Restoration) -> Restoration:

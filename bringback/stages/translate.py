@@ -10,7 +10,7 @@ from bringback.images.adapters import accepts_any_image
 from bringback.models.translation.mapping import LatentMapping, translate
 from bringback.models.translation.vae import VAE
 from bringback.ops.metrics import mean_change
-from bringback.ops.scale import carry_back, shrink
+from bringback.ops.scale import carry_back, divisor, shrink
 from bringback.ops.tiling import run_tiled, tiles
 from bringback.runtime.compute import Compute
 from bringback.stages.base import StageBase
@@ -45,9 +45,9 @@ class LatentTranslator(StageBase):
 
     def needs(self, height: int, width: int, tile: int | None, scale: float = 1.0) -> int:
         """Bytes in addition to photo, pixels and masks: the result, and a tile being processed."""
-        seen = round(height * width / scale**2)
+        seen = round(height * width / divisor(scale) ** 2)
         at_work = self.compute.tiles_need(seen, self.tile, tile, _A_PIXEL)
-        if scale > 1:  # the shrunk photo, mask and result
+        if seen < height * width:  # the shrunk photo, mask and result
             at_work += _SHRUNK * seen
         return 12 * height * width + at_work
 
@@ -59,9 +59,9 @@ class LatentTranslator(StageBase):
         `scale.carry_back`. Large photos are tiled, but their filled places attend to the whole photo.
         """
         filled = torch.zeros_like(pixels[:, :1]) if filled is None else filled
-        if scale > 1:
-            before = shrink(pixels, scale)
-            return carry_back(pixels, before, self.translate(before, shrink(filled, scale)))
+        if (times := divisor(scale)) > 1:
+            before = shrink(pixels, times)
+            return carry_back(pixels, before, self.translate(before, shrink(filled, times)))
         seen = self._seen(pixels, filled)
 
         def one(tile: Tensor, holes: Tensor) -> Tensor:

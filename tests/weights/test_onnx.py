@@ -16,8 +16,8 @@ from bringback.cli import app
 from bringback.errors import MissingExtra
 from bringback.models.base import Network
 from bringback.models.graphs import Graph
-from bringback.models.registry import MODELS
 from bringback.models.native_scale import spectra
+from bringback.models.registry import MODELS
 from bringback.models.relight import RelightNet, places
 from bringback.models.tone import cumulated
 from bringback.models.translation.mapping import LatentMapping
@@ -42,8 +42,8 @@ CPU = torch.device("cpu")
 SMALL = TINY | {"mapping": TINY["mapping"] | {"channels": TINY["old_vae"]["channels"]}}
 CLOSE = 1e-4
 GRAPHS = [
-    *("scratches", "relight", "relight-curves", "tone", "old_vae", "mapping", "mapping-tile", "mapping-look"),
-    *("mapping-trust", "clean_vae", "faces", "colorize", "scale"),
+    *("scale", "scratches", "relight", "relight-curves", "tone", "old_vae", "mapping", "mapping-tile", "mapping-look"),
+    *("mapping-trust", "clean_vae", "faces", "colorize"),
 ]
 KINDS = {name: model.network for name, model in MODELS.items()}
 SHIPPED = Path(__file__).parents[2] / "checkpoints"
@@ -322,7 +322,7 @@ def test_the_command_writes_files_and_overwrites_none(
     names = ["mapping-look.onnx", "mapping-tile.onnx", "mapping-trust.onnx", "mapping.onnx"]
     assert sorted(os.listdir(tmp_path / "all")) == names
     unknown = run(app, ["export", "translate", "-o", str(tmp_path / "x.onnx")])
-    assert unknown.exit_code == 2 and "no network 'translate' to export; there are scratches" in unknown.output
+    assert unknown.exit_code == 2 and "no network 'translate' to export; there are scale, scratches" in unknown.output
     assert len(unknown.output.strip().splitlines()) == 1
     monkeypatch.setitem(sys.modules, "onnx", None)
     missing = run(app, ["export", "scratches", "-o", str(tmp_path / "x.onnx")])

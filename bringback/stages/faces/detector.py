@@ -6,6 +6,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from bringback.ops.scale import divisor
 from bringback.weights.dlib_files import model_file
 
 # dlib's order is right eye (outer, inner), left eye (outer, inner), nose base, as seen in the picture.
@@ -70,8 +71,8 @@ class FaceFinder:
         found.
         """
         gray = cv2.cvtColor(np.ascontiguousarray(pixels, dtype=np.float32), cv2.COLOR_RGB2GRAY).clip(0, 1)
-        if scale > 1:
-            size = [max(1, round(side / scale)) for side in gray.shape[::-1]]
+        if (times := divisor(scale)) > 1:
+            size = [max(1, round(side / times)) for side in gray.shape[::-1]]
             gray = cv2.resize(gray, size, interpolation=cv2.INTER_AREA)
         if min(gray.shape) < 16:  # too small for a face and for dlib
             return []
@@ -87,7 +88,7 @@ class FaceFinder:
         for face in sorted(faces, key=lambda face: -face.score):
             if not any(face.same(other) for other in kept):
                 kept.append(face)
-        if scale > 1:
+        if times > 1:
             kept = [face.enlarged(pixels.shape[1] / gray.shape[1], pixels.shape[0] / gray.shape[0]) for face in kept]
         return sorted(kept, key=lambda face: (-face.side, face.box))
 

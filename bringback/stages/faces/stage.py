@@ -15,6 +15,7 @@ from bringback.images.adapters import accepts_any_image
 from bringback.images.photo import Photo, is_gray
 from bringback.models.faces.generator import FaceGenerator
 from bringback.ops.color import luminance
+from bringback.ops.scale import divisor
 from bringback.runtime.compute import Compute
 from bringback.stages.base import StageBase
 from bringback.stages.faces.alignment import CROP, EYES, NOSE_BASE, align, similarity
@@ -90,7 +91,7 @@ class FaceRefiner(StageBase):
 
     def needs(self, height: int, width: int, tile: int | None, scale: float = 1.0) -> int:
         """Bytes in addition to photo, pixels and masks: a gray copy, and dlib's search of an enlarged one."""
-        return 4 * height * width + FINDING * min(round(4 * height * width / scale**2), int(ENLARGED_PIXELS))
+        return 4 * height * width + FINDING * min(round(4 * height * width / divisor(scale) ** 2), int(ENLARGED_PIXELS))
 
     @accepts_any_image
     def refine(self, crops: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -186,7 +187,7 @@ class FaceRefiner(StageBase):
         middle = np.array(pixels.shape[1::-1]) / 2
         central = min(faces, key=lambda face: float(np.linalg.norm(face.points.mean(0) - middle)), default=None)
         for face in faces:
-            width = (face.box[2] - face.box[0]) / native
+            width = (face.box[2] - face.box[0]) / divisor(native)
             if width < self.min_size:
                 face.status = f"left alone: too small, {width:.0f} pixels wide"
             elif self.only_center_face and face is not central:
