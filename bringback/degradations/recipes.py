@@ -27,6 +27,7 @@ RECIPES: dict[str, Recipe] = {
     "marked": train_recipes.marked,
     "training": train_recipes.training,
     "scans": train_recipes.scans,
+    "gate": train_recipes.gate,
     "translation": train_recipes.translation,
     "second-order": second_order,
 }

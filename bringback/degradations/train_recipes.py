@@ -182,6 +182,13 @@ def lightly_worn(pixels: Tensor, draws: Draws, overlays: Overlays) -> DegradedBa
     return completed(aged.clamp(0, 1), truth, None, gray.flatten())
 
 
+def scanned(pixels: Tensor, draws: Draws, overlays: Overlays) -> DegradedBatch:
+    """A sound photo with no more than what a scanner and its file add: faint noise, mild JPEG."""
+    noise = draws.normal(3, *pixels.shape[-2:]) * draws.uniform(0.0, 2.5) / 255
+    aged = _some((pixels + noise).clamp(0, 1), draws, 0.7, wear.compression, 0.2)
+    return completed(aged.clamp(0, 1), pixels)
+
+
 def faded(pixels: Tensor, draws: Draws, overlays: Overlays) -> DegradedBatch:
     """For training the tone curves: fading and casts of any strength, often none, also on worn photos."""
     gray = draws.chance(0.5)
@@ -246,6 +253,10 @@ translation = mixture(
     "What the translation learns from end to end: the narrow wear, a quarter as much that is broad, and damage.",
     (unstructured, 0.62), (second_order, 0.14), (worn, 0.06), (grainy, 0.04), (structured, 0.05), (stained, 0.02),
     (holes, 0.04), (clean, 1.0),
+)  # fmt: skip
+gate = mixture(
+    "What the gate learns from: what the translation does, and sound photos, which it is to leave alone.",
+    (translation, 0.72), (scanned, 0.14), (clean, 1.0),
 )  # fmt: skip
 marked = mixture(
     "What the scratch detector learns from: mostly damage, and photos that have none.",

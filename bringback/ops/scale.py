@@ -51,11 +51,11 @@ def enlarged_rows(small: Tensor, rows: slice, size: tuple[int, int], mode: str =
 
 def stands_out(pixels: Tensor, scale: float) -> Tensor:
     """Whether photos (B, 3, H, W) in [0, 1] have detail that is lost when they are shrunk by `scale`: (B,) bool."""
-    before = shrink(pixels, scale)
-    rows = slice(0, pixels.shape[-2])
-    fine = luminance(pixels - enlarged_rows(before, rows, (pixels.shape[-2], pixels.shape[-1])))
+    light = luminance(pixels)
+    before = shrink(light, scale)
+    fine = light - enlarged_rows(before, slice(0, light.shape[-2]), (light.shape[-2], light.shape[-1]))
     contrast = F.avg_pool2d(fine, 3, 1, 1).abs_()
-    least = (_noise(pixels, before).sqrt() * _OUTLIER).clamp_min(_VISIBLE)
+    least = (_noise(light, before).sqrt() * _OUTLIER).clamp_min(_VISIBLE)
     return (contrast > least).sum((1, 2, 3)) >= _SPECK
 
 
@@ -67,7 +67,7 @@ def carry_back(pixels: Tensor, before: Tensor, after: Tensor) -> Tensor:
     """
     height, width = pixels.shape[-2:]
     reach = max(1, round(height / before.shape[-2]))
-    noise = _noise(pixels, before)
+    noise = _noise(pixels, luminance(before))
     result = torch.empty_like(pixels)
     for rows in strips(pixels):
         wide = slice(max(rows.start - reach, 0), min(rows.stop + reach, height))
@@ -81,13 +81,14 @@ def carry_back(pixels: Tensor, before: Tensor, after: Tensor) -> Tensor:
 
 
 def _noise(pixels: Tensor, before: Tensor) -> Tensor:
-    """The mean square (B, 1, 1, 1) of the luminance of what is finer than `before`, in the flattest blocks."""
+    """The mean square (B, 1, 1, 1) of the luminance that is finer than `before` (B, 1, h, w), in the flattest blocks."""
     height, width = pixels.shape[-2:]
     every = list(strips(pixels))
     steepness, energy = [], []
     for rows in every[:: -(-len(every) // _LOOKED_AT)]:
-        coarse = enlarged_rows(luminance(before), rows, (height, width))
-        fine = luminance(pixels[..., rows, :]) - coarse
+        coarse = enlarged_rows(before, rows, (height, width))
+        part = pixels[..., rows, :]
+        fine = (luminance(part) if part.shape[1] == 3 else part) - coarse
         slopes = F.pad(coarse.diff(dim=-1).square(), (0, 1)) + F.pad(coarse.diff(dim=-2).square(), (0, 0, 0, 1))
         block = min(_BLOCK, *fine.shape[-2:])
         steepness.append(F.avg_pool2d(slopes, block).flatten(1))
