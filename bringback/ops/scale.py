@@ -81,7 +81,7 @@ def carry_back(pixels: Tensor, before: Tensor, after: Tensor) -> Tensor:
 
 
 def _noise(pixels: Tensor, before: Tensor) -> Tensor:
-    """The mean square (B, 1, 1, 1) of the luminance that is finer than `before` (B, 1, h, w), in the flattest blocks."""
+    """Mean square (B, 1, 1, 1) of the luminance that is finer than `before` (B, 1, h, w), in the flattest blocks."""
     height, width = pixels.shape[-2:]
     every = list(strips(pixels))
     steepness, energy = [], []

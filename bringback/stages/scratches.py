@@ -35,7 +35,7 @@ COARSER = (2, 4)  # times the native scale, at which broad stains are looked for
 SMALLEST = 64  # pixels of the shorter side, below which a photo shrunk so far tells nothing
 # In very small photos everything is as thin as a scratch: they are enlarged for the network until their longer side has
 # this many pixels.
-SMALL, MOST_ENLARGED = 256, 4
+SMALL, MOST_ENLARGED = 320, 8
 
 _NOTHING = -12.0  # logit of a place that was not looked at
 
