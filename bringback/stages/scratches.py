@@ -96,8 +96,8 @@ class ScratchDetector(StageBase):
         print shows. The largest odds count, those of coarser scales lowered by `SURER`. Small photos are enlarged.
 
         The network's logits for a photo and its mirror image are averaged (the self-ensemble of Lim et al. 2017),
-        because their errors differ. If more than 35 % of a photo is above 0.5, all its logits are lowered until it is
-        35 %. Gradient masks are binary, and made at the photos' own scale.
+        because their errors differ; at coarser scales one look is enough. If more than 35 % of a photo is above 0.5,
+        all its logits are lowered until it is 35 %. Gradient masks are binary, and made at the photos' own scale.
         """
         if isinstance(self.means, GradientSettings):
             return gradient_mask(pixels, self.means)
@@ -120,7 +120,7 @@ class ScratchDetector(StageBase):
         for times in COARSER:
             if min(native.shape[-2:]) >= times * SMALLEST:
                 surer = SURER * max(0.0, math.log2(times) - spare)
-                _keep_larger(odds, self._odds(shrink(native, times)).sub_(surer))
+                _keep_larger(odds, self._odds(shrink(native, times), mirrored=False).sub_(surer))
         if scale > FINER:
             closer = run_tiled(partial(self._closer, scale=scale), [pixels], **self._tiling, batch=self.compute.batch)
             _keep_larger(closer, odds)
@@ -134,15 +134,18 @@ class ScratchDetector(StageBase):
         multiple = 2 ** len(self.means.widths)  # type: ignore[union-attr]  # the grid of the deepest level
         return {"tile": self.tile, "overlap": min(OVERLAP, self.tile // 2), "multiple": multiple}
 
-    def _odds(self, pixels: Tensor) -> Tensor:
+    def _odds(self, pixels: Tensor, *, mirrored: bool = True) -> Tensor:
         """Logits (B, 1, H, W) at the scale of the pixels."""
-        return run_tiled(self._both, [pixels], **self._tiling, batch=self.compute.batch)
+        one = self._both if mirrored else self._one
+        return run_tiled(one, [pixels], **self._tiling, batch=self.compute.batch)
+
+    def _one(self, tile: Tensor) -> Tensor:
+        network: Any = self.means
+        with self.compute.autocast():
+            return network(tile.to(self.compute.device)).float()
 
     def _both(self, tile: Tensor) -> Tensor:
-        network: Any = self.means
-        tile = tile.to(self.compute.device)
-        with self.compute.autocast():
-            return (network(tile).float() + network(tile.flip(-1)).flip(-1).float()) / 2
+        return (self._one(tile) + self._one(tile.flip(-1)).flip(-1)) / 2
 
     def _closer(self, tiles: Tensor, scale: float) -> Tensor:
         """Logits at the photos' own scale; `_NOTHING` in tiles without detail much finer than `scale`."""
