@@ -1,5 +1,6 @@
 """An ordered list of stages: photo in, photo out, in one process, with the weights loaded once."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -15,6 +16,7 @@ from bringback.errors import PhotoError
 from bringback.images.adapters import convert_back, each, mask_array, to_photo
 from bringback.images.photo import Photo
 from bringback.models.native_scale import NativeScale
+from bringback.models.registry import SCALE
 from bringback.pipeline_config import PipelineConfig
 from bringback.runtime.compute import Compute
 from bringback.runtime.hub import fetched
@@ -26,6 +28,7 @@ from bringback.stages.run import finalize, run_stage, start
 from bringback.weights.checkpoints import Attach, Checkpoints
 
 ENGINES = ("torch", "onnx")
+_LARGEST_SCALE = 64
 ALONE = 8_000_000  # pixels of a photo above which no other photo is in memory while it is restored
 
 OnStage = Callable[[str, Restoration], None]  # called after each stage with its name
@@ -53,9 +56,7 @@ class Pipeline:
         """Raises ValueError for a strength outside [0, 1] and for a scale below 1."""
         if not 0 <= strength <= 1:
             raise ValueError(f"strength {strength:g}: wants 0 (the photo as it came) to 1 (all that was restored)")
-        if isinstance(scale, int | float) and not scale >= 1:
-            raise ValueError(f"scale {scale:g}: wants 1 (sharp to the pixel) or more, or auto")
-        self.strength, self.scale = strength, scale
+        self.strength, self.scale = strength, scale if isinstance(scale, NativeScale) else checked_scale(scale)
         self.stages = list(stages)
         self.weights = dict(weights or {})
         self.compute = Compute.of(compute)
@@ -112,17 +113,22 @@ class Pipeline:
     def joined(cls, parts: Sequence[Self], strength: float = 1.0, scale: float | None = None) -> Self:
         """The stages of several pipelines as one, which computes as the first does.
 
-        The scale is by default estimated, if one of the pipelines does that, else 1.
+        The scale is by default estimated, if one of the pipelines does that, else the largest of theirs.
         """
         estimators = [part.scale for part in parts if isinstance(part.scale, NativeScale)]
+        fixed = [part.scale for part in parts if not isinstance(part.scale, NativeScale)]
+        own = estimators[0] if estimators else max(fixed, default=1.0)
+        weights = {name: digest for part in parts for name, digest in part.weights.items()}
+        if scale is not None:
+            weights.pop(SCALE, None)
         return cls(
             [stage for part in parts for stage in part.stages],
-            {name: digest for part in parts for name, digest in part.weights.items()},
+            weights,
             parts[0].compute if parts else "cpu",
             strength,
             {name: given for part in parts for name, given in part.settings.items()},
             parts[0].engine if parts else "torch",
-            scale if scale is not None else estimators[0] if estimators else 1.0,
+            own if scale is None else scale,
         )
 
     @property
@@ -198,11 +204,11 @@ class Pipeline:
         """Take a photo, and a damage mask (H, W) in [0, 1] if there is one, through all stages.
 
         `on_stage` is called after each stage, `on_step` by stages that take minutes, see `record.OnStep`. `plan` is
-        what `self.plan` returned for this photo; it is made here if it is not given. A gray photo stays gray, and a
-        photo of a single tint keeps it: the detector sees the colors, as they distinguish damage; every later stage
-        sees three equal channels, its result is reduced to the luminance, and the tint is applied again at the end,
-        unless a stage has added colors. Raises `PhotoError` for a mask of another size and for a photo that needs more
-        memory than there is.
+        what `plan_for` or `plan` returned for this photo; it is made here if it is not given. A gray photo stays gray,
+        and a photo of a single tint keeps it: the detector sees the colors, as they distinguish damage; every later
+        stage sees three equal channels, its result is reduced to the luminance, and the tint is applied again at the
+        end, unless a stage has added colors. Raises `PhotoError` for a mask of another size and for a photo that needs
+        more memory than there is.
 
         If memory runs out, the photo is restored again with tiles of half the side, down to `SMALLEST_TILE`;
         `restoration.tile` has the final size.
@@ -262,12 +268,16 @@ class Pipeline:
         with torch.no_grad():
             return self.scale.of(pixels)
 
-    def plan(self, height: int, width: int, scale: float = 1.0) -> Plan:
+    def plan(self, height: int, width: int, scale: float | None = None) -> Plan:
         """The memory and the tiles for a photo of this size and native scale, for these settings on this machine.
 
-        Raises `PhotoError` if it would need more memory than `compute.memory`.
+        Without a scale, the plan is for a photo that is sharp to the pixel, which needs the most, and `restore`
+        estimates it. Raises `PhotoError` if it would need more memory than `compute.memory`.
         """
         return Plan.of(self.stages, self.compute, height, width, scale)
+
+    def _scale_of(self, photo: Photo, plan: Plan) -> float:
+        return self.native_scale(own_pixels(photo)) if plan.scale is None else plan.scale
 
     def plan_for(self, photo: Photo) -> Plan:
         """`plan` for the photo's size and native scale."""
@@ -285,7 +295,7 @@ class Pipeline:
     ) -> list[Restoration]:
         with torch.no_grad():
             restorations = [
-                start(photo, mask, tile, on_step, plan.scale)
+                start(photo, mask, tile, on_step, self._scale_of(photo, plan))
                 for photo, mask, plan in zip(photos, masks, plans, strict=True)
             ]
             for stage in self.stages:
@@ -329,10 +339,19 @@ def _scale(given: float | str, stages: Sequence[Any], checkpoints: Checkpoints) 
     """What `Pipeline` takes as scale; the network is loaded only if a stage asks for the native scale."""
     if given == "auto":
         used = any(getattr(stage, "at_native_scale", False) for stage in stages)
-        return checkpoints.load("scale", NativeScale) if used else 1.0
-    if isinstance(given, str):
-        raise ValueError(f"scale {given!r}: wants auto, or a number from 1 (sharp to the pixel) on")
-    return given
+        return checkpoints.load(SCALE, NativeScale) if used else 1.0
+    return checked_scale(given)
+
+
+def checked_scale(scale: float | str) -> float:
+    """A native scale that is given as a number; raises ValueError, one line, for anything else."""
+    try:
+        number = float(scale)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not 1 <= number <= _LARGEST_SCALE:
+        raise ValueError(f"scale {scale}: wants auto, or 1 (sharp to the pixel) to {_LARGEST_SCALE}")
+    return number
 
 
 def _attaching(engine: str) -> Attach | None:

@@ -17,6 +17,7 @@ from bringback import pipeline as pipeline_module
 from bringback.errors import PhotoError
 from bringback.images.adapters import mask_array
 from bringback.images.photo import Photo
+from bringback.models.native_scale import NativeScale
 from bringback.ops.metrics import psnr
 from bringback.pipeline import Pipeline
 from bringback.pipeline_config import DEFAULT
@@ -560,3 +561,26 @@ def test_a_gpu_is_told_to_let_go_too(monkeypatch, pixels):
     monkeypatch.setattr(pipeline_module.torch.cuda, "empty_cache", lambda: told.append(True))
     assert Pipeline([Hungry(512)], compute="cuda").restore(Photo.from_array(pixels)).tile == 512
     assert told == [True]
+
+
+@pytest.mark.parametrize("scale", [0.5, 0, -1, float("nan"), float("inf"), "large", None])
+def test_a_wrong_scale_is_refused(scale):
+    with pytest.raises(ValueError, match=r"^scale .*: wants auto, or 1 \(sharp to the pixel\) to 64$"):
+        Pipeline([], scale=scale)
+
+
+def test_the_scale_of_joined_pipelines():
+    reader = NativeScale()
+    parts = [Pipeline([], {"scale": "12"}, scale=reader), Pipeline([], {"tone": "34"})]
+    assert Pipeline.joined(parts).scale is reader and Pipeline.joined(parts).weights == {"scale": "12", "tone": "34"}
+    assert Pipeline.joined(parts, scale=3).scale == 3 and Pipeline.joined(parts, scale=3).weights == {"tone": "34"}
+    assert Pipeline.joined([Pipeline([], scale=4)] * 2).scale == 4 and Pipeline.joined([]).scale == 1
+
+
+def test_a_plan_without_a_scale_leaves_the_estimate_to_the_restoration(pixels, monkeypatch):
+    monkeypatch.setattr(NativeScale, "of", lambda self, photo: 5.0)
+    pipeline = Pipeline([], scale=NativeScale())
+    photo = Photo.from_array(pixels)
+    assert pipeline.restore(photo, plan=pipeline.plan(48, 64)).scale == 5
+    assert pipeline.restore(photo, plan=pipeline.plan(48, 64, 2.0)).scale == 2
+    assert pipeline.restore(photo).scale == 5 == pipeline.plan_for(photo).scale

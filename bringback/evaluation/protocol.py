@@ -21,7 +21,7 @@ PROTOCOLS = {
         "F": "foreign-damage",
         "E": "enlarged-noise",
     },
-    "scan": {  # see `scan.py`; 8 times on few photos only, for the time it takes
+    "scan": {  # see `scan.py`; "structured@8" takes minutes a photo: a recipe by itself, on few photos
         f"{case}{times}": f"{recipe}@{times}"
         for case, recipe in {"S": "structured", "M": "mixed", "U": "unstructured", "C": "clean"}.items()
         for times in (1, 2, 4)

@@ -19,7 +19,7 @@ from bringback.errors import PhotoError
 from bringback.images.adapters import each, mask_array, to_photo
 from bringback.images.photo import Photo
 from bringback.models.native_scale import NativeScale
-from bringback.pipeline import Pipeline
+from bringback.pipeline import Pipeline, checked_scale
 from bringback.runtime.extras import extra
 from bringback.stages import STAGES
 from bringback.stages.record import Restoration, own_pixels
@@ -82,14 +82,14 @@ class Begin(ModularPipelineBlocks):
         return _passes_on()
 
     def __call__(self, components: Any, state: PipelineState) -> tuple[Any, PipelineState]:
-        """Raises `PhotoError`."""
+        """Raises `PhotoError`, and ValueError for a wrong scale."""
         own = self.get_block_state(state)
         own.restorations = []
         reader = Checkpoints().load("scale", NativeScale) if own.scale == "auto" else None
 
         def one(image: Any, mask: Any) -> Tensor:
             photo = to_photo(image)
-            scale = own.scale if reader is None else reader.of(own_pixels(photo))
+            scale = checked_scale(own.scale) if reader is None else reader.of(own_pixels(photo))
             restoration = start(photo, None if mask is None else mask_array(mask), scale=scale)
             own.restorations.append(restoration)
             return restoration.pixels

@@ -83,7 +83,7 @@ def of_scale(network: NativeScale) -> list[Graph]:
 def of_scratches(network: ScratchUNet) -> list[Graph]:
     meaning = f"sigmoid(logits + {EAGER}) is the damage mask; from 0.5 on a place is damaged"
     output: Ports = {"logits": (("batch", 1, "height", "width"), meaning)}
-    about = "Where a photo is damaged: scratches, dust, stains, cracks. At the photo's own resolution."
+    about = "Where a photo is damaged: scratches, dust, stains, cracks. At the resolution given."
     return [Graph("", about, network, network.forward, _photo(), output)]
 
 

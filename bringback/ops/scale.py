@@ -10,6 +10,7 @@ from bringback.ops.strips import strips
 _LEAST = 1.75  # the native scale from which on a photo is shrunk: smaller ones are not known well enough to gain by it
 _BLOCK = 16  # side in pixels of the blocks in which fine detail and its surroundings are compared
 _FLAT = 0.2  # the share of a photo's blocks, those with the weakest gradients, whose fine detail is taken for noise
+_BLACK = 0.03  # mean luminance of a block below which, or that near to white, noise is cut off
 _SURE = 2.0  # detail whose local energy is below this many times that of the noise is noise
 # Fine detail, averaged over 3x3 pixels, that stands out: so many deviations of the noise, and so much of white; and the
 # number of pixels where it does.
@@ -84,14 +85,17 @@ def _noise(pixels: Tensor, before: Tensor) -> Tensor:
     """Mean square (B, 1, 1, 1) of the luminance that is finer than `before` (B, 1, h, w), in the flattest blocks."""
     height, width = pixels.shape[-2:]
     every = list(strips(pixels))
+    whole = [rows for rows in every if rows.stop <= height] or every  # the last strip may be a few rows high
     steepness, energy = [], []
-    for rows in every[:: -(-len(every) // _LOOKED_AT)]:
+    for rows in whole[:: -(-len(whole) // _LOOKED_AT)]:
         coarse = enlarged_rows(before, rows, (height, width))
         part = pixels[..., rows, :]
         fine = (luminance(part) if part.shape[1] == 3 else part) - coarse
         slopes = F.pad(coarse.diff(dim=-1).square(), (0, 1)) + F.pad(coarse.diff(dim=-2).square(), (0, 0, 0, 1))
         block = min(_BLOCK, *fine.shape[-2:])
-        steepness.append(F.avg_pool2d(slopes, block).flatten(1))
+        level = F.avg_pool2d(coarse, block)
+        clipped = (level < _BLACK) | (level > 1 - _BLACK)  # borders, which show no noise: the last to be chosen
+        steepness.append((F.avg_pool2d(slopes, block) + clipped.float()).flatten(1))
         energy.append(F.avg_pool2d(fine.square(), block).flatten(1))
     slopes, energies = torch.cat(steepness, 1), torch.cat(energy, 1)
     count = max(1, round(_FLAT * slopes.shape[1]))

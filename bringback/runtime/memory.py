@@ -31,7 +31,7 @@ _MMAP_FROM, _TRIM_FROM = 32 << 20, 256 << 20  # bytes
 class Plan:
     """What a photo needs: `peak` bytes of the whole process, `tile` pixels a side (None: the stages' own).
 
-    `scale` is the photo's native scale.
+    `scale` is the photo's native scale, None if it is not known.
     Other photos that a folder run reads and writes at the same time, each of at most `pipeline.ALONE` pixels, are not
     included.
     """
@@ -40,10 +40,10 @@ class Plan:
     width: int
     peak: int
     tile: int | None
-    scale: float = 1.0
+    scale: float | None = None
 
     @classmethod
-    def of(cls, stages: Sequence[Any], compute: "Compute", height: int, width: int, scale: float = 1.0) -> Self:
+    def of(cls, stages: Sequence[Any], compute: "Compute", height: int, width: int, scale: float | None = None) -> Self:
         """For such a photo: the largest tiles with which the peak stays below `compute.memory`.
 
         A stage's `needs(height, width, tile)`, or with `at_native_scale` also `scale`, is the number of bytes it
@@ -52,7 +52,7 @@ class Plan:
         """
         tile: int | None = None
         while True:
-            peak = _peak(stages, height, width, tile, scale)
+            peak = _peak(stages, height, width, tile, scale or 1.0)
             if compute.memory is None or peak <= compute.memory:
                 return cls(height, width, peak, tile, scale)
             tile = halved(stages, tile)
@@ -65,7 +65,7 @@ class Plan:
     def __str__(self) -> str:
         tiles = f", in tiles of {self.tile} pixels" if self.tile else ""
         size = f"{self.width}x{self.height} pixels ({self.height * self.width / 1e6:.1f} MP)"
-        size += f", native scale {self.scale:.2g}" if self.scale > 1 else ""
+        size += f", native scale {self.scale:.2g}" if self.scale and self.scale > 1 else ""
         return f"{size}: at most {self.peak / 1e9:.2f} GB{tiles}"
 
 
@@ -85,7 +85,7 @@ def together(stages: Sequence[Any], plans: Sequence[Plan]) -> int:
     return fixed + sum(plan.peak - fixed for plan in plans)
 
 
-def _peak(stages: Sequence[Any], height: int, width: int, tile: int | None, scale: float) -> int:
+def _peak(stages: Sequence[Any], height: int, width: int, tile: int | None, scale: float = 1.0) -> int:
     needs = []
     for stage in stages:
         if hasattr(stage, "needs"):

@@ -46,11 +46,17 @@ _MOST = 0.35
 METHODS = ("unet", "gradient")
 
 
+def _used(height: int, width: int, scale: float) -> float:
+    """The scale at which the network sees a photo of this size and native scale first; below 1 it is enlarged."""
+    fits = max(1.0, min(height, width) / SMALLEST), max(1 / MOST_ENLARGED, max(height, width) / SMALL)
+    return min(divisor(scale), *fits)
+
+
 def _keep_larger(odds: Tensor, others: Tensor) -> None:
     """Raise logits (B, 1, H, W), in place, to those of a coarser scale (B, 1, h, w)."""
     for rows in strips(odds):
-        part = odds[..., rows, :]
-        part.copy_(torch.maximum(part, enlarged_rows(others, rows, (odds.shape[-2], odds.shape[-1]), "bilinear")))
+        coarse = enlarged_rows(others, rows, (odds.shape[-2], odds.shape[-1]), "bilinear")
+        odds[..., rows, :] = torch.maximum(odds[..., rows, :].clone(), coarse)  # a gradient needs the values before
 
 
 class ScratchDetector(StageBase):
@@ -83,8 +89,9 @@ class ScratchDetector(StageBase):
         """Bytes in addition to photo, pixels and mask; `tile` limits the stage's own tiles."""
         if not self.at_native_scale:
             return _GRADIENT * height * width
-        seen = round(height * width / divisor(scale) ** 2)
-        largest = height * width if scale > FINER else seen  # finer detail is looked for in tiles of the photo itself
+        used = _used(height, width, scale)
+        seen = round(height * width / used**2)
+        largest = max(seen, height * width) if used > FINER else seen  # finer detail is looked for in the photo's tiles
         return _SHRUNK * seen + self.compute.tiles_need(largest, self.tile, tile, _A_PIXEL)
 
     @accepts_any_image
@@ -112,9 +119,8 @@ class ScratchDetector(StageBase):
     def _united(self, pixels: Tensor, scale: float) -> Tensor:
         """The logits of all scales, at that of the pixels."""
         height, width = pixels.shape[-2:]
-        spare = SPARE + math.log2(scale / divisor(scale))  # octaves by which the photo could be shrunk further
-        scale = divisor(scale)
-        scale = min(scale, max(1.0, min(height, width) / SMALLEST), max(1 / MOST_ENLARGED, max(height, width) / SMALL))
+        spare = SPARE + math.log2(scale / divisor(scale))  # octaves by which coarser looks are less far from the native
+        scale = _used(height, width, scale)
         native = shrink(pixels, scale)
         odds = self._odds(native)
         for times in COARSER:

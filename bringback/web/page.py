@@ -118,7 +118,7 @@ class Page:
         )
         self.list.select(self._choose, [self.desk, self.editor, self.bare], view, **short)
         self.editor.clear(self._clear, self.desk, view, **short)
-        self.find.click(self._find, [self.desk, self.editor], view, **long)
+        self.find.click(self._find, [self.desk, self.editor, self.scale], view, **long)
         work = [self.desk, self.editor, self.bare, *choices]
         self.restore.click(self._restore, work, view, **long)
         self.restore_all.click(self._restore_all, work, view, **long)
@@ -151,12 +151,12 @@ class Page:
         desk.chosen.edits = None
         return {self.editor: _editor(desk, desk.chosen)}
 
-    def _find(self, desk: Session, editor: Any, progress: gr.Progress = gr.Progress()) -> View:  # noqa: B008
+    def _find(self, desk: Session, editor: Any, scale: str, progress: gr.Progress = gr.Progress()) -> View:  # noqa: B008
         _keep(desk, editor)
         scan = desk.chosen
         assert scan is not None  # the button is disabled without a photo
         progress(0, desc=f"{scan.name}: looking for damage")
-        problem = attempt(scan, lambda: scan.find(self.pipelines))
+        problem = attempt(scan, lambda: scan.find(self.pipelines, scale))
         if problem:
             return {self.problems: web_text.problems([problem])}
         return {

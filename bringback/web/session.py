@@ -103,11 +103,11 @@ class Item:
         place = Place.of(*self.size)
         return np.zeros((place.height, place.width), bool) if self._found is None else self._found
 
-    def find(self, pipelines: Pipelines) -> None:
-        """Find the damage, and the `share` of damaged pixels. Raises `PhotoError`."""
+    def find(self, pipelines: Pipelines, scale: str = "auto") -> None:
+        """Find the damage, and the `share` of damaged pixels, at this native scale. Raises `PhotoError`."""
         photo = self.photo()
         with pipelines.lock:
-            mask = pipelines.of(Choices(("scratches",))).restore(photo).damage()
+            mask = pipelines.of(Choices(("scratches",), scale=scale)).restore(photo).damage()
         self.mask_file.write_bytes(mask_png(mask))
         plane = mask[0, 0].cpu().numpy()
         self._found = web_mask.shown(plane)

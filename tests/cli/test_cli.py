@@ -304,6 +304,8 @@ def test_wrong_ways_are_one_line(photos, tmp_path):
     assert "one of pushpull, telea, ns, prior" in one_line(run("restore", photos, "--fill", "paint"))
     assert "not among those to run" in one_line(run("restore", photos, "--stages", "tone", "--fill", "ns"))
     assert "those that ship: " in one_line(run("restore", photos, "--preset", "classic"))
+    assert "scale 0.2: wants auto, or 1" in one_line(run("restore", photos, "--scale", "0.2"))
+    assert "scale soft: wants auto, or 1" in one_line(run("scratches", photos, "--scale", "soft"))
     assert run("scratches", photos, "--scratches", "gradient").exit_code == 0
     assert Image.open(tmp_path / "out" / "a_mask.png").size == (64, 48)
 

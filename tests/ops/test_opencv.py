@@ -204,7 +204,7 @@ def test_and_so_they_do_on_the_command_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, detector: str, fill: str
 ) -> None:
     monkeypatch.setattr("bringback.stages.prior.settings.PriorSettings", lambda: PriorSettings(iterations=2))
-    spoilt = torch.where(scratch(72, 96) > 0, torch.ones(()), smooth(72, 96))
+    spoilt = torch.where(scratch(144, 192) > 0, torch.ones(()), smooth(144, 192))
     Image.fromarray(np.rint(as_array(spoilt) * 255).astype(np.uint8)).save(tmp_path / "a.png")
     arguments = ["restore", tmp_path / "a.png", "-o", tmp_path / "out", "--preset", "classical", "--json"]
     arguments += ["--scratches", detector, "--fill", fill]

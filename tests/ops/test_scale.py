@@ -92,3 +92,13 @@ def test_a_hair_stands_out_and_noise_does_not():
     hairy = noisy.clone()
     hairy[..., 60:160, 90:91] = 1.0
     assert stands_out(torch.cat([noisy, hairy, plain]), 2.0).tolist() == [False, True, False]
+
+
+@pytest.mark.parametrize("level", [0.0, 1.0])
+def test_a_border_without_noise_says_nothing_about_that_of_the_photo(level):
+    pixels = (smooth(256, 256) * 0.6 + 0.2 + noise(torch.zeros(1, 3, 256, 256), 0.03)).clamp(0, 1)
+    framed = F.pad(pixels, (64, 64, 64, 64), value=level)
+    before = shrink(framed, 4)
+    inner = carry_back(framed, before, before)[..., 80:-80, 80:-80]
+    plain = carry_back(pixels, shrink(pixels, 4), shrink(pixels, 4))[..., 16:-16, 16:-16]
+    assert (inner - plain).abs().mean() < 0.004

@@ -331,3 +331,66 @@ def test_the_detector_takes_several_tiles_at_once() -> None:
     pixels = torch.rand(1, 3, 250, 200)
     one, four = (ScratchDetector(Spy(), Compute(tile=128, batch=n)).detect(pixels) for n in (1, 4))
     assert torch.equal(one, four) and sizes == [1] * 18 + [4, 4, 4, 4, 1, 1]  # nine tiles and their mirror images
+
+
+class Bright(torch.nn.Module):
+    """Says that white is damage, and remembers how large the photos were that it saw."""
+
+    widths = (1,)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sizes: list[tuple[int, ...]] = []
+
+    def forward(self, tile: torch.Tensor) -> torch.Tensor:
+        self.sizes.append(tuple(tile.shape[-2:]))
+        return (tile[:, :1] - 0.8) * 40
+
+
+def test_the_detector_looks_at_the_native_scale_and_coarser() -> None:
+    spy = Bright()
+    stage = ScratchDetector(spy, Compute(tile=2048))  # type: ignore[arg-type]
+    stage.detect(torch.full((1, 3, 1200, 1600), 0.5), 2.0)
+    assert spy.sizes == [(600, 800)] * 2 + [(300, 400), (150, 200)]  # with the mirror image first
+    spy.sizes.clear()
+    stage.detect(torch.full((1, 3, 40, 60), 0.5))
+    assert set(spy.sizes) == {(214, 320), (106, 160)}  # small photos are enlarged
+
+
+def test_the_detector_looks_closer_only_where_something_is_sharper_than_the_print() -> None:
+    spy = Bright()
+    stage = ScratchDetector(spy, Compute(tile=256))  # type: ignore[arg-type]
+    pixels = torch.full((1, 3, 960, 1280), 0.4)
+    stage.detect(pixels, 4.0)
+    first = len(spy.sizes)
+    assert first == 5  # two tiles and their mirror images, and half of that; a quarter would tell nothing
+    pixels[..., 30:200, 100] = 1.0  # a hair on the glass, a quarter of a pixel wide at the native scale
+    found = stage.detect(pixels, 4.0)
+    assert 2 * first < len(spy.sizes) <= 2 * first + 8  # of the photo's own 35 tiles, those with the hair
+    assert (found[..., 30:200, 100] > 0.5).all() and (found[..., 300:, :] < 0.5).all()
+
+
+def test_gradients_flow_through_all_looks_of_the_detector() -> None:
+    class Soft(torch.nn.Module):
+        widths = (1,)
+
+        def forward(self, tile: torch.Tensor) -> torch.Tensor:
+            return tile[:, :1] * 2
+
+    pixels = torch.rand(1, 3, 400, 400, requires_grad=True)
+    for scale in (1.0, 2.0, 4.0):
+        ScratchDetector(Soft(), CPU).detect(pixels, scale).sum().backward()  # type: ignore[arg-type]
+    assert pixels.grad is not None and pixels.grad.abs().sum() > 0
+
+
+def test_a_soft_scan_is_translated_at_its_native_scale(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    stage = LatentTranslator(VAE(), LatentMapping(), VAE(), CPU)
+    real = stage.mapping.forward
+    monkeypatch.setattr(
+        stage.mapping, "forward", lambda latent, *rest: seen.append(latent.shape) or real(latent, *rest)
+    )
+    pixels = torch.rand(1, 3, 96, 128)
+    for scale in (1.0, 1.5, 4.0):
+        assert stage.translate(pixels, None, scale).shape == pixels.shape
+    assert [tuple(shape[-2:]) for shape in seen] == [(24, 32), (24, 32), (8, 8)]  # 1.5 is too little to gain by it

@@ -21,6 +21,7 @@ from bringback.training.tasks import build_task
 from bringback.weights.checkpoints import Checkpoints, MissingWeights, save_network
 
 RATES = {
+    "scale": 1e-2,
     "scratches": 1e-2,
     "tone": 3e-3,
     "clean_vae": 3e-3,
@@ -31,7 +32,11 @@ RATES = {
     "colorize": 1e-2,
     "relight": 1e-2,
 }
-RECIPES = {"tone": {"recipe": "mixed"}, "relight": {"recipe": "dark-noisy"}}
+RECIPES = {
+    "scale": {"recipe": "scans", "resolution": 136},
+    "tone": {"recipe": "mixed"},
+    "relight": {"recipe": "dark-noisy"},
+}
 
 
 def first_batch(settings: TrainConfig) -> object:

@@ -82,6 +82,8 @@ class FaceRefiner(StageBase):
         self.compute = Compute.of(compute)
         self.min_size, self.only_center_face, self.fidelity = min_size, only_center_face, fidelity
         self.finder = None if aligned else FaceFinder()
+        if aligned:
+            self.at_native_scale = False
 
     @classmethod
     def from_checkpoints(cls, checkpoints: Checkpoints, compute: Compute | torch.device, **settings: Any) -> Self:
@@ -159,8 +161,9 @@ class FaceRefiner(StageBase):
 
     def _found(self, restoration: Restoration, finder: FaceFinder) -> _Crops:
         pixels, size = _picture(restoration), self.size
-        faces = [Face(face.box, face.points) for face in finder.find(pixels, restoration.scale)]
-        chosen = self._chosen(faces, pixels, restoration.scale)
+        native = restoration.scale if self.at_native_scale else 1.0
+        faces = [Face(face.box, face.points) for face in finder.find(pixels, native)]
+        chosen = self._chosen(faces, pixels, native)
         matrices = [similarity(face.points, size) for face in chosen]
         crops = torch.empty(len(chosen), 3, size, size)
         filled = torch.zeros(len(chosen), 1, size, size)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from bringback.degradations import DegradedBatch, OverlayBank, degrade
 from bringback.degradations.scan import KERNELS, scanner
+from bringback.errors import ConfigError
 from bringback.models.base import Network
 from bringback.models.native_scale import TILE, NativeScale, levels_of
 from bringback.training.config import TrainConfig
@@ -35,6 +36,8 @@ class NativeScaleTask(TrainingTask):
 
     def __init__(self, config: TrainConfig) -> None:
         super().__init__(config)
+        if config.resolution < TILE + 2 * _SPARE:
+            raise ConfigError(f"resolution: {config.resolution}: wants {TILE + 2 * _SPARE} or more, a tile and its rim")
         self.net = self.load_or_create("scale", NativeScale)
 
     def networks(self) -> dict[str, Network]:
@@ -44,14 +47,14 @@ class NativeScaleTask(TrainingTask):
         return self._enlarged(aged.aged, seeds)
 
     def forward(self, phase: str, prepared: _Prepared) -> Losses:
-        levels, factors = prepared
+        levels, octaves = prepared
         with torch.autocast(levels.device.type, enabled=False):
-            missing = factors - self.net(levels)
+            missing = octaves - self.net(levels)
         low = self.options["low"]
         return Losses(torch.maximum(low * missing, (low - 1) * missing).mean())
 
     def _enlarged(self, pixels: Tensor, seeds: list[int]) -> _Prepared:
-        levels, factors = [], []
+        levels, octaves = [], []
         for photo, seed in zip(pixels.permute(0, 2, 3, 1).cpu().numpy(), seeds, strict=True):
             random = np.random.default_rng(seed)
             for _ in range(self.options["times"]):
@@ -59,8 +62,8 @@ class NativeScaleTask(TrainingTask):
                 if random.random() >= self.options["as_it_is"]:
                     factor = self.options["largest"] ** random.random()
                 levels.append(levels_of(torch.from_numpy(self._tiles(photo, factor, random))[None]))
-                factors.append(np.log2(factor))
-        return torch.cat(levels).to(pixels.device), torch.tensor(factors, dtype=torch.float32, device=pixels.device)
+                octaves.append(np.log2(factor))
+        return torch.cat(levels).to(pixels.device), torch.tensor(octaves, dtype=torch.float32, device=pixels.device)
 
     def _tiles(self, photo: np.ndarray, factor: float, random: np.random.Generator) -> np.ndarray:
         """Tiles (N, 3, 128, 128) of a photo (H, W, 3), enlarged and scanned."""
@@ -85,8 +88,8 @@ class NativeScaleTask(TrainingTask):
         aged = degrade(batch.pixels, self.config.recipe, batch.seeds, overlays).aged
         metrics, errors = {}, []
         for name, pixels in (("clean", batch.pixels), ("aged", aged)):
-            levels, factors = self._enlarged(pixels, batch.seeds)
-            error = self.net(levels).float() - factors
+            levels, octaves = self._enlarged(pixels, batch.seeds)
+            error = self.net(levels).float() - octaves
             metrics[f"{name}_octaves_off"] = float(error.abs().mean())
             metrics[f"{name}_too_much"] = float((error > 0.5).float().mean())
             errors.append(error.abs().mean())
@@ -95,7 +98,7 @@ class NativeScaleTask(TrainingTask):
 
 def _dust(tile: np.ndarray, random: np.random.Generator) -> np.ndarray:
     """A few hairs and specks, one to three pixels wide, on a tile."""
-    tile = np.ascontiguousarray(tile)
+    tile = np.array(tile, order="C")
     for _ in range(random.integers(0, 4)):
         start, end = random.integers(0, TILE, (2, 2)).tolist()
         level = float(random.choice([0.05, 0.95]))
