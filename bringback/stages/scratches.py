@@ -32,7 +32,7 @@ _GRADIENT = 14  # bytes per pixel with the method "gradient", measured
 SURER, SPARE = 2.5, 0.25
 FINER = 2  # times as fine as the native scale, from which on detail is too sharp to be the print's
 COARSER = (2, 4)  # times the native scale, at which broad stains are looked for
-SMALLEST = 64  # pixels of the shorter side, below which a photo shrunk so far tells nothing
+SMALLEST = 224  # pixels of the shorter side, below which everything in a photo looks like a scratch
 # In very small photos everything is as thin as a scratch: they are enlarged for the network until their longer side has
 # this many pixels.
 SMALL, MOST_ENLARGED = 320, 8
