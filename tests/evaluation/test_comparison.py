@@ -102,7 +102,7 @@ def test_all_that_is_compared_can_be_built(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(Checkpoints, "load", lambda *_: ScratchUNet((4, 4)))  # of networks, any will do
     for method in METHODS.values():
         if method.stages is not None:
-            pipeline = Pipeline.from_pretrained(stages=method.stages, settings=method.settings, device="cpu")
+            pipeline = Pipeline.from_pretrained(stages=method.stages, settings=method.settings, device="cpu", scale=1)
             assert [stage.name for stage in pipeline.stages] == list(method.stages)
     assert {name for name, method in METHODS.items() if method.slow} == {"prior", "prior-segnet", "prior-denoise"}
     assert list(PROTOCOLS["restorers"]) == CASES

@@ -52,8 +52,7 @@ def test_a_sharp_photo_has_scale_one(shipped, name):
     assert shipped.of(tensor(SHARP[name]())) < 1.2
 
 
-@pytest.mark.parametrize("factor", [4, 8])
-@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize(("factor", "kernel"), [*((4, kernel) for kernel in KERNELS), (8, KERNELS[1])])
 @pytest.mark.parametrize("name", SHARP)
 def test_an_enlarged_photo_has_nearly_its_factor(shipped, name, factor, kernel):
     picture = SHARP[name]()[:300, :300]

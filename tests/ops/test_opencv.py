@@ -184,13 +184,13 @@ def test_strips_do_not_show(monkeypatch: pytest.MonkeyPatch, method: str) -> Non
 @pytest.mark.parametrize("detector", DETECTORS)
 @pytest.mark.parametrize("fill", FILLS)
 def test_every_detector_goes_with_every_fill(tmp_path: Path, detector: str, fill: str) -> None:
-    truth, mask = smooth(144, 192), scratch(144, 192)
+    truth, mask = smooth(288, 384), scratch(288, 384)
     spoilt = torch.where(mask > 0, torch.ones(()), truth)
     settings: dict = {"scratches": {"method": detector}, "fill": {"method": fill}}
     settings["fill"] |= {"iterations": 10} if fill == "prior" else {}
     stages = ["scratches", "fill"]
-    pipeline = Pipeline.from_pretrained(stages=stages, settings=settings, device="cpu", dtype="float32")
-    assert list(pipeline.weights) == (["scratches", "scale"] if detector == "unet" else [])
+    pipeline = Pipeline.from_pretrained(stages=stages, settings=settings, device="cpu", dtype="float32", scale=4)
+    assert list(pipeline.weights) == (["scratches"] if detector == "unet" else [])
     done = pipeline.restore(Photo.from_array(as_array(spoilt)))
     assert (done.damage()[mask > 0] > 0.5).float().mean() > 0.6
     gain = decibels(done.pixels, truth) - decibels(spoilt, truth)
@@ -204,10 +204,10 @@ def test_and_so_they_do_on_the_command_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, detector: str, fill: str
 ) -> None:
     monkeypatch.setattr("bringback.stages.prior.settings.PriorSettings", lambda: PriorSettings(iterations=2))
-    spoilt = torch.where(scratch(144, 192) > 0, torch.ones(()), smooth(144, 192))
+    spoilt = torch.where(scratch(288, 384) > 0, torch.ones(()), smooth(288, 384))
     Image.fromarray(np.rint(as_array(spoilt) * 255).astype(np.uint8)).save(tmp_path / "a.png")
     arguments = ["restore", tmp_path / "a.png", "-o", tmp_path / "out", "--preset", "classical", "--json"]
-    arguments += ["--scratches", detector, "--fill", fill]
+    arguments += ["--scratches", detector, "--fill", fill, "--scale", 4]
     result = CliRunner().invoke(cli.app, list(map(str, arguments)))
     assert result.exit_code == 0, result.output
     entry = json.loads(result.stdout)
