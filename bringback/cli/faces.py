@@ -6,7 +6,7 @@ import typer
 
 from bringback.cli import options
 from bringback.cli.restore import run_restore
-from bringback.cli.settings import compute_settings, faces_settings, parse_scale
+from bringback.cli.settings import compute_settings, faces_settings
 
 if TYPE_CHECKING:
     from bringback.pipeline import Pipeline
@@ -52,7 +52,7 @@ def faces(
             stages=["faces"],
             device=device,
             **compute_settings(dtype, batch_size=batch_size),
-            scale=parse_scale(scale),
+            scale=scale,
             settings=faces_settings(faces_min_size, only_center_face, fidelity, aligned=aligned),
         )
 

@@ -18,7 +18,6 @@ from bringback.cli.settings import (
     faces_settings,
     merge_settings,
     method_settings,
-    parse_scale,
     parse_stages,
     prior_settings,
     reject_conflict,
@@ -78,7 +77,7 @@ def restore(
             device=device,
             **compute_settings(dtype, tile, batch_size, memory),
             strength=strength,
-            scale=parse_scale(scale),
+            scale=scale,
             settings=merge_settings(
                 faces_settings(faces_min_size, only_center_face, fidelity),
                 {} if saturation is None else {"colorize": {"saturation": saturation}},

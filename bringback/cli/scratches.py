@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from bringback.cli import options
 from bringback.cli.console import RESUMES_WITH_SKIP, finish, one_line_errors, progress
-from bringback.cli.settings import compute_settings, method_settings, parse_scale, reject_conflict
+from bringback.cli.settings import compute_settings, method_settings, reject_conflict
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -48,7 +48,7 @@ def scratches(
             stages=["scratches"],
             device=device,
             **compute_settings(dtype, tile),
-            scale=parse_scale(scale),
+            scale=scale,
             settings=method_settings(scratches=method),
         )
         detector: Any = pipeline.stages[0]

@@ -46,14 +46,6 @@ def compute_settings(
     return {"dtype": dtype, "tile": tile, "batch_size": batch_size, "memory": in_bytes}
 
 
-def parse_scale(scale: str) -> float | str:
-    """The value of `--scale`: "auto" or a number; the pipeline rejects others."""
-    try:
-        return float(scale)
-    except ValueError:
-        return scale
-
-
 def parse_stages(stages: str | None) -> list[str] | None:
     """The names in the value of `--stages`; None without the option."""
     if stages is None:

@@ -8,14 +8,14 @@ import numpy as np
 KERNELS = (cv2.INTER_LINEAR, cv2.INTER_CUBIC, cv2.INTER_LANCZOS4)  # by which pictures are enlarged
 
 
-def scanner(random: np.random.Generator, *, largest: bool = True) -> Callable[[np.ndarray], np.ndarray]:
+def scanner(random: np.random.Generator, *, blurs: bool = True) -> Callable[[np.ndarray], np.ndarray]:
     """A scanner with random settings, as a function of pictures (H, W, 3) in [0, 1]; the result has 8 bits.
 
-    One in four adds nothing but the rounding. `largest`: the optics may blur too; leave it out for a picture whose
+    One in four adds nothing but the rounding. `blurs`: the optics may blur too; false for a picture whose
     detail is to stay sharp to the pixel.
     """
     plain = random.random() < 0.25
-    blur = float(random.uniform(0.3, 1.0)) if largest and random.random() < 0.7 else 0.0
+    blur = float(random.uniform(0.3, 1.0)) if blurs and random.random() < 0.7 else 0.0
     noise = float(random.uniform(0.3, 4.0)) / 255
     color = random.random() < 0.5
     quality = int(random.integers(75, 98)) if random.random() < 0.8 else 0

@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 from typing import Self
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from bringback.ops.scale import enlarged_rows
 
 _REACH = 4  # window radius in coarse pixels
 _FLAT = 2e-3  # regularization: where the variance of luminance is well below this, the map is nearly constant
@@ -32,17 +33,9 @@ class Guided:
 
     def upsampled(self, light: Tensor, rows: slice, height: int) -> Tensor:
         """The map (B, C, r, W) for `rows` of an image of `height` rows, given their luminance (B, 1, r, W)."""
-        count = light.shape[-2]
-        place = (torch.arange(rows.start, rows.start + count, device=light.device) + 0.5) / height
-        place = (place * self.slope.shape[-2] - 0.5).clamp(0, self.slope.shape[-2] - 1)
-        above = place.floor().long()
-        below, part = (above + 1).clamp_max(self.slope.shape[-2] - 1), (place - above)[:, None]
-
-        def stretched(coarse: Tensor) -> Tensor:
-            mixed = torch.lerp(coarse[..., above, :], coarse[..., below, :], part)
-            return F.interpolate(mixed, (count, light.shape[-1]), mode="bilinear", align_corners=False)
-
-        return stretched(self.slope) * light + stretched(self.offset)
+        size = (height, light.shape[-1])
+        slope, offset = (enlarged_rows(coarse, rows, size, "bilinear") for coarse in (self.slope, self.offset))
+        return slope * light + offset
 
 
 def _mean(x: Tensor) -> Tensor:

@@ -23,6 +23,13 @@ def divisor(scale: float) -> float:
     return scale if scale >= _LEAST else 1.0
 
 
+def cubic(distance: Tensor, sharpness: float = -0.5) -> Tensor:
+    """Weights of the cubic convolution of Keys (1981) at distances of 0 or more; his own sharpness is -0.5."""
+    near = ((sharpness + 2) * distance - (sharpness + 3)) * distance * distance + 1
+    far = sharpness * (((distance - 5) * distance + 8) * distance - 4)
+    return torch.where(distance < 1, near, torch.where(distance < 2, far, 0))
+
+
 def shrink(pixels: Tensor, scale: float) -> Tensor:
     """Photos or masks (B, C, H, W) in [0, 1] -> (B, C, H / scale, W / scale), by the antialiased cubic of Keys (1981).
 
@@ -41,13 +48,14 @@ def enlarged_rows(small: Tensor, rows: slice, size: tuple[int, int], mode: str =
     at = (at + 0.5) * (height / size[0]) - 0.5
     first = at.floor()
     part = (at - first)[:, None]
-    weights = _keys(part) if mode == "bicubic" else [1 - part, part]
-    taps = [first.long() + tap for tap in range(1 - len(weights) // 2, 1 + len(weights) // 2)]
+    reach = 2 if mode == "bicubic" else 1
+    offsets = range(1 - reach, 1 + reach)
+    weights = [cubic((part - k).abs()) if mode == "bicubic" else 1 - (part - k).abs() for k in offsets]
     mixed = torch.zeros(*small.shape[:2], len(at), small.shape[-1], device=small.device)
-    for weight, tap in zip(weights, taps, strict=True):
-        mixed.addcmul_(small[..., tap.clamp(0, height - 1), :], weight)
-    # with antialias torch's cubic is that of Keys; enlarging, it averages nothing
-    return F.interpolate(mixed, (len(at), size[1]), mode=mode, antialias=True)
+    for weight, k in zip(weights, offsets, strict=True):
+        mixed.addcmul_(small[..., (first.long() + k).clamp(0, height - 1), :], weight)
+    # only with antialias is torch's cubic that of Keys; enlarging, it averages nothing
+    return F.interpolate(mixed, (len(at), size[1]), mode=mode, antialias=mode == "bicubic")
 
 
 def stands_out(pixels: Tensor, scale: float) -> Tensor:
@@ -101,16 +109,3 @@ def _noise(pixels: Tensor, before: Tensor) -> Tensor:
     count = max(1, round(_FLAT * slopes.shape[1]))
     chosen = slopes.topk(count, largest=False).indices
     return energies.gather(1, chosen).mean(1).view(-1, 1, 1, 1)
-
-
-def _keys(part: Tensor) -> list[Tensor]:
-    """Weights of four neighbors by the cubic of Keys (1981) with a = -0.5, `part` being the way past the second."""
-    a = -0.5
-
-    def near(x: Tensor) -> Tensor:
-        return ((a + 2) * x - (a + 3)) * x * x + 1
-
-    def far(x: Tensor) -> Tensor:
-        return ((a * x - 5 * a) * x + 8 * a) * x - 4 * a
-
-    return [far(part + 1), near(part), near(1 - part), far(2 - part)]

@@ -2,13 +2,14 @@
 
 import math
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from bringback.degradations.second_order.spectra import together
+from bringback.ops.scale import cubic
 
 _KEPT = 1 << 18  # elements (1 MB) up to which weights are cached: those of crops are, those of whole photos are not
 
@@ -24,15 +25,6 @@ def _linear(d: Tensor) -> Tensor:
     return (1 - d).clamp_min(0)
 
 
-def _cubic(sharpness: float) -> Callable[[Tensor], Tensor]:
-    def weigh(d: Tensor) -> Tensor:
-        near = ((sharpness + 2) * d - (sharpness + 3)) * d * d + 1
-        far = sharpness * (((d - 5) * d + 8) * d - 4)
-        return torch.where(d < 1, near, torch.where(d < 2, far, 0))
-
-    return weigh
-
-
 def _spline(d: Tensor) -> Tensor:
     near, far = (4 - 6 * d**2 + 3 * d**3) / 6, (2 - d) ** 3 / 6
     return torch.where(d < 1, near, torch.where(d < 2, far, 0))
@@ -42,8 +34,9 @@ def _lanczos(d: Tensor) -> Tensor:
     return torch.where(d < 3, torch.sinc(d) * torch.sinc(d / 3), 0)
 
 
-_WEIGHTS = {
-    "linear": _linear, "cubic": _cubic(-0.5), "sharp cubic": _cubic(-0.75), "spline": _spline, "lanczos": _lanczos,
+_WEIGHTS: dict[str, Callable[[Tensor], Tensor]] = {
+    "linear": _linear, "cubic": cubic, "sharp cubic": partial(cubic, sharpness=-0.75), "spline": _spline,
+    "lanczos": _lanczos,
 }  # fmt: skip
 SHRINKING = {
     Kernel("area", True): 4, Kernel("linear", True): 3, Kernel("cubic", True): 3, Kernel("lanczos", True): 2,

@@ -69,7 +69,7 @@ class NativeScaleTask(TrainingTask):
         """Tiles (N, 3, 128, 128) of a photo (H, W, 3), enlarged and scanned."""
         kernel = KERNELS[random.integers(len(KERNELS))]
         side = min(int(np.ceil(TILE / factor)) + 2 * _SPARE, *photo.shape[:2])
-        scan = scanner(random, largest=factor > 1)
+        scan = scanner(random, blurs=factor > 1)
         dusty = random.random() < self.options["dust"]
         tiles = []
         for _ in range(self.options["tiles"]):
