@@ -251,8 +251,8 @@ training = mixture(
 )  # fmt: skip
 translation = mixture(
     "What the translation learns from end to end: the narrow wear, a quarter as much that is broad, and damage.",
-    (unstructured, 0.62), (second_order, 0.14), (worn, 0.06), (grainy, 0.04), (structured, 0.05), (stained, 0.02),
-    (holes, 0.04), (clean, 1.0),
+    (unstructured, 0.5), (second_order, 0.18), (worn, 0.07), (grainy, 0.05), (structured, 0.05), (stained, 0.03),
+    (holes, 0.07), (clean, 1.0),
 )  # fmt: skip
 gate = mixture(
     "What the gate learns from: what the translation does, and sound photos, which it is to leave alone.",
