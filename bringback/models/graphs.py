@@ -113,7 +113,10 @@ def of_mapping(network: LatentMapping) -> list[Graph]:
     given: Ports = {"seen": (("batch", seen, "key rows", "key columns"), keys)}
     three = _photo() | {"decoded": (("batch", 3, "height", "width"), "the same decoded")}
     three |= {"mask": (("batch", 1, "height", "width"), "how far each pixel was filled, in [0, 1]")}
+    levels = len(network.trust.context[0].weight[0])
+    three |= {"looked": (("batch", levels), "what `noise` gives of the whole photo")}
     meaning = "trust * pixels + (1 - trust) * decoded is the restored photo"
+    noise: Ports = {"looked": (("batch", levels), "shares of its cells; of parts of a photo, their mean")}
     trusted: Ports = {"trust": (("batch", 1, "height", "width"), meaning)}
     translated: Ports = {"translated": (("batch", channels, "rows", "columns"), "for clean_vae")}
     own: Any = deepcopy(network)
@@ -124,6 +127,7 @@ def of_mapping(network: LatentMapping) -> list[Graph]:
         Graph("", whole, own, own.forward, told, translated),
         Graph("tile", tile, own, own.forward, told | given, translated),
         Graph("look", "What filled places of a photo can look at.", network, network.look, told, looked),
+        Graph("noise", "How noise is distributed over a photo.", network.trust, network.trust.levels, _photo(), noise),
         Graph("trust", "Where a photo is better than it comes decoded.", network.trust, network.trust, three, trusted),
     ]
 
@@ -206,7 +210,11 @@ def attach_mapping(network: Any, run: Runs) -> None:
             seen = attention.pool(network.look(latent, mask), size)
         return run["tile"](latent, mask, seen[torch.arange(len(latent)) % len(seen)])
 
-    network.forward, network.look, network.trust.forward = forward, run["look"], run["trust"]
+    def trust(pixels: Tensor, decoded: Tensor, mask: Tensor, looked: Tensor | None = None) -> Tensor:
+        return run["trust"](pixels, decoded, mask, gate.look(pixels) if looked is None else looked)
+
+    gate = network.trust
+    network.forward, network.look, gate.levels, gate.forward = forward, run["look"], run["noise"], trust
 
 
 def attach_relight(network: Any, run: Runs) -> None:

@@ -62,12 +62,13 @@ class LatentTranslator(StageBase):
         if (times := divisor(scale)) > 1:
             before = shrink(pixels, times)
             return carry_back(pixels, before, self.translate(before, shrink(filled, times)))
-        seen = self._seen(pixels, filled)
+        seen, noise = self._seen(pixels, filled), self.mapping.trust.look(pixels).to(self.compute.device)
 
         def one(tile: Tensor, holes: Tensor) -> Tensor:
             parts = (self.old_vae, self.mapping, self.clean_vae)
             tile, holes = tile.to(self.compute.device), holes.to(self.compute.device)
-            return translate(*parts, tile, holes, dtype=self.compute.dtype, seen=seen).clamp_(0, 1)
+            own = noise[torch.arange(len(tile)) % len(noise)]  # tiles come photo by photo
+            return translate(*parts, tile, holes, dtype=self.compute.dtype, seen=seen, noise=own).clamp_(0, 1)
 
         return run_tiled(one, [pixels, filled], **self._tiling, batch=self.compute.batch)
 

@@ -43,6 +43,7 @@ class TrainConfig:
     weights: a folder of checkpoints that replace the shipped ones as frozen networks.
     init_from: a folder of checkpoints to continue training from.
     backbone: the network of perceptual losses.
+    optimizer: "adamw", or "muon" for the kernels of convolutions and AdamW for the rest; see `training.muon`.
     """
 
     task: str
@@ -71,6 +72,7 @@ class TrainConfig:
     learning_rate: float = 1e-3
     lr_scheduler: Literal["cosine", "linear", "constant"] = "cosine"
     lr_warmup_steps: int = 100
+    optimizer: Literal["adamw", "muon"] = "adamw"
     adam_beta1: float = 0.9
     adam_beta2: float = 0.99
     adam_weight_decay: float = 0.0

@@ -5,6 +5,7 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from bringback.errors import ConfigError, SaveError
 from bringback.training.config import Source, TrainConfig
 from bringback.training.data import Crops, prefetch, read_overlays, spare_core
 from bringback.training.model_card import History, write_card
+from bringback.training.muon import Muon, is_kernel
 from bringback.training.state import EMA, GracefulStop, TrainerState, save_state, state_to_resume, tolerate_failure
 from bringback.training.task import Phase, TrainingTask
 from bringback.training.tracking import RunLog
@@ -36,11 +38,11 @@ def train(task: TrainingTask, config: TrainConfig) -> Path:
 
 @dataclass(frozen=True, slots=True)
 class _PhaseOptimizer:
-    """A phase with its parameters, its optimizer, and its learning rate before the schedule."""
+    """A phase with its parameters, their optimizers, and its learning rate before the schedule."""
 
     phase: Phase
     parameters: list[nn.Parameter]
-    optimizer: AcceleratedOptimizer
+    optimizers: list[AcceleratedOptimizer]
     learning_rate: float
 
 
@@ -132,17 +134,25 @@ class Trainer:
         """The task and its optimizers, prepared for the device, the precision and the processes."""
         config = self.config
         self.task.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        betas, fused = (config.adam_beta1, config.adam_beta2), self.accelerator.device.type in ("cpu", "cuda")
         rates = [config.learning_rate * phase.lr_scale for phase, _ in phases]
-        optimizers = [
-            torch.optim.AdamW(parameters, rate, betas, weight_decay=config.adam_weight_decay, fused=fused)
-            for (_, parameters), rate in zip(phases, rates, strict=True)
-        ]
-        model, *prepared = self.accelerator.prepare(self.task, *optimizers)
+        optimizers = [self._optimizers(own, rate) for (_, own), rate in zip(phases, rates, strict=True)]
+        model, *prepared = self.accelerator.prepare(self.task, *chain.from_iterable(optimizers))
+        left = iter(prepared)
         return model, [
-            _PhaseOptimizer(phase, parameters, optimizer, rate)
-            for (phase, parameters), optimizer, rate in zip(phases, prepared, rates, strict=True)
+            _PhaseOptimizer(phase, parameters, list(islice(left, len(own))), rate)
+            for (phase, parameters), own, rate in zip(phases, optimizers, rates, strict=True)
         ]
+
+    def _optimizers(self, parameters: list[nn.Parameter], rate: float) -> list[torch.optim.Optimizer]:
+        """One or two optimizers that share the parameters, as the config's `optimizer` says."""
+        config = self.config
+        betas, fused = (config.adam_beta1, config.adam_beta2), self.accelerator.device.type in ("cpu", "cuda")
+        kernels = [p for p in parameters if config.optimizer == "muon" and is_kernel(p)]
+        known = {id(p) for p in kernels}
+        others = [p for p in parameters if id(p) not in known]
+        decay = config.adam_weight_decay
+        made: list[torch.optim.Optimizer] = [Muon(kernels, rate, decay)] if kernels else []
+        return [*made, torch.optim.AdamW(others, rate, betas, weight_decay=decay, fused=fused)] if others else made
 
     def _create_workers(self) -> DegradationWorkers | None:
         if not self.config.ageing_processes:
@@ -190,15 +200,16 @@ class Trainer:
         return losses
 
     def _step_phase(self, each: _PhaseOptimizer, prepared: Any) -> dict[str, Tensor]:
-        for group in each.optimizer.param_groups:
+        for group in chain.from_iterable(optimizer.param_groups for optimizer in each.optimizers):
             group["lr"] = each.learning_rate * self.state.lr_factor()
         with _only_trainable(self.task, each.parameters):
             losses = self.model(each.phase.name, prepared)
             self.accelerator.backward(losses.total)
         if self.accelerator.sync_gradients:
             self.accelerator.clip_grad_norm_(each.parameters, self.config.max_grad_norm)
-        each.optimizer.step()
-        each.optimizer.zero_grad()
+        for optimizer in each.optimizers:
+            optimizer.step()
+            optimizer.zero_grad()
         return {key: value.detach() for key, value in {each.phase.name: losses.total, **losses.parts}.items()}
 
     def _log_losses(self, losses: dict[str, Tensor]) -> dict[str, float]:

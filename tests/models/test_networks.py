@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from bringback.errors import MissingWeights
 from bringback.models.base import Network
@@ -16,7 +17,9 @@ from bringback.models.translation.mapping import LatentMapping, translate
 from bringback.models.translation.partial_nonlocal import PartialNonLocal, attend
 from bringback.models.translation.vae import VAE
 from bringback.models.unet import ScratchUNet
+from bringback.ops.strips import STRIP, strips
 from bringback.ops.tiling import run_tiled
+from bringback.weights.checkpoints import save_network
 
 SIZES = [(1, 1), (17, 30), (64, 48)]
 
@@ -242,6 +245,41 @@ def test_trust_sees_noise_where_it_is() -> None:
     assert seen[0][0, 1, :, 9:].min() > seen[0][0, 1, :, :7].max() + 0.1
 
 
+def test_trust_compares_with_the_whole_photo() -> None:
+    torch.manual_seed(0)
+    smooth, noisy = torch.full((1, 3, 64, 64), 0.5), torch.rand(1, 3, 64, 64)
+    net, mask = BlendGate(), torch.zeros(1, 1, 64, 64)
+    with torch.no_grad():
+        known = net.look(smooth)
+        assert torch.equal(net(noisy, smooth, mask), net(noisy, smooth, mask, known))  # it has not learned to look yet
+        torch.nn.init.normal_(net.context[-1].weight)
+        torch.nn.init.normal_(net.layers[-1].weight)
+        assert (net(noisy, smooth, mask) - net(noisy, smooth, mask, known)).abs().max() > 0.1
+    assert (net.look(noisy) - known).abs().max() > 0.9
+
+
+def test_noise_of_a_large_photo_is_the_mean_of_its_strips() -> None:
+    width = STRIP // 64
+    pixels = torch.rand(1, 3, 80, width, generator=torch.Generator().manual_seed(0))
+    pixels[..., 64:, :] *= 0.1
+    assert len(list(strips(pixels))) == 2
+    net = BlendGate()
+    upper, lower = net.levels(pixels[..., :64, :]), net.levels(pixels[..., 64:, :])
+    assert torch.allclose(net.look(pixels), upper * 0.8 + lower * 0.2, atol=1e-6)
+    assert (upper - lower).abs().max() > 0.5
+
+
+def test_a_gate_from_before_it_looked_loads(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network = LatentMapping(channels=4, widths=(4, 4), blocks=(1, 1), inner=4, gate=4)
+    save_network(network, tmp_path)
+    state = load_file(tmp_path / "model.safetensors")
+    save_file({k: v for k, v in state.items() if "context" not in k}, tmp_path / "model.safetensors")
+    loaded = LatentMapping.from_pretrained(tmp_path)
+    assert torch.equal(loaded.trust.layers[0].weight, network.trust.layers[0].weight.half().float())
+    assert not loaded.trust.context[-1].weight.any()
+
+
 def test_translation_in_bfloat16() -> None:
     old, mapping, new = VAE(), LatentMapping(blocks=(1, 1, 1)), VAE()
     pixels, mask = torch.rand(1, 3, 30, 40), torch.zeros(1, 1, 30, 40)
@@ -276,7 +314,7 @@ def test_translation_in_tiles_with_a_mask_and_a_speaking_attention() -> None:
     difference = (tiled - whole).abs().amax(1)[0]
     said = (whole - silent).abs().amax(1)[0]
     assert said.max() > 0.01 and difference.max() > 1e-4
-    assert difference.max() < 0.2 * said.max()  # other keys, but of the same photo
+    assert difference.max() < 0.3 * said.max()  # other keys, but of the same photo
     assert difference[160:].max() < 1e-4  # 70 rows below the damage nothing has heard of it
 
 

@@ -43,7 +43,7 @@ SMALL = TINY | {"mapping": TINY["mapping"] | {"channels": TINY["old_vae"]["chann
 CLOSE = 1e-4
 GRAPHS = [
     *("scale", "scratches", "relight", "relight-curves", "tone", "old_vae", "mapping", "mapping-tile", "mapping-look"),
-    *("mapping-trust", "clean_vae", "faces", "colorize"),
+    *("mapping-noise", "mapping-trust", "clean_vae", "faces", "colorize"),
 ]
 KINDS = {name: model.network for name, model in MODELS.items()}
 SHIPPED = Path(__file__).parents[2] / "checkpoints"
@@ -111,7 +111,8 @@ def inputs(full: str, network: Network, batch: int, height: int, width: int) -> 
     if full in ("mapping", "mapping-look"):
         return [latent, mask]
     if full == "mapping-trust":
-        return [pixels, torch.rand(pixels.shape, generator=rng), (pixels[:, :1] > 0.8).float()]
+        decoded = torch.rand(pixels.shape, generator=rng)
+        return [pixels, decoded, (pixels[:, :1] > 0.8).float(), network.trust.look(pixels)]
     if full == "relight":
         return [pixels, network.curves(network.thumbnail(pixels)), places(pixels).repeat(batch, 1, 1, 1)]
     if full == "relight-curves":
@@ -132,6 +133,8 @@ def in_torch(full: str, network: Network, given: list[Tensor]) -> Tensor:
     """The same by the network itself."""
     named = {"relight": "relit", "relight-curves": "curves", "tone": "curves", "old_vae": "encode"}
     named |= {"mapping-look": "look", "mapping-trust": "trust"}
+    if full == "mapping-noise":
+        return network.trust.levels(*given)
     if full == "clean_vae":
         return network.decode(*given, tuple(network.stride * side for side in given[0].shape[-2:]))
     return getattr(network, named.get(full, "forward"))(*given)
@@ -319,7 +322,7 @@ def test_the_command_writes_files_and_overwrites_none(
     assert run(app, [*asked, "--overwrite"]).exit_code == 0
     assert (tmp_path / "decoder.onnx").read_bytes() != before
     assert run(app, ["export", "mapping", "-o", str(tmp_path / "all"), "--weights", str(folder)]).exit_code == 0
-    names = ["mapping-look.onnx", "mapping-tile.onnx", "mapping-trust.onnx", "mapping.onnx"]
+    names = ["mapping-look.onnx", "mapping-noise.onnx", "mapping-tile.onnx", "mapping-trust.onnx", "mapping.onnx"]
     assert sorted(os.listdir(tmp_path / "all")) == names
     unknown = run(app, ["export", "translate", "-o", str(tmp_path / "x.onnx")])
     assert unknown.exit_code == 2 and "no network 'translate' to export; there are scale, scratches" in unknown.output

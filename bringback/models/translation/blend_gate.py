@@ -5,8 +5,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bringback.models.layers import pad_to, zero_init
+from bringback.ops.strips import strips
 
 _CELL = 4  # side in pixels of the cells for which trust is predicted
+_LEVELS = (-8.0, -7.0, -6.5, -6.0, -5.5, -5.0, -4.5, -4.0, -3.5, -3.0, -2.0)  # of log noise, for its distribution
+_SOFT = 3.0  # slope of the steps of that distribution
+_PLANES = 5  # whose noise is looked at
+_LOOKED_AT = 24  # strips of a large photo whose noise is looked at
 
 
 class BlendGate(nn.Module):
@@ -15,7 +20,9 @@ class BlendGate(nn.Module):
     1 keeps the photo, 0 takes the decoded one; `torch.lerp(decoded, pixels, trust)` is the result. A latent loses fine
     detail, which is good for noise and bad where nothing is damaged. The inputs are the difference of both images and
     the noise of each by Immerkaer ("Fast noise variance estimation", 1996), in cells of 4x4 pixels; the receptive field
-    is at most ten cells to each side. Decode in float32: rounding errors of bfloat16 are as large as faint noise.
+    is at most ten cells to each side. What looks alike there, grain and texture, differs by the whole photo: where
+    nothing at all is smooth, it is grain. So the distribution of noise over the photo, `look`, shifts the features.
+    Decode in float32: rounding errors of bfloat16 are as large as faint noise.
     Args: width: hidden channels.
     """
 
@@ -26,13 +33,43 @@ class BlendGate(nn.Module):
         last.bias.data.fill_(-4.0)  # type: ignore[union-attr] # at initialization the decoded photo is used
         reach = [nn.Conv2d(a, width, 3, padding=d, dilation=d) for a, d in ((8, 1), (width, 2), (width, 4))]
         self.layers = nn.Sequential(*(step for layer in reach for step in (layer, nn.GELU())), last)
+        shifts = nn.Linear(2 * width, 3 * width + 1)
+        zero_init(shifts)
+        self.context = nn.Sequential(nn.Linear(_PLANES * len(_LEVELS), 2 * width), nn.GELU(), shifts)
 
-    def forward(self, pixels: Tensor, decoded: Tensor, mask: Tensor) -> Tensor:
+    def look(self, pixels: Tensor) -> Tensor:
+        """The distribution of noise (B, 55) over whole photos (B, 3, H, W), from strips of large ones."""
+        every = list(strips(pixels))
+        every = every[:: -(-len(every) // _LOOKED_AT)]
+        parts = torch.stack([self.levels(pixels[..., rows, :]) for rows in every])
+        heights = [pixels[..., rows, :].shape[-2] for rows in every]
+        return torch.einsum("n,nbk->bk", parts.new_tensor(heights) / sum(heights), parts)
+
+    def levels(self, pixels: Tensor) -> Tensor:
+        """The share (B, 55) of cells whose noise is below each level, softly: gray, colors, both at half the size."""
+        gray = pixels.float().mean(1, keepdim=True)
+        red, blue = pixels[:, :1] - gray, pixels[:, 2:] - gray
+        halves = (F.avg_pool2d(pad_to(plane, 2 * _CELL), 2) for plane in (gray, red))
+        noises = [*(pad_to(_noise(plane), _CELL) for plane in (gray, red, blue)), *map(_noise, halves)]
+        shares = []
+        for noise in noises:
+            size = torch.log(F.avg_pool2d(noise.abs(), _CELL) + 3e-4)
+            shares += [torch.sigmoid((level - size) * _SOFT).mean((1, 2, 3)) for level in _LEVELS]
+        return torch.stack(shares, 1)
+
+    def forward(self, pixels: Tensor, decoded: Tensor, mask: Tensor, looked: Tensor | None = None) -> Tensor:
+        """For tiles, `looked` is `look` of the photos they are of, (B, 55)."""
         height, width = pixels.shape[-2:]
+        looked = self.look(pixels) if looked is None else looked
         seen = _statistics(pad_to(pixels.float(), _CELL), pad_to(decoded.float(), _CELL))
         mask = F.max_pool2d(mask, _CELL, ceil_mode=True)
         # the module may be in half precision
-        trust = torch.sigmoid(self.layers(torch.cat([seen, mask], 1).to(mask.dtype)).float())
+        x = torch.cat([seen, mask], 1).to(mask.dtype)
+        hidden = self.layers[-1].in_channels
+        shifts = self.context(looked.to(mask.dtype)).split([hidden] * 3 + [1], 1)
+        for number, shift in enumerate(shifts[:-1]):
+            x = self.layers[2 * number + 1](self.layers[2 * number](x) + shift[..., None, None])
+        trust = torch.sigmoid((self.layers[-1](x) + shifts[-1][..., None, None]).float())
         return F.interpolate(trust, scale_factor=float(_CELL), mode="bilinear")[..., :height, :width].to(pixels.dtype)
 
 

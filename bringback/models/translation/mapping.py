@@ -1,6 +1,7 @@
 """The mapping from the latent of an old photo to that of a clean one."""
 
 from itertools import pairwise
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -57,6 +58,13 @@ class LatentMapping(Network, license="apache-2.0", tags=["photo-restoration"]):
         zero_init(self.head)
         self.trust = BlendGate(gate)
 
+    def _fit(self, state: dict[str, Tensor], place: Path | str) -> None:
+        """As for all networks. A gate from before it looked at the whole photo is completed: it looks at nothing."""
+        context = {f"trust.context.{key}": value for key, value in self.trust.context.state_dict().items()}
+        if not context.keys() & state.keys():
+            state |= context  # its last layer starts at zero
+        super()._fit(state, place)
+
     def tie(self, **hashes: str) -> None:
         """Set the SHA-256 of its VAEs, `old_vae` and `clean_vae`, in the config."""
         for name, sha256 in hashes.items():
@@ -101,16 +109,17 @@ def translate(
     *,
     dtype: torch.dtype = torch.float32,
     seen: Tensor | None = None,
+    noise: Tensor | None = None,
 ) -> Tensor:
     """Encode filled photos (B, 3, H, W), translate their latents, decode, and blend with the photos by `trust`.
 
     Mask (B, 1, H, W), 1 = filled, max-pooled to the latent's size. `dtype` is the autocast dtype of convolutions; the
-    decoder's sums and head stay float32 to avoid banding in smooth skies. `seen` is as in `LatentMapping.forward`.
-    Returns (B, 3, H, W), not clamped.
+    decoder's sums and head stay float32 to avoid banding in smooth skies. `seen` is as in `LatentMapping.forward`,
+    `noise` is `looked` of the gate. Returns (B, 3, H, W), not clamped.
     """
     coarse = F.max_pool2d(mask, old_vae.stride, ceil_mode=True)
     with autocast_to(pixels.device, dtype):
         latent = mapping(old_vae.encode(pixels).to(pixels.dtype), coarse, seen).to(pixels.dtype)
     decoded = clean_vae.decode(latent, (pixels.shape[-2], pixels.shape[-1]), dtype)
     decoded = decoded.to(pixels.dtype)  # under autocast too
-    return torch.lerp(decoded, pixels, mapping.trust(pixels, decoded, mask))
+    return torch.lerp(decoded, pixels, mapping.trust(pixels, decoded, mask, noise))

@@ -17,6 +17,8 @@ from bringback.training.task import Losses
 from bringback.training.tasks.filled import Filled, FilledTask, filled_pairs, validate_restoration
 from bringback.weights.checkpoints import Checkpoints
 
+_EPSILON = 3e-5  # the squared error of 45 dB: with a smaller one, sound photos make the gate keep noise in others
+
 
 class MappingTask(FilledTask):
     """Trains `mapping` on what it gets from the stages before it: filled photos without fading, and the filled mask.
@@ -28,7 +30,7 @@ class MappingTask(FilledTask):
     Options:
         latent, perceptual: weights beside the pixel loss.
         masks: false for a mapping that never sees damage (with a recipe that has none).
-        only_trust: train only `trust`, in float32.
+        only_trust: train only `trust`, in float32. It compares places with the whole crop: 256 pixels or more.
     """
 
     OPTIONS: ClassVar = {"latent": 0.02, "perceptual": 0.01, "masks": True, "only_trust": False}
@@ -56,11 +58,11 @@ class MappingTask(FilledTask):
         pixels, mask, truth = prepared
         latent_mask = F.max_pool2d(mask, self.old_vae.stride, ceil_mode=True)
         if self.options["only_trust"]:
+            with torch.no_grad():
+                latent = self.net(self.old_vae.encode(pixels), latent_mask).float()
             # in bfloat16 the gradient of dilated convolutions with 24 channels is not finite on CPUs
             with torch.autocast(pixels.device.type, enabled=False):
-                with torch.no_grad():
-                    made = self._decode(self.net(self.old_vae.encode(pixels), latent_mask), pixels)
-                return Losses(self._trust_loss(pixels, made, mask, truth))
+                return Losses(self._trust_loss(pixels, self._decode(latent, pixels).detach(), mask, truth))
         latent = self.net(self.old_vae.encode(pixels), latent_mask)
         made = self._decode(latent, pixels).float()
         with torch.no_grad():
@@ -86,7 +88,7 @@ class MappingTask(FilledTask):
         blended = torch.lerp(made, pixels, self.net.trust(pixels, made, mask))
         # the logarithm (PSNR loss of Chen et al. 2021, HINet) weights a decibel the same in good and in bad photos
         errors = (blended - truth).square().mean((1, 2, 3))
-        return charbonnier(blended, truth) + 0.01 * torch.log(errors + 1e-5).mean()
+        return charbonnier(blended, truth) + 0.01 * torch.log(errors + _EPSILON).mean()
 
     def _restore(self, pixels: Tensor, mask: Tensor) -> Tensor:
         return translate(self.old_vae, self.net, self.clean_vae, pixels, mask)
