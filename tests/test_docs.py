@@ -165,7 +165,12 @@ def parameters_of(command: Any) -> list[Any]:
 
 
 def options_of(command: Any) -> set[str]:
-    return {name for parameter in parameters_of(command) for name in parameter.opts}
+    return {name for parameter in parameters_of(command) for name in names_of(parameter)}
+
+
+def names_of(parameter: Any) -> set[str]:
+    """The names of an option, with those that switch it off."""
+    return {*parameter.opts, *parameter.secondary_opts}
 
 
 @cache
@@ -261,11 +266,12 @@ def test_all_options_of_all_commands_are_in_their_page():
         command = commands()[name]
         assert set().union(*shown) == options_of(command), f"the table of {name}"
         for parameter in parameters_of(command):
-            (row,) = [row for row, given in zip(rows.values(), shown, strict=True) if set(parameter.opts) == given]
+            (row,) = [row for row, given in zip(rows.values(), shown, strict=True) if names_of(parameter) == given]
             shown_default, value = row.split(" | ")[1].strip("`"), parameter.default
             if value in (None, "", False):
                 assert (shown_default == "required") == parameter.required, f"{name}: {row}"
             else:
+                value = "on" if value is True else value
                 assert shown_default == (f"{value:g}" if isinstance(value, float) else str(value)), f"{name}: {row}"
 
 

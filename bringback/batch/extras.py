@@ -1,4 +1,4 @@
-"""Extra pictures that a run writes: before-and-after strips, and each photo after each stage."""
+"""Extra files that a run writes: before-and-after strips, each photo after each stage, and copies of sidecars."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -8,7 +8,8 @@ import numpy as np
 
 from bringback.batch.jobs import Job, protect
 from bringback.batch.masks import mask_png
-from bringback.errors import UsageError
+from bringback.errors import PhotoError, UsageError
+from bringback.images import xmp
 from bringback.images.photo import Photo
 from bringback.stages.record import Restoration
 
@@ -40,10 +41,34 @@ def stage_pictures(folder: Path, stage: str, restoration: Restoration) -> dict[P
     return pictures
 
 
+def sidecar_path(job: Job, sidecar: Path) -> Path:
+    """Where a sidecar of a photo is copied: beside the result, by the same name."""
+    return job.output.with_name(sidecar.name)
+
+
+def read_sidecars(job: Job, photo: Photo) -> dict[Path, bytes]:
+    """The sidecars of a photo by where they go, without those that are there already, as of another photo of the name.
+
+    XMP is made true of the upright picture; otherwise they are copied byte for byte. Raises `PhotoError`.
+    """
+    height, width = photo.pixels.shape[:2]
+    files = {}
+    for path in job.sidecars:
+        try:
+            data, there = path.read_bytes(), sidecar_path(job, path)
+            if path.suffix.lower() == ".xmp":
+                data, _ = xmp.fitted(data, photo.orientation, width, height)
+            if not (there.is_file() and there.read_bytes() == data):
+                files[there] = data
+        except OSError as error:
+            raise PhotoError(f"{path}: cannot be read: {error.strerror or error}") from None
+    return files
+
+
 def check_extras(out: Path, jobs: Sequence[Job], masks: Mapping[Path, Path], extras: Mapping[str, bool]) -> None:
-    """Raise `UsageError` if the pictures of `extras` ("stages", "compare") would overwrite photos or masks."""
-    for name, wanted in extras.items():
-        if wanted and any(job.relative.parts[0] == name for job in jobs):
+    """Raise `UsageError` if the files of `extras` ("stages", "compare", "sidecars") would overwrite the user's."""
+    for name in ("stages", "compare"):
+        if extras[name] and any(job.relative.parts[0] == name for job in jobs):
             raise UsageError(f"the photos have a folder {name!r} of their own, where other pictures would go")
     photos = [job for job in jobs if not job.problem]
     inputs = [*(job.source for job in photos), *masks.values()]
@@ -51,3 +76,6 @@ def check_extras(out: Path, jobs: Sequence[Job], masks: Mapping[Path, Path], ext
         protect(inputs, (strip_path(out, job) for job in photos))
     if extras["stages"]:
         protect(inputs, (), (stages_folder(out, job) for job in photos))
+    if extras["sidecars"]:
+        sidecars = [(path, sidecar_path(job, path)) for job in photos for path in job.sidecars]
+        protect([*inputs, *(path for path, _ in sidecars)], (there for _, there in sidecars))

@@ -9,6 +9,8 @@ from bringback.errors import UsageError
 from bringback.images.shards import output_name, survey
 
 MANIFEST = "manifest.jsonl"  # in an output folder
+SIDECARS = frozenset([".xmp", ".json", ".aae"])  # what other programs keep of a photo in files beside it
+NAMED = 5  # files of each kind that are named when they are left out
 
 Tell = Callable[[str], None]  # called with a line for each input that is skipped without losing a photo
 
@@ -19,6 +21,7 @@ class Job:
 
     `stem` is `relative` without its extension, or with it if two photos share the stem or it is the name of another
     photo. A job with a `problem` is a folder or link that cannot be read; it is reported like a failed photo.
+    `sidecars` are files beside the photo with its name and the suffix of captions or edits.
     """
 
     source: Path
@@ -26,6 +29,7 @@ class Job:
     output: Path
     stem: Path
     problem: str = ""
+    sidecars: tuple[Path, ...] = ()
 
 
 def silent(line: str) -> None:
@@ -43,7 +47,8 @@ def plan(inputs: Sequence[Path], out: Path, tell: Tell = silent) -> list[Job]:
         raise UsageError(f"the output {out} is not a folder")
     sources: dict[Path, Path] = {}
     problems: dict[Path, Job] = {}
-    others = 0
+    others: list[Path] = []
+    beside: dict[Path, list[Path]] = {}  # sidecars by folder
     for given in inputs:
         if given.is_dir():
             if out.resolve().is_relative_to(given.resolve()):
@@ -58,18 +63,22 @@ def plan(inputs: Sequence[Path], out: Path, tell: Tell = silent) -> list[Job]:
             for path, reason in sorted(found.passed.items()):
                 tell(f"{path}: {reason}")
             others += found.others
+            for path in found.others:
+                if path.suffix.lower() in SIDECARS:
+                    beside.setdefault(path.parent, []).append(path)
             if not found.pictures and not found.unread:
                 raise UsageError(f"no photos in {given}")
         elif given.exists():
             pairs = [(given, Path(given.name))]
+            if given.parent not in beside:
+                near = sorted(path for path in given.parent.iterdir() if path.suffix.lower() in SIDECARS)
+                beside[given.parent] = near
         else:
             raise UsageError(f"no such file or folder: {given}")
         for path, relative in pairs:
             other = sources.setdefault(relative, path)
             if other != path and not _same(other, path):
                 raise UsageError(f"{other} and {path} would both be written to {out / relative}")
-    if others:
-        tell(no_pictures(others))
     protect(sources.values(), (out / output_name(relative) for relative in sources))
     stems = Counter(relative.with_suffix("") for relative in sources)
     outputs: dict[Path, Path] = {}
@@ -81,8 +90,18 @@ def plan(inputs: Sequence[Path], out: Path, tell: Tell = silent) -> list[Job]:
         if (other := outputs.setdefault(output, path)) != path:
             raise UsageError(f"{other} and {path} would both be written to {output}")
         stem = relative.with_suffix("")
-        jobs.append(Job(path, relative, output, relative if stems[stem] > 1 or stem in sources else stem))
+        sidecars = tuple(one for one in beside.get(path.parent, ()) if _belongs(one, path))
+        own = relative if stems[stem] > 1 or stem in sources else stem
+        jobs.append(Job(path, relative, output, own, sidecars=sidecars))
+    others = sorted(set(others).difference(*(job.sidecars for job in jobs)))
+    if others:
+        tell(no_pictures(others))
     return jobs + list(problems.values())
+
+
+def _belongs(sidecar: Path, photo: Path) -> bool:
+    """Whether a sidecar is named like the photo, with or without its suffix."""
+    return sidecar.name.startswith(f"{photo.name}.") or sidecar.stem == photo.stem
 
 
 def _same(one: Path, other: Path) -> bool:
@@ -93,9 +112,17 @@ def _same(one: Path, other: Path) -> bool:
         return False
 
 
-def no_pictures(count: int) -> str:
-    """The message about files that are not pictures."""
-    return f"{count} files that are no pictures left out" if count > 1 else "1 file that is no picture left out"
+def no_pictures(paths: Sequence[Path]) -> str:
+    """The message about files that are not pictures of a format that is read: how many of each kind, and some names."""
+    kinds: dict[str, list[str]] = {}
+    for path in paths:
+        kinds.setdefault(path.suffix.lower() or "no suffix", []).append(path.name)
+    shown = [
+        f"{len(names)} {kind} ({', '.join(names[:NAMED])}{', ...' if len(names) > NAMED else ''})"
+        for kind, names in sorted(kinds.items())
+    ]
+    count = f"{len(paths)} file{'s' * (len(paths) > 1)}"
+    return f"{count} left out, no picture or of a format that is not read: {', '.join(shown)}"
 
 
 def protect(inputs: Iterable[Path], files: Iterable[Path], folders: Iterable[Path] = ()) -> None:

@@ -33,6 +33,7 @@ def new_entry(job: Job, output: Path) -> Entry:
         "seconds": 0.0,
         "stages": {},
         "faces": {"count": 0, "each": []},
+        "warnings": [],
         "message": "",
     }
 

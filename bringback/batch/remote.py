@@ -93,7 +93,7 @@ class _Desk:
         self.names: dict[str, str] = {}  # real names by paths on the desk
         self.keys: dict[Path, tuple[Any, str]] = {}  # the store and key of each photo
         self.problems: dict[str, str] = {}
-        self.others = 0  # files in a store that are not pictures
+        self.others: list[Path] = []  # files in a store that are not pictures
         if is_remote(out):
             self.names[str(self.out)] = out.rstrip("/")
             self.store, self.root = _reach(out)
@@ -132,7 +132,7 @@ class _Desk:
         for key in keys:
             relative = root.rpartition("/")[2] if single else key.removeprefix(root).removeprefix("/")
             if not single and not is_picture(Path(relative)):
-                self.others += 1
+                self.others.append(Path(relative))
                 continue
             if {"", ".", ".."} & set(re.split(r"[/\\]", relative)) or Path(relative).drive or "\0" in relative:
                 raise UsageError(f"{top}/{relative}: a name that leads out of its folder: rename it, or leave it out")

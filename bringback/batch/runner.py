@@ -13,7 +13,15 @@ import numpy as np
 import torch
 
 from bringback import __version__
-from bringback.batch.extras import check_extras, stage_pictures, stages_folder, strip_path, strip_png
+from bringback.batch.extras import (
+    check_extras,
+    read_sidecars,
+    sidecar_path,
+    stage_pictures,
+    stages_folder,
+    strip_path,
+    strip_png,
+)
 from bringback.batch.jobs import Job, plan_with_masks
 from bringback.batch.locks import Locks, locks_in
 from bringback.batch.manifest import (
@@ -81,7 +89,9 @@ class FolderRestorer:
     `out/manifest.jsonl` records as done from the same bytes with the same mask, stages and weights. An existing file is
     overwritten if it still is the file that the manifest records for the same input, or with `overwrite`; otherwise its
     photo is skipped with `skip_existing` and failed without. `save_stages` writes `stages/<stem>/1-scratches.png` and
-    so on, `compare` writes strips of before and after below `compare/`. `strip_metadata` removes the file's metadata.
+    so on, `compare` writes strips of before and after below `compare/`, `sidecars` copies files with captions and edits
+    that lie beside a photo. `keep_times` gives results the photo's time of modification. `strip_metadata` removes the
+    file's metadata.
     With `dry_run` photos are read, the entries say what would happen to them, and nothing is written. A photo of more
     than `max_pixels` is refused. A bad photo is an entry with status "failed" and a message of one line. `on_plan` is
     called with the memory plan of each photo before it is restored, `on_step` as in `Pipeline.restore`.
@@ -95,6 +105,8 @@ class FolderRestorer:
         masks: Mapping[Path, Path] | None = None,
         save_stages: bool = False,
         compare: bool = False,
+        sidecars: bool = False,
+        keep_times: bool = True,
         overwrite: bool = False,
         skip_existing: bool = False,
         strip_metadata: bool = False,
@@ -105,7 +117,8 @@ class FolderRestorer:
     ) -> None:
         """Writes nothing yet. `masks` are damage mask files by the photos' relative paths."""
         self.out, self.pipeline, self.masks = out, pipeline, masks or {}
-        self.extras = {"stages": save_stages, "compare": compare}
+        self.extras = {"stages": save_stages, "compare": compare, "sidecars": sidecars}
+        self.keep_times = keep_times
         self.overwrite, self.skip_existing, self.dry_run = overwrite, skip_existing, dry_run
         self.strip_metadata, self.max_pixels = strip_metadata, max_pixels
         self.on_plan, self.on_step = on_plan, on_step
@@ -228,6 +241,10 @@ class _Steps:
         work.photo = Photo.decode(data, str(job.source), run.max_pixels)
         if mask_data is not None:
             work.mask = luminance(Photo.decode(mask_data, str(mask), run.max_pixels).pixels)
+        entry["warnings"] = list(work.photo.warnings)
+        if job.sidecars and not run.extras["sidecars"]:
+            kinds = ", ".join(sorted({path.suffix.lower() for path in job.sidecars}))
+            entry["warnings"].append(f"sidecars ({kinds}) are not copied: --sidecars does it")
         entry["seconds"] = seconds_since(begin)
         if run.dry_run:
             entry |= {
@@ -290,6 +307,8 @@ class _Steps:
         result = restoration.result()
         if run.extras["compare"]:
             files[strip_path(run.out, job)] = strip_png(restoration.photo.pixels, result.pixels)
+        if run.extras["sidecars"]:
+            files |= read_sidecars(job, restoration.photo)
         # Written last: if it exists, all the others do.
         files[job.output] = result.encode(run.pipeline.note, run.strip_metadata)
         stay_inside(run.out, files)
@@ -314,10 +333,19 @@ class _Steps:
             "version": __version__,
         }
         try:  # the entry is written before the files are renamed: the next run then completes what a killed run left
-            write_all(files, ready=lambda: run.manifest.add(entry))
+            write_all(files, lambda: run.manifest.add(entry), self._times(job) if run.keep_times else None)
         except WriteError as error:
             self.full = str(error) if error.full else ""
             raise
+
+    def _times(self, job: Job) -> dict[Path, int]:
+        """The time of modification of the photo for its result, those of the sidecars for theirs."""
+        pairs = [(job.source, job.output), *((path, sidecar_path(job, path)) for path in job.sidecars)]
+        times = {}
+        for source, output in pairs:
+            with suppress(OSError):
+                times[output] = source.stat().st_mtime_ns
+        return times
 
     def _reason_to_skip(self, job: Job, entry: Entry, before: Entry | None) -> str | None:
         run = self.run

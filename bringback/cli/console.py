@@ -12,6 +12,8 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from bringback.runtime.noise import library_noise_to_log
+
 if TYPE_CHECKING:
     from bringback.batch.manifest import Entry
     from bringback.runtime.memory import Plan
@@ -29,9 +31,13 @@ NOTHING_WRITTEN = "nothing was written"
 
 @contextmanager
 def one_line_errors(after_ctrl_c: str) -> Iterator[None]:
-    """Turn wrong usage and missing packages into one line and exit code 2, Ctrl-C into exit code 130."""
+    """Turn wrong usage and missing packages into one line and exit code 2, Ctrl-C into exit code 130.
+
+    What libraries print goes to the log.
+    """
     try:
-        yield
+        with library_noise_to_log():
+            yield
     except KeyboardInterrupt:
         typer.echo(f"bringback: interrupted; {after_ctrl_c}", err=True)
         raise typer.Exit(INTERRUPTED) from None
@@ -127,6 +133,8 @@ def finish(entries: list["Entry"], json_lines: bool, notes: list[str]) -> None:
     if not json_lines:
         shown = [status for status in ("planned", "done", "skipped", "failed") if status != "planned" or counts[status]]
         typer.echo(", ".join(f"{counts[status]} {status}" for status in shown))
+        for warning, first, more in _warnings(entries):
+            typer.echo(f"{first}{f' and {more} more' if more else ''}: {warning}")
         for entry in entries:
             if entry["status"] == "failed":  # repeated, since the first report may have scrolled away
                 typer.echo(_line(entry), err=True)
@@ -140,3 +148,13 @@ def _line(entry: "Entry") -> str:
     count: Any = entry["faces"]["count"]
     found = f", {count} face{'s' * (count != 1)}" if count else ""
     return f"{entry['status']}: {entry['input']} ({entry['seconds']:.1f} s{found})"
+
+
+def _warnings(entries: list["Entry"]) -> Iterator[tuple[str, str, int]]:
+    """Each warning about photos, the first photo that has it, and the number of others."""
+    photos: dict[str, list[str]] = {}
+    for entry in entries:
+        for warning in entry["warnings"]:
+            photos.setdefault(warning, []).append(entry["input"])
+    for warning, named in photos.items():
+        yield warning, named[0], len(named) - 1

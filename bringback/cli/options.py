@@ -37,6 +37,12 @@ StripMetadata = Annotated[
     bool,
     typer.Option("--strip-metadata", help="Leave out EXIF, XMP, IPTC and texts; profile and resolution stay."),
 ]
+Sidecars = Annotated[
+    bool, typer.Option("--sidecars", help="Copy captions and edits beside photos (.xmp, .json, .aae) to the results.")
+]
+KeepTimes = Annotated[
+    bool, typer.Option("--keep-times/--no-keep-times", help="Give results the file time of the photo.")
+]
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Read all photos, report what would happen to each, and write nothing.")
 ]

@@ -58,6 +58,8 @@ def restore(
     overwrite: options.Overwrite = False,
     skip_existing: options.SkipExisting = False,
     strip_metadata: options.StripMetadata = False,
+    sidecars: options.Sidecars = False,
+    keep_times: options.KeepTimes = True,
     max_pixels: options.MaxPixels = None,
     dry_run: options.DryRun = False,
     json_lines: options.Json = False,
@@ -88,6 +90,7 @@ def restore(
 
     choices: dict[str, Any] = {"save_stages": save_stages, "compare": compare, "overwrite": overwrite}
     choices |= {"skip_existing": skip_existing, "strip_metadata": strip_metadata, "dry_run": dry_run}
+    choices |= {"sidecars": sidecars, "keep_times": keep_times}
     choices |= {} if max_pixels is None else {"max_pixels": max_pixels}
     run_restore(inputs, out, load, mask=mask, json_lines=json_lines, **choices)
 
@@ -112,6 +115,8 @@ def run_restore(
         remote = any(is_remote(place) for place in (*inputs, out))
         if remote and mask is not None:
             raise ValueError("--mask goes with folders of this machine, not with URLs")
+        if remote and choices.get("sidecars"):
+            raise ValueError("--sidecars goes with folders of this machine, not with URLs")
         notes: list[str] = []
         if not remote:  # plan before loading weights, to reject bad arguments at once
             jobs, masks = plan_with_masks([Path(place) for place in inputs], Path(out), mask, notes.append)

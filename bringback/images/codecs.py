@@ -1,10 +1,11 @@
 """Decode image files to arrays and encode arrays to files, for all formats.
 
 Arrays are uint8 or uint16 of shape (H, W) gray, (H, W, 2) gray and alpha, (H, W, 3) RGB or (H, W, 4) RGBA. Pillow
-handles 8 bits a channel. It cannot hold 16-bit color, which OpenCV reads and `png` and `tiff` write. HEIF and camera
-RAW files have their own modules.
+handles 8 bits a channel. It cannot hold 16-bit color, which OpenCV reads and `png` and `tiff` write. HEIF, camera RAW
+files and unusual TIFFs have their own modules.
 """
 
+import re
 import struct
 import warnings
 from collections.abc import Callable, Mapping
@@ -16,23 +17,21 @@ from typing import Any, TypeVar
 
 import cv2
 import numpy as np
-from PIL import Image, JpegImagePlugin, PngImagePlugin, UnidentifiedImageError
+from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
 from bringback.errors import CodecError
-from bringback.images import heif, png, raw, tiff, xmp
-from bringback.images.container import MAX_PIXELS, Container, check_size
-from bringback.images.modes import FORMATS, beyond_limit, from_cmyk, open_any_size
+from bringback.images import heif, jpeg, layouts, png, raw, tiff, xmp
+from bringback.images.container import MAX_PIXELS, Container, check_size, upright
+from bringback.images.jpeg import EXTENDED_XMP, MIN_QUALITY
+from bringback.images.modes import BY_NAME, FORMATS, MORE, beyond_limit, from_cmyk, open_any_size
 from bringback.images.shards import RAW
 
-__all__ = ["MAX_PIXELS", "CodecError", "Container", "decode", "encode", "from_image"]
+__all__ = ["EXTENDED_XMP", "MAX_PIXELS", "CodecError", "Container", "decode", "encode", "from_image"]
 
-MIN_QUALITY = 95
-NOTED = ("JPEG", "PNG", "TIFF", "WEBP", "HEIF")  # formats that can hold XMP
+NOTED = ("JPEG", "PNG", "TIFF", "WEBP", "HEIF", "AVIF")  # formats that can hold XMP
 TELLING = ("xmp", "comment", "extra", "pnginfo")  # keys of `extra` removed by --strip-metadata, in addition to EXIF
 LONGEST_XMP = 65_000  # bytes, in a JPEG
-EXTENDED_XMP = b"http://ns.adobe.com/xmp/extension/\0"
-BIG = (b"+\0", b"\0+")  # bytes 2 and 3 of a BigTIFF
-PLANES, MORE = 284, 338  # TIFF tags PlanarConfiguration (2: channels stored separately) and ExtraSamples
+LOSSY = ("JPEG", "WEBP", "AVIF")
 
 T = TypeVar("T")
 
@@ -41,14 +40,23 @@ def decode(data: bytes, name: str = "", max_pixels: int = MAX_PIXELS) -> tuple[n
     """Decode a file to upright pixels and its `Container`; raises `CodecError`."""
     if not data:
         raise CodecError("the file is empty")
+    suffix = PurePath(name).suffix.lower()
     try:
-        if PurePath(name).suffix.lower() in RAW:
-            return raw.decode(data, max_pixels)
-        return heif.decode(data, max_pixels) if heif.is_heif(data) else _decode(data, max_pixels)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            if suffix in RAW:
+                array, container = raw.decode(data, max_pixels)
+            elif heif.is_heif(data):
+                array, container = heif.decode(data, max_pixels)
+            elif tiff.is_tiff(data):
+                array, container = _decode_tiff(data, max_pixels)
+            else:
+                array, container = _decode(data, suffix, max_pixels)
+            return array, _fitted(container, array.shape[1], array.shape[0])
     except CodecError:
         raise
     except UnidentifiedImageError:
-        raise CodecError("not a picture (JPEG, PNG, TIFF, WebP, BMP, GIF, JPEG 2000 and HEIF are read)") from None
+        raise CodecError(_refusal(data)) from None
     except MemoryError:
         raise CodecError("there is not enough memory to decode it") from None
     except Exception as error:  # decoders raise errors of any type on broken files
@@ -56,33 +64,127 @@ def decode(data: bytes, name: str = "", max_pixels: int = MAX_PIXELS) -> tuple[n
         raise CodecError(f"broken or cut short: {reason}") from None
 
 
-def _decode(data: bytes, max_pixels: int) -> tuple[np.ndarray, Container]:
-    Image.init()  # load all plugins; by default Pillow preloads only the most common ones
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        image = open_any_size(data)
-        check_size(*image.size, max_pixels)
-        orientation = None
-        if image.format == "TIFF":
-            _check_pages(data)
-            orientation = image.tag_v2.get(tiff.ORIENTATION, 1)  # type: ignore[attr-defined]
-        with beyond_limit(image.width * image.height):
-            image.load()
+def _refusal(data: bytes) -> str:
+    """Why a file is not read that Pillow does not know."""
+    if data.startswith(b"\xff\xd8"):
+        return jpeg.refusal(data) or "broken or cut short: it begins like a JPEG"
+    if data.startswith(png.SIGNATURE):
+        return "broken or cut short: it begins like a PNG"
+    if data[4:12] in (b"ftypavif", b"ftypavis"):
+        return "an AVIF that cannot be read: it is broken, or Pillow is older than 11.3 or lacks AVIF"
+    if data.startswith((b"\xff\x0a", b"\0\0\0\x0cJXL ")):
+        return "JPEG XL is not read: convert it to PNG or TIFF"
+    return "not a picture (JPEG, PNG, TIFF, WebP, BMP, GIF, JPEG 2000, AVIF, PPM and HEIF are read)"
+
+
+def _fitted(container: Container, width: int, height: int) -> Container:
+    """The container with metadata that is true of the upright picture of this size, and of nothing else."""
+    exif, extra, warnings = container.exif, dict(container.extra), list(container.warnings)
+    if exif:
+        exif = tiff.upright(exif, width, height)
+
+    def fit(packet: bytes) -> bytes:
+        fitted, lost = xmp.fitted(packet, container.orientation, width, height)
+        warnings.extend(f"{what} is left out" for what in lost)
+        return fitted
+
+    if extra.get("xmp"):
+        extra["xmp"] = fit(extra["xmp"])
+        if EXTENDED_XMP in extra.get("extra", b""):
+            extra["extra"], extra["xmp"] = jpeg.fit_extended(extra["extra"], extra["xmp"], fit)
+    return replace(container, exif=exif, extra=extra, warnings=tuple(dict.fromkeys(warnings)))
+
+
+def _decode(data: bytes, suffix: str, max_pixels: int) -> tuple[np.ndarray, Container]:
+    """Any file but a TIFF, HEIF or RAW file."""
+    chunks = png.Chunks()
+    if data.startswith(png.SIGNATURE):
+        data, chunks = png.split(data)
+    image = open_any_size(data, suffix)
+    check_size(*image.size, max_pixels)
+    image.info.update(png.info(chunks))
+    deep = _is_deep(data, image)
+    if image.format in ("JPEG", "MPO"):
+        array, container = _decode_jpeg(data, image)
+    elif deep and image.format == "PPM":  # which Pillow makes int32
+        array, container = _decode_deep(data, image, max_pixels), Container("PPM")
+    else:
+        _load(image)
         array, container = from_image(image)
-        deep = _is_deep(data, image)
-        if deep:
-            array = _decode_deep(data, image, max_pixels)
-        elif image.format == "TIFF" and image.tag_v2.get(tiff.BITS) == (12,):  # type: ignore[attr-defined]
-            array = ((array.astype(np.uint32) * 65535 + 2047) // 4095).astype(np.uint16)  # Pillow scales all but these
-        if orientation is None:
-            orientation = _or(1, lambda: image.getexif().get(tiff.ORIENTATION, 1))
-        plain = {"quality": MIN_QUALITY} if container.format in ("JPEG", "WEBP") else {}
-        exif, extra = _or(None, lambda: _exif(data, image)), _or(plain, lambda: _extra(data, image))
-        container = replace(container, exif=exif, extra=extra)
-    if orientation in (5, 6, 7, 8) and container.dpi:
-        container = replace(container, dpi=container.dpi[::-1])
-    turned = container.format == "TIFF" and (not deep or data[2:4] in BIG)  # already upright: by Pillow, or by OpenCV
-    return array if turned else _upright(array, orientation), container
+        array = _decode_deep(data, image, max_pixels) if deep else array
+    if image.format == "PNG":
+        array, chunks = png.as_shown(array, chunks)
+    plain = {"quality": MIN_QUALITY} if container.format in LOSSY else {}
+    container = replace(
+        container,
+        exif=_or(None, lambda: _exif(image)),
+        extra=_or(plain, lambda: _extra(data, image, chunks)),
+        orientation=_or(1, lambda: _orientation(image)),
+        warnings=_or((), lambda: _left_out(data, image, chunks)),
+    )
+    return upright(array, container.orientation), container.turned()
+
+
+def _load(image: Image.Image) -> None:
+    with beyond_limit(image.width * image.height):
+        image.load()
+
+
+def _decode_jpeg(data: bytes, image: Image.Image) -> tuple[np.ndarray, Container]:
+    def load(data: bytes) -> Image.Image:
+        again = open_any_size(data)
+        _load(again)
+        return again
+
+    ends = data.rstrip(b"\0").endswith(jpeg.END)
+    try:
+        _load(image)
+    except OSError:
+        if ends:
+            raise
+        image = jpeg.completed(data, load)
+    else:
+        if not ends and data.endswith(jpeg.FILLED):  # which are taken for pixels
+            jpeg.completed(data, load)
+    return from_image(image)
+
+
+def _decode_tiff(data: bytes, max_pixels: int) -> tuple[np.ndarray, Container]:
+    left_out = _check_pages(data)
+    try:
+        usual = not layouts.is_unusual(data)
+        array, container = _decode_usual_tiff(data, max_pixels) if usual else layouts.decode(data, max_pixels)
+    except UnidentifiedImageError:
+        array, container = layouts.decode(data, max_pixels)
+    more = container.extra.get("unspecified")
+    if more is not None:
+        left_out = (*left_out, f"channels of unspecified use (infrared?) are kept as scanned: {more.shape[2]}")
+    return array, replace(container, warnings=(*container.warnings, *left_out))
+
+
+def _decode_usual_tiff(data: bytes, max_pixels: int) -> tuple[np.ndarray, Container]:
+    """By Pillow; by OpenCV if it has 16 bits."""
+    image = open_any_size(data)
+    check_size(*image.size, max_pixels)
+    tags = image.tag_v2  # type: ignore[attr-defined]
+    bits, orientation = tags.get(tiff.BITS, (1,)), tiff.orientation(data)
+    _load(image)
+    array, container = from_image(image)
+    extra = {"compress": image.info.get("compression", "raw") != "raw", "xmp": tiff.xmp(data)}
+    left_out = []
+    if 16 in bits and image.mode == "CMYK":
+        left_out.append("CMYK of 16 bits is converted to RGB of 8 bits")
+    elif 16 in bits:
+        array = _decode_deep(data, image, max_pixels)
+        array = array if tiff.is_big(data) else upright(array, orientation)  # which OpenCV did with a BigTIFF
+        if array.shape[2:] == (4,) and not set(tags.get(tiff.EXTRA_SAMPLES, ())) & {tiff.PREMULTIPLIED, tiff.ALPHA}:
+            array, extra["unspecified"] = np.ascontiguousarray(array[..., :3]), array[..., 3:]
+    elif bits == (12,):
+        array = ((array.astype(np.uint32) * 65535 + 2047) // 4095).astype(np.uint16)  # Pillow scales all but these
+    elif tags.get(tiff.PHOTOMETRIC) == layouts.RGB and len(bits) > 3 and array.shape[2:] == (3,):
+        left_out.append(f"channels of unspecified use (infrared?) are left out: {len(bits) - 3}")
+    known = replace(container, exif=_or(None, lambda: tiff.describing(data)), extra=extra, orientation=orientation)
+    return array, replace(known.turned(), warnings=tuple(left_out))
 
 
 def _or(otherwise: T, read: Callable[[], T]) -> T:
@@ -93,12 +195,23 @@ def _or(otherwise: T, read: Callable[[], T]) -> T:
         return otherwise
 
 
-def _check_pages(data: bytes) -> None:
+def _check_pages(data: bytes) -> tuple[str, ...]:
+    """Raise `CodecError` if a TIFF holds several photos; the words about a page that is left out."""
     pages = tiff.pages(data)
-    if sum(pages) > 1:
-        raise CodecError(f"{sum(pages)} pages: split it first (for example with tiffsplit), one photo has one")
-    if pages and not pages[0] and (any(pages) or tiff.has_subfiles(data)):
+    full = [page for page in pages if page.full]
+    if len(full) == 2 and full[0].size == full[1].size and full[0].samples >= 3 and full[1].samples == 1:
+        return ("the second page, the infrared channel of the same photo, is left out",)
+    if len(full) > 1:
+        alike = ", all of one size" if len({page.size for page in full}) == 1 else ""
+        infrared = "; infrared is known by being gray beside color" if alike else ""
+        raise CodecError(
+            f"{len(full)} pages: split it first (for example with tiffsplit), one photo has one{alike}{infrared}"
+        )
+    if pages and not pages[0].full and (full or tiff.has_subfiles(data)):
         raise CodecError("a thumbnail comes first: a RAW file is known by its suffix, save others as a plain TIFF")
+    if any(page.mask and page.size == pages[0].size for page in pages[1:]):
+        return ("a page that is marked as a mask (infrared?) is left out",)
+    return ()
 
 
 def from_image(image: Image.Image) -> tuple[np.ndarray, Container]:
@@ -106,6 +219,9 @@ def from_image(image: Image.Image) -> tuple[np.ndarray, Container]:
     info, format, icc = image.info, image.format, image.info.get("icc_profile")
     if image.mode == "CMYK":
         image, icc = from_cmyk(image, icc), None
+    elif image.mode == "LAB":
+        array = layouts.from_lab(np.asarray(image), signed=True)
+        return array, Container(_known(format), info.get("exif"), None, _dpi(info))
     elif image.mode == "1" or (image.mode == "L" and "transparency" in image.info):
         image = image.convert("LA" if "transparency" in image.info else "L")
     elif image.mode in ("P", "PA", "RGBa", "La") or "transparency" in image.info:
@@ -117,11 +233,18 @@ def from_image(image: Image.Image) -> tuple[np.ndarray, Container]:
     array = np.asarray(image)
     if image.mode.startswith("I;16"):
         array = array.astype(np.uint16)  # native byte order
+    return array, Container(_known(format), info.get("exif"), icc, _dpi(info))
+
+
+def _known(format: str | None) -> str:
+    known = (*FORMATS, *MORE, *BY_NAME.values())
+    return "JPEG" if format == "MPO" else format if format in known else "PNG"
+
+
+def _dpi(info: Mapping[Any, Any]) -> tuple[float, float] | None:
     dpi = _or(None, lambda: (float(info["dpi"][0]), float(info["dpi"][1])))
-    if dpi and not all(0 < value < 65535 for value in dpi):  # NaN (from 0/0) fails too; JPEG stores 16 bits
-        dpi = None
-    known = "JPEG" if format == "MPO" else format if format in FORMATS else "PNG"
-    return array, Container(known, info.get("exif"), icc, dpi)
+    # NaN (from 0/0) fails too; JPEG stores 16 bits
+    return dpi if dpi and all(0 < value < 65535 for value in dpi) else None
 
 
 def encode(
@@ -197,27 +320,22 @@ def _with_texts(container: Container) -> Container:
     return replace(container, extra=extra | {"pnginfo": texts})
 
 
-def _upright(array: np.ndarray, orientation: int) -> np.ndarray:
-    """Undo an EXIF orientation (1 to 8)."""
-    if orientation in (5, 6, 7, 8):
-        array = array.swapaxes(0, 1)
-    if orientation in (3, 4, 7, 8):
-        array = array[::-1]
-    if orientation in (2, 3, 6, 7):
-        array = array[:, ::-1]
-    return np.ascontiguousarray(array)
-
-
 def _is_deep(data: bytes, image: Image.Image) -> bool:
-    """Whether the file has 16 bits a channel (Pillow reduces 16-bit color to 8 bits)."""
+    """Whether the file, no TIFF, has 16 bits a channel (Pillow reduces 16-bit color to 8 bits)."""
     if image.format == "PNG":
         return data[24] == 16
-    if image.format == "TIFF":
-        return image.mode != "CMYK" and 16 in image.tag_v2.get(tiff.BITS, ())  # type: ignore[attr-defined]
+    if image.format == "PPM":
+        return image.mode != "F" and _top_of_ppm(data) > 255
     if image.format == "JPEG2000":
         size_marker = data.find(b"\xff\x4f\xff\x51")
         return data[size_marker + 42] & 0x7F == 15  # Ssiz of the first component: bits - 1
     return False
+
+
+def _top_of_ppm(data: bytes) -> int:
+    """The value of white in a PGM or PPM: the third number of its header."""
+    header = re.match(rb"P[2356](?:(?:\s|#[^\n]*\n)+(\d+)){2}(?:\s|#[^\n]*\n)+(\d+)", data[:4096])
+    return int(header[2]) if header else 255
 
 
 def _decode_deep(data: bytes, image: Image.Image, max_pixels: int) -> np.ndarray:
@@ -228,11 +346,12 @@ def _decode_deep(data: bytes, image: Image.Image, max_pixels: int) -> np.ndarray
         check_size(max(right - left, 0), max(bottom - top, 0), max_pixels)
     array = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     told = image.tag_v2 if image.format == "TIFF" else {}  # type: ignore[attr-defined]
-    apart = told.get(PLANES) == 2 and array is not None and array.ndim == 3  # OpenCV decodes these wrongly
-    if array is None or array.dtype != np.uint16 or apart:
+    if array is None or array.dtype != np.uint16:
         raise CodecError(f"a 16-bit {image.format} of a kind that is not supported; save it as a plain 16-bit TIFF")
     if array.shape[1::-1] != image.size and image.format != "TIFF":
         raise CodecError("broken: it gives its size in two ways")
+    if image.format == "PPM" and (top := _top_of_ppm(data)) < 65535:
+        array = ((array.astype(np.uint32) * 65535 + top // 2) // top).astype(np.uint16)
     if told.get(tiff.PHOTOMETRIC) == 0:
         return np.uint16(65535) - array  # WhiteIsZero, which OpenCV does not invert
     if array.ndim == 2:
@@ -241,35 +360,39 @@ def _decode_deep(data: bytes, image: Image.Image, max_pixels: int) -> np.ndarray
     if image.format == "PNG" and data[25] == png.COLOR_TYPES[2]:
         return array[..., [0, 3]]
     array = cv2.cvtColor(array, cv2.COLOR_BGRA2RGBA if array.shape[2] == 4 else cv2.COLOR_BGR2RGB)
-    if told.get(MORE) == (1,) and array.shape[2] == 4:  # premultiplied alpha: divide it out
-        alpha = array[..., 3:].astype(np.uint32)
-        colors = (array[..., :3] * np.uint32(65535) + alpha // 2) // np.maximum(alpha, 1)
-        array[..., :3] = np.minimum(colors, 65535)
-    return array
+    premultiplied = array.shape[2] == 4 and told.get(tiff.EXTRA_SAMPLES) == (tiff.PREMULTIPLIED,)
+    return layouts.unmultiplied(array) if premultiplied else array
 
 
-def _exif(data: bytes, image: Image.Image) -> bytes | None:
-    """The EXIF block with its orientation reset; for a TIFF, the tags that do not describe how pixels are stored."""
-    if image.format == "TIFF":
-        return tiff.describing(data)
+def _orientation(image: Image.Image) -> int:
+    value = image.getexif().get(tiff.ORIENTATION, 1)
+    return int(value) if value in range(1, 9) else 1
+
+
+def _exif(image: Image.Image) -> bytes | None:
     raw = image.info.get("exif")
-    if not raw and "Raw profile type exif" in image.info:  # as ImageMagick stores it in a PNG
+    if not raw and png.EXIF in image.info:
         raw = image.getexif().tobytes()
-    return tiff.reset_orientation(raw) if raw else None
+    return raw or None
 
 
-def _extra(data: bytes, image: Image.Image) -> dict[str, Any]:
+def _left_out(data: bytes, image: Image.Image, chunks: png.Chunks) -> tuple[str, ...]:
+    """Words about what of the file is not in the result."""
+    if image.format == "AVIF" and heif.properties(data).get(b"av1C", bytes(3))[2] & 0x40:  # high_bitdepth
+        return ("AVIF of more than 8 bits is reduced to 8",)
+    views = jpeg.second_pictures(image)
+    if views:
+        return (f"{views + 1} pictures in it (a stereo pair or other views): the first is restored alone",)
+    animated = image.format in ("GIF", "WEBP", "AVIF") and getattr(image, "is_animated", False)
+    if animated or b"acTL" in dict(chunks):
+        return ("of its frames the first is restored alone",)
+    return ()
+
+
+def _extra(data: bytes, image: Image.Image, chunks: png.Chunks) -> dict[str, Any]:
     """Keyword arguments for the writer that reproduce this file's encoding and remaining metadata."""
-    if image.format == "TIFF":
-        packet = tiff.xmp(data)
-        compress = image.info.get("compression", "raw") != "raw"
-        return {"compress": compress, "xmp": xmp.upright(packet) if packet else None}
     if image.format == "PNG":
-        texts = PngImagePlugin.PngInfo()
-        for key, value in image.text.items():  # type: ignore[attr-defined]
-            if key not in ("Raw profile type exif", "XML:com.adobe.xmp"):
-                texts.add_text(key, value)
-        return {"pnginfo": texts, "xmp": _xmp(image)}
+        return {"pnginfo": png.texts(chunks), "xmp": _xmp(image)}
     if image.format == "WEBP":
         lossless = b"VP8L" in data
         return {"xmp": _xmp(image), "lossless": lossless, "quality": 75 if lossless else MIN_QUALITY, "exact": True}
@@ -277,43 +400,25 @@ def _extra(data: bytes, image: Image.Image) -> dict[str, Any]:
         return {"no_jp2": data.startswith(b"\xff\x4f\xff\x51"), "comment": image.info.get("comment")}
     if image.format == "GIF":
         return {"comment": image.info.get("comment")}
+    if image.format == "AVIF":
+        return {"xmp": _xmp(image), "quality": MIN_QUALITY, "subsampling": "4:4:4"}
+    if image.format == "TGA":
+        return {"compression": image.info.get("compression")}
     if image.format in ("JPEG", "MPO"):
-        return _jpeg_extra(image)
+        return {**jpeg.extra(image), "xmp": _xmp(image)}
     return {}
 
 
-def _jpeg_extra(image: Image.Image) -> dict[str, Any]:
-    """Keep the quantization tables if they are no coarser than quality 95, else use quality 95.
-
-    Never progressive: Pillow's buffer is too small for a grainy progressive image of high quality.
-    """
-    extra: dict[str, Any] = {"quality": MIN_QUALITY, "xmp": _xmp(image), "comment": image.info.get("comment")}
-    segments = [
-        struct.pack(">HH", 0xFFED if name == "APP13" else 0xFFE1, len(block) + 2) + block
-        for name, block in image.applist  # type: ignore[attr-defined]
-        if name == "APP13" or (name == "APP1" and block.startswith(EXTENDED_XMP))
-    ]
-    extra["extra"] = b"".join(segments)
-    if image.mode in ("RGB", "L"):
-        probe = BytesIO()
-        Image.new(image.mode, (8, 8)).save(probe, "JPEG", quality=MIN_QUALITY)
-        standard = Image.open(probe).quantization  # type: ignore[attr-defined]
-        tables: dict[int, list[int]] = image.quantization  # type: ignore[attr-defined]
-        if sum(map(sum, tables.values())) / len(tables) <= sum(map(sum, standard.values())) / len(standard):
-            extra |= {"quality": -1, "qtables": tables}
-    sampling = JpegImagePlugin.get_sampling(image)
-    return extra | ({"subsampling": sampling} if image.mode == "RGB" and sampling >= 0 else {})
-
-
 def _xmp(image: Image.Image) -> bytes | None:
-    packet = image.info.get("xmp") or image.info.get("XML:com.adobe.xmp")
-    return xmp.upright(packet.encode() if isinstance(packet, str) else packet) if packet else None
+    packet = image.info.get("xmp") or image.info.get(png.XMP)
+    return packet.encode() if isinstance(packet, str) else packet or None
 
 
 def _encode_deep(array: np.ndarray, container: Container) -> bytes:
-    if container.format == "JPEG2000":
+    if container.format in ("JPEG2000", "PPM"):
         if array.ndim == 3:
             array = cv2.cvtColor(array, cv2.COLOR_RGBA2BGRA if array.shape[2] == 4 else cv2.COLOR_RGB2BGR)
-        return cv2.imencode(".jp2", array, [cv2.IMWRITE_JPEG2000_COMPRESSION_X1000, 1000])[1].tobytes()
+        suffix = {"JPEG2000": ".jp2", "PPM": ".pgm" if array.ndim == 2 else ".ppm"}[container.format]
+        return cv2.imencode(suffix, array, [cv2.IMWRITE_JPEG2000_COMPRESSION_X1000, 1000])[1].tobytes()
     # Pillow cannot write these pixels but can write the metadata: take that from a 1x1 PNG.
     return png.encode(array, _save(Image.new("L", (1, 1)), replace(container, format="PNG")))

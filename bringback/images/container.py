@@ -1,8 +1,10 @@
 """Shared by the codecs: a file's content besides its pixels, the size limit, and the error for a missing package."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
+
+import numpy as np
 
 from bringback.errors import CodecError
 
@@ -18,6 +20,23 @@ class Container:
     icc: bytes | None = None
     dpi: tuple[float, float] | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
+    orientation: int = 1
+    warnings: tuple[str, ...] = ()
+
+    def turned(self) -> Self:
+        """The container of the picture after it was turned upright."""
+        return replace(self, dpi=self.dpi[::-1]) if self.dpi and self.orientation >= 5 else self
+
+
+def upright(array: np.ndarray, orientation: int) -> np.ndarray:
+    """Undo an EXIF orientation (1 to 8)."""
+    if orientation in (5, 6, 7, 8):
+        array = array.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        array = array[::-1]
+    if orientation in (2, 3, 6, 7):
+        array = array[:, ::-1]
+    return np.ascontiguousarray(array)
 
 
 def check_size(width: int, height: int, max_pixels: int) -> None:
@@ -27,6 +46,6 @@ def check_size(width: int, height: int, max_pixels: int) -> None:
         raise CodecError(f"too large: {width}x{height} pixels, {limit}: allow more with --max-pixels")
 
 
-def missing(kind: str) -> CodecError:
+def missing(kind: str, why: str = "") -> CodecError:
     """The error for a file that needs a package that is not installed."""
-    return CodecError(f'{kind} files need one more package: pip install "bringback[io]"')
+    return CodecError(f'{why}{kind} files need one more package: pip install "bringback[io]"')

@@ -1,14 +1,16 @@
 """HEIF and HEIC images, by pillow-heif (an optional dependency)."""
 
+import struct
 import sys
+from collections.abc import Iterator
 from io import BytesIO
 from typing import Any
 
 import numpy as np
 
 from bringback.errors import CodecError
-from bringback.images import tiff, xmp
-from bringback.images.container import Container, check_size, missing
+from bringback.images import tiff
+from bringback.images.container import Container, check_size, missing, upright
 
 QUALITY = 95
 BITS = 12  # bit depth for writing 16-bit images: HEIF has 8, 10 and 12
@@ -23,8 +25,8 @@ def is_heif(data: bytes) -> bool:
 def decode(data: bytes, max_pixels: int) -> tuple[np.ndarray, Container]:
     """Decode the primary image to upright pixels and its `Container`; raises `CodecError`.
 
-    10 and 12 bits are scaled to 16. The library applies the file's own rotation, so the orientation in the EXIF block
-    is redundant and only reset.
+    10 and 12 bits are scaled to 16. The library applies the turns that the file itself tells of (irot, imir); by the
+    standard (ISO/IEC 23008-12) the orientation in the EXIF block only repeats them. It is applied if there are none.
     """
     library = _library()
     file = library.open_heif(BytesIO(data), convert_hdr_to_8bit=False, hdr_to_16bit=False)
@@ -43,9 +45,33 @@ def decode(data: bytes, max_pixels: int) -> tuple[np.ndarray, Container]:
     if info["bit_depth"] > 8:
         extra["bit_depth"] = info["bit_depth"]
     if info.get("xmp"):
-        extra["xmp"] = xmp.upright(info["xmp"])
-    exif = tiff.reset_orientation(info["exif"]) if info.get("exif") else None
-    return np.ascontiguousarray(array), Container("HEIF", exif, info.get("icc_profile"), None, extra)
+        extra["xmp"] = info["xmp"]
+    exif = info.get("exif") or b""
+    exif = exif if tiff.is_tiff(exif.removeprefix(b"Exif\0\0")) else None
+    orientation = tiff.orientation(exif)
+    array = np.ascontiguousarray(array) if properties(data).keys() & {b"irot", b"imir"} else upright(array, orientation)
+    more = (f"{len(file)} pictures in it: the main one is restored alone",) if len(file) > 1 else ()
+    return array, Container("HEIF", exif, info.get("icc_profile"), None, extra, orientation, more)
+
+
+def properties(data: bytes) -> dict[bytes, bytes]:
+    """The properties of pictures in a HEIF or AVIF, by name, for all pictures together: the boxes of meta/iprp/ipco."""
+    for name, skipped in ((b"meta", 4), (b"iprp", 0), (b"ipco", 0)):
+        data = dict(_boxes(data)).get(name, b"")[skipped:]
+    return dict(_boxes(data))
+
+
+def _boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Name and content of each box."""
+    place = 0
+    while place + 8 <= len(data):
+        size, name = struct.unpack_from(">I4s", data, place)
+        head = 8
+        if size == 1 and place + 16 <= len(data):
+            (size,), head = struct.unpack_from(">Q", data, place + 8), 16
+        size = size if size >= head else len(data) - place  # 0: to the end
+        yield name, data[place + head : place + size]
+        place += size
 
 
 def encode(array: np.ndarray, **known: Any) -> bytes:

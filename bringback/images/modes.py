@@ -9,6 +9,8 @@ from typing import cast
 from PIL import Image, ImageCms
 
 FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP", "GIF", "JPEG2000")  # not EPS: Pillow runs a program to read it
+MORE = ("AVIF", "PPM")  # restored, but not used in training
+BY_NAME = {".pcx": "PCX", ".tga": "TGA"}  # hardly to be told by their content
 
 
 _lock, _users = Lock(), 0
@@ -38,13 +40,16 @@ def beyond_limit(pixels: float = float("inf")) -> Iterator[None]:
                 Image.MAX_IMAGE_PIXELS = _limit
 
 
-def open_any_size(data: bytes) -> Image.Image:
-    """Open an image of one of `FORMATS` without decoding: check its size first, then load it within `beyond_limit`."""
+def open_any_size(data: bytes, suffix: str = "") -> Image.Image:
+    """Open an image without decoding: check its size first, then load it within `beyond_limit`."""
+    Image.init()  # load all plugins; by default Pillow preloads only the most common ones
+    named = [BY_NAME[suffix]] if suffix in BY_NAME else []
+    known = [format for format in (*FORMATS, *MORE, *named) if format in Image.OPEN]  # AVIF came with Pillow 11.3
     try:
-        return Image.open(BytesIO(data), formats=FORMATS)
+        return Image.open(BytesIO(data), formats=known)
     except Image.DecompressionBombError:
         with beyond_limit():
-            return Image.open(BytesIO(data), formats=FORMATS)
+            return Image.open(BytesIO(data), formats=known)
 
 
 def from_cmyk(image: Image.Image, icc: bytes | None) -> Image.Image:

@@ -59,7 +59,8 @@ class Photo:
     `pixels` is (H, W, 3) float32 RGB in [0, 1], upright (the EXIF orientation is applied and reset in `exif`). `gray`
     means that the file had one color channel and is written with one. `alpha` is (H, W) float32 in [0, 1] or None.
     `bit_depth` is 8 or 16. `format` is Pillow's name of the file format. `dpi` is (horizontal, vertical). `extra` are
-    arguments of the format's writer (JPEG tables, texts). CMYK becomes RGB and loses its profile.
+    arguments of the format's writer (JPEG tables, texts). `orientation` is the EXIF orientation that was applied.
+    `warnings` are lines about what of the file is not in the photo. CMYK and CIELab become RGB and lose their profile.
     """
 
     pixels: np.ndarray
@@ -71,6 +72,8 @@ class Photo:
     icc: bytes | None = None
     dpi: tuple[float, float] | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
+    orientation: int = 1
+    warnings: tuple[str, ...] = ()
 
     @classmethod
     def read(cls, path: Path | str) -> Self:

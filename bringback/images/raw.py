@@ -5,7 +5,7 @@ from io import BytesIO
 import numpy as np
 
 from bringback.errors import CodecError
-from bringback.images import tiff, xmp
+from bringback.images import tiff
 from bringback.images.container import Container, check_size, missing
 
 
@@ -33,5 +33,6 @@ def decode(data: bytes, max_pixels: int) -> tuple[np.ndarray, Container]:
         )
     # Most RAW files are valid TIFFs.
     exif, packet = tiff.describing(data, camera=True), tiff.xmp(data)
-    extra = {"compress": True, "xmp": xmp.upright(packet) if packet else None}
-    return np.ascontiguousarray(array), Container("TIFF", exif, extra=extra)
+    extra = {"compress": True, "xmp": packet}
+    known = Container("TIFF", exif, extra=extra, orientation=tiff.orientation(data))
+    return np.ascontiguousarray(array), known

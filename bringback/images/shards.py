@@ -13,8 +13,9 @@ PLAIN = frozenset(  # also read by training
     [".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".tif", ".tiff", ".webp", ".bmp", ".gif", ".jp2", ".j2k", ".jpx"]
 )
 HEIF = frozenset([".heic", ".heif", ".hif"])
+MORE = frozenset([".avif", ".ppm", ".pgm", ".pbm", ".pnm", ".pcx", ".tga"])
 RAW = frozenset([".dng", ".cr2", ".nef", ".arw", ".raf", ".orf", ".rw2"])  # camera files
-SUFFIXES = PLAIN | HEIF | RAW
+SUFFIXES = PLAIN | HEIF | MORE | RAW
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,13 +58,13 @@ class Found:
     """Result of a recursive folder scan, in which everything is accounted for.
 
     `pictures` are the image files, sorted; `unread` what could not be read and `passed` what was skipped, each with the
-    reason; `others` the number of remaining files.
+    reason; `others` the remaining files.
     """
 
     pictures: list[Path] = field(default_factory=list)
     unread: dict[Path, str] = field(default_factory=dict)
     passed: dict[Path, str] = field(default_factory=dict)
-    others: int = 0
+    others: list[Path] = field(default_factory=list)
 
 
 def survey(folder: Path, out: Path | None = None) -> Found:
@@ -110,14 +111,14 @@ def _look_into(path: Path, real: str, found: Found, waiting: list[tuple[Path, st
             if is_picture(place) or not (place.suffix or place.name.startswith(".")):
                 found.unread[place] = f"a link to what cannot be read: {error.strerror or error}"
             else:
-                found.others += 1
+                found.others.append(place)
             continue
         if stat.S_ISDIR(kind):
             heapq.heappush(links, place)
         elif is_picture(place) and (stat.S_ISREG(kind) if kind else entry.is_file(follow_symlinks=False)):
             found.pictures.append(place)
         else:
-            found.others += 1
+            found.others.append(place)
 
 
 def find_pictures(folder: Path) -> list[Path]:

@@ -1,10 +1,18 @@
-"""Edit XMP packets as text: reset the orientation, add provenance properties."""
+"""Edit XMP packets: make true what they tell of the picture, add provenance properties.
+
+A packet is edited as text and is byte for byte the same elsewhere. It is parsed and written anew only if it has regions
+to turn, or properties that are no longer true.
+"""
 
 import re
 from collections.abc import Mapping
+from xml.dom import minidom
 from xml.sax.saxutils import escape
 
+from bringback.images import regions
+
 NAMESPACE = "urn:bringback:provenance:1"
+LONGEST, LARGEST = 4 << 20, 100_000  # bytes, and tags and attributes, of a packet that is parsed: a second at most
 
 _END = b"</rdf:RDF>"
 _NEW = (
@@ -19,11 +27,73 @@ _EMPTY = re.compile(
     rb"\s*(?:/>|>\s*</rdf:Description>)\s?"
 )
 _ORIENTATION = re.compile(rb"(tiff:Orientation(?:=\"|='|>))\d")
+_WIDTH = re.compile(rb"((?:tiff:ImageWidth|exif:PixelXDimension)(?:=\"|='|>))\d+")
+_HEIGHT = re.compile(rb"((?:tiff:ImageLength|exif:PixelYDimension)(?:=\"|='|>))\d+")
+
+# What cameras append to a picture is not in our files. These namespaces tell of nothing else; properties about a film
+# begin with these words, in the namespaces of several makers.
+_GAIN_MAP = ("http://ns.adobe.com/hdr-gain-map/1.0/", "http://ns.apple.com/HDRGainMap/1.0/")
+_APPENDED = tuple(
+    f"http://ns.google.com/photos/{version}/container/{part}" for version in ("1.0", "dd/1.0") for part in ("", "item/")
+)
+_FILM = ("MotionPhoto", "MicroVideo")
+_THUMBNAILS = "Thumbnails"  # of the picture before its restoration
+_STALE = tuple(word.encode() for word in (*_GAIN_MAP, *_APPENDED, *_FILM, _THUMBNAILS))
+_TURNED = tuple(space.encode() for space in regions.NAMESPACES)
 
 
-def upright(xmp: bytes) -> bytes:
-    """The packet with orientation 1."""
-    return _ORIENTATION.sub(rb"\g<1>1", xmp)
+def fitted(xmp: bytes, orientation: int, width: int, height: int) -> tuple[bytes, list[str]]:
+    """The packet for a picture that was turned upright, by an EXIF orientation, and is now `width` x `height`.
+
+    Face regions and sizes are turned with it. What tells of a film, a gain map or other appended pictures is removed,
+    and so are thumbnails. The words returned name what was appended.
+    """
+    xmp = _ORIENTATION.sub(rb"\g<1>1", xmp)
+    if orientation >= 5:
+        xmp = _HEIGHT.sub(rb"\g<1>%d" % height, _WIDTH.sub(rb"\g<1>%d" % width, xmp))
+    turns = orientation > 1 and any(word in xmp for word in _TURNED)
+    if not turns and not any(word in xmp for word in _STALE):
+        return xmp, []
+    if len(xmp) > LONGEST or xmp.count(b"<") + xmp.count(b"=") > LARGEST:
+        return xmp, []
+    if b"<!DOCTYPE" in xmp:  # which no XMP has; entities can be made to exhaust the memory
+        return xmp, []
+    begin = next((at for word in (b"<x:xmpmeta", b"<rdf:RDF") if (at := xmp.find(word)) >= 0), 0)
+    closing = xmp.rfind(b"<?xpacket")
+    end = xmp.rfind(b">", begin, closing if closing > begin else len(xmp)) + 1
+    try:
+        root = minidom.parseString(xmp[begin:end]).documentElement
+        assert root is not None
+        if turns:
+            regions.turn(root, orientation, width, height)
+        lost, removed = _remove_stale(root)
+        if not turns and not removed:
+            return xmp, []
+        return xmp[:begin] + root.toxml().encode() + xmp[end:], lost
+    except Exception:  # broken, or nested too deep: it stays as it is
+        return xmp, []
+
+
+def _remove_stale(root: minidom.Element) -> tuple[list[str], bool]:
+    """What was told of that is no longer in the file, and whether there was anything to remove."""
+    found = set[str]()
+
+    def stale(space: str | None, name: str | None) -> bool:
+        about = {"film": (name or "").startswith(_FILM), "map": space in _GAIN_MAP, "more": space in _APPENDED}
+        about["thumbnails"] = name == _THUMBNAILS
+        found.update(kind for kind, is_so in about.items() if is_so)
+        return any(about.values())
+
+    for one in regions.elements(root):
+        # All at once: to remove them one by one takes time that grows with the square of their number.
+        one.childNodes[:] = [node for node in one.childNodes if not stale(node.namespaceURI, node.localName)]
+        for attribute in list(one.attributes.values()):
+            declares = attribute.prefix == "xmlns" and attribute.value in (*_GAIN_MAP, *_APPENDED)
+            if declares or stale(attribute.namespaceURI, attribute.localName):
+                one.removeAttributeNode(attribute)
+    words = {"film": "the film of a motion photo", "map": "the HDR gain map", "more": "pictures appended to it"}
+    lost = [words[kind] for kind in words if kind in found and (kind != "more" or not found & {"film", "map"})]
+    return lost, bool(found)
 
 
 def noted(xmp: bytes | None, note: Mapping[str, str]) -> bytes:

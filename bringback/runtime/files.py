@@ -52,16 +52,21 @@ def write_passing(path: Path, data: bytes) -> None:
         raise
 
 
-def write_all(files: Mapping[Path, bytes], ready: Callable[[], None] = lambda: None) -> None:
+def write_all(
+    files: Mapping[Path, bytes], ready: Callable[[], None] = lambda: None, times: Mapping[Path, int] | None = None
+) -> None:
     """Write files to their temporary paths, call `ready`, then rename them in order.
 
-    On any error, Ctrl-C included, files that did not exist before are removed. Raises `WriteError`.
+    Files in `times` get this time of modification, in nanoseconds. On any error, Ctrl-C included, files that did not
+    exist before are removed. Raises `WriteError`.
     """
     fresh = [path for path in files if not os.path.lexists(path)]
     path = Path()
     try:
         for path, data in files.items():
             write_passing(path, data)
+            if times and path in times:
+                os.utime(passing(path), ns=(times[path], times[path]))
         ready()
         for path in files:
             os.replace(passing(path), path)

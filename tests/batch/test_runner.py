@@ -396,7 +396,7 @@ def test_photos_in_linked_folders_are_restored(tree, light, tmp_path):
         f"{tree / 'again'}: the same folder as {tree / '1931'}: read once",
         f"{tree / 'loop'}: the same folder as {tree}: read once",
         f"{tree / 'results'}: not followed: it leads into the output folder {out}",
-        "2 files that are no pictures left out",
+        "2 files left out, no picture or of a format that is not read: 1 .png (._a.png), 1 .txt (notes.txt)",
     ]
     lines.clear()
     (tree / "results").unlink()

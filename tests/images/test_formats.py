@@ -116,7 +116,7 @@ def source(kind, pixels):
 
 def opened(data):
     """The file as Pillow, or pillow-heif for it, has it."""
-    if data[4:8] == b"ftyp":
+    if data[4:12] == b"ftypheic":
         return pillow_heif.open_heif(io.BytesIO(data), convert_hdr_to_8bit=True).to_pillow()
     image = Image.open(io.BytesIO(data))
     image.load()
@@ -236,7 +236,7 @@ def test_a_note_is_told_in_xmp_once_and_leaves_the_rest(pixels, kind):
 @pytest.mark.parametrize("format", codecs.NOTED)
 @pytest.mark.parametrize("depth", [8, 16])
 def test_a_note_in_a_file_without_xmp(pixels, format, depth):
-    if depth == 16 and format in ("JPEG", "WEBP"):
+    if depth == 16 and format in ("JPEG", "WEBP", "AVIF"):
         pytest.skip("of 8 bits only")
     array = pixels if depth == 8 else pixels.astype(np.uint16) * 257
     assert noted(xmp_of(replace(Photo.from_array(array), format=format).encode(NOTE))) == NOTE
@@ -293,13 +293,16 @@ def test_xmp_of_another_layout():
         b" " * 17,
         b"tiff:Orientation=",
         b"</rdf:RDF>",
+        b"MotionPhoto",
+        b"<Thumbnails>",
+        b"<a/>",
     ],
 )
 def test_a_packet_made_to_take_for_ever(part):
     """Time is linear in its length; it was quadratic, 12 s for 170 kB."""
     packet = b"<rdf:RDF>" + xmp.NAMESPACE.encode() + part * (600_000 // len(part)) + b"</rdf:RDF>"
     begin = time.process_time()
-    xmp.upright(xmp.noted(packet, NOTE))
+    xmp.fitted(xmp.noted(packet, NOTE), 6, 48, 64)
     assert time.process_time() - begin < 1
 
 
@@ -392,13 +395,13 @@ def deep_tiff(array, **options):
 def test_a_deep_tiff_is_turned_once(pixels, bigtiff, orientation):
     deep = pixels.astype(np.uint16) * 257
     data = deep_tiff(deep, bigtiff=bigtiff, extratags=[(274, 3, 1, orientation, True)])
-    np.testing.assert_array_equal(Photo.decode(data, "a.tif").array(), codecs._upright(deep, orientation))
+    np.testing.assert_array_equal(Photo.decode(data, "a.tif").array(), container.upright(deep, orientation))
 
 
-def test_channels_of_a_deep_tiff_that_lie_apart_are_not_made_nonsense_of(pixels):
-    data = deep_tiff(pixels.astype(np.uint16).transpose(2, 0, 1) * 257, planarconfig="separate")
-    with pytest.raises(PhotoError, match=r"a\.tif: a 16-bit TIFF of a kind that is not supported"):
-        Photo.decode(data, "a.tif")
+def test_channels_of_a_deep_tiff_that_lie_apart(pixels):
+    deep = pixels.astype(np.uint16) * 257
+    data = deep_tiff(deep.transpose(2, 0, 1), planarconfig="separate")
+    np.testing.assert_array_equal(Photo.decode(data, "a.tif").array(), deep)
 
 
 def test_colors_multiplied_by_alpha_in_a_deep_tiff(pixels):
