@@ -1,5 +1,7 @@
 """Blend gate: where to keep the photo's own pixels instead of the decoded ones."""
 
+from collections.abc import MutableMapping
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -36,6 +38,13 @@ class BlendGate(nn.Module):
         shifts = nn.Linear(2 * width, 3 * width + 1)
         zero_init(shifts)
         self.context = nn.Sequential(nn.Linear(_PLANES * len(_LEVELS), 2 * width), nn.GELU(), shifts)
+        self.register_load_state_dict_pre_hook(lambda gate, state, prefix, *_: gate.complete(state, prefix))
+
+    def complete(self, state: MutableMapping[str, Tensor], prefix: str) -> None:
+        """Complete a state dict from before the gate looked at the whole photo: with layers that change nothing."""
+        context = {f"{prefix}context.{key}": value for key, value in self.context.state_dict().items()}
+        if not context.keys() & state.keys():
+            state.update(context)  # the last layer of a new gate is zero
 
     def look(self, pixels: Tensor) -> Tensor:
         """The distribution of noise (B, 55) over whole photos (B, 3, H, W), from strips of large ones."""

@@ -59,10 +59,7 @@ class LatentMapping(Network, license="apache-2.0", tags=["photo-restoration"]):
         self.trust = BlendGate(gate)
 
     def _fit(self, state: dict[str, Tensor], place: Path | str) -> None:
-        """As for all networks. A gate from before it looked at the whole photo is completed: it looks at nothing."""
-        context = {f"trust.context.{key}": value for key, value in self.trust.context.state_dict().items()}
-        if not context.keys() & state.keys():
-            state |= context  # its last layer starts at zero
+        self.trust.complete(state, "trust.")
         super()._fit(state, place)
 
     def tie(self, **hashes: str) -> None:
