@@ -17,6 +17,7 @@ from bringback.images.adapters import convert_back, each, mask_array, to_photo
 from bringback.images.photo import Photo
 from bringback.models.native_scale import NativeScale
 from bringback.models.registry import SCALE
+from bringback.ops.areas import Area, find_areas
 from bringback.pipeline_config import PipelineConfig
 from bringback.runtime.compute import Compute
 from bringback.runtime.hub import fetched
@@ -268,6 +269,11 @@ class Pipeline:
         with torch.no_grad():
             return self.scale.of(pixels)
 
+    def areas(self, photo: Photo) -> tuple[Area, ...]:
+        """Where the picture is inside its frame, if one of the stages asks for that; () for a photo without a frame."""
+        asked = any(getattr(stage, "in_areas", False) for stage in self.stages)
+        return find_areas(own_pixels(photo)) if asked else ()
+
     def plan(self, height: int, width: int, scale: float | None = None) -> Plan:
         """The memory and the tiles for a photo of this size and native scale, for these settings on this machine.
 
@@ -295,7 +301,7 @@ class Pipeline:
     ) -> list[Restoration]:
         with torch.no_grad():
             restorations = [
-                start(photo, mask, tile, on_step, self._scale_of(photo, plan))
+                start(photo, mask, tile, on_step, self._scale_of(photo, plan), self.areas(photo))
                 for photo, mask, plan in zip(photos, masks, plans, strict=True)
             ]
             for stage in self.stages:

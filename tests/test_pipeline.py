@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from skimage import data
 
 import bringback
 from bringback import pipeline as pipeline_module
@@ -584,3 +585,49 @@ def test_a_plan_without_a_scale_leaves_the_estimate_to_the_restoration(pixels, m
     assert pipeline.restore(photo, plan=pipeline.plan(48, 64)).scale == 5
     assert pipeline.restore(photo, plan=pipeline.plan(48, 64, 2.0)).scale == 2
     assert pipeline.restore(photo).scale == 5 == pipeline.plan_for(photo).scale
+
+
+class Darken:
+    """Halves all pixels, and wants to know where the picture is."""
+
+    name, in_areas = "translate", True
+
+    def __call__(self, restoration):
+        restoration.pixels = restoration.pixels / 2
+        return restoration
+
+
+def test_what_is_around_a_picture_stays_as_it_came():
+    framed = np.full((300, 340, 3), (240, 236, 225), np.uint8)
+    framed[20:276, 40:296] = picture = data.astronaut()[::2, ::2] // 2 + 40
+    pipeline = Pipeline([Darken()])
+    (area,) = pipeline.areas(Photo.from_array(framed))
+    assert area.box == (40, 20, 296, 276)
+    restored = pipeline.restore(Photo.from_array(framed))
+    assert restored.areas == (area,)
+    result = restored.result().array()
+    assert np.abs(result[20:276, 40:296] - picture / 2.0).max() <= 1
+    result[20:276, 40:296] = picture
+    assert np.array_equal(result, framed)
+    mask = np.zeros((300, 340), np.float32)
+    mask[:10, :10] = 1  # the visitor says that the border is damaged here
+    result = pipeline(framed, mask)
+    assert np.abs(result[:10, :10] - framed[:10, :10] / 2.0).max() <= 1
+    assert np.array_equal(result[:, 300:], framed[:, 300:])
+    assert Pipeline([]).areas(Photo.from_array(framed)) == ()  # nobody asks
+
+
+def test_a_gray_picture_on_a_colored_page_stays_gray():
+    page = np.full((300, 340, 3), (120, 60, 40), np.uint8)
+    page[20:276, 40:296] = data.camera()[::2, ::2, None]
+    seen = []
+
+    class Look(Darken):
+        def __call__(self, restoration):
+            seen.append(restoration.tint is not None)
+            restoration.pixels = restoration.pixels * restoration.pixels.new_tensor((1.0, 0.9, 0.8)).view(3, 1, 1)
+            return restoration
+
+    result = Pipeline([Look()])(page)
+    assert seen == [True] and np.ptp(result[20:276, 40:296].astype(int), axis=2).max() <= 2
+    assert np.array_equal(result[:, 300:], page[:, 300:])

@@ -323,6 +323,7 @@ class _Steps:
         entry |= {
             "seconds": round(entry["seconds"] + seconds_since(begin), 3),
             "scale": restoration.scale,
+            "areas": [area.as_dict() for area in restoration.areas],
             "stages": restoration.notes,
             "faces": {"count": len(faces), "each": faces},
             "extras": run.extras,

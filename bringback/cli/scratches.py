@@ -36,6 +36,7 @@ def scratches(
         reject_conflict(overwrite, skip_existing)
         from bringback.batch.jobs import plan
         from bringback.batch.masks import mask_folder
+        from bringback.ops.areas import find_areas
         from bringback.pipeline import Pipeline
 
         notes: list[str] = []
@@ -54,8 +55,9 @@ def scratches(
         detector: Any = pipeline.stages[0]
 
         def detect(pixels: "Tensor") -> "Tensor":
-            scaled = getattr(detector, "at_native_scale", False)
-            return detector.detect(pixels, *((pipeline.native_scale(pixels),) if scaled else ()))
+            if not getattr(detector, "in_areas", False):
+                return detector.detect(pixels)
+            return detector.detect_inside(pixels, find_areas(pixels), pipeline.native_scale(pixels))
 
         with progress(json_lines) as show:
             entries = mask_folder(

@@ -19,6 +19,7 @@ from bringback.errors import PhotoError
 from bringback.images.adapters import each, mask_array, to_photo
 from bringback.images.photo import Photo
 from bringback.models.native_scale import NativeScale
+from bringback.ops.areas import find_areas
 from bringback.pipeline import Pipeline, checked_scale
 from bringback.runtime.extras import extra
 from bringback.stages import STAGES
@@ -90,7 +91,8 @@ class Begin(ModularPipelineBlocks):
         def one(image: Any, mask: Any) -> Tensor:
             photo = to_photo(image)
             scale = checked_scale(own.scale) if reader is None else reader.of(own_pixels(photo))
-            restoration = start(photo, None if mask is None else mask_array(mask), scale=scale)
+            areas = find_areas(own_pixels(photo))
+            restoration = start(photo, None if mask is None else mask_array(mask), scale=scale, areas=areas)
             own.restorations.append(restoration)
             return restoration.pixels
 

@@ -6,11 +6,18 @@ from torch import Tensor, nn
 
 from bringback.models.base import Network
 from bringback.models.layers import strided_stem, zero_init
+from bringback.ops.color import luminance
 from bringback.ops.strips import strips
 
 _BINS = 256
 _DOUBT = 0.035  # root mean square error of the curves on photos that have not faded
 _SHARES = (0.002, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 0.998)
+
+# When photos have faded, see `fading`. The four numbers were chosen on the aged validation photos, where neighboring
+# values do as well.
+_END = 0.005  # share of the cells beyond either end of the range in use
+_FADED, _SOUND = 0.7, 0.8  # ranges up to which photos have faded for certain, and from which on they have not
+_DARK = 0.4  # place of the middle gray within the range below which a photo is dark, and how much that counts
 
 
 class ToneCurves(Network, license="apache-2.0", tags=["photo-restoration", "tone-mapping"]):
@@ -100,6 +107,30 @@ def doubted(curves: Tensor) -> Tensor:
     return identity + change * power / (power + _DOUBT**2)
 
 
+def fading(thumbnail: Tensor) -> Tensor:
+    """How surely photos have faded, (B,) in [0, 1], from what `ToneCurves.thumbnail` returns for them.
+
+    Fading narrows the range of tones: blacks are lifted, whites turn dull. The range is measured twice and averaged: of
+    the luminance, and from the lowest to the highest value of any channel, as a sound photo of strong colors reaches
+    the ends in one of them. A dark photo has few light places, so its range is narrow without any fading: it
+    counts as wider. A photo with no undamaged cell has not faded.
+    """
+    colors = (thumbnail[:, :3] + 1) / 2
+    planes = torch.cat([luminance(colors), colors], 1)
+    ends = thumbnail.new_tensor((_END, 0.5, 1 - _END))
+    sure = []
+    for plane, sound in zip(planes, thumbnail[:, 3] > 0.5, strict=True):
+        if not sound.any():
+            sure.append(plane.new_zeros(()))
+            continue
+        low, middle, high = plane[:, sound].quantile(ends, 1)
+        light, joint = high[0] - low[0], high.max() - low.min()
+        darkness = (_DARK - (middle[0] - low[0]) / light.clamp_min(0.05)).clamp_min(0)
+        used = (light + joint) / 2 + _DARK * darkness
+        sure.append(((_SOUND - used) / (_SOUND - _FADED)).clamp(0, 1))
+    return torch.stack(sure)
+
+
 def one_for_gray(pixels: Tensor, curves: Tensor) -> Tensor:
     """Replace the curves (B, 3, K) of photos (B, 3, H, W) with equal channels by their mean over the channels."""
     parts = (pixels[..., rows, :] for rows in strips(pixels))
@@ -107,8 +138,11 @@ def one_for_gray(pixels: Tensor, curves: Tensor) -> Tensor:
     return torch.where(gray[:, None, None].to(curves.device), curves.mean(1, keepdim=True), curves)
 
 
-def bend(pixels: Tensor, curves: Tensor, strength: float) -> Tensor:
-    """Interpolate from photos (B, 3, H, W) to those with curves (B, 3, K) applied, by `strength`; not clamped."""
+def bend(pixels: Tensor, curves: Tensor, strength: Tensor | float) -> Tensor:
+    """Interpolate from photos (B, 3, H, W) to those with curves (B, 3, K) applied, by `strength`; not clamped.
+
+    The strength is one number, or (B, 1, 1, 1).
+    """
     return pixels + strength * (apply_curves(pixels, curves) - pixels)
 
 

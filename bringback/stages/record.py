@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from bringback.images.photo import Photo
+from bringback.ops.areas import Area, outside
 from bringback.ops.masks import dilate_edges, fill_target
 from bringback.ops.monochrome import Tint
 from bringback.runtime.compute import Compute
@@ -53,6 +54,7 @@ class Restoration:
     passed: the number of stages that are done;
     tile: the maximal tile size in pixels, if memory was too short for the stages' own sizes, else None;
     scale: the native scale: how many times the photo can be shrunk without losing detail, 1 or more;
+    areas: where the picture is inside its frame (border, mount, album page, scanner lid), () for a photo without one;
     tint: the single tint of a photo without colors, None for a photo with colors; valid once `judged` is True;
     colored: whether a stage has added colors to such a photo;
     on_step: called by stages that take minutes, see `OnStep`.
@@ -65,6 +67,7 @@ class Restoration:
     notes: dict[str, dict[str, Any]] = field(default_factory=dict)
     tile: int | None = None
     scale: float = 1.0
+    areas: tuple[Area, ...] = ()
     tint: Tint | None = None
     judged: bool = False
     colored: bool = False
@@ -86,6 +89,10 @@ class Restoration:
     def damage(self) -> Tensor:
         """The damage mask (1, 1, H, W); all zeros if there is none."""
         return torch.zeros_like(self.pixels[:, :1]) if self.mask is None else self.mask
+
+    def frame(self) -> Tensor | None:
+        """Which pixels (1, 1, H, W), bool, are in none of the areas; None for a photo without a frame."""
+        return outside(self.areas, *self.pixels.shape[-2:]) if self.areas else None
 
     def to_fill(self) -> Tensor:
         """The share (1, 1, H, W) to which each pixel is to be replaced, see `masks.fill_target`; do not write into it.
@@ -115,8 +122,9 @@ class Stage(Protocol):
     A stage may have `needs(height, width, tile)`, the bytes it takes in addition to photo, pixels, mask and
     `Restoration.to_fill`; with `compute` also `tile`, pixels a side, which is lowered when memory is short; `many`,
     `__call__` for several restorations; and `at_native_scale`, true if it works at `Restoration.scale`, which is then
-    estimated, and given to `needs` as its last argument. A stage that takes minutes calls `restoration.on_step`, if it
-    is set, with its name and a `Progress`.
+    estimated, and given to `needs` as its last argument; and `in_areas`, true if it works at `Restoration.areas`, which
+    are then looked for. A stage that takes minutes calls `restoration.on_step`, if it is set, with its name and a
+    `Progress`.
     """
 
     name: str

@@ -8,8 +8,11 @@ import torch
 
 from bringback.errors import PhotoError
 from bringback.images.photo import Photo, is_gray
+from bringback.ops.areas import Area
 from bringback.ops.color import make_gray_
+from bringback.ops.masks import SOUND
 from bringback.ops.monochrome import Tint, find_tint
+from bringback.ops.strips import strips
 from bringback.runtime.memory import give_back_heap
 from bringback.stages.record import OnStep, Restoration, Stage, own_pixels
 
@@ -22,6 +25,7 @@ def start(
     tile: int | None = None,
     on_step: OnStep | None = None,
     scale: float = 1.0,
+    areas: tuple[Area, ...] = (),
 ) -> Restoration:
     """A photo before its first stage, see `Restoration`; raises `PhotoError` for a mask (H, W) of another size."""
     height, width = photo.pixels.shape[:2]
@@ -29,7 +33,8 @@ def start(
         sizes = f"{mask.shape[1]}x{mask.shape[0]} pixels, the photo {width}x{height}"
         raise PhotoError(f"the damage mask has {sizes}: give one of the photo's size")
     restoration = Restoration.start(photo, mask)
-    restoration.tile, restoration.on_step, restoration.scale = tile, on_step, scale
+    restoration.tile, restoration.on_step = tile, on_step
+    restoration.scale, restoration.areas = scale, areas
     return restoration
 
 
@@ -64,9 +69,13 @@ def run_stage(stage: Stage, restorations: list[Restoration]) -> list[Restoration
 
 
 def finalize(restoration: Restoration, strength: float = 1.0) -> None:
-    """After the last stage: apply a single tint again, and blend with the original photo for a strength below 1."""
+    """After the last stage: apply a single tint again, put the frame back, blend with the photo for a strength below 1.
+
+    The frame is as it was, but where the user's mask says that it is damaged.
+    """
     if restoration.tint and not restoration.colored:
         restoration.tint.apply(restoration.pixels, out=restoration.pixels)
+    _put_back(restoration)
     restoration.colored &= strength > 0  # at 0 the result is the photo itself, with its number of channels
     if strength < 1:
         restoration.pixels = restoration.pixels.cpu()
@@ -77,7 +86,21 @@ def _tint(restoration: Restoration) -> Tint | None:
     """The tint of a photo that no stage has changed yet; None if it has colors."""
     if restoration.photo.gray or is_gray(restoration.photo.pixels):
         return Tint.none()
-    return find_tint(restoration.pixels, restoration.mask)
+    frame, mask = restoration.frame(), restoration.mask
+    if frame is not None:
+        mask = restoration.damage().masked_fill(frame.to(restoration.pixels.device), 1)
+    return find_tint(restoration.pixels, mask)
+
+
+def _put_back(restoration: Restoration) -> None:
+    """Replace what is around the picture areas by the photo as it came, except under the damage mask."""
+    frame = restoration.frame()
+    if frame is None:
+        return
+    pixels, damage, own = restoration.pixels, restoration.damage(), own_pixels(restoration.photo)
+    for rows in strips(pixels):
+        kept = frame[..., rows, :].to(pixels.device) & (damage[..., rows, :].to(pixels.device) <= SOUND)
+        pixels[..., rows, :] = torch.where(kept, own[..., rows, :].to(pixels.device), pixels[..., rows, :])
 
 
 def _gray(restoration: Restoration) -> None:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from bringback.images.adapters import accepts_any_image
 from bringback.models.unet import EAGER, ScratchUNet
+from bringback.ops.areas import Area
 from bringback.ops.masks import fill_mask
 from bringback.ops.opencv import GradientSettings, gradient_mask
 from bringback.ops.scale import divisor, enlarged_rows, shrink, stands_out
@@ -63,6 +64,7 @@ class ScratchDetector(StageBase):
     """Finds scratches, dust, stains and cracks: by the scratch U-Net at several scales, or by gradients."""
 
     name = "scratches"
+    in_areas = True
 
     def __init__(self, means: ScratchUNet | GradientSettings, compute: Compute | torch.device | str = "cpu") -> None:
         """Args: means: the network, or the settings of `ops.opencv.gradient_mask`."""
@@ -135,6 +137,20 @@ class ScratchDetector(StageBase):
             odds = F.interpolate(odds, (height, width), mode="bilinear", antialias=True)
         return odds
 
+    def detect_inside(self, pixels: Tensor, areas: tuple[Area, ...], scale: float = 1.0) -> Tensor:
+        """The damage mask of a photo (1, 3, H, W) with a frame around its picture `areas`, which is not looked at.
+
+        Without areas as `detect`, whose `scale` it takes. Border, page and lid are flat and end at a straight line: to
+        the network they look like damage.
+        """
+        if not areas:
+            return self.detect(pixels, *((scale,) if self.at_native_scale else ()))
+        mask = torch.zeros_like(pixels[:, :1])
+        for area in areas:
+            found = self.detect_inside(pixels[area.part], (), scale)
+            mask[area.part] = torch.maximum(mask[area.part], found * area.inside().to(found))
+        return mask
+
     @property
     def _tiling(self) -> dict[str, int]:
         multiple = 2 ** len(self.means.widths)  # type: ignore[union-attr]  # the grid of the deepest level
@@ -162,14 +178,14 @@ class ScratchDetector(StageBase):
         return odds
 
     def __call__(self, restoration: Restoration) -> Restoration:
-        """Set the photo's damage mask; a given one is united with what is found.
+        """Set the photo's damage mask, of its picture areas only; a given one is united with what is found.
 
         Notes the share of pixels above 0.5.
         """
         pixels, given = restoration.pixels, restoration.mask
         if given is not None:  # known damage must not cause false alarms around it
             pixels = filled(pixels, fill_mask(given), self.compute.device)
-        found = self.detect(pixels, restoration.scale)
+        found = self.detect_inside(pixels, restoration.areas, restoration.scale)
         restoration.mask = found if given is None else torch.maximum(given, found)
         share = int(torch.count_nonzero(restoration.mask > 0.5)) / restoration.mask.numel()
         restoration.notes[self.name] = {"damaged_share": round(share, 5)}

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from bringback.images.adapters import accepts_any_image
-from bringback.models.tone import ToneCurves, bend, cumulated, doubted, one_for_gray
+from bringback.models.tone import ToneCurves, bend, cumulated, doubted, fading, one_for_gray
 from bringback.ops.metrics import mean_change
 from bringback.ops.strips import STRIP, strips
 from bringback.runtime.compute import Compute
@@ -16,12 +16,15 @@ from bringback.weights.checkpoints import Checkpoints
 
 
 class ToneCorrector(StageBase):
-    """Corrects fading. Damaged pixels do not influence the curves, but are corrected like the rest.
+    """Corrects fading; leaves photos alone that have not faded.
+
+    Damaged pixels do not influence the curves, but are corrected like the rest.
 
     Photos are processed in strips, so memory beyond photo, mask and result does not grow with their size.
     """
 
     name = "tone"
+    in_areas = True
 
     def __init__(
         self, network: ToneCurves, compute: Compute | torch.device | str = "cpu", strength: float = 1.0
@@ -34,25 +37,54 @@ class ToneCorrector(StageBase):
         return cls(checkpoints.load("tone", ToneCurves, Compute.of(compute).device), compute)
 
     def needs(self, height: int, width: int, tile: int | None) -> int:
-        """Bytes in addition to photo, pixels and mask: the result, and a strip being processed."""
-        return 12 * height * width + 140 * min(height * width, STRIP)
+        """Bytes in addition to photo, pixels and mask: the result, the mask of an area, and a strip being processed."""
+        return 17 * height * width + 140 * min(height * width, STRIP)
 
     @accepts_any_image
     def correct(self, pixels: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Photos (B, 3, H, W) and damage masks (B, 1, H, W) or None -> corrected photos, all in [0, 1]."""
+        """Photos (B, 3, H, W) and damage masks (B, 1, H, W) or None -> corrected photos, all in [0, 1].
+
+        The less surely a photo has faded, the less it is changed, see `models.tone.fading`.
+        """
+        return self._corrected(pixels, mask)[0]
+
+    def _corrected(self, pixels: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+        """The corrected photos, and how surely each has faded, (B,) in [0, 1]."""
         mask = torch.zeros_like(pixels[:, :1]) if mask is None else mask
-        looked_at = self.network.thumbnail(pixels, mask), cumulated(pixels, mask)
+        thumbnail = self.network.thumbnail(pixels, mask)
+        with torch.no_grad():
+            faded = fading(thumbnail)
+        if not faded.any():
+            return pixels.clamp(0, 1), faded
+        looked_at = thumbnail, cumulated(pixels, mask)
         curves = self.network.curves(*(part.to(self.compute.device) for part in looked_at))
         curves = one_for_gray(pixels, doubted(curves))
+        strength = self.strength * faded.to(self.compute.device).view(-1, 1, 1, 1)
         corrected = torch.empty_like(pixels)
         for rows in strips(pixels):
             part = pixels[..., rows, :].to(self.compute.device)
-            corrected[..., rows, :] = bend(part, curves, self.strength).clamp(0, 1)
-        return corrected
+            corrected[..., rows, :] = bend(part, curves, strength).clamp(0, 1)
+        return corrected, faded
 
     def __call__(self, restoration: Restoration) -> Restoration:
-        """Correct the photo's tones. Notes the mean absolute change, in [0, 1] units."""
-        before = restoration.pixels
-        restoration.pixels = self.correct(before, restoration.damage())
-        restoration.notes[self.name] = {"mean_change": round(mean_change(restoration.pixels, before), 4)}
+        """Correct the tones of the photo, or of each of its picture areas; what is around those stays as it is.
+
+        Notes how surely the photo (or the most faded area) has faded, and the mean absolute change, both in [0, 1].
+        """
+        pixels, damage = restoration.pixels, restoration.damage()
+        sure, change = 0.0, 0.0
+        if not restoration.areas:
+            restoration.pixels, faded = self._corrected(pixels, damage)
+            sure, change = faded.item(), mean_change(restoration.pixels, pixels)
+        for area in restoration.areas:
+            part, around = pixels[area.part], ~area.inside().to(pixels.device)
+            mask = damage[area.part].masked_fill(around.to(damage.device), 1)
+            corrected, faded = self._corrected(part, mask)
+            for rows in strips(part):
+                kept = around[..., rows, :], part[..., rows, :], corrected[..., rows, :]
+                corrected[..., rows, :] = torch.where(*kept)
+            sure = max(sure, faded.item())
+            change += mean_change(corrected, part) * part.numel() / pixels.numel()
+            part.copy_(corrected)
+        restoration.notes[self.name] = {"faded": round(sure, 2), "mean_change": round(change, 4)}
         return restoration

@@ -27,6 +27,7 @@ class LatentTranslator(StageBase):
 
     name = "translate"
     at_native_scale = True
+    in_areas = True  # all that the network sees; what it made of the frame is undone at the end
 
     def __init__(
         self, old_vae: VAE, mapping: LatentMapping, clean_vae: VAE, compute: Compute | torch.device | str = "cpu"

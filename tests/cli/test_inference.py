@@ -42,8 +42,9 @@ def run(name, *arguments):
 def photos(tmp_path, pixels):
     root = tmp_path / "in"
     root.mkdir()
-    Image.fromarray(pixels).save(root / "a.png")
-    Image.fromarray(pixels).convert("L").save(root / "grey.png")
+    faded = Image.fromarray(pixels // 2 + 60)
+    faded.save(root / "a.png")
+    faded.convert("L").save(root / "grey.png")
     mask = np.zeros((48, 64), np.uint8)
     mask[20:23] = 255
     for name in ("a", "grey"):

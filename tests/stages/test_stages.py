@@ -8,12 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from skimage import data
 
 from bringback.images.photo import Photo
 from bringback.models import tone as tone_module
-from bringback.models.tone import ToneCurves, tone
+from bringback.models.tone import ToneCurves, fading, tone
 from bringback.models.translation.mapping import LatentMapping
 from bringback.models.translation.vae import VAE
+from bringback.ops.areas import Area
 from bringback.ops.masks import fill_mask
 from bringback.ops.push_pull import push_pull
 from bringback.runtime.compute import Compute
@@ -173,6 +175,76 @@ def test_tone_keeps_gray_gray() -> None:
     gray = torch.rand(1, 1, 40, 50).expand(1, 3, 40, 50)
     result = stage.correct(gray)
     assert torch.equal(result[:, 0], result[:, 1]) and torch.equal(result[:, 1], result[:, 2])
+
+
+def shown() -> torch.Tensor:
+    """A photo in color (1, 3, 128, 128) that has not faded."""
+    return torch.from_numpy(data.astronaut()[::4, ::4].copy()).permute(2, 0, 1)[None].float() / 255
+
+
+def test_a_photo_that_has_not_faded_keeps_its_tones() -> None:
+    torch.manual_seed(2)
+    network, photo = restless(ToneCurves(side=48, width=8)), shown()
+    blue = photo * torch.tensor([0.72, 0.72, 1.0]).view(3, 1, 1)  # of a narrower luminance, but with all of its blue
+    evening = photo**3 * 0.92  # dark, with few light places, none white
+    for sound in (photo, photo.mean(1, keepdim=True).expand_as(photo), blue, evening):
+        assert fading(network.thumbnail(sound, torch.zeros_like(sound[:, :1]))) == 0
+        assert torch.equal(ToneCorrector(network).correct(sound), sound)
+    faded = 0.35 + 0.35 * photo
+    mixed = ToneCorrector(network).correct(torch.cat([photo, faded]))  # each photo of a batch by itself
+    assert torch.equal(mixed[:1], photo) and not torch.equal(mixed[1:], faded)
+
+
+def test_the_more_surely_a_photo_has_faded_the_more_it_is_corrected() -> None:
+    network, photo, none = ToneCurves(), shown(), torch.zeros(1, 1, 128, 128)
+    sure = [fading(network.thumbnail(share * photo + 0.5 * (1 - share), none)).item() for share in (0.6, 0.8, 0.84, 1)]
+    assert sure[0] == 1 and sure[-1] == 0 and 0 < sure[2] < sure[1] < 1
+    torn = 0.25 + 0.5 * photo  # a faded photo with a white and a black hole: they say nothing of its tones
+    torn[..., :30], torn[..., -30:], mask = 0, 1, none.clone()
+    mask[..., :30] = mask[..., -30:] = 1
+    assert fading(network.thumbnail(torn, none)) == 0 and fading(network.thumbnail(torn, mask)) == 1
+    assert fading(network.thumbnail(torn, torch.ones_like(none))) == 0
+
+
+def test_the_tone_stage_says_when_it_did_nothing() -> None:
+    network = restless(ToneCurves(side=48, width=8))
+    notes = [ToneCorrector(network)(start(photo)).notes["tone"] for photo in (shown(), 0.25 + 0.5 * shown())]
+    assert notes[0] == {"faded": 0.0, "mean_change": 0.0}
+    assert notes[1]["faded"] == 1 and notes[1]["mean_change"] > 0
+
+
+def test_tones_are_read_and_corrected_inside_the_picture_areas() -> None:
+    torch.manual_seed(3)
+    stage = ToneCorrector(restless(ToneCurves(side=48, width=8)))
+    framed = torch.ones(1, 3, 168, 148)  # with the white of its border it does not look faded
+    framed[..., 20:148, 10:138] = faded = 0.15 + 0.4 * shown()
+    whole = stage(start(framed))
+    assert whole.notes["tone"]["faded"] == 0 and torch.equal(whole.pixels, framed)
+    one = start(framed)
+    one.areas = (Area(((10.0, 20.0), (138.0, 20.0), (138.0, 148.0), (10.0, 148.0))),)
+    inside = stage(one).pixels
+    assert one.notes["tone"]["faded"] == 1 and one.notes["tone"]["mean_change"] > 0
+    assert torch.equal(inside[..., 20:148, 10:138], stage.correct(faded))
+    inside[..., 20:148, 10:138] = faded
+    assert torch.equal(inside, framed)
+    tilted = start(framed)
+    tilted.areas = (Area(((20.0, 20.0), (138.0, 30.0), (128.0, 148.0), (10.0, 138.0))),)
+    kept = stage(tilted).pixels == framed
+    assert kept[0, :, 20, 130].all() and kept[0, :, 147, 12].all() and not kept[0, :, 26:142, 74].all(0).any()
+
+
+@pytest.mark.usefixtures("one_look")
+def test_damage_is_looked_for_inside_the_picture_areas() -> None:
+    stage, pixels = ScratchDetector(Found(-9.0)), torch.full((1, 3, 60, 80), 0.5)  # type: ignore[arg-type]
+    pixels[..., :10], pixels[..., 30:33, :] = 1, 1  # a white border, and a scratch that crosses it
+    given = np.zeros((60, 80), np.float32)
+    given[50:, :5] = 1
+    one = start(pixels, given)
+    one.areas = (Area(((10.0, 0.0), (80.0, 0.0), (80.0, 60.0), (10.0, 60.0))),)
+    mask = stage(one).mask > 0.5
+    assert mask[..., 30:33, 10:].all() and mask[..., 50:, :5].all()
+    assert mask.sum() == 3 * 70 + 10 * 5
+    assert (stage(start(pixels)).mask > 0.5)[..., :10].all()
 
 
 def test_a_given_mask_is_united_with_what_is_found() -> None:

@@ -1,0 +1,178 @@
+"""Picture areas: found inside borders, mounts, pages and lids, made here by program; never where there is no frame."""
+
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from skimage import data
+
+from bringback.ops.areas import Area, find_areas, outside
+
+WHITE, BLACK, CREAM = (0.94, 0.94, 0.93), (0.06, 0.06, 0.07), (0.93, 0.89, 0.8)
+Made = tuple[np.ndarray, list[np.ndarray]]  # a scan (H, W, 3) in [0, 1] and the corners (4, 2) of its pictures
+
+
+def print_of(picture: np.ndarray, height: int = 300) -> Made:
+    """A faded print without a border."""
+    size = (round(picture.shape[1] / picture.shape[0] * height), height)
+    pixels = cv2.resize(picture, size, interpolation=cv2.INTER_AREA).astype(np.float32) / 255
+    return 0.2 + 0.55 * pixels.reshape(height, size[0], -1).repeat(3 // pixels[0, 0].size, 2), [corners(*size)]
+
+
+def corners(width: float, height: float) -> np.ndarray:
+    return np.array([(0, 0), (width, 0), (width, height), (0, height)], float)
+
+
+def framed(made: Made, color: tuple[float, ...], top: int, right: int, bottom: int, left: int) -> Made:
+    pixels, places = made
+    frame = cv2.copyMakeBorder(pixels, top, bottom, left, right, cv2.BORDER_CONSTANT, value=color)
+    return frame, [place + np.array([left, top]) for place in places]
+
+
+def bordered(picture: np.ndarray) -> Made:
+    return framed(print_of(picture), WHITE, 14, 17, 15, 16)
+
+
+def black(picture: np.ndarray) -> Made:
+    return framed(print_of(picture), BLACK, 3, 4, 3, 3)
+
+
+def instant(picture: np.ndarray) -> Made:
+    pixels, places = framed(print_of(picture), CREAM, 22, 20, 80, 20)
+    written = np.zeros(pixels.shape[:2], np.uint8)
+    cv2.putText(written, "June 1974", (70, 370), cv2.FONT_HERSHEY_SIMPLEX, 1.0, 255, 2, cv2.LINE_AA)
+    return pixels * (1 - 0.8 * (written / 255.0).astype(np.float32)[..., None]), places
+
+
+def slide(picture: np.ndarray) -> Made:
+    pixels, (place,) = print_of(picture)
+    window = np.zeros(pixels.shape[:2], np.uint8)
+    cv2.rectangle(window, (9, 9), (pixels.shape[1] - 10, pixels.shape[0] - 10), 255, -1)
+    window = cv2.dilate(window, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (19, 19)))  # round corners
+    return framed((np.where(window[..., None] > 0, pixels, np.float32(WHITE)), [place]), WHITE, 80, 60, 90, 60)
+
+
+def tilted(picture: np.ndarray) -> Made:
+    pixels, places = framed(bordered(picture), BLACK, 60, 60, 60, 60)
+    height, width = pixels.shape[:2]
+    turn = cv2.getRotationMatrix2D((width / 2 - 0.5, height / 2 - 0.5), 4, 0.95)
+    turned = cv2.warpAffine(pixels, turn, (width, height), borderMode=cv2.BORDER_REPLICATE)
+    return turned, [np.c_[place - 0.5, np.ones(4)] @ turn.T + 0.5 for place in places]
+
+
+def deckled(picture: np.ndarray) -> Made:
+    pixels, places = framed(bordered(picture), BLACK, 40, 40, 40, 40)
+    random = np.random.default_rng(3)
+    for turn in range(4):  # teeth along each side, 0 to 6 pixels into the white
+        side = np.rot90(pixels, turn)
+        for x in range(40, side.shape[1] - 40, 5):
+            side[40 : 40 + random.integers(0, 7), x : x + 5] = BLACK
+    return pixels, places
+
+
+def on_glass(picture: np.ndarray) -> Made:
+    """In the corner of a scanner, whose lid is seen on two sides."""
+    return framed(print_of(picture), WHITE, 0, 90, 120, 0)
+
+
+def pair(picture: np.ndarray) -> Made:
+    """Two prints on an album page, one with a white border, which does not reach its neighbor's height."""
+    first, second = framed(print_of(picture, 200), WHITE, 12, 12, 12, 12), print_of(np.rot90(picture), 180)
+    page = np.empty((340, first[0].shape[1] + second[0].shape[1] + 90, 3), np.float32)
+    page[:] = BLACK
+    left = 30, first[0].shape[1] + 60
+    for (pixels, _), x, y in zip((first, second), left, (30, 110), strict=True):
+        page[y : y + pixels.shape[0], x : x + pixels.shape[1]] = pixels
+    return page, [
+        place + np.array(at)
+        for place, at in zip((first[1][0], second[1][0]), zip(left, (30, 110), strict=True), strict=True)
+    ]
+
+
+def scanned(pixels: np.ndarray) -> torch.Tensor:
+    """With the noise and the compression of a scan: (1, 3, H, W)."""
+    noisy = pixels + np.random.default_rng(0).normal(0, 0.012, pixels.shape)
+    levels = np.rint(noisy.clip(0, 1) * 255).astype(np.uint8)
+    levels = cv2.imdecode(cv2.imencode(".jpg", levels, [cv2.IMWRITE_JPEG_QUALITY, 80])[1], cv2.IMREAD_COLOR)
+    return torch.from_numpy(levels).permute(2, 0, 1)[None] / 255
+
+
+def overlap(one: np.ndarray, other: np.ndarray, shape: tuple[int, ...]) -> float:
+    """Intersection over union of two quadrilaterals."""
+    masks = [np.zeros(shape, np.uint8) for _ in range(2)]
+    for mask, place in zip(masks, (one, other), strict=True):
+        cv2.fillConvexPoly(mask, np.rint(place * 16 - 8).astype(int), 1, shift=4)
+    return float((masks[0] & masks[1]).sum() / (masks[0] | masks[1]).sum())
+
+
+PICTURES = {"astronaut": data.astronaut, "camera": data.camera, "coffee": data.coffee, "chelsea": data.chelsea}
+
+
+@pytest.mark.parametrize("picture", PICTURES)
+@pytest.mark.parametrize("kind", [bordered, black, instant, slide, tilted, deckled, on_glass, pair])
+def test_pictures_are_found_in_frames(kind: Callable[[np.ndarray], Made], picture: str) -> None:
+    made, places = kind(PICTURES[picture]())
+    found = find_areas(scanned(made))
+    assert len(found) == len(places)
+    for place in places:
+        best = max(found, key=lambda area: overlap(np.array(area.corners), place, made.shape[:2]))
+        assert overlap(np.array(best.corners), place, made.shape[:2]) >= 0.97
+        assert np.abs(np.array(best.corners) - place).max() <= 0.01 * max(made.shape)
+
+
+def test_a_large_scan_is_found_to_the_pixel() -> None:
+    made, (place,) = instant(data.coffee())
+    large = cv2.resize(made, None, fx=4, fy=4, interpolation=cv2.INTER_CUBIC)
+    (area,) = find_areas(scanned(large))
+    assert np.abs(np.array(area.corners) - 4 * place).max() <= 4
+
+
+def night() -> np.ndarray:
+    """A moon in a black sky."""
+    sky = np.full((300, 400, 3), 0.02, np.float32)
+    cv2.circle(sky, (200, 140), 60, (0.8, 0.8, 0.75), -1, cv2.LINE_AA)
+    return sky
+
+
+def studio() -> np.ndarray:
+    """A vase before a white wall."""
+    wall = np.full((400, 300, 3), 0.95, np.float32)
+    cv2.ellipse(wall, (150, 230), (60, 120), 0, 0, 360, (0.3, 0.35, 0.5), -1, cv2.LINE_AA)
+    return wall
+
+
+def sea() -> np.ndarray:
+    """A level sky over a darker sea."""
+    rows = np.where(np.arange(300) < 170, 0.85, 0.35).astype(np.float32)
+    return rows[:, None, None].repeat(400, 1).repeat(3, 2)
+
+
+def snow() -> np.ndarray:
+    """A skier in the snow."""
+    pixels = np.full((300, 400, 3), 0.93, np.float32)
+    pixels[120:200, 180:215] = (0.7, 0.1, 0.1)
+    pixels[195:300, 185:195] = pixels[195:300, 200:210] = 0.2
+    return pixels
+
+
+@pytest.mark.parametrize("made", [night, studio, sea, snow, lambda: np.full((200, 300, 3), 0.5, np.float32)])
+def test_no_frame_is_invented(made: Callable[[], np.ndarray]) -> None:
+    assert find_areas(scanned(made())) == ()
+
+
+@pytest.mark.parametrize("picture", [*PICTURES.values(), data.rocket, data.moon, data.page, data.text, data.brick])
+def test_whole_pictures_are_whole(picture: Callable[[], np.ndarray]) -> None:
+    assert find_areas(scanned(print_of(picture())[0])) == ()
+    assert find_areas(scanned(print_of(picture(), 20)[0])) == ()  # too small to say
+
+
+def test_what_is_inside_an_area() -> None:
+    straight = Area(((3.2, 2.0), (8.0, 2.1), (8.1, 6.0), (3.0, 5.9)))
+    assert straight.box == (3, 2, 8, 6) and straight.inside().all() and straight.inside().shape == (1, 1, 4, 5)
+    assert straight.as_dict() == {"box": [3, 2, 8, 6], "corners": [[3.2, 2.0], [8.0, 2.1], [8.1, 6.0], [3.0, 5.9]]}
+    tilt = Area(((10.0, 0.0), (50.0, 10.0), (40.0, 50.0), (0.0, 40.0)))
+    assert abs(tilt.inside().sum().item() - 1700) < 100 and not tilt.inside()[0, 0, 0, 0]
+    frame = outside((straight, tilt), 60, 70)
+    assert frame.shape == (1, 1, 60, 70) and frame[..., 50:, :].all() and not frame[..., 2:6, 3:8].any()
