@@ -28,7 +28,7 @@ from bringback.models.base import Network
 from bringback.models.layers import ResidualBlock, pad_to, zero_init
 from bringback.models.translation.mapping import LatentMapping, translate
 from bringback.models.translation.vae import VAE
-from bringback.ops.masks import fill_target
+from bringback.ops.masks import fill_mask
 from bringback.ops.tiling import run_tiled
 from bringback.runtime.compute import Compute
 from bringback.stages.record import Restoration
@@ -119,7 +119,7 @@ class Yardstick:
         return cls(Checkpoints(cls.weights).load("yardstick", PlainUNet))
 
     def __call__(self, restoration: Restoration) -> Restoration:
-        tensors = [restoration.pixels, fill_target(restoration.damage())]
+        tensors = [restoration.pixels, fill_mask(restoration.damage())]
         restoration.pixels = run_tiled(self.network, tensors, tile=640, overlap=96, multiple=16).clamp(0, 1)
         return restoration
 

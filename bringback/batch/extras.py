@@ -1,4 +1,4 @@
-"""Extra files that a run writes: before-and-after strips, each photo after each stage, and copies of sidecars."""
+"""Extra files that a run writes: strips to compare or to review, each photo after each stage, copies of sidecars."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -13,7 +13,7 @@ from bringback.images import xmp
 from bringback.images.photo import Photo
 from bringback.stages.record import Restoration
 
-GAP = 8  # white pixels between before and after
+GAP = 8  # white pixels between the pictures of a strip
 
 
 def strip_path(out: Path, job: Job) -> Path:
@@ -21,10 +21,22 @@ def strip_path(out: Path, job: Job) -> Path:
     return out / "compare" / job.relative.with_name(f"{job.relative.name}.png")
 
 
-def strip_png(before: np.ndarray, after: np.ndarray) -> bytes:
-    """A photo before and after, side by side."""
-    gap = np.ones((len(before), GAP, 3), np.float32)
-    return Photo.from_array(np.concatenate([before, gap, after], axis=1)).encode()
+def review_path(folder: Path, job: Job) -> Path:
+    """The file for the strip of a photo that wants a look."""
+    return folder / job.relative.with_name(f"{job.relative.name}.png")
+
+
+def strip_png(*pictures: np.ndarray) -> bytes:
+    """Pictures (H, W, 3) side by side: a photo before and after, or before, its damage mask, and after."""
+    gap = np.ones((len(pictures[0]), GAP, 3), np.float32)
+    parts = [part for picture in pictures for part in (gap, picture)]
+    return Photo.from_array(np.concatenate(parts[1:], axis=1)).encode()
+
+
+def review_png(restoration: Restoration, after: np.ndarray) -> bytes:
+    """A photo before, its damage mask, and the photo after."""
+    mask = restoration.damage()[0, 0].clamp(0, 1).cpu().numpy()
+    return strip_png(restoration.photo.pixels, np.repeat(mask[..., None], 3, axis=2), after)
 
 
 def stages_folder(out: Path, job: Job) -> Path:
@@ -65,8 +77,10 @@ def read_sidecars(job: Job, photo: Photo) -> dict[Path, bytes]:
     return files
 
 
-def check_extras(out: Path, jobs: Sequence[Job], masks: Mapping[Path, Path], extras: Mapping[str, bool]) -> None:
-    """Raise `UsageError` if the files of `extras` ("stages", "compare", "sidecars") would overwrite the user's."""
+def check_extras(
+    out: Path, jobs: Sequence[Job], masks: Mapping[Path, Path], extras: Mapping[str, bool], review: Path | None = None
+) -> None:
+    """Raise `UsageError` if the files of `extras` ("stages", "compare", "sidecars") or of `review` overwrite others."""
     for name in ("stages", "compare"):
         if extras[name] and any(job.relative.parts[0] == name for job in jobs):
             raise UsageError(f"the photos have a folder {name!r} of their own, where other pictures would go")
@@ -74,6 +88,12 @@ def check_extras(out: Path, jobs: Sequence[Job], masks: Mapping[Path, Path], ext
     inputs = [*(job.source for job in photos), *masks.values()]
     if extras["compare"]:
         protect(inputs, (strip_path(out, job) for job in photos))
+    if review:
+        strips = [review_path(review, job) for job in photos]
+        protect(inputs, strips)
+        results = {job.output.resolve(): job.output for job in photos}
+        if hit := next((path for path in strips if path.resolve() in results), None):
+            raise UsageError(f"{hit} would be a result and a strip to review: choose another folder to review")
     if extras["stages"]:
         protect(inputs, (), (stages_folder(out, job) for job in photos))
     if extras["sidecars"]:

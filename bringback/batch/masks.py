@@ -18,7 +18,7 @@ from bringback.stages.record import Restoration
 def mask_folder(
     inputs: Sequence[Path],
     out: Path,
-    detect: Callable[[Tensor], Tensor],
+    detect: Callable[[Restoration], Restoration],
     *,
     overwrite: bool = False,
     skip_existing: bool = False,
@@ -27,8 +27,8 @@ def mask_folder(
 ) -> list[Entry]:
     """Write the soft damage masks of photos to `<stem>_mask.png` in `out`: 8-bit gray, 0 to 255 for 0 to 1.
 
-    `detect` maps pixels (1, 3, H, W) to a mask (1, 1, H, W). A photo whose mask exists is skipped with `skip_existing`,
-    overwritten with `overwrite`, and failed otherwise. Raises `UsageError`; bad photos are failed entries.
+    `detect` sets the mask of a restoration. A photo whose mask exists is skipped with `skip_existing`, overwritten with
+    `overwrite`, and failed otherwise. Raises `UsageError`; bad photos are failed entries.
     """
 
     def work(job: Job, entry: Entry) -> None:
@@ -38,9 +38,9 @@ def mask_folder(
             return
         _refuse(overwrite, path)
         with torch.inference_mode():
-            found = detect(Restoration.start(Photo.read(job.source)).pixels)
-        write_all({path: mask_png(found)})
-        entry["seconds"] = seconds_since(begin)
+            found = detect(Restoration.start(Photo.read(job.source)))
+        write_all({path: mask_png(found.damage())})
+        entry |= {"stages": found.notes, "warnings": found.warnings, "seconds": seconds_since(begin)}
 
     jobs = plan(inputs, out)
     protect((job.source for job in jobs), (mask_path(job, out) for job in jobs))

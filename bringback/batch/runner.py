@@ -16,6 +16,8 @@ from bringback import __version__
 from bringback.batch.extras import (
     check_extras,
     read_sidecars,
+    review_path,
+    review_png,
     sidecar_path,
     stage_pictures,
     stages_folder,
@@ -89,9 +91,10 @@ class FolderRestorer:
     `out/manifest.jsonl` records as done from the same bytes with the same mask, stages and weights. An existing file is
     overwritten if it still is the file that the manifest records for the same input, or with `overwrite`; otherwise its
     photo is skipped with `skip_existing` and failed without. `save_stages` writes `stages/<stem>/1-scratches.png` and
-    so on, `compare` writes strips of before and after below `compare/`, `sidecars` copies files with captions and edits
-    that lie beside a photo. `keep_times` gives results the photo's time of modification. `strip_metadata` removes the
-    file's metadata.
+    so on, `compare` writes strips of before and after below `compare/`. `review` is a folder for strips of before, mask
+    and after of photos with warnings; those of earlier runs are replaced. `sidecars` copies files with captions and
+    edits that lie beside a photo. `keep_times` gives results the photo's time of modification. `strip_metadata` removes
+    the file's metadata.
     With `dry_run` photos are read, the entries say what would happen to them, and nothing is written. A photo of more
     than `max_pixels` is refused. A bad photo is an entry with status "failed" and a message of one line. `on_plan` is
     called with the memory plan of each photo before it is restored, `on_step` as in `Pipeline.restore`.
@@ -105,6 +108,7 @@ class FolderRestorer:
         masks: Mapping[Path, Path] | None = None,
         save_stages: bool = False,
         compare: bool = False,
+        review: Path | None = None,
         sidecars: bool = False,
         keep_times: bool = True,
         overwrite: bool = False,
@@ -117,8 +121,8 @@ class FolderRestorer:
     ) -> None:
         """Writes nothing yet. `masks` are damage mask files by the photos' relative paths."""
         self.out, self.pipeline, self.masks = out, pipeline, masks or {}
-        self.extras = {"stages": save_stages, "compare": compare, "sidecars": sidecars}
-        self.keep_times = keep_times
+        self.extras = {"stages": save_stages, "compare": compare, "review": review is not None, "sidecars": sidecars}
+        self.review, self.keep_times = review, keep_times
         self.overwrite, self.skip_existing, self.dry_run = overwrite, skip_existing, dry_run
         self.strip_metadata, self.max_pixels = strip_metadata, max_pixels
         self.on_plan, self.on_step = on_plan, on_step
@@ -157,7 +161,7 @@ class FolderRestorer:
 
     def check(self, jobs: Sequence[Job]) -> None:
         """Raise `UsageError` if these jobs cannot be done with these choices."""
-        check_extras(self.out, jobs, self.masks, self.extras)
+        check_extras(self.out, jobs, self.masks, self.extras, self.review)
 
     def _finish(self, work: "_Work", steps: "_Steps", on_photo: OnPhoto | None) -> Entry:
         work.photo = work.mask = work.restoration = None
@@ -314,6 +318,10 @@ class _Steps:
         stay_inside(run.out, files)
         if not run.overwrite:
             refuse_existing(files.keys() - work.ours.keys(), ADVICE)
+        strips = {}
+        if run.review and restoration.warnings:
+            strips[review_path(run.review, job)] = review_png(restoration, result.pixels)
+            stay_inside(run.review, strips)
         written = work.ours | {path: hashlib.sha256(data).hexdigest() for path, data in files.items()}
         faces = [
             {"box": [round(float(side)) for side in face.box], "identity": face.identity, "status": face.status}
@@ -326,6 +334,7 @@ class _Steps:
             "areas": [area.as_dict() for area in restoration.areas],
             "stages": restoration.notes,
             "faces": {"count": len(faces), "each": faces},
+            "warnings": [*entry["warnings"], *restoration.warnings],
             "extras": run.extras,
             "written": {path.relative_to(run.out).as_posix(): digest for path, digest in written.items()},
             "device": run.pipeline.compute.device.type,
@@ -334,7 +343,8 @@ class _Steps:
             "version": __version__,
         }
         try:  # the entry is written before the files are renamed: the next run then completes what a killed run left
-            write_all(files, lambda: run.manifest.add(entry), self._times(job) if run.keep_times else None)
+            times = self._times(job) if run.keep_times else None
+            write_all(strips | files, lambda: run.manifest.add(entry), times)
         except WriteError as error:
             self.full = str(error) if error.full else ""
             raise

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from bringback.stages.prior.settings import Progress as PriorProgress
     from bringback.stages.record import OnStep
 
+SEEN = 0.002  # mean change of a photo, half a level of 255, from which on it can be seen
+
 SOME_FAILED, WRONG_USAGE, INTERRUPTED = 1, 2, 130  # exit codes
 
 # Printed after Ctrl-C, for `one_line_errors`.
@@ -99,6 +101,8 @@ def _callbacks(bar: Progress, console: Console) -> Callbacks:
     def on_photo(entry: "Entry") -> None:
         if entry["status"] == "failed" or not console.is_terminal:
             show(_line(entry))
+        if entry["warnings"]:
+            show(f"warning: {_warning(entry)}")
         bar.advance(photos)
 
     def on_step(stage: str, step: "PriorProgress") -> None:
@@ -126,17 +130,20 @@ class PlanReporter:
 
 
 def finish(entries: list["Entry"], json_lines: bool, notes: list[str]) -> None:
-    """Print the notes and the number of photos by status; exit with code 1 if some failed."""
+    """Print the notes, the number of photos by status and those that want a look; exit with code 1 if some failed."""
     counts = Counter(entry["status"] for entry in entries)
     for note in notes:
         typer.echo(note, err=json_lines)
     if not json_lines:
         shown = [status for status in ("planned", "done", "skipped", "failed") if status != "planned" or counts[status]]
         typer.echo(", ".join(f"{counts[status]} {status}" for status in shown))
-        for warning, first, more in _warnings(entries):
-            typer.echo(f"{first}{f' and {more} more' if more else ''}: {warning}")
+        # repeated, since the first report may have scrolled away
+        if doubtful := [entry for entry in entries if entry["warnings"]]:
+            typer.echo(f"{len(doubtful)} of {len(entries)} want a look:")
+            for warning, first, more in _warnings(doubtful):
+                typer.echo(f"  {first}{f' and {more} more' if more else ''}: {warning}")
         for entry in entries:
-            if entry["status"] == "failed":  # repeated, since the first report may have scrolled away
+            if entry["status"] == "failed":
                 typer.echo(_line(entry), err=True)
     if counts["failed"]:
         raise typer.Exit(SOME_FAILED)
@@ -145,9 +152,38 @@ def finish(entries: list["Entry"], json_lines: bool, notes: list[str]) -> None:
 def _line(entry: "Entry") -> str:
     if entry["message"]:
         return f"{entry['status']}: {entry['message']}"
-    count: Any = entry["faces"]["count"]
-    found = f", {count} face{'s' * (count != 1)}" if count else ""
-    return f"{entry['status']}: {entry['input']} ({entry['seconds']:.1f} s{found})"
+    did = ", ".join(_did(entry))
+    return f"{entry['status']}: {entry['input']}{f': {did}' if did else ''} ({entry['seconds']:.1f} s)"
+
+
+def _warning(entry: "Entry") -> str:
+    return f"{entry['input']}: {'; '.join(entry['warnings'])}"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %" if share >= 0.0005 else "under 0.1 %"
+
+
+def _did(entry: "Entry") -> Iterator[str]:
+    """What the stages did to a photo, in a few words each; nothing of those that changed too little to be seen."""
+    stages: dict[str, Any] = entry["stages"]
+    changed = {name for name, notes in stages.items() if notes.get("mean_change", 0) >= SEEN}
+    if filled := stages.get("fill", {}).get("filled"):
+        yield f"scratches {_percent(filled)} filled"
+    elif "fill" not in stages and (found := stages.get("scratches", {}).get("damaged_share")):
+        yield f"{_percent(found)} damaged"
+    elif "scratches" in stages:
+        yield "no scratches found"
+    if "relight" in changed:
+        yield "lightened"
+    if stages.get("tone", {}).get("faded", "tone" in changed):
+        yield "fading undone"
+    if "prior" in stages or changed & {"denoise", "translate"}:
+        yield "noise and blur reduced"
+    if count := entry["faces"]["count"]:
+        yield f"{count} face{'s' * (count != 1)}"
+    if "colourfulness" in stages.get("colorize", {}):
+        yield "colorized"
 
 
 def _warnings(entries: list["Entry"]) -> Iterator[tuple[str, str, int]]:

@@ -48,6 +48,9 @@ DryRun = Annotated[
 ]
 SaveStages = Annotated[bool, typer.Option("--save-stages", help="Write OUT/stages/PHOTO/1-scratches.png ...")]
 Compare = Annotated[bool, typer.Option("--compare", help="Write before/after strips to OUT/compare/.")]
+Review = Annotated[
+    Path | None, typer.Option(help="Write before/mask/after strips of photos that want a look to this folder.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object per line and nothing else.")]
 
 # The pipeline and its stages

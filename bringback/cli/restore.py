@@ -51,6 +51,7 @@ def restore(
     memory: options.Memory = None,
     save_stages: options.SaveStages = False,
     compare: options.Compare = False,
+    review: options.Review = None,
     weights: options.Weights = None,
     revision: options.Revision = None,
     offline: options.Offline = False,
@@ -88,9 +89,9 @@ def restore(
             ),
         )
 
-    choices: dict[str, Any] = {"save_stages": save_stages, "compare": compare, "overwrite": overwrite}
-    choices |= {"skip_existing": skip_existing, "strip_metadata": strip_metadata, "dry_run": dry_run}
-    choices |= {"sidecars": sidecars, "keep_times": keep_times}
+    choices: dict[str, Any] = {"save_stages": save_stages, "compare": compare, "review": review}
+    choices |= {"overwrite": overwrite, "skip_existing": skip_existing, "dry_run": dry_run}
+    choices |= {"strip_metadata": strip_metadata, "sidecars": sidecars, "keep_times": keep_times}
     choices |= {} if max_pixels is None else {"max_pixels": max_pixels}
     run_restore(inputs, out, load, mask=mask, json_lines=json_lines, **choices)
 
@@ -117,6 +118,10 @@ def run_restore(
             raise ValueError("--mask goes with folders of this machine, not with URLs")
         if remote and choices.get("sidecars"):
             raise ValueError("--sidecars goes with folders of this machine, not with URLs")
+        review = choices.get("review")
+        for place in map(Path, inputs):
+            if review and place.is_dir() and review.resolve().is_relative_to(place.resolve()):
+                raise ValueError(f"the folder to review {review} is inside the input {place}: choose one outside")
         notes: list[str] = []
         if not remote:  # plan before loading weights, to reject bad arguments at once
             jobs, masks = plan_with_masks([Path(place) for place in inputs], Path(out), mask, notes.append)

@@ -7,7 +7,7 @@ from bringback.cli.console import RESUMES_WITH_SKIP, finish, one_line_errors, pr
 from bringback.cli.settings import compute_settings, method_settings, reject_conflict
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from bringback.stages.record import Restoration
 
 
 def scratches(
@@ -30,13 +30,12 @@ def scratches(
 
     `restore` fills linearly: nothing up to 0.5 (127), everything from 0.77 (197) on.
 
-    It also fills a rim of one pixel, and needs higher values where little is certainly damaged.
+    It also fills a rim of one pixel.
     """
     with one_line_errors(RESUMES_WITH_SKIP):
         reject_conflict(overwrite, skip_existing)
         from bringback.batch.jobs import plan
         from bringback.batch.masks import mask_folder
-        from bringback.ops.areas import find_areas
         from bringback.pipeline import Pipeline
 
         notes: list[str] = []
@@ -54,10 +53,10 @@ def scratches(
         )
         detector: Any = pipeline.stages[0]
 
-        def detect(pixels: "Tensor") -> "Tensor":
-            if not getattr(detector, "in_areas", False):
-                return detector.detect(pixels)
-            return detector.detect_inside(pixels, find_areas(pixels), pipeline.native_scale(pixels))
+        def detect(restoration: "Restoration") -> "Restoration":
+            restoration.scale = pipeline.native_scale(restoration.pixels)
+            restoration.areas = pipeline.areas(restoration.photo)
+            return detector(restoration)
 
         with progress(json_lines) as show:
             entries = mask_folder(

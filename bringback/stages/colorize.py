@@ -113,9 +113,10 @@ class Colorizer(StageBase):
         return ab[..., : small.shape[-2], : small.shape[-1]]
 
     def __call__(self, restoration: Restoration) -> Restoration:
-        """Colorize the photo. Notes its `metrics.colorfulness`, or that it has colors of its own."""
+        """Colorize the photo. Notes its `metrics.colorfulness`, or that it has colors of its own, and warns of that."""
         if restoration.tint is None:
             restoration.notes[self.name] = {"kept": "the photo has colours of its own"}
+            restoration.warnings.append("not colorized: the photo has colors of its own")
             return restoration
         restoration.pixels, restoration.colored = self.colorize(restoration.pixels), True
         small = F.adaptive_avg_pool2d(restoration.pixels, SHORT_SIDE)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from bringback.images.adapters import accepts_any_image
 from bringback.ops import opencv
-from bringback.ops.masks import fill_target
+from bringback.ops.masks import fill_mask
 from bringback.ops.tiled_fill import WHOLE, fill_into
 from bringback.runtime.compute import Compute
 from bringback.stages.base import StageBase
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from bringback.stages.prior.settings import Progress
 
 METHODS = ("pushpull", *opencv.INPAINTING, "prior")
+
+MUCH = 0.08  # share of a photo, above which a person should look at what was filled
 
 _A_PIXEL = 260  # bytes per pixel solved at once, measured
 _CLASSICAL = 50  # bytes per pixel if the window is the whole photo, measured
@@ -74,22 +76,27 @@ class HoleFiller(StageBase):
     def fill(self, pixels: Tensor, mask: Tensor, on_step: "Callable[[Progress], None] | None" = None) -> Tensor:
         """Fill `pixels` (B, 3, H, W) in [0, 1] where `mask` (B, 1, H, W), a soft damage mask, marks damage.
 
-        Pixels more than one pixel away from any damage stay exactly the same. Certain damage is filled; uncertain
-        damage is filled only in a photo that has certain damage too. Only the push-pull fill has a gradient. `on_step`
-        gets the progress of the method "prior".
+        From 0.5 on a pixel is filled, from 0.77 on entirely; pixels more than one pixel away from any of those stay
+        exactly the same. Only the push-pull fill has a gradient. `on_step` gets the progress of the method "prior".
         """
         result = pixels.clone() if self.method == "pushpull" else pixels.detach().clone()
-        self._fill(result, fill_target(mask), on_step)
+        self._fill(result, fill_mask(mask), on_step)
         return result
 
     def __call__(self, restoration: Restoration) -> Restoration:
-        """Fill the photo's damage; a photo without damage stays as it is. Notes the share that was filled."""
+        """Fill the photo's damage; a photo without damage stays as it is. Notes the share that was filled.
+
+        Warns of a share above `MUCH`.
+        """
         target, on_step = restoration.to_fill(), restoration.on_step
         if restoration.pixels.is_inference() and not torch.is_inference_mode_enabled():  # in-place writes would raise
             restoration.pixels = restoration.pixels.clone()
         steps = self._fill(restoration.pixels, target, partial(on_step, self.name) if on_step else None)
         restoration.filled = target
-        restoration.notes[self.name] = {"filled": round(target.mean().item(), 5)}
+        share = target.mean().item()
+        restoration.notes[self.name] = {"filled": round(share, 5)}
+        if share > MUCH:
+            restoration.warnings.append(f"{100 * share:.0f} % filled")
         if steps:
             restoration.notes[self.name] |= steps[-1].notes
         return restoration

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from bringback.images.photo import Photo
 from bringback.ops.areas import Area, outside
-from bringback.ops.masks import dilate_edges, fill_target
+from bringback.ops.masks import dilate_edges, fill_mask
 from bringback.ops.monochrome import Tint
 from bringback.runtime.compute import Compute
 from bringback.weights.checkpoints import Checkpoints
@@ -51,6 +51,7 @@ class Restoration:
     mask: the damage mask (1, 1, H, W), 1 = damaged; None until there is one;
     filled: (1, 1, H, W), the share to which each pixel was replaced; a stage that fills sets it, None until then;
     notes: a log for people and manifests, by stage name (plain numbers and strings); stages do not depend on it;
+    warnings: reasons for a person to look at the result, one line each; any stage may add to them;
     passed: the number of stages that are done;
     tile: the maximal tile size in pixels, if memory was too short for the stages' own sizes, else None;
     scale: the native scale: how many times the photo can be shrunk without losing detail, 1 or more;
@@ -65,6 +66,7 @@ class Restoration:
     mask: Tensor | None = None
     faces: list[Face] = field(default_factory=list)
     notes: dict[str, dict[str, Any]] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
     tile: int | None = None
     scale: float = 1.0
     areas: tuple[Area, ...] = ()
@@ -95,7 +97,7 @@ class Restoration:
         return outside(self.areas, *self.pixels.shape[-2:]) if self.areas else None
 
     def to_fill(self) -> Tensor:
-        """The share (1, 1, H, W) to which each pixel is to be replaced, see `masks.fill_target`; do not write into it.
+        """The share (1, 1, H, W) to which each pixel is to be replaced, see `masks.fill_mask`; do not write into it.
 
         Computed once for each state of the mask: fill, prior and translation use the same tensor. Changes of the mask
         in place are seen only if torch makes them: a stage should assign a new mask.
@@ -104,10 +106,10 @@ class Restoration:
         if mask is None:
             return self.damage()
         if mask.is_inference():  # torch does not count changes of these
-            return fill_target(mask)
+            return fill_mask(mask)
         if self._to_fill is None or self._to_fill[0] is not mask or self._to_fill[1] != mask._version:
             self._to_fill = None  # free the old one first
-            self._to_fill = mask, mask._version, fill_target(mask)
+            self._to_fill = mask, mask._version, fill_mask(mask)
         return self._to_fill[2]
 
     def result(self) -> Photo:

@@ -1,6 +1,7 @@
 """Stage `scratches`: finds damage."""
 
 import math
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Self
 
@@ -11,8 +12,9 @@ from torch import Tensor
 from bringback.images.adapters import accepts_any_image
 from bringback.models.unet import EAGER, ScratchUNet
 from bringback.ops.areas import Area
-from bringback.ops.masks import fill_mask
+from bringback.ops.masks import SOUND, calm_, certain_share, fill_mask
 from bringback.ops.opencv import GradientSettings, gradient_mask
+from bringback.ops.patterns import Pattern
 from bringback.ops.scale import divisor, enlarged_rows, shrink, stands_out
 from bringback.ops.strips import strips
 from bringback.ops.tiled_fill import filled
@@ -23,7 +25,8 @@ from bringback.stages.record import Restoration
 from bringback.weights.checkpoints import Checkpoints
 
 TILE, OVERLAP = 640, 64
-_SHRUNK = 12 + 4 + 8  # bytes per pixel at the native scale: photo, logits, and both at coarser scales
+_SHRUNK = 12 + 4 + 8  # bytes per pixel at the native scale: photo, or that without its pattern, logits, both coarser
+_AGAIN = 4 + 12  # the same for a second look: its logits; and the photo again, if it was shrunk
 _A_PIXEL = 490  # bytes per pixel of a tile being processed, measured in float32
 _GRADIENT = 14  # bytes per pixel with the method "gradient", measured
 
@@ -40,8 +43,11 @@ SMALL, MOST_ENLARGED = 320, 8
 
 _NOTHING = -12.0  # logit of a place that was not looked at
 
-# Damage rarely covers more of a photo; a larger mask is mostly a false alarm, such as a sky taken for a stain.
-_MOST = 0.35
+# Damage rarely covers more of a photo. Where it does, at least so large a share of the mask is certain (0.13 to 0.54 in
+# nine photos damaged on purpose); if not, the mask is a false alarm.
+_MOST, _CERTAIN = 0.35, 0.1
+# What is seen after a periodic pattern was removed has to be surer, by so much of its log odds: traces of it are left.
+_TRACES = 1.0
 
 
 METHODS = ("unet", "gradient")
@@ -58,6 +64,27 @@ def _keep_larger(odds: Tensor, others: Tensor) -> None:
     for rows in strips(odds):
         coarse = enlarged_rows(others, rows, (odds.shape[-2], odds.shape[-1]), "bilinear")
         odds[..., rows, :] = torch.maximum(odds[..., rows, :].clone(), coarse)  # a gradient needs the values before
+
+
+@dataclass(slots=True)
+class Found:
+    """What was found in a photo beside its mask.
+
+    `periodic` is the share of the photo that a pattern covers, see `ops.patterns`, and `withdrawn` the share that
+    looked damaged and was not believed, because most of it was doubtful.
+    """
+
+    periodic: float = 0.0
+    withdrawn: float = 0.0
+
+
+def _replace(odds: Tensor, others: Tensor | None, pattern: Pattern) -> None:
+    """Replace logits (1, 1, H, W), in place, where a photo has a pattern: by others, or by `_NOTHING`."""
+    for rows in strips(odds):
+        part = odds[..., rows, :].clone()
+        instead = torch.full_like(part, _NOTHING) if others is None else others[..., rows, :]
+        around = pattern.around(rows, (odds.shape[-2], odds.shape[-1])).to(odds.device)
+        odds[..., rows, :] = torch.where(around, instead, part)
 
 
 class ScratchDetector(StageBase):
@@ -94,7 +121,8 @@ class ScratchDetector(StageBase):
         used = _used(height, width, scale)
         seen = round(height * width / used**2)
         largest = max(seen, height * width) if used > FINER else seen  # finer detail is looked for in the photo's tiles
-        return _SHRUNK * seen + self.compute.tiles_need(largest, self.tile, tile, _A_PIXEL)
+        again = _AGAIN if used != 1 else _AGAIN - 12
+        return (_SHRUNK + again) * seen + self.compute.tiles_need(largest, self.tile, tile, _A_PIXEL)
 
     @accepts_any_image
     def detect(self, pixels: Tensor, scale: float = 1.0) -> Tensor:
@@ -105,51 +133,78 @@ class ScratchDetector(StageBase):
         print shows. The largest odds count, those of coarser scales lowered by `SURER`. Small photos are enlarged.
 
         The network's logits for a photo and its mirror image are averaged (the self-ensemble of Lim et al. 2017),
-        because their errors differ; at coarser scales one look is enough. If more than 35 % of a photo is above 0.5,
-        all its logits are lowered until it is 35 %. Gradient masks are binary, and made at the photos' own scale.
+        because their errors differ; at coarser scales one look is enough. Where a photo has a periodic pattern, as the
+        dots of a newspaper, only what is still seen after the pattern was removed counts. If few pixels are certain,
+        all logits of a photo are lowered, and if more than 35 % of it is above 0.5 and nine tenths of that are
+        doubtful, nothing stays above. Gradient masks are binary, and made at the photos' own scale.
         """
-        if isinstance(self.means, GradientSettings):
-            return gradient_mask(pixels, self.means)
-        odds = self._united(pixels, scale).add_(EAGER)
-        for number in range(len(odds)):
-            photo = odds[number : number + 1]
-            most = math.floor(_MOST * photo.numel())
-            if int(torch.count_nonzero(photo > 0)) > most:  # rare; kthvalue takes several times the mask's memory
-                photo.sub_(photo.flatten().kthvalue(photo.numel() - most).values)
-        return odds.sigmoid_()
+        return self._find(pixels, scale)[0]
 
-    def _united(self, pixels: Tensor, scale: float) -> Tensor:
-        """The logits of all scales, at that of the pixels."""
+    def _find(self, pixels: Tensor, scale: float) -> tuple[Tensor, list[Found]]:
+        """The masks of photos, and what else was found in each."""
+        found = [Found() for _ in pixels]
+        if isinstance(self.means, GradientSettings):
+            return gradient_mask(pixels, self.means), found
+        odds = self._united(pixels, scale, found).add_(EAGER)
+        for number, about in enumerate(found):
+            photo = odds[number : number + 1]
+            marked = int(torch.count_nonzero(photo > 0)) / photo.numel()
+            if marked > _MOST and certain_share(photo) < _CERTAIN * marked:
+                about.withdrawn = marked
+                photo.sub_(photo.detach().amax() + EAGER)  # to below 0.5, in the same order
+            else:
+                calm_(photo)
+        return odds.sigmoid_(), found
+
+    def _united(self, pixels: Tensor, scale: float, found: list[Found]) -> Tensor:
+        """The logits of all scales, at that of the pixels; notes in `found` where they are periodic."""
         height, width = pixels.shape[-2:]
         spare = SPARE + math.log2(scale / divisor(scale))  # octaves by which coarser looks are less far from the native
         scale = _used(height, width, scale)
         native = shrink(pixels, scale)
-        odds = self._odds(native)
-        for times in COARSER:
-            if min(native.shape[-2:]) >= times * SMALLEST:
-                surer = SURER * max(0.0, math.log2(times) - spare)
-                _keep_larger(odds, self._odds(shrink(native, times), mirrored=False).sub_(surer))
+        odds = self._looks(native, spare)
+        patterns = [Pattern.of(photo) for photo in native.detach().split(1)]
+        for number, (pattern, about) in enumerate(zip(patterns, found, strict=True)):
+            if pattern:
+                about.periodic = pattern.share
+                again = self._looks(pattern.removed(native[number : number + 1]), spare).sub_(_TRACES)
+                _replace(odds[number : number + 1], again, pattern)
         if scale > FINER:
             closer = run_tiled(partial(self._closer, scale=scale), [pixels], **self._tiling, batch=self.compute.batch)
+            for number, pattern in enumerate(patterns):
+                for one in (pattern, Pattern.of(pixels.detach()[number : number + 1])):
+                    if one:
+                        _replace(closer[number : number + 1], None, one)
             _keep_larger(closer, odds)
             odds = closer
         elif scale != 1:
             odds = F.interpolate(odds, (height, width), mode="bilinear", antialias=True)
         return odds
 
-    def detect_inside(self, pixels: Tensor, areas: tuple[Area, ...], scale: float = 1.0) -> Tensor:
-        """The damage mask of a photo (1, 3, H, W) with a frame around its picture `areas`, which is not looked at.
+    def _find_inside(self, pixels: Tensor, areas: tuple[Area, ...], scale: float) -> tuple[Tensor, Found]:
+        """`_find` for one photo with a frame around its picture `areas`, which is not looked at; () is the whole photo.
 
-        Without areas as `detect`, whose `scale` it takes. Border, page and lid are flat and end at a straight line: to
-        the network they look like damage.
+        Border, page and lid are flat and end at a straight line: to the network they look like damage.
         """
         if not areas:
-            return self.detect(pixels, *((scale,) if self.at_native_scale else ()))
-        mask = torch.zeros_like(pixels[:, :1])
+            found, (about,) = self._find(pixels, scale)
+            return found, about
+        mask, whole = torch.zeros_like(pixels[:, :1]), Found()
         for area in areas:
-            found = self.detect_inside(pixels[area.part], (), scale)
+            found, about = self._find_inside(pixels[area.part], (), scale)
             mask[area.part] = torch.maximum(mask[area.part], found * area.inside().to(found))
-        return mask
+            share = found.numel() / mask.numel()
+            whole = Found(whole.periodic + share * about.periodic, whole.withdrawn + share * about.withdrawn)
+        return mask, whole
+
+    def _looks(self, native: Tensor, spare: float) -> Tensor:
+        """The logits of photos at this scale and coarser ones, at this one."""
+        odds = self._odds(native)
+        for times in COARSER:
+            if min(native.shape[-2:]) >= times * SMALLEST:
+                surer = SURER * max(0.0, math.log2(times) - spare)
+                _keep_larger(odds, self._odds(shrink(native, times), mirrored=False).sub_(surer))
+        return odds
 
     @property
     def _tiling(self) -> dict[str, int]:
@@ -178,15 +233,25 @@ class ScratchDetector(StageBase):
         return odds
 
     def __call__(self, restoration: Restoration) -> Restoration:
-        """Set the photo's damage mask, of its picture areas only; a given one is united with what is found.
+        """Set the photo's damage mask, of its picture areas only; a given one is united with what is found, all of it.
 
-        Notes the share of pixels above 0.5.
+        Notes the share of pixels above 0.5, and what `Found` tells; warns of the latter.
         """
         pixels, given = restoration.pixels, restoration.mask
         if given is not None:  # known damage must not cause false alarms around it
             pixels = filled(pixels, fill_mask(given), self.compute.device)
-        found = self.detect_inside(pixels, restoration.areas, restoration.scale)
+        found, about = self._find_inside(pixels, restoration.areas, restoration.scale)
         restoration.mask = found if given is None else torch.maximum(given, found)
-        share = int(torch.count_nonzero(restoration.mask > 0.5)) / restoration.mask.numel()
-        restoration.notes[self.name] = {"damaged_share": round(share, 5)}
+        share = int(torch.count_nonzero(restoration.mask > SOUND)) / restoration.mask.numel()
+        notes = restoration.notes[self.name] = {"damaged_share": round(share, 5)}
+        if about.periodic:
+            notes["periodic_share"] = round(about.periodic, 5)
+            restoration.warnings.append(
+                f"printed dots or paper texture on {100 * about.periodic:.0f} %: only other damage is filled there"
+            )
+        if about.withdrawn:
+            notes["withdrawn_share"] = round(about.withdrawn, 5)
+            restoration.warnings.append(
+                f"{100 * about.withdrawn:.0f} % may be damaged, little of it for certain: none of that is filled"
+            )
         return restoration

@@ -10,6 +10,7 @@ from bringback.images.adapters import accepts_any_image
 from bringback.models.translation.mapping import LatentMapping, translate
 from bringback.models.translation.vae import VAE
 from bringback.ops.metrics import mean_change
+from bringback.ops.patterns import Pattern
 from bringback.ops.scale import carry_back, divisor, shrink
 from bringback.ops.tiling import run_tiled, tiles
 from bringback.runtime.compute import Compute
@@ -57,12 +58,28 @@ class LatentTranslator(StageBase):
         """Filled photos (B, 3, H, W) and how far they were filled, (B, 1, H, W) or None -> restored, all in [0, 1].
 
         The networks see the photos shrunk by their native `scale`, and what they change is carried back; see
-        `scale.carry_back`. Large photos are tiled, but their filled places attend to the whole photo.
+        `scale.carry_back`. Large photos are tiled, but their filled places attend to the whole photo. Where a photo has
+        a periodic pattern, see `ops.patterns`, its tones stay, and where that would become stronger, all of it.
         """
+        return self._restored(pixels, filled, scale)[0]
+
+    def _restored(self, pixels: Tensor, filled: Tensor | None, scale: float) -> tuple[Tensor, list[float]]:
+        """Restored photos, and the share of each that stays as it is because its pattern would become stronger."""
         filled = torch.zeros_like(pixels[:, :1]) if filled is None else filled
         if (times := divisor(scale)) > 1:
             before = shrink(pixels, times)
-            return carry_back(pixels, before, self.translate(before, shrink(filled, times)))
+            after, kept = self._restored(before, shrink(filled, times), 1.0)
+            return carry_back(pixels, before, after), kept
+        after = self._translated(pixels, filled)
+        owns = [slice(number, number + 1) for number in range(len(pixels))]
+        patterns = [Pattern.of(pixels[own].detach()) for own in owns]
+        return after, [
+            pattern.restrain_(pixels[own], after[own]) if pattern else 0.0
+            for own, pattern in zip(owns, patterns, strict=True)
+        ]
+
+    def _translated(self, pixels: Tensor, filled: Tensor) -> Tensor:
+        """Photos that went through the networks at their own scale."""
         seen, noise = self._seen(pixels, filled), self.mapping.trust.look(pixels).to(self.compute.device)
 
         def one(tile: Tensor, holes: Tensor) -> Tensor:
@@ -74,10 +91,16 @@ class LatentTranslator(StageBase):
         return run_tiled(one, [pixels, filled], **self._tiling, batch=self.compute.batch)
 
     def __call__(self, restoration: Restoration) -> Restoration:
-        """Translate the photo, given where it was filled. Notes the mean absolute change, in [0, 1] units."""
-        restored = self.translate(restoration.pixels, restoration.to_fill(), restoration.scale)
-        change = mean_change(restored, restoration.pixels)
-        restoration.pixels, restoration.notes[self.name] = restored, {"mean_change": round(change, 4)}
+        """Translate the photo, given where it was filled. Notes the mean absolute change, in [0, 1] units.
+
+        Notes the share that stayed as it was for its periodic pattern, too, and warns of it.
+        """
+        restored, (kept,) = self._restored(restoration.pixels, restoration.to_fill(), restoration.scale)
+        notes = {"mean_change": round(mean_change(restored, restoration.pixels), 4)}
+        if kept:
+            notes["kept_share"] = round(kept, 4)
+            restoration.warnings.append(f"translate left {100 * kept:.0f} % alone: the pattern would be stronger")
+        restoration.pixels, restoration.notes[self.name] = restored, notes
         return restoration
 
     @property

@@ -3,7 +3,7 @@
 import shutil
 import zipfile
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PureWindowsPath
 from tempfile import mkdtemp
 from typing import Any
@@ -52,6 +52,7 @@ class Item:
     edits: Edits | None = None
     outcome: Outcome | None = None
     share: float = 0.0
+    warnings: list[str] = field(default_factory=list)  # of the search for damage
     layer: int = 0  # the number of the layer that is being painted on
     _found: np.ndarray | None = None  # (h, w) bool, at the size of the canvas
 
@@ -104,10 +105,11 @@ class Item:
         return np.zeros((place.height, place.width), bool) if self._found is None else self._found
 
     def find(self, pipelines: Pipelines, scale: str = "auto") -> None:
-        """Find the damage, and the `share` of damaged pixels, at this native scale. Raises `PhotoError`."""
+        """Find the damage, the `share` of damaged pixels and `warnings`, at this native scale. Raises `PhotoError`."""
         photo = self.photo()
         with pipelines.lock:
-            mask = pipelines.of(Choices(("scratches",), scale=scale)).restore(photo).damage()
+            looked = pipelines.of(Choices(("scratches",), scale=scale)).restore(photo)
+        mask, self.warnings = looked.damage(), looked.warnings
         self.mask_file.write_bytes(mask_png(mask))
         plane = mask[0, 0].cpu().numpy()
         self._found = web_mask.shown(plane)
@@ -168,7 +170,9 @@ class Item:
             path.parent.mkdir(exist_ok=True)
             path.write_bytes(data)
         crops = [(_around(photo, face), _around(result, face)) for face in restoration.faces]
-        notes = {"photo": {"native_scale": restoration.scale}, **restoration.notes}
+        notes: dict[str, dict[str, Any]] = {"photo": {"native_scale": restoration.scale}, **restoration.notes}
+        if restoration.warnings:
+            notes["photo"]["look_at"] = "; ".join(restoration.warnings)
         self.outcome = Outcome(choices, edits, notes, restoration.faces, crops, *made)
 
 

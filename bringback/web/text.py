@@ -68,9 +68,10 @@ def added(taken: int, refused: int) -> str:
 
 def damage(scan: Item) -> str:
     """Result of damage detection."""
+    said = "; ".join([*scan.warnings, ""])
     if not scan.found.any():
-        return line(f"{scan.name}: no damage found. Paint over what you see.")
-    return line(f"{scan.name}: {scan.share:.1%} damaged. Rub out what is none, paint over what was missed.")
+        return line(f"{scan.name}: {said}no damage found. Paint over what you see.")
+    return line(f"{scan.name}: {said}{scan.share:.1%} damaged. Rub out what is none, paint over what was missed.")
 
 
 def restored(done: int, asked: int, *, stopped: bool) -> str:

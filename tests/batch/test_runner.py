@@ -36,6 +36,16 @@ def light(lighten) -> Pipeline:
     return Pipeline([lighten], {"tone": "1234"})
 
 
+def marking(mask_of):
+    """A detector whose masks are made from the pixels."""
+
+    def detect(restoration):
+        restoration.mask = mask_of(restoration.pixels)
+        return restoration
+
+    return detect
+
+
 def manifest(out):
     return [json.loads(line) for line in (out / "manifest.jsonl").read_text("utf-8").splitlines()]
 
@@ -66,6 +76,43 @@ def test_the_tree_is_mirrored(tree, light, tmp_path):
     )
     before, after = Photo.read(tree / "a.png"), Photo.read(out / "a.png")
     np.testing.assert_allclose(after.pixels, 0.75 * before.pixels + 0.25, atol=0.003)
+
+
+class Doubtful:
+    """Marks the left half of wide photos, and warns of it."""
+
+    name = "scratches"
+
+    def __call__(self, restoration):
+        restoration.mask = torch.zeros_like(restoration.pixels[:, :1])
+        if restoration.pixels.shape[-1] > 50:
+            restoration.mask[..., :10] = 1
+            restoration.warnings.append("a tenth is damaged")
+        return restoration
+
+
+def test_photos_with_warnings_are_told_and_laid_out_for_review(tree, tmp_path):
+    Image.new("RGB", (40, 30)).save(tree / "small.png")
+    out, look = tmp_path / "out", tmp_path / "look"
+    pipeline = Pipeline([Doubtful()])
+    entries = restore_folder([tree / "a.png", tree / "small.png"], out, pipeline)
+    assert [entry["warnings"] for entry in entries] == [["a tenth is damaged"], []] and manifest(out) == entries
+    again = restore_folder([tree / "a.png", tree / "small.png", tree / "1931"], out, pipeline, review=look)
+    assert {entry["status"] for entry in again} == {"done"}  # nothing was laid out for review before
+    assert files(look) == sorted(['Käthe\'s "Hof" [red].jpg.png', "a.png.png", "b.JPG.png", "deep/c.tif.png"])
+    strip = np.asarray(Image.open(look / "a.png.png"))
+    before, width = np.asarray(Image.open(tree / "a.png")), 64
+    assert strip.shape == (48, 3 * width + 2 * 8, 3)
+    np.testing.assert_array_equal(strip[:, :width], before)
+    assert (strip[:, width + 8 : width + 18] == 255).all() and (strip[:, width + 18 : 2 * width + 8] == 0).all()
+    assert set(statuses(restore_folder([tree], out, pipeline, review=look)).values()) == {"skipped", "done"}
+
+
+def test_strips_for_review_never_lie_on_photos_or_results(tree, light, tmp_path):
+    Image.new("RGB", (40, 30)).save(tree / "a.png.png")
+    for look in (tree, tmp_path / "out"):
+        with pytest.raises(UsageError, match=r"a\.png\.png"):
+            restore_folder([tree], tmp_path / "out", light, review=look)
 
 
 def test_odd_but_legal_files_are_restored_in_their_own_kind(tmp_path, pixels, light):
@@ -371,7 +418,7 @@ def test_a_folder_that_cannot_be_read_is_a_failed_entry(tree, light, tmp_path, l
     assert entries[1]["message"] == planned[1]["message"] == message
     (tmp_path / "masks" / "1931_mask.png").mkdir(parents=True)
     for told in (
-        mask_folder([tree], tmp_path / "masks", lambda pixels: pixels[:, :1], skip_existing=True),
+        mask_folder([tree], tmp_path / "masks", marking(lambda pixels: pixels[:, :1]), skip_existing=True),
         age_folder([tree, tree], out, "mixed", 1, skip_existing=True),
     ):
         assert statuses(told)["1931"] == "failed" and told[-1]["message"] == message and len(told) == 2
@@ -444,7 +491,7 @@ def test_no_input_is_ever_overwritten(tree, light, mark, tmp_path):
         lambda: restore_folder([photo], out, light, mask=strip, compare=True, overwrite=True),
         lambda: restore_folder([photo], out, both, mask=stage, save_stages=True, overwrite=True),
         lambda: restore_folder([photo, stage], out, both, save_stages=True, overwrite=True),
-        lambda: mask_folder([tree], tmp_path, lambda x: x[:, :1], overwrite=True),
+        lambda: mask_folder([tree], tmp_path, marking(lambda x: x[:, :1]), overwrite=True),
         lambda: age_folder([photo], masks, "mixed", 1, overlays=[masks / "a.png"], overwrite=True),
     ]
     for begin in wrong:
@@ -474,8 +521,7 @@ def test_soft_masks(tree, tmp_path):
     (tree / "1931" / "b.png").write_bytes((tree / "a.png").read_bytes())
     (tree / "bad.jpg").touch()
 
-    def detect(pixels):
-        return torch.linspace(0, 1, pixels.shape[-1]).expand(1, 1, *pixels.shape[-2:])
+    detect = marking(lambda pixels: torch.linspace(0, 1, pixels.shape[-1]).expand(1, 1, *pixels.shape[-2:]))
 
     entries = mask_folder([tree], tmp_path / "out", detect)
     assert files(tmp_path / "out") == sorted(
@@ -500,7 +546,7 @@ def test_soft_masks(tree, tmp_path):
 def test_masks_of_names_within_names(tree, tmp_path):
     for name in ("b.jpg", "b.png", "b.jpg.tif"):
         Image.new("RGB", (9, 9)).save(tree / name)
-    mask_folder([tree], tmp_path / "out", lambda pixels: pixels[:, :1])
+    mask_folder([tree], tmp_path / "out", marking(lambda pixels: pixels[:, :1]))
     assert [name for name in files(tmp_path / "out") if name.startswith("b.")] == [
         "b.jpg.tif_mask.png",
         "b.jpg_mask.png",
@@ -509,12 +555,12 @@ def test_masks_of_names_within_names(tree, tmp_path):
 
 
 def test_an_interrupted_search_for_damage_leaves_nothing_claimed(tree, tmp_path):
-    def stop(pixels):
+    def stop(restoration):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         mask_folder([tree / "a.png"], tmp_path / "out", stop)
-    assert mask_folder([tree / "a.png"], tmp_path / "out", lambda pixels: pixels[:, :1])[0]["status"] == "done"
+    assert mask_folder([tree / "a.png"], tmp_path / "out", marking(lambda pixels: pixels[:, :1]))[0]["status"] == "done"
 
 
 def test_ageing_a_folder_is_seeded(tree, tmp_path):

@@ -74,12 +74,40 @@ def test_all_done_is_0_and_some_failed_is_1(run, photos, tmp_path):
     assert f"failed: {photos / 'broken.jpg'}: the file is empty" in result.stdout.splitlines()
 
 
+def test_what_was_done_and_what_wants_a_look_is_said(run, photos, tmp_path, monkeypatch):
+    """A line a photo, a warning after it, and all warnings once more at the end."""
+
+    class Filler:
+        name = "fill"
+
+        def __call__(self, restoration):
+            restoration.notes["fill"] = {"filled": 0.0042}
+            restoration.notes["tone"] = {"mean_change": 0.1, "faded": False}
+            if restoration.photo.pixels.shape[1] == 64:
+                restoration.warnings += ["much filled", "a pattern"]
+            return restoration
+
+    monkeypatch.setattr(Pipeline, "from_pretrained", lambda *args, **settings: Pipeline([Filler()]))
+    Image.new("RGB", (40, 30)).save(photos / "small.png")
+    lines = run("restore", photos, "-o", tmp_path / "out", "--review", tmp_path / "look").stdout.splitlines()
+    assert all(": scratches 0.4 % filled (" in line for line in lines if line.startswith("done: "))
+    wanted = [f"{photos / name}: much filled; a pattern" for name in ("Käthe [1].jpg", "a.png")]
+    assert [line for line in lines if line.startswith("warning: ")] == [f"warning: {line}" for line in wanted]
+    again = [f"  {photos / 'Käthe [1].jpg'} and 1 more: {warning}" for warning in ("much filled", "a pattern")]
+    assert lines[-4:] == ["3 done, 0 skipped, 0 failed", "2 of 3 want a look:", *again]
+    assert sorted(path.name for path in (tmp_path / "look").iterdir()) == ["Käthe [1].jpg.png", "a.png.png"]
+
+
+def test_a_folder_for_review_inside_the_photos_is_refused(run, photos, tmp_path):
+    assert "inside the input" in one_line(run("restore", photos, "-o", tmp_path / "out", "--review", photos / "look"))
+
+
 def test_json_is_the_manifest_and_nothing_else(run, photos, tmp_path):
     (photos / "broken.jpg").write_bytes(b"no")
     result = run("restore", photos, "-o", tmp_path / "out", "--json")
     assert result.exit_code == 1 and result.stderr == ""
     assert result.stdout == (tmp_path / "out" / "manifest.jsonl").read_text("utf-8")
-    keys = {"input", "output", "status", "seconds", "stages", "faces", "message"}
+    keys = {"input", "output", "status", "seconds", "stages", "faces", "message", "warnings"}
     assert all(json.loads(line).keys() >= keys for line in result.stdout.splitlines())
 
 
@@ -245,8 +273,9 @@ def test_scratches(photos, tmp_path, monkeypatch):
     class Half:
         name = "scratches"
 
-        def detect(self, pixels):
-            return torch.full_like(pixels[:, :1], 0.5)
+        def __call__(self, restoration):
+            restoration.mask = torch.full_like(restoration.pixels[:, :1], 0.5)
+            return restoration
 
     monkeypatch.setattr(ScratchDetector, "from_checkpoints", lambda checkpoints, device: Half())
     result = run("scratches", photos, "-o", tmp_path / "out", "--json")

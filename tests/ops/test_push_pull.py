@@ -16,7 +16,7 @@ from torch import Tensor
 from bringback.images.photo import Photo
 from bringback.images.shards import read_shards
 from bringback.ops import push_pull as inpaint
-from bringback.ops.masks import damped, dilate_edges, fill_mask, fill_target
+from bringback.ops.masks import calm_, dilate_edges, fill_mask
 from bringback.ops.push_pull import push, push_pull
 from bringback.ops.tiled_fill import fill_into, filled
 from bringback.stages.fill import HoleFiller
@@ -179,9 +179,9 @@ def test_solid_steepens_and_widens() -> None:
 def test_doubts_count_for_less_where_nothing_is_certain() -> None:
     doubtful = {}
     for certain in (0, 16, 1600):  # pixels of 40,000
-        mask = torch.full((1, 1, 200, 200), 0.7)
-        mask.view(-1)[:certain], mask.view(-1)[-100:] = 1, 0
-        calm = damped(mask)
+        odds = torch.full((1, 1, 200, 200), 0.7).logit()
+        odds.view(-1)[:certain], odds.view(-1)[-100:] = 14, -14
+        calm = calm_(odds).sigmoid()
         doubtful[certain] = float(calm[0, 0, 100, 100])
         assert (calm.view(-1)[:certain] > 0.9999).all() and (calm.view(-1)[-100:] < 1e-4).all()
     assert doubtful[0] < doubtful[16] < doubtful[1600] == pytest.approx(0.7)
@@ -297,9 +297,17 @@ def test_stage_writes_into_the_pixels_that_another_has_made(size: tuple[int, int
 
 def test_what_is_replaced_does_not_hang_on_strips(monkeypatch: pytest.MonkeyPatch) -> None:
     mask = torch.rand(2, 1, 37, 29, generator=torch.Generator().manual_seed(0)) ** 8
-    expected = fill_mask(damped(mask))
+    expected = fill_mask(mask)
     monkeypatch.setattr("bringback.ops.strips.STRIP", 60)
-    assert torch.equal(fill_target(mask), expected) and 0 < expected.mean() < 1
+    assert torch.equal(fill_mask(mask), expected) and 0 < expected.mean() < 1
+
+
+def test_a_given_mask_is_filled_from_a_half_on_however_little_it_is() -> None:
+    pixels, mask = scene(), torch.zeros(1, 1, 96, 128)
+    mask[..., 40:42, 30:40] = 0.6
+    restoration = Restoration.start(Photo.from_array(pixels[0].numpy().transpose(1, 2, 0)), mask[0, 0].numpy())
+    marked = restoration.damage() > 0.5
+    assert torch.equal(restoration.to_fill() >= 0.3, marked) and marked.sum() == 20
 
 
 @pytest.mark.parametrize("level", [None, 0.0, 0.08])

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from bringback.images.photo import Photo
-from bringback.ops.masks import fill_target
+from bringback.ops.masks import fill_mask
 from bringback.pipeline import Pipeline
 from bringback.runtime.memory import HELD
 from bringback.stages import record
@@ -19,7 +19,7 @@ from bringback.stages.record import Restoration
 def calls(monkeypatch):
     """The masks whose filled share was computed."""
     masks = []
-    monkeypatch.setattr(record, "fill_target", lambda mask: masks.append(mask) or fill_target(mask))
+    monkeypatch.setattr(record, "fill_mask", lambda mask: masks.append(mask) or fill_mask(mask))
     return masks
 
 
@@ -33,7 +33,7 @@ def test_the_mask_to_fill_is_computed_once_for_each_state_of_the_mask(pixels, ca
     restoration = Restoration.start(*damaged(pixels))
     first = restoration.to_fill()
     assert restoration.to_fill() is first and len(calls) == 1
-    torch.testing.assert_close(first, fill_target(restoration.damage()), rtol=0, atol=0)
+    torch.testing.assert_close(first, fill_mask(restoration.damage()), rtol=0, atol=0)
     restoration.mask[..., 30:, :] = 1  # in place
     assert restoration.to_fill()[..., 40, :].min() == 1 and len(calls) == 2
     restoration.mask = torch.zeros_like(restoration.mask)

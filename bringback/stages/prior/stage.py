@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from bringback.images.adapters import accepts_any_image
-from bringback.ops.masks import fill_target
+from bringback.ops.masks import fill_mask
 from bringback.runtime.compute import Compute
 from bringback.stages.base import StageBase
 from bringback.stages.prior.fit import computing, denoise, working_memory
@@ -42,7 +42,7 @@ class PriorDenoiser(StageBase):
 
         Without a gradient. `on_step` gets the progress of each photo. Raises `PhotoError` as `__call__` does.
         """
-        mask = torch.zeros_like(pixels[:, :1]) if mask is None else fill_target(mask.detach())
+        mask = torch.zeros_like(pixels[:, :1]) if mask is None else fill_mask(mask.detach())
         photos = zip(pixels.detach().split(1), mask.split(1), strict=True)
         return torch.cat([self._denoise(photo, damage, on_step)[0] for photo, damage in photos])
 
