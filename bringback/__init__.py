@@ -1,4 +1,12 @@
-"""Restore scanned old photographs: scratches, fading, noise, blur and faces."""
+"""Restore scanned old photographs: scratches, fading, noise, blur and faces.
+
+    >>> from bringback import Pipeline
+    >>> pipeline = Pipeline.from_pretrained()
+    >>> pipeline("scan.jpg").write("restored.jpg")
+
+A `Pipeline` restores photos, and pictures of Pillow, NumPy and torch; `restore_folder` does it to folders of files.
+Each stage of a pipeline can be used alone as well: `ScratchDetector.from_pretrained().detect(picture)`.
+"""
 
 from typing import TYPE_CHECKING, Any
 
@@ -53,6 +61,11 @@ _HOMES = {
     "ScratchDetector": "stages.scratches",
     "ToneCorrector": "stages.tone",
 }
+
+
+def __dir__() -> list[str]:
+    """The public names, whether or not they have been imported: for `dir`, `help` and completion by tab."""
+    return list(__all__)
 
 
 def __getattr__(name: str) -> Any:

@@ -1,6 +1,8 @@
 """Every error that a user can meet; each says in one line what is wrong, and of which file."""
 
+import difflib
 import errno
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
@@ -44,6 +46,17 @@ class ConfigError(ValueError):
 
 class SaveError(OSError):
     """What a run has learned could not be written; one line."""
+
+
+def did_you_mean(name: object, known: Iterable[str]) -> str:
+    """The end of an error about an unknown name: "; did you mean 'telea'?", or nothing where no known name is near."""
+    near = difflib.get_close_matches(str(name).lower(), known, 1)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def known_names(given: str, known: Collection[str]) -> str:
+    """The known names, and the one that may have been meant: "pushpull, telea, ns; did you mean 'telea'?"."""
+    return f"{', '.join(known)}{did_you_mean(given, known)}"
 
 
 def first_line(error: BaseException) -> str:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from bringback import __version__
-from bringback.errors import PhotoError
+from bringback.errors import PhotoError, known_names
 from bringback.images.adapters import convert_back, each, mask_array, to_photo
 from bringback.images.photo import Photo
 from bringback.models.native_scale import NativeScale
@@ -22,6 +22,7 @@ from bringback.pipeline_config import PipelineConfig
 from bringback.runtime.compute import Compute
 from bringback.runtime.hub import fetched
 from bringback.runtime.memory import Plan, halved, out_of_memory, together
+from bringback.runtime.progress import stage_begins
 from bringback.stages import ordered
 from bringback.stages.base import build_stage
 from bringback.stages.record import OnStep, Restoration, Stage, own_pixels
@@ -131,6 +132,11 @@ class Pipeline:
             parts[0].engine if parts else "torch",
             own if scale is None else scale,
         )
+
+    def __repr__(self) -> str:
+        names = ", ".join(stage.name for stage in self.stages) or "no stages"
+        scale = "auto" if isinstance(self.scale, NativeScale) else f"{self.scale:g}"
+        return f"<Pipeline of {names} on {self.compute}: strength {self.strength:g}, scale {scale}>"
 
     @property
     def note(self) -> dict[str, str]:
@@ -304,7 +310,8 @@ class Pipeline:
                 start(photo, mask, tile, on_step, self._scale_of(photo, plan), self.areas(photo))
                 for photo, mask, plan in zip(photos, masks, plans, strict=True)
             ]
-            for stage in self.stages:
+            for number, stage in enumerate(self.stages):
+                stage_begins(stage.name, number, len(self.stages))
                 restorations = run_stage(stage, restorations)
                 if on_stage:
                     for one in restorations:
@@ -363,7 +370,7 @@ def checked_scale(scale: float | str) -> float:
 def _attaching(engine: str) -> Attach | None:
     """The function that lets networks compute with that engine; None for torch. Raises ValueError if it is unknown."""
     if engine not in ENGINES:
-        raise ValueError(f"unknown engine {engine!r}: one of {', '.join(ENGINES)}")
+        raise ValueError(f"unknown engine {engine!r}: one of {known_names(engine, ENGINES)}")
     if engine == "torch":
         return None
     from bringback.weights.onnx.engine import attach  # imported late: onnxruntime is optional

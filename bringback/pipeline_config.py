@@ -1,6 +1,5 @@
 """Pipeline configurations (family, stages and settings), read from YAML files as in assets/presets/."""
 
-import difflib
 import logging
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any, Self
 import yaml
 
 from bringback.assets import presets
+from bringback.errors import did_you_mean, known_names
 from bringback.stages import FAMILIES
 
 _LOG = logging.getLogger(__name__)
@@ -34,7 +34,7 @@ class PipelineConfig:
         try:
             text = path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            names = ", ".join(presets())
+            names = known_names(str(config), presets())
             raise ValueError(f"{config}: no pipeline can be read there ({error}); those that ship: {names}") from None
         try:
             found = yaml.safe_load(text)
@@ -57,8 +57,7 @@ def _checked(path: Path, found: Any) -> dict[str, Any]:
         raise ValueError(f"{path}: a pipeline has {', '.join(known)}")
     for key in found:
         if key not in known:
-            near = difflib.get_close_matches(str(key), known, 1)
-            raise ValueError(f"{path}: unknown key {key!r}{f'; {near[0]}?' if near else ''}")
+            raise ValueError(f"{path}: unknown key {key!r}{did_you_mean(key, known)}")
     result = {"family": "lean", "settings": {}} | found
     if str(result["family"]) not in FAMILIES:
         raise ValueError(f"{path}: family {result['family']!r}: one of {', '.join(FAMILIES)}")

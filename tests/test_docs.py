@@ -267,12 +267,31 @@ def test_all_options_of_all_commands_are_in_their_page():
         assert set().union(*shown) == options_of(command), f"the table of {name}"
         for parameter in parameters_of(command):
             (row,) = [row for row, given in zip(rows.values(), shown, strict=True) if names_of(parameter) == given]
+            words = set(re.findall(r"`--?[\w-]+ ([^`]+)`", row.partition(" | ")[0]))
+            assert words <= {*(parameter.metavar or "").split("|")}, f"{name}: {row}"
+            assert parameter.is_flag or words, f"{name}: {row}"
             shown_default, value = row.split(" | ")[1].strip("`"), parameter.default
             if value in (None, "", False):
                 assert (shown_default == "required") == parameter.required, f"{name}: {row}"
             else:
                 value = "on" if value is True else value
                 assert shown_default == (f"{value:g}" if isinstance(value, float) else str(value)), f"{name}: {row}"
+
+
+def test_the_tables_of_restore_are_the_panels_of_its_help():
+    restore = commands()["restore"]
+    panels: dict[str, list[set[str]]] = {}
+    for parameter in parameters_of(restore):
+        panels.setdefault(parameter.rich_help_panel or "option", []).append(names_of(parameter))
+    section = text_of(ROOT / "docs" / "options.md").partition("## restore\n")[2].partition("\n## ")[0]
+    tables, title = dict[str, list[set[str]]](), ""
+    for first in re.findall(r"^\| (.*?) \|", section, re.MULTILINE):
+        if first.startswith("`"):
+            tables[title].append(set(re.findall(r"(?<=`)--?[\w-]+", first)))
+        else:
+            title = first
+            tables[title] = []
+    assert list(tables.items()) == list(panels.items())
 
 
 # The README

@@ -1,5 +1,7 @@
 """What a stranger meets first: metadata, licence, README, the shipped weights, the command."""
 
+import doctest
+import pydoc
 import re
 import subprocess
 import sys
@@ -9,6 +11,7 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 import bringback
 from bringback.assets import presets
@@ -49,6 +52,21 @@ def test_help_names_the_commands():
     assert done.returncode == 0, done.stderr
     for command in ("restore", "scratches", "age", "evaluate"):
         assert command in done.stdout
+
+
+def test_the_library_shows_what_is_public(pixels, tmp_path, monkeypatch):
+    code = "import bringback, sys; print(*dir(bringback)); sys.exit('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=60)
+    assert done.returncode == 0 and done.stdout.split() == sorted(bringback.__all__)
+    assert all(hasattr(bringback, name) for name in bringback.__all__)
+    shown = pydoc.plain(pydoc.render_doc(bringback))
+    assert "class Pipeline" in shown and "restore_folder(" in shown
+    Image.fromarray(pixels).save(tmp_path / "scan.jpg")
+    monkeypatch.chdir(tmp_path)
+    example = doctest.DocTestParser().get_examples(bringback.__doc__)
+    assert len(example) == 3
+    exec("".join(line.source for line in example), {})
+    assert Image.open("restored.jpg").size == (64, 48)
 
 
 def test_every_extra_is_open_and_every_dependency_has_a_floor():

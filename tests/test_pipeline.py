@@ -631,3 +631,15 @@ def test_a_gray_picture_on_a_colored_page_stays_gray():
     result = Pipeline([Look()])(page)
     assert seen == [True] and np.ptp(result[20:276, 40:296].astype(int), axis=2).max() <= 2
     assert np.array_equal(result[:, 300:], page[:, 300:])
+
+
+def test_what_things_say_they_are(pixels, lighten):
+    photo = Photo.from_array(np.dstack([pixels, pixels[..., 0]]).astype(np.uint16) * 257)
+    assert repr(photo) == "<Photo of 64x48 pixels: PNG, color with alpha, 16 bits>"
+    pipeline = Pipeline([bringback.HoleFiller(method="telea"), lighten], strength=0.5)
+    assert repr(pipeline) == "<Pipeline of fill, tone on cpu in float32: strength 0.5, scale 1>"
+    assert repr(pipeline.stages[0]) == "<HoleFiller on cpu in float32: method telea>"
+    assert repr(pipeline.restore(photo)) == f"<Restoration of {photo!r} after fill, tone>"
+    shipped = Pipeline.from_pretrained(device="cpu", dtype="bfloat16")
+    assert repr(shipped).endswith(" on cpu in bfloat16: strength 1, scale auto>")
+    assert all(repr(stage).startswith(f"<{type(stage).__name__} on cpu in bfloat16") for stage in shipped.stages)

@@ -4,8 +4,9 @@ import signal
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -17,6 +18,7 @@ from bringback.runtime.noise import library_noise_to_log
 if TYPE_CHECKING:
     from bringback.batch.manifest import Entry
     from bringback.runtime.memory import Plan
+    from bringback.runtime.progress import OnWork
     from bringback.stages.prior.settings import Progress as PriorProgress
     from bringback.stages.record import OnStep
 
@@ -61,11 +63,25 @@ def escape_unprintable() -> None:
 
 @dataclass(frozen=True)
 class Callbacks:
-    """Functions that show progress: called with the number of photos, with each finished photo, within slow stages."""
+    """Functions that show progress.
+
+    They are called with the number of photos, with the name and the plan of a photo that begins, with what is at work
+    on it (see `runtime.progress.OnWork`), within slow stages, and with each finished photo.
+    """
 
     on_start: Callable[[int], None]
     on_photo: Callable[["Entry"], None]
     on_step: "OnStep"
+    on_plan: "Callable[[str, Plan], None]" = lambda photo, plan: None
+    on_work: "OnWork" = lambda stage, tiles, whole: None
+
+
+@contextmanager
+def starting(json_lines: bool) -> Iterator[Callable[[], None]]:
+    """Show on a terminal that the command is at work while torch and weights are loaded; yields what ends it."""
+    console = Console(quiet=json_lines)
+    with console.status("loading") if console.is_terminal else nullcontext() as status:
+        yield status.stop if status else lambda: None
 
 
 @contextmanager
@@ -78,7 +94,7 @@ def progress(json_lines: bool) -> Iterator[Callbacks]:
         return
     console = Console()
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
@@ -90,7 +106,9 @@ def progress(json_lines: bool) -> Iterator[Callbacks]:
 
 def _callbacks(bar: Progress, console: Console) -> Callbacks:
     photos = bar.add_task("photos")
-    fitting = bar.add_task("prior, %", total=100, visible=False)
+    at_work = bar.add_task("", total=100, visible=False)
+    report = PlanReporter()
+    name, finished, failed = "", 0, 0
 
     def show(line: str) -> None:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
@@ -98,21 +116,40 @@ def _callbacks(bar: Progress, console: Console) -> Callbacks:
     def on_start(total: int) -> None:
         bar.update(photos, total=total)
 
+    def on_plan(photo: str, plan: "Plan") -> None:
+        nonlocal name
+        name = PurePath(photo).name
+        report(photo, plan)
+
+    def on_work(stage: str, tiles: float, whole: float) -> None:
+        bar.update(at_work, description=f"{_shortened(name)}: {stage}, %", completed=round(100 * tiles), visible=True)
+        bar.update(photos, completed=max(finished + whole, bar.tasks[photos].completed))
+
     def on_photo(entry: "Entry") -> None:
-        if entry["status"] == "failed" or not console.is_terminal:
+        nonlocal finished, failed
+        finished += 1
+        if entry["status"] == "failed":  # `finish` tells why
+            failed += 1
+            bar.update(photos, description=f"photos, {failed} failed")
+        elif not console.is_terminal:
             show(_line(entry))
         if entry["warnings"]:
             show(f"warning: {_warning(entry)}")
-        bar.advance(photos)
+        bar.update(photos, completed=finished)
+        bar.update(at_work, visible=False)
 
     def on_step(stage: str, step: "PriorProgress") -> None:
         if step.iteration == 1:
-            bar.reset(fitting)
-        bar.update(fitting, completed=round(100 * step.done), visible=not step.finished)
+            bar.reset(at_work, description="prior, %")
+        bar.update(at_work, completed=round(100 * step.done), visible=not step.finished)
         if step.finished:
             show(f"prior: {step}")
 
-    return Callbacks(on_start, on_photo, on_step)
+    return Callbacks(on_start, on_photo, on_step, on_plan, on_work)
+
+
+def _shortened(name: str, most: int = 24) -> str:
+    return name if len(name) <= most else f"…{name[1 - most :]}"
 
 
 class PlanReporter:
@@ -137,7 +174,6 @@ def finish(entries: list["Entry"], json_lines: bool, notes: list[str]) -> None:
     if not json_lines:
         shown = [status for status in ("planned", "done", "skipped", "failed") if status != "planned" or counts[status]]
         typer.echo(", ".join(f"{counts[status]} {status}" for status in shown))
-        # repeated, since the first report may have scrolled away
         if doubtful := [entry for entry in entries if entry["warnings"]]:
             typer.echo(f"{len(doubtful)} of {len(entries)} want a look:")
             for warning, first, more in _warnings(doubtful):

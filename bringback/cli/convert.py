@@ -13,9 +13,11 @@ if TYPE_CHECKING:
 
 Sources = Annotated[
     list[Path],
-    typer.Argument(help="The original's checkpoints folder, zip archives of it, or files.", metavar="SOURCE..."),
+    typer.Argument(help="The original's checkpoints folder, zip archives of it, or files.", metavar="SOURCE"),
 ]
-CheckpointsOut = Annotated[Path, typer.Option("--out", "-o", help="Folder for the checkpoints, for --weights.")]
+CheckpointsOut = Annotated[
+    Path, typer.Option("--out", "-o", help="Folder for the checkpoints, for --weights.", metavar="DIR")
+]
 
 
 def convert(sources: Sources, out: CheckpointsOut, overwrite: options.Overwrite = False) -> None:

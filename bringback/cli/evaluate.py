@@ -20,35 +20,43 @@ Recipe = Annotated[
     str,
     typer.Option(
         help="unstructured, structured, mixed, holes, clean, grainy-bw, dark-noisy, ...; or a foreign program: "
-        "foreign-wear, foreign-damage, enlarged-noise."
+        "foreign-wear, foreign-damage, enlarged-noise.",
+        metavar="NAME",
     ),
 ]
 Protocol = Annotated[
     str,
     typer.Option(
         help="In place of --recipe. default: five recipes and three foreign programs, in one table; restorers: six "
-        "recipes, each by several methods."
+        "recipes, each by several methods.",
+        metavar="NAME",
     ),
 ]
 Methods = Annotated[
-    str | None, typer.Option(help="Methods of --protocol restorers to run, separated by commas (all of them).")
+    str | None,
+    typer.Option(help="Methods of --protocol restorers to run, separated by commas (all of them).", metavar="A,B"),
 ]
 Subset = Annotated[
-    int | None, typer.Option(help="Photos that the slow methods of --protocol restorers get (2).", min=1)
+    int | None, typer.Option(help="Photos that the slow methods of --protocol restorers get (2).", min=1, metavar="N")
 ]
 OldPhotos = Annotated[
     list[Path] | None,
     typer.Option(
         help="Tar shard of real old photos, for --protocol default; those held out from training are restored and "
-        "judged by NIQE. May be given several times."
+        "judged by NIQE. May be given several times.",
+        metavar="TAR",
     ),
 ]
 Backbone = Annotated[
-    str, typer.Option(help="vgg19, squeezenet1_1 or a file with either's weights: adds a perceptual distance.")
+    str,
+    typer.Option(
+        help="vgg19, squeezenet1_1 or a file with either's weights: adds a perceptual distance.", metavar="NAME"
+    ),
 ]
-Limit = Annotated[int | None, typer.Option(help="At most so many photos.", min=1)]
+Limit = Annotated[int | None, typer.Option(help="At most so many photos.", min=1, metavar="N")]
 Sheet = Annotated[
-    Path | None, typer.Option(help="Write a contact sheet of the first photos to this file (--protocol: folder).")
+    Path | None,
+    typer.Option(help="Write a contact sheet of the first photos to this file (--protocol: folder).", metavar="PATH"),
 ]
 
 

@@ -15,7 +15,10 @@ Network = Annotated[
 OnnxOut = Annotated[
     Path,
     typer.Option(
-        "--out", "-o", help="A file *.onnx, next to which other graphs of the network go, or a folder for all."
+        "--out",
+        "-o",
+        help="A file *.onnx, next to which other graphs of the network go, or a folder for all.",
+        metavar="PATH",
     ),
 ]
 

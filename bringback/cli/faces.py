@@ -16,6 +16,7 @@ Aligned = Annotated[
     typer.Option(
         "--aligned",
         help="The inputs are 256x256 crops, as inference/align_faces.py makes them (paper-hr: 512x512).",
+        rich_help_panel=options.FACES,
     ),
 ]
 
@@ -27,7 +28,6 @@ def faces(
     faces_min_size: options.FacesMinSize = None,
     only_center_face: options.OnlyCenterFace = False,
     fidelity: options.Fidelity = None,
-    scale: options.Scale = "auto",
     device: options.Device = "auto",
     dtype: options.Dtype = "auto",
     batch_size: options.BatchSize = None,
@@ -38,6 +38,7 @@ def faces(
     overwrite: options.Overwrite = False,
     skip_existing: options.SkipExisting = False,
     json_lines: options.Json = False,
+    scale: options.Scale = "auto",
 ) -> None:
     """Refine faces and change nothing else. Takes photos, or with --aligned crops of faces, and writes the same."""
 

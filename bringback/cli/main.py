@@ -15,14 +15,16 @@ from bringback.cli.convert import convert
 from bringback.cli.evaluate import evaluate
 from bringback.cli.export import export
 from bringback.cli.faces import faces
+from bringback.cli.program import Command, program
 from bringback.cli.restore import restore
 from bringback.cli.scratches import scratches
 from bringback.cli.web import web
 from bringback.cli.weights import weights_app
+from bringback.runtime.threads import wait_passively
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app = program()
 for command in (restore, scratches, faces, age, convert, export, evaluate, web):
-    app.command()(command)
+    app.command(cls=Command)(command)
 app.add_typer(weights_app, name="weights", help="List, locate, verify and download weights.")
 
 
@@ -30,6 +32,7 @@ app.add_typer(weights_app, name="weights", help="List, locate, verify and downlo
 def main(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
     """Restore scanned old photographs: scratches, fading, noise, blur and faces."""
     escape_unprintable()
+    wait_passively()
     if version:
         typer.echo(f"bringback {__version__}")
 
@@ -37,6 +40,7 @@ def main(version: Annotated[bool, typer.Option("--version", help="Print the vers
 def script(command: Callable[..., None]) -> None:
     """Run one command as its own program, as the scripts in inference/ do."""
     escape_unprintable()
-    alone = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    alone.command()(command)
+    wait_passively()
+    alone = program()
+    alone.command(cls=Command)(command)
     alone()

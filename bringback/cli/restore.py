@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 from bringback.cli import options
 from bringback.cli.console import (
     RESUMES,
-    PlanReporter,
     finish,
     one_line_errors,
     progress,
+    starting,
     treat_sigterm_as_ctrl_c,
 )
 from bringback.cli.settings import (
@@ -30,40 +30,40 @@ if TYPE_CHECKING:
 def restore(
     inputs: options.Inputs,
     out: options.Out,
-    device: options.Device = "auto",
     config: options.Config = None,
     stages: options.Stages = None,
     strength: options.Strength = 1.0,
-    scale: options.Scale = "auto",
+    compare: options.Compare = False,
+    review: options.Review = None,
+    overwrite: options.Overwrite = False,
+    skip_existing: options.SkipExisting = False,
+    dry_run: options.DryRun = False,
+    json_lines: options.Json = False,
     mask: options.Mask = None,
     scratches: options.ScratchMethod = None,
     fill: options.FillMethod = None,
-    prior_form: options.PriorForm = None,
-    prior_seconds: options.PriorSeconds = None,
-    seed: options.PriorSeed = None,
+    fidelity: options.Fidelity = None,
     faces_min_size: options.FacesMinSize = None,
     only_center_face: options.OnlyCenterFace = False,
-    fidelity: options.Fidelity = None,
     saturation: options.Saturation = None,
-    dtype: options.Dtype = "auto",
-    tile: options.Tile = None,
-    batch_size: options.BatchSize = None,
-    memory: options.Memory = None,
-    save_stages: options.SaveStages = False,
-    compare: options.Compare = False,
-    review: options.Review = None,
-    weights: options.Weights = None,
-    revision: options.Revision = None,
-    offline: options.Offline = False,
-    engine: options.Engine = "torch",
-    overwrite: options.Overwrite = False,
-    skip_existing: options.SkipExisting = False,
     strip_metadata: options.StripMetadata = False,
     sidecars: options.Sidecars = False,
     keep_times: options.KeepTimes = True,
+    device: options.Device = "auto",
+    dtype: options.Dtype = "auto",
+    engine: options.Engine = "torch",
+    tile: options.Tile = None,
+    batch_size: options.BatchSize = None,
+    memory: options.Memory = None,
     max_pixels: options.MaxPixels = None,
-    dry_run: options.DryRun = False,
-    json_lines: options.Json = False,
+    weights: options.Weights = None,
+    revision: options.Revision = None,
+    offline: options.Offline = False,
+    scale: options.Scale = "auto",
+    save_stages: options.SaveStages = False,
+    prior_form: options.PriorForm = None,
+    prior_seconds: options.PriorSeconds = None,
+    seed: options.PriorSeed = None,
 ) -> None:
     """Restore photos. Run the same command again to resume; OUT/manifest.jsonl records what was done."""
 
@@ -106,12 +106,13 @@ def run_restore(
     **choices: Any,
 ) -> None:
     """Restore photos with the pipeline that `load` returns; `choices` are those of `runner.FolderRestorer`."""
-    with one_line_errors(RESUMES):
+    with one_line_errors(RESUMES), starting(json_lines) as started:
         reject_conflict(choices.get("overwrite", False), choices.get("skip_existing", False))
         from bringback.batch.jobs import plan_with_masks
         from bringback.batch.remote import is_remote, restore_remote
         from bringback.batch.runner import restore_jobs
         from bringback.runtime.memory import keep_tiles_in_heap
+        from bringback.runtime.progress import watching
 
         remote = any(is_remote(place) for place in (*inputs, out))
         if remote and mask is not None:
@@ -128,9 +129,10 @@ def run_restore(
         treat_sigterm_as_ctrl_c()
         keep_tiles_in_heap()
         pipeline = load()
-        with progress(json_lines) as show:
+        started()
+        with progress(json_lines) as show, watching(show.on_work):
             choices |= {"on_start": show.on_start, "on_photo": show.on_photo, "on_step": show.on_step}
-            choices["on_plan"] = None if json_lines else PlanReporter()
+            choices["on_plan"] = show.on_plan
             if remote:
                 entries = restore_remote(inputs, out, pipeline, tell=notes.append, **choices)
             else:

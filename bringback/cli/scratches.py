@@ -18,13 +18,13 @@ def scratches(
     tile: options.Tile = None,
     config: options.Config = None,
     method: options.ScratchMethod = None,
-    scale: options.Scale = "auto",
     weights: options.Weights = None,
     revision: options.Revision = None,
     offline: options.Offline = False,
     overwrite: options.Overwrite = False,
     skip_existing: options.SkipExisting = False,
     json_lines: options.Json = False,
+    scale: options.Scale = "auto",
 ) -> None:
     """Find the damage: soft masks as OUT/PHOTO_mask.png, of the photo's size; 0 is sound, 255 is damaged.
 

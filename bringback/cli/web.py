@@ -9,9 +9,11 @@ import typer
 from bringback.cli import options
 from bringback.cli.console import one_line_errors, treat_sigterm_as_ctrl_c
 
-Host = Annotated[str, typer.Option(help="Address to serve at; any other than loopback lets others in.")]
-Port = Annotated[int, typer.Option(help="Port to serve at.", min=1, max=65535)]
-MaxFileSize = Annotated[int, typer.Option(help="Reject larger files, in MB.", min=1)]
+Host = Annotated[
+    str, typer.Option(help="Address to serve at; any other than loopback lets others in.", metavar="ADDRESS")
+]
+Port = Annotated[int, typer.Option(help="Port to serve at.", min=1, max=65535, metavar="N")]
+MaxFileSize = Annotated[int, typer.Option(help="Reject larger files, in MB.", min=1, metavar="MB")]
 OpenBrowser = Annotated[bool, typer.Option("--open", help="Open the page in the browser.")]
 
 

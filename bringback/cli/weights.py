@@ -8,6 +8,8 @@ import typer
 
 from bringback.cli.console import NOTHING_KEPT, RESUMES, SOME_FAILED, one_line_errors
 from bringback.cli.options import Json, Offline, Overwrite, Revision, Weights
+from bringback.cli.program import Command, program
+from bringback.errors import known_names
 
 if TYPE_CHECKING:
     from bringback.weights.checkpoints import Checkpoints
@@ -15,13 +17,14 @@ if TYPE_CHECKING:
 Name = Annotated[str | None, typer.Argument(help="A name that `list` prints; prints only the folder of these weights.")]
 HubId = Annotated[str, typer.Argument(help="Id of checkpoints on the hub: org/name.", metavar="ID")]
 CopyTo = Annotated[
-    Path | None, typer.Option("--out", "-o", help="Folder to copy them to as well, for machines without the hub.")
+    Path | None,
+    typer.Option("--out", "-o", help="Folder to copy them to as well, for machines without the hub.", metavar="DIR"),
 ]
 
-weights_app = typer.Typer(no_args_is_help=True)
+weights_app = program()
 
 
-@weights_app.command("list")
+@weights_app.command("list", cls=Command)
 def weights_list(
     weights: Weights = None, revision: Revision = None, offline: Offline = False, json_lines: Json = False
 ) -> None:
@@ -34,7 +37,7 @@ def weights_list(
         typer.echo(line)
 
 
-@weights_app.command("where")
+@weights_app.command("where", cls=Command)
 def weights_where(
     name: Name = None, weights: Weights = None, revision: Revision = None, offline: Offline = False
 ) -> None:
@@ -47,13 +50,13 @@ def weights_where(
         folders = {key: file.parent for key, file in files(_checkpoints(weights, revision, offline)).items()}
         folders["hub"] = Path(HF_HUB_CACHE)
         if name is not None and name not in folders:
-            raise ValueError(f"no weights {name!r}; there are {', '.join(folders)}")
+            raise ValueError(f"no weights {name!r}; there are {known_names(name, folders)}")
     for key, folder in folders.items():
         if name in (None, key):
             typer.echo(f"{key:<16}{folder}" if name is None else folder)
 
 
-@weights_app.command("verify")
+@weights_app.command("verify", cls=Command)
 def weights_verify(weights: Weights = None, revision: Revision = None, offline: Offline = False) -> None:
     """Check that all weights match their model cards, load, and are finite. Exit code 1 if one does not."""
     with one_line_errors(NOTHING_KEPT):
@@ -71,7 +74,7 @@ def weights_verify(weights: Weights = None, revision: Revision = None, offline: 
         raise typer.Exit(SOME_FAILED)
 
 
-@weights_app.command("pull")
+@weights_app.command("pull", cls=Command)
 def weights_pull(
     hub_id: HubId,
     out: CopyTo = None,

@@ -9,6 +9,7 @@ from bringback.degradations import eval_recipes, train_recipes
 from bringback.degradations.eval_recipes import DegradedBatch, Overlays, Recipe
 from bringback.degradations.rng import Draws
 from bringback.degradations.second_order.program import second_order
+from bringback.errors import known_names
 
 RECIPES: dict[str, Recipe] = {
     "unstructured": eval_recipes.unstructured,
@@ -40,7 +41,7 @@ def degrade(pixels: Tensor, recipe: str, seeds: Sequence[int], overlays: Overlay
     damage, or None for procedural damage only. Raises ValueError for an unknown recipe or a wrong number of seeds.
     """
     if recipe not in RECIPES:
-        raise ValueError(f"unknown recipe {recipe!r}; the recipes are {', '.join(RECIPES)}")
+        raise ValueError(f"unknown recipe {recipe!r}; the recipes are {known_names(recipe, RECIPES)}")
     if len(seeds) != len(pixels):
         raise ValueError(f"{len(pixels)} pictures want as many seeds, not {len(seeds)}")
     # always float32, also inside a bfloat16 training step

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from bringback.errors import known_names
 from bringback.evaluation.protocol import PROTOCOLS, SEED
 from bringback.evaluation.runner import Report, evaluate
 from bringback.pipeline import Pipeline
@@ -74,7 +75,7 @@ def run_restorers(
     names = list(METHODS if methods is None else dict.fromkeys(methods))
     unknown = [name for name in names if name not in METHODS]
     if unknown:
-        raise ValueError(f"unknown method {unknown[0]!r}; the methods are {', '.join(METHODS)}")
+        raise ValueError(f"unknown method {unknown[0]!r}; the methods are {known_names(unknown[0], METHODS)}")
     building = {name: settings[name] for name in ("weights", "device", "dtype") if name in settings}
     for method in (METHODS[name] for name in names):
         Pipeline.from_pretrained(stages=method.stages, settings=method.settings, **building)

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from bringback.errors import known_names
 from bringback.evaluation.foreign import FOREIGN
 from bringback.evaluation.runner import Report, evaluate
 
@@ -51,7 +52,7 @@ def run_protocol(
     unknown protocol, and what `evaluate` raises.
     """
     if protocol not in PROTOCOLS:
-        raise ValueError(f"unknown protocol {protocol!r}; there is {', '.join(PROTOCOLS)}")
+        raise ValueError(f"unknown protocol {protocol!r}; there is {known_names(protocol, PROTOCOLS)}")
     blank = np.zeros((32, 32, 3), np.uint8)
     for recipe in FOREIGN.keys() & PROTOCOLS[protocol].values():
         FOREIGN[recipe](blank, SEED)  # fail early if a package is missing

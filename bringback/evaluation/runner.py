@@ -14,7 +14,7 @@ from torch import Tensor
 
 from bringback.degradations import RECIPES, DegradedBatch, OverlayBank, degrade
 from bringback.degradations.rng import photo_seed
-from bringback.errors import PhotoError
+from bringback.errors import PhotoError, did_you_mean
 from bringback.evaluation import scan
 from bringback.evaluation.foreign import FOREIGN
 from bringback.images.photo import Photo
@@ -196,7 +196,7 @@ def aged_photo(clean: Tensor, recipe: str, seed: int, overlays: OverlayBank | No
         return degrade(clean, recipe, [seed], overlays)
     if recipe not in FOREIGN:
         known = f"the recipes are {', '.join(RECIPES)}, the foreign programs {', '.join(FOREIGN)}"
-        raise ValueError(f"unknown recipe {recipe!r}; {known}")
+        raise ValueError(f"unknown recipe {recipe!r}; {known}{did_you_mean(recipe, [*RECIPES, *FOREIGN])}")
     photo = (as_array(clean.clamp(0, 1)) * 255).round().astype(np.uint8)
     made = FOREIGN[recipe](photo, seed)
     aged = torch.from_numpy(made.aged).permute(2, 0, 1)[None].float() / 255

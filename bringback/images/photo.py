@@ -75,6 +75,11 @@ class Photo:
     orientation: int = 1
     warnings: tuple[str, ...] = ()
 
+    def __repr__(self) -> str:
+        height, width = self.pixels.shape[:2]
+        kind = f"{'gray' if self.gray else 'color'}{'' if self.alpha is None else ' with alpha'}"
+        return f"<Photo of {width}x{height} pixels: {self.format}, {kind}, {self.bit_depth} bits>"
+
     @classmethod
     def read(cls, path: Path | str) -> Self:
         """Read a file (the first frame of an animation). RAW is recognized by suffix, other formats by content.

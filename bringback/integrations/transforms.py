@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from bringback.degradations import RECIPES, OverlayBank, degrade
-from bringback.errors import PhotoError
+from bringback.errors import PhotoError, known_names
 from bringback.images.adapters import convert_back, to_photo
 from bringback.images.photo import Photo
 from bringback.images.shards import find_entries
@@ -23,7 +23,7 @@ from bringback.stages.record import own_pixels
 
 def _checked(recipe: str, overlays: Sequence[Path | str]) -> OverlayBank | None:
     if recipe not in RECIPES:
-        raise ValueError(f"unknown recipe {recipe!r}; the recipes are {', '.join(RECIPES)}")
+        raise ValueError(f"unknown recipe {recipe!r}; the recipes are {known_names(recipe, RECIPES)}")
     return OverlayBank.from_shards([Path(path) for path in overlays]) if overlays else None
 
 

@@ -8,6 +8,8 @@ from itertools import pairwise, product
 import torch
 from torch import Tensor
 
+from bringback.runtime.progress import tiles_done
+
 
 @dataclass(frozen=True, slots=True)
 class Span:
@@ -68,7 +70,7 @@ def run_tiled(
     `inputs` are (B, C, H, W) tensors of the same height and width. A call gets up to `batch` tiles of each input,
     concatenated along the first axis, and returns a tensor (batch * B, C', h, w) of the tiles' size on any device. An
     image that fits into one tile takes one call. The result is on the device of the first input, in channels-last
-    format if there are several tiles. Raises ValueError as `tiles` does.
+    format if there are several tiles. Who is `watching` is told of them. Raises ValueError as `tiles` does.
     """
     first = inputs[0]
     size = (first.shape[-2], first.shape[-1])
@@ -84,6 +86,7 @@ def run_tiled(
             total = torch.empty(shape, dtype=made.dtype, device=first.device, memory_format=torch.channels_last).zero_()
         for place, part in zip(some, made.split(len(first)), strict=True):
             place.add(part, total)
+        tiles_done(at + len(some), len(places))
     assert total is not None  # there is always a tile
     return total
 

@@ -7,6 +7,7 @@ from typing import Self
 
 import torch
 
+from bringback.errors import known_names
 from bringback.runtime.memory import SMALLEST_TILE, machine_memory
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -49,7 +50,7 @@ class Compute:
         """
         place = pick_device(device)
         if dtype not in ("auto", *DTYPES):
-            raise ValueError(f"dtype {dtype!r}: one of auto, {', '.join(DTYPES)}")
+            raise ValueError(f"dtype {dtype!r}: one of auto, {known_names(dtype, DTYPES)}")
         if tile is not None and tile < SMALLEST_TILE:
             raise ValueError(f"tile {tile}: wants {SMALLEST_TILE} pixels a side or more")
         if batch is not None and batch < 1:
@@ -80,6 +81,9 @@ class Compute:
         name = next(name for name, dtype in DTYPES.items() if dtype == self.dtype)
         return {"dtype": name, "tile": self.tile, "batch_size": self.batch}
 
+    def __str__(self) -> str:
+        return f"{self.device} in {self.settings['dtype']}"
+
     def tiles_need(self, pixels: int, own: int, tile: int | None, each: int) -> int:
         """Bytes of main memory for a network's activations, at `each` bytes a pixel; 0 unless the device is the CPU.
 
@@ -105,6 +109,11 @@ def pick_device(name: str) -> torch.device:
             name = f"cuda:{int(rank) % count}"  # processes may outnumber GPUs
     try:
         device = torch.device(name)
+    except RuntimeError:
+        gpu = "mps" if torch.backends.mps.is_available() else "cuda"
+        known = known_names(gpu if name.lower() == "gpu" else name, ("auto", "cuda", "mps", "cpu"))
+        raise ValueError(f"no device {name!r}: one of {known}") from None
+    try:
         torch.empty(1, device=device)
     except Exception as error:  # its type depends on the backend and the torch version
         raise ValueError(f"no device {name!r} here: {str(error).splitlines()[0]}") from None

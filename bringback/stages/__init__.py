@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 
+from bringback.errors import known_names
 from bringback.stages.record import Stage
 
 GROUP = "bringback.stages"
@@ -76,7 +77,8 @@ def ordered(family: str, names: Iterable[str]) -> dict[str, type[Stage]]:
     unknown = [name for name in names if name not in own and name not in plugins()]
     if unknown:
         of = f" of the family {family}" if family != "lean" else ""
-        raise ValueError(f"unknown stage {unknown[0]!r}; the stages{of} are {', '.join([*own, *plugins()])}")
+        known = known_names(unknown[0], [*own, *plugins()])
+        raise ValueError(f"unknown stage {unknown[0]!r}; the stages{of} are {known}")
     kinds = {name: own[name] if name in own else _loaded(plugins()[name]) for name in names}
     places = {name: number for number, name in enumerate(STAGES)}
 

@@ -21,6 +21,10 @@ class StageBase:
 
     compute: Compute
 
+    def __repr__(self) -> str:
+        given = [f"{name} {value}" for name, value in vars(self).items() if isinstance(value, str | int | float)]
+        return f"<{type(self).__name__} on {self.compute}{': ' if given else ''}{', '.join(given)}>"
+
     @classmethod
     def from_pretrained(
         cls,

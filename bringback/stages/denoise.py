@@ -5,6 +5,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from bringback.errors import known_names
 from bringback.images.adapters import accepts_any_image
 from bringback.ops.metrics import mean_change
 from bringback.ops.opencv import DENOISING, STRENGTH, denoise
@@ -26,7 +27,7 @@ class Denoiser(StageBase):
         Raises ValueError for an unknown method or a negative strength.
         """
         if method not in DENOISING:
-            raise ValueError(f"unknown denoising {method!r}: one of {', '.join(DENOISING)}")
+            raise ValueError(f"unknown denoising {method!r}: one of {known_names(method, DENOISING)}")
         if not strength >= 0:
             raise ValueError(f"denoising strength {strength:g}: wants levels of 255, 0 or more")
         self.method, self.strength, self.compute = method, strength, Compute()

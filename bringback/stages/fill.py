@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 import torch
 from torch import Tensor
 
+from bringback.errors import known_names
 from bringback.images.adapters import accepts_any_image
 from bringback.ops import opencv
 from bringback.ops.masks import fill_mask
@@ -47,7 +48,7 @@ class HoleFiller(StageBase):
         Raises ValueError for unknown methods and values out of range, TypeError for unknown settings.
         """
         if method not in METHODS:
-            raise ValueError(f"unknown fill {method!r}: one of {', '.join(METHODS)}")
+            raise ValueError(f"unknown fill {method!r}: one of {known_names(method, METHODS)}")
         if settings and method != "prior":
             raise TypeError(f"the fill {method!r} has no {next(iter(settings))!r}")
         self.compute, self.method = Compute.of(compute), method

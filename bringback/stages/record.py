@@ -78,6 +78,9 @@ class Restoration:
     on_step: OnStep | None = None
     _to_fill: tuple[Tensor, int, Tensor] | None = field(default=None, init=False, repr=False)
 
+    def __repr__(self) -> str:
+        return f"<Restoration of {self.photo} after {', '.join(self.notes) or 'no stage'}>"
+
     @classmethod
     def start(cls, photo: Photo, mask: np.ndarray | None = None) -> Self:
         """Start with a photo and, if the user has one, a damage mask (H, W) in [0, 1], whose edges are dilated."""

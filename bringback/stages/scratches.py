@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from bringback.errors import known_names
 from bringback.images.adapters import accepts_any_image
 from bringback.models.unet import EAGER, ScratchUNet
 from bringback.ops.areas import Area
@@ -109,7 +110,7 @@ class ScratchDetector(StageBase):
         Raises ValueError for an unknown method or values out of range.
         """
         if method not in METHODS:
-            raise ValueError(f"unknown detector {method!r}: one of {', '.join(METHODS)}")
+            raise ValueError(f"unknown detector {method!r}: one of {known_names(method, METHODS)}")
         if method == "gradient":
             return cls(GradientSettings(**settings), compute)
         return cls(checkpoints.load("scratches", ScratchUNet, Compute.of(compute).device), compute, **settings)

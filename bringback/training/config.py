@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import yaml
 
-from bringback.errors import ConfigError
+from bringback.errors import ConfigError, did_you_mean
 
 _EXPONENT = re.compile(r"[-+]?\d+[eE][-+]?\d+")  # YAML 1.1 reads 1e-4 as a string
 
@@ -101,8 +101,7 @@ class TrainConfig:
 def _check_keys(given: Iterable[Any], known: Iterable[str], where: str) -> None:
     for key in given:
         if key not in known:
-            near = difflib.get_close_matches(str(key), known, 1)
-            raise ConfigError(f"{where}{key}: no such key" + (f"; did you mean {near[0]!r}?" if near else ""))
+            raise ConfigError(f"{where}{key}: no such key{did_you_mean(key, known)}")
 
 
 def _check_choice(choices: Sequence[str], value: Any, where: str) -> str:

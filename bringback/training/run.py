@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from bringback.errors import ConfigError
+from bringback.runtime.threads import wait_passively
 from bringback.training.config import load_config
 
 
@@ -23,7 +24,8 @@ def main(default_config: str) -> None:
     level = logging.INFO if os.environ.get("RANK", "0") == "0" else logging.WARNING
     logging.basicConfig(level=level, format="%(asctime)s %(message)s")
     logging.getLogger("accelerate").setLevel(logging.WARNING)
-    # imported here so that --help does not wait for torch
+    wait_passively()
+    # imported here so that --help does not wait for torch, and its threads wait as they should
     from accelerate.utils import set_seed
 
     from bringback.training.loop import train

@@ -1,7 +1,9 @@
 """The command: exit codes, one line for what went wrong, JSON that is nothing but JSON."""
 
+import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -11,6 +13,8 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from rich import progress
+from rich.console import Console
 from typer.testing import CliRunner
 
 from bringback import __version__
@@ -21,6 +25,7 @@ from bringback.cli.options import STAGES
 from bringback.evaluation import runner as evaluate
 from bringback.pipeline import Pipeline
 from bringback.pipeline_config import DEFAULT
+from bringback.runtime.memory import Plan
 from bringback.stages.prior.settings import Progress
 from bringback.weights.checkpoints import Checkpoints, MissingWeights
 
@@ -71,7 +76,7 @@ def test_all_done_is_0_and_some_failed_is_1(run, photos, tmp_path):
     (photos / "broken.jpg").write_bytes(b"")
     result = run("restore", photos, "-o", tmp_path / "out")
     assert result.exit_code == 1 and result.stdout.splitlines()[-1] == "0 done, 2 skipped, 1 failed"
-    assert f"failed: {photos / 'broken.jpg'}: the file is empty" in result.stdout.splitlines()
+    assert result.stderr == f"failed: {photos / 'broken.jpg'}: the file is empty\n" and "failed:" not in result.stdout
 
 
 def test_what_was_done_and_what_wants_a_look_is_said(run, photos, tmp_path, monkeypatch):
@@ -116,7 +121,7 @@ def test_a_dry_run(run, photos, tmp_path):
     result = run("restore", photos, "-o", tmp_path / "out", "--dry-run")
     assert result.exit_code == 1 and not (tmp_path / "out").exists()
     assert result.stdout.splitlines()[-1] == "2 planned, 0 done, 0 skipped, 1 failed"
-    assert result.stderr.startswith(f"failed: {photos / 'broken.jpg'}: ")  # the summary names it once more
+    assert result.stderr.startswith(f"failed: {photos / 'broken.jpg'}: ") and result.stderr.count("\n") == 1
 
 
 def test_options_reach_the_library(run, photos, tmp_path):
@@ -169,6 +174,43 @@ def test_slow_stages_report_to_the_command_and_not_through_shared_stages(run, ph
     assert result.exit_code == 0 and shown == ["tone", "tone"] and "on_step" not in vars(lighten)
     assert "prior: 64x48 pixels, 10 iterations in 0 s, used by 100 %" in result.stdout
     assert run("restore", photos / "a.png", "-o", tmp_path / "lines", "--json").exit_code == 0
+
+
+def test_the_bar_tells_photo_stage_and_share_of_tiles():
+    terminal = Console(file=io.StringIO(), force_terminal=True, width=100)
+    with progress.Progress(console=terminal, auto_refresh=False) as bar:
+        show = console._callbacks(bar, terminal)
+        photos, at_work = bar.tasks
+        show.on_start(2)
+        show.on_plan("1931/Käthe [1].jpg", Plan(48, 64, 1, None))
+        show.on_work("scratches", 0.5, 0.1)
+        assert (at_work.description, at_work.completed, at_work.visible) == ("Käthe [1].jpg: scratches, %", 50, True)
+        show.on_work("scratches", 0.0, 0.0)  # looks once more
+        assert (photos.completed, photos.total, at_work.completed) == (0.1, 2, 0)
+        show.on_photo({"status": "failed", "message": "1931/Käthe [1].jpg: broken", "warnings": []})
+        assert (photos.completed, photos.description, at_work.visible) == (1, "photos, 1 failed", False)
+        show.on_plan(f"{'x' * 40}.jpg", Plan(48, 64, 1, None))
+        show.on_work("tone", 0.0, 0.5)
+        assert photos.completed == 1.5 and at_work.description == f"…{'x' * 19}.jpg: tone, %"
+    assert "broken" not in terminal.file.getvalue()
+
+
+@pytest.mark.parametrize(("option", "said"), [("--overwrite", True), ("--json", False)])
+def test_the_first_words_do_not_wait_for_torch(photos, tmp_path, option, said):
+    code = """
+import sys
+class Stop:
+    def find_spec(self, name, path=None, target=None):
+        if name == "torch":
+            sys.exit("torch")
+sys.meta_path.insert(0, Stop())
+from bringback.cli.main import app
+app()
+"""
+    program = [sys.executable, "-c", code, "restore", str(photos), "-o", str(tmp_path / "out"), option]
+    as_on_a_terminal = os.environ | {"FORCE_COLOR": "1"}
+    result = subprocess.run(program, capture_output=True, text=True, encoding="utf-8", env=as_on_a_terminal)
+    assert result.stderr == "torch\n" and ("loading" in result.stdout) == said
 
 
 def test_existing_files(run, photos, tmp_path):
@@ -379,6 +421,41 @@ def test_version_and_help_do_not_import_torch():
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert result.returncode == 0 and result.stdout == f"bringback {__version__}\n", result.stderr
     assert "restore" in CliRunner().invoke(cli.app, []).output
+
+
+@pytest.mark.parametrize("words", [[], ["restore"], ["faces"], ["web"], ["weights"], ["weights", "pull"]], ids=" ".join)
+def test_help(words):
+    shown = [CliRunner().invoke(cli.app, [*words, option], env={"COLUMNS": "100"}) for option in ("-h", "--help")]
+    assert [result.exit_code for result in shown] == [0, 0] and shown[0].output == shown[1].output
+    assert "-h" in shown[0].output and "bool" not in shown[0].output.lower()
+
+
+def test_help_of_restore_begins_with_what_most_people_want():
+    shown = CliRunner().invoke(cli.app, ["restore", "-h"], env={"COLUMNS": "100"}).output
+    panels = re.findall(r"^╭─ (.*?) ─", shown, re.MULTILINE)
+    assert panels == ["Arguments", "Options", "Damage", "Faces", "Color", "Files", *panels[-3:]]
+    assert panels[-3:] == ["Speed and memory", "Weights", "Expert"]
+    assert shown.index("--out") < shown.index("--preset") < shown.index("--help") < shown.index("Damage")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "meant"),
+    [
+        (["--device", "gpu"], "mps" if torch.backends.mps.is_available() else "cuda"),
+        (["--device", "CPU"], "cpu"),
+        (["--preset", "colorise"], "color"),
+        (["--stages", "tone,scratch"], "scratches"),
+        (["--scratches", "gradiant"], "gradient"),
+        (["--fill", "push-pull"], "pushpull"),
+        (["--fill", "prior", "--prior-form", "u-net"], "unet"),
+        (["--engine", "onxx"], "onnx"),
+        (["--dtype", "bf16"], "bfloat16"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else " ".join(value),
+)
+def test_did_you_mean(photos, tmp_path, wrong, meant):
+    result = CliRunner().invoke(cli.app, ["restore", str(photos), "-o", str(tmp_path / "out"), *wrong])
+    assert one_line(result).endswith(f"; did you mean {meant!r}?\n")
 
 
 def command(*arguments):

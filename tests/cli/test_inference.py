@@ -82,7 +82,7 @@ def test_a_stage_alone(name, photos, weights, tmp_path):
     (out / "a.png").write_bytes(b"somebody's")
     (photos / "a.png").write_bytes(b"")
     result = run(name, photos / "a.png", "-o", out, "--mask", photos, "--weights", weights, "--overwrite")
-    assert result.exit_code == 1 and f"failed: {photos / 'a.png'}: the file is empty" in result.stdout
+    assert result.exit_code == 1 and f"failed: {photos / 'a.png'}: the file is empty" in result.stderr
 
 
 def test_aligned_crops(tmp_path, monkeypatch):
@@ -103,7 +103,7 @@ def test_aligned_crops(tmp_path, monkeypatch):
     result = run("faces", root, "-o", out, "--aligned")
     assert result.exit_code == 1
     said = f"failed: {root / 'cut.png'}: an aligned crop is 256x256 pixels, this is 256x200"
-    assert said in result.stdout.splitlines()
+    assert result.stderr == f"{said}\n"
     refined = np.asarray(Image.open(out / "face.png"))
     assert refined.shape == face.shape and np.abs(refined.astype(int) - face).max() > 5
     for wrong in (root, root / "face.png"):

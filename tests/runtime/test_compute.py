@@ -25,7 +25,7 @@ def test_a_device_or_its_name_is_float32_one_by_one():
         ({"tile": 127}, "tile 127: wants 128 pixels a side or more"),
         ({"batch": 0}, "batch size 0: wants 1 or more"),
         ({"batch": -2}, "batch size -2: wants 1 or more"),
-        ({"device": "abacus"}, "no device 'abacus' here: "),
+        ({"device": "abacus"}, "no device 'abacus': one of auto, cuda, mps, cpu"),
         ({"device": "cuda:99"}, "no device 'cuda:99' here: "),
     ],
 )

@@ -141,7 +141,7 @@ def test_configs_that_ship():
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("stages: [tone]\nsteps: 3", "unknown key 'steps'; stages?"),
+        ("stages: [tone]\nsteps: 3", "unknown key 'steps'; did you mean 'stages'?"),
         ("family: rich\nstages: [tone]", "family 'rich': one of lean, paper"),
         ("family: [lean]\nstages: [tone]", "family"),
         ("family: lean", "stages: a list of names"),

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from bringback.errors import known_names
 from bringback.models.hourglass import Hourglass, SegNet
 
 FORMS: dict[str, type[Hourglass] | type[SegNet]] = {"unet": Hourglass, "segnet": SegNet}
@@ -33,7 +34,7 @@ class PriorSettings:
 
     def __post_init__(self) -> None:
         wrong = {
-            "form": (self.form not in FORMS, f"one of {', '.join(FORMS)}"),
+            "form": (self.form not in FORMS, f"one of {known_names(self.form, FORMS)}"),
             "iterations": (self.iterations < 1, "1 or more"),
             "seconds": (self.seconds is not None and not self.seconds > 0, "more than 0"),
             "seed": (not 0 <= self.seed < 2**64, "0 or more, of 64 bits"),
