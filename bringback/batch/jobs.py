@@ -1,12 +1,14 @@
 """Plans a command: finds the photos among its inputs, their output files and their damage masks."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from bringback.errors import UsageError
-from bringback.images.shards import output_name, survey
+from bringback.images.shards import RAW, output_name, survey
 
 MANIFEST = "manifest.jsonl"  # in an output folder
 SIDECARS = frozenset([".xmp", ".json", ".aae"])  # what other programs keep of a photo in files beside it
@@ -64,15 +66,15 @@ def plan(inputs: Sequence[Path], out: Path, tell: Tell = silent) -> list[Job]:
                 tell(f"{path}: {reason}")
             others += found.others
             for path in found.others:
-                if path.suffix.lower() in SIDECARS:
+                if _is_sidecar(path):
                     beside.setdefault(path.parent, []).append(path)
             if not found.pictures and not found.unread:
                 raise UsageError(f"no photos in {given}")
         elif given.exists():
             pairs = [(given, Path(given.name))]
             if given.parent not in beside:
-                near = sorted(path for path in given.parent.iterdir() if path.suffix.lower() in SIDECARS)
-                beside[given.parent] = near
+                with suppress(OSError):  # the folder may not be listed
+                    beside[given.parent] = [path for path in given.parent.iterdir() if _is_sidecar(path)]
         else:
             raise UsageError(f"no such file or folder: {given}")
         for path, relative in pairs:
@@ -81,6 +83,7 @@ def plan(inputs: Sequence[Path], out: Path, tell: Tell = silent) -> list[Job]:
                 raise UsageError(f"{other} and {path} would both be written to {out / relative}")
     protect(sources.values(), (out / output_name(relative) for relative in sources))
     stems = Counter(relative.with_suffix("") for relative in sources)
+    sidecars = _shared_out(beside, sources.values())
     outputs: dict[Path, Path] = {}
     jobs = []
     for relative, path in sources.items():
@@ -90,18 +93,40 @@ def plan(inputs: Sequence[Path], out: Path, tell: Tell = silent) -> list[Job]:
         if (other := outputs.setdefault(output, path)) != path:
             raise UsageError(f"{other} and {path} would both be written to {output}")
         stem = relative.with_suffix("")
-        sidecars = tuple(one for one in beside.get(path.parent, ()) if _belongs(one, path))
         own = relative if stems[stem] > 1 or stem in sources else stem
-        jobs.append(Job(path, relative, output, own, sidecars=sidecars))
+        jobs.append(Job(path, relative, output, own, sidecars=tuple(sorted(sidecars.get(path, ())))))
     others = sorted(set(others).difference(*(job.sidecars for job in jobs)))
     if others:
         tell(no_pictures(others))
     return jobs + list(problems.values())
 
 
-def _belongs(sidecar: Path, photo: Path) -> bool:
-    """Whether a sidecar is named like the photo, with or without its suffix."""
-    return sidecar.name.startswith(f"{photo.name}.") or sidecar.stem == photo.stem
+def _is_raw(path: Path) -> bool:
+    return path.suffix.lower() in RAW
+
+
+def _is_sidecar(path: Path) -> bool:
+    return path.suffix.lower() in SIDECARS and path.is_file()
+
+
+def _shared_out(beside: Mapping[Path, Iterable[Path]], photos: Iterable[Path]) -> dict[Path, list[Path]]:
+    """The sidecars of each photo: named like it, with its suffix or a part of it, or like its stem.
+
+    Of photos with the same stem the RAW gets the latter, which editors of RAW files write, else the first.
+    """
+    by_name, by_stem = {photo: photo for photo in photos}, dict[Path, Path]()
+    for photo in by_name:
+        stem = photo.with_suffix("")
+        if stem not in by_stem or (_is_raw(photo) and not _is_raw(by_stem[stem])):
+            by_stem[stem] = photo
+    shared: dict[Path, list[Path]] = {}
+    for sidecar in chain.from_iterable(beside.values()):
+        ends = [at for at, letter in enumerate(sidecar.name) if letter == "." and at]
+        named = (by_name.get(sidecar.with_name(sidecar.name[:end])) for end in reversed(ends))
+        owner = next((photo for photo in named if photo), by_stem.get(sidecar.with_suffix("")))
+        if owner:
+            shared.setdefault(owner, []).append(sidecar)
+    return shared
 
 
 def _same(one: Path, other: Path) -> bool:

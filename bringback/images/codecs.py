@@ -81,7 +81,8 @@ def _fitted(container: Container, width: int, height: int) -> Container:
     """The container with metadata that is true of the upright picture of this size, and of nothing else."""
     exif, extra, warnings = container.exif, dict(container.extra), list(container.warnings)
     if exif:
-        exif = tiff.upright(exif, width, height)
+        block = exif
+        exif = _or(None, lambda: tiff.upright(block, width, height))
 
     def fit(packet: bytes) -> bytes:
         fitted, lost = xmp.fitted(packet, container.orientation, width, height)
@@ -253,6 +254,8 @@ def encode(
     """Encode to a file in the container's format; see `Photo.encode`."""
     if strip:
         kept = {name: value for name, value in container.extra.items() if name not in TELLING}
+        if "pnginfo" in container.extra:
+            kept["pnginfo"] = png.colors(container.extra["pnginfo"])
         container = replace(container, exif=None, extra=kept)
     elif note and container.format in NOTED:
         packet = xmp.noted(container.extra.get("xmp"), note)
@@ -419,6 +422,7 @@ def _encode_deep(array: np.ndarray, container: Container) -> bytes:
         if array.ndim == 3:
             array = cv2.cvtColor(array, cv2.COLOR_RGBA2BGRA if array.shape[2] == 4 else cv2.COLOR_RGB2BGR)
         suffix = {"JPEG2000": ".jp2", "PPM": ".pgm" if array.ndim == 2 else ".ppm"}[container.format]
-        return cv2.imencode(suffix, array, [cv2.IMWRITE_JPEG2000_COMPRESSION_X1000, 1000])[1].tobytes()
+        settings = [cv2.IMWRITE_JPEG2000_COMPRESSION_X1000, 1000] if suffix == ".jp2" else []
+        return cv2.imencode(suffix, array, settings)[1].tobytes()
     # Pillow cannot write these pixels but can write the metadata: take that from a 1x1 PNG.
     return png.encode(array, _save(Image.new("L", (1, 1)), replace(container, format="PNG")))

@@ -66,6 +66,8 @@ def decode(data: bytes, max_pixels: int) -> tuple[np.ndarray, Container]:
         raise CodecError("broken: it gives its size in two ways")
     orientation = tiff.orientation(data)
     array = upright(array, orientation)
+    if bits < 8:
+        array = (array.astype(np.uint16) * 255 // (2**bits - 1)).astype(np.uint8)
     if 8 < bits < 16:
         array = ((array.astype(np.uint32) * 65535 + 2 ** (bits - 1)) // (2**bits - 1)).astype(np.uint16)
     count = COLORS[photometric]

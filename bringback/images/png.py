@@ -70,6 +70,15 @@ def texts(chunks: Chunks) -> PngImagePlugin.PngInfo:
     return known
 
 
+def colors(info: PngImagePlugin.PngInfo) -> PngImagePlugin.PngInfo:
+    """Of what `texts` gives, only how levels are shown."""
+    known = PngImagePlugin.PngInfo()
+    for kind, content, *_ in info.chunks:
+        if kind in SHOWN:
+            known.add(kind, content)
+    return known
+
+
 def as_shown(array: np.ndarray, chunks: Chunks) -> tuple[np.ndarray, Chunks]:
     """The levels as a screen shows them, by the chunk gAMA if nothing else tells, with chunks that fit them.
 

@@ -94,7 +94,7 @@ def describing(data: bytes, camera: bool = False) -> bytes | None:
     kept = {tag: entry for tag, entry in _first(data).items() if (tag in CAMERA if camera else _tells(tag))}
     if isinstance(entry := kept.get(RESOURCES), tuple):
         blocks = resources.without_thumbnails(entry[2])
-        kept[RESOURCES] = (entry[0], len(blocks), blocks)
+        kept[RESOURCES] = (UNDEFINED, len(blocks), blocks)
     return b"Exif\0\0" + _write(kept, order) if kept else None
 
 

@@ -91,7 +91,7 @@ class Begin(ModularPipelineBlocks):
         def one(image: Any, mask: Any) -> Tensor:
             photo = to_photo(image)
             scale = checked_scale(own.scale) if reader is None else reader.of(own_pixels(photo))
-            areas = find_areas(own_pixels(photo))
+            areas = find_areas(own_pixels(photo))  # whichever blocks follow
             restoration = start(photo, None if mask is None else mask_array(mask), scale=scale, areas=areas)
             own.restorations.append(restoration)
             return restoration.pixels

@@ -16,6 +16,7 @@ from bringback.models.faces.generator import FaceGenerator
 from bringback.models.native_scale import BINS, NativeScale
 from bringback.models.relight import RelightNet
 from bringback.models.tone import ToneCurves
+from bringback.models.translation.blend_gate import LOOKED
 from bringback.models.translation.mapping import LatentMapping
 from bringback.models.translation.partial_nonlocal import PartialNonLocal
 from bringback.models.translation.vae import VAE
@@ -113,10 +114,9 @@ def of_mapping(network: LatentMapping) -> list[Graph]:
     given: Ports = {"seen": (("batch", seen, "key rows", "key columns"), keys)}
     three = _photo() | {"decoded": (("batch", 3, "height", "width"), "the same decoded")}
     three |= {"mask": (("batch", 1, "height", "width"), "how far each pixel was filled, in [0, 1]")}
-    levels = len(network.trust.context[0].weight[0])
-    three |= {"looked": (("batch", levels), "what `noise` gives of the whole photo")}
+    three |= {"looked": (("batch", LOOKED), "what `noise` gives of the whole photo")}
     meaning = "trust * pixels + (1 - trust) * decoded is the restored photo"
-    noise: Ports = {"looked": (("batch", levels), "shares of its cells; of parts of a photo, their mean")}
+    noise: Ports = {"looked": (("batch", LOOKED), "shares of its cells; of parts of a photo, their mean")}
     trusted: Ports = {"trust": (("batch", 1, "height", "width"), meaning)}
     translated: Ports = {"translated": (("batch", channels, "rows", "columns"), "for clean_vae")}
     own: Any = deepcopy(network)

@@ -89,11 +89,13 @@ class TrainConfig:
     report_to: str = ""
 
     def __post_init__(self) -> None:
-        """Raises ConfigError for an invalid number of processes or reuses."""
+        """Raises ConfigError for settings that do not go together."""
         if self.ageing_processes < 0:
             raise ConfigError(f"ageing_processes: must be 0 or more, not {self.ageing_processes}")
         if self.reuse < 1:
             raise ConfigError(f"reuse: must be 1 or more, not {self.reuse}")
+        if self.optimizer == "muon" and self.mixed_precision == "fp16":
+            raise ConfigError("optimizer: muon does not go with fp16, whose scaled gradients it would share with AdamW")
         if self.reuse > 1 and not self.ageing_processes:
             raise ConfigError(f"reuse: {self.reuse} needs worker processes: set ageing_processes to 1 or more")
 

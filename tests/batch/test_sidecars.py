@@ -57,10 +57,24 @@ def test_sidecars_are_copied_on_request(album, light, tmp_path):
 
 def test_sidecars_that_two_photos_share(album, light, tmp_path, pixels):
     Image.fromarray(np.rot90(pixels, -1)).save(album / "1931" / "a.tif")
-    (album / "1931" / "a.xmp").write_bytes(b"<xmp/>")
     entries = restore_folder([album], tmp_path / "out", light, sidecars=True)
     assert {entry["status"] for entry in entries} == {"done"}
-    assert (tmp_path / "out" / "1931" / "a.xmp").read_bytes() == b"<xmp/>"
+    first, second = (job.sidecars for job in plan([album / "1931"], tmp_path / "plan"))
+    assert sorted(path.name for path in first) == sorted(BESIDE) and second == ()  # "a.xmp" cannot be true of both
+
+
+def test_the_raw_file_has_the_sidecar_of_its_stem(tmp_path):
+    for name in ("a.jpg", "a.nef", "a.xmp", "a.jpg.xmp"):
+        (tmp_path / name).write_bytes(b"1")
+    (tmp_path / "a.json").mkdir()
+    jobs = plan([tmp_path / "a.jpg", tmp_path / "a.nef"], tmp_path / "out")
+    assert [[path.name for path in job.sidecars] for job in jobs] == [["a.jpg.xmp"], ["a.xmp"]]
+
+
+def test_file_times_that_cannot_be_set_lose_nothing(album, light, tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "utime", lambda *args, **more: (_ for _ in ()).throw(PermissionError(1, "no")))
+    entries = restore_folder([album / "b.png"], tmp_path / "out", light)
+    assert entries[0]["status"] == "done"
 
 
 def test_what_is_not_copied_is_told(album, light, tmp_path):

@@ -1,6 +1,7 @@
 """Networks: shapes for any size, identity at the start, the block against its dense form."""
 
 import json
+import pickle
 from pathlib import Path
 
 import pytest
@@ -278,6 +279,7 @@ def test_a_gate_from_before_it_looked_loads(tmp_path: Path) -> None:
     loaded = LatentMapping.from_pretrained(tmp_path)
     assert torch.equal(loaded.trust.layers[0].weight, network.trust.layers[0].weight.half().float())
     assert not loaded.trust.context[-1].weight.any()
+    assert torch.equal(pickle.loads(pickle.dumps(loaded)).head.weight, loaded.head.weight)
 
 
 def test_translation_in_bfloat16() -> None:

@@ -283,6 +283,7 @@ def test_unknown_options_and_recipes_are_named(tiny, tmp_path: Path) -> None:
         ("clean_vae", {"options": {"noize": 1.0}}, "options: noize: no such key; did you mean 'noise'"),
         ("faces", {"options": {"features": "many"}}, "options: features: must be float"),
         ("mapping", {"options": {"only_trust": 1}}, "options: only_trust: must be bool"),
+        ("mapping", {"optimizer": "muon", "mixed_precision": "fp16"}, "optimizer: muon does not go with fp16"),
         ("mapping", {"network": {"blocks": 3}}, "network: {'blocks': 3} does not make a LatentMapping"),
         ("tone", {"network": {"sides": 8}}, "network: .* does not make a ToneCurves"),
         ("faces", {"resolution": 128}, "faces are aligned crops of 256 pixels, not 128"),

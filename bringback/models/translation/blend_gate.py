@@ -12,7 +12,7 @@ from bringback.ops.strips import strips
 _CELL = 4  # side in pixels of the cells for which trust is predicted
 _LEVELS = (-8.0, -7.0, -6.5, -6.0, -5.5, -5.0, -4.5, -4.0, -3.5, -3.0, -2.0)  # of log noise, for its distribution
 _SOFT = 3.0  # slope of the steps of that distribution
-_PLANES = 5  # whose noise is looked at
+LOOKED = 5 * len(_LEVELS)  # numbers that `BlendGate.look` gives: of five planes
 _LOOKED_AT = 24  # strips of a large photo whose noise is looked at
 
 
@@ -37,8 +37,8 @@ class BlendGate(nn.Module):
         self.layers = nn.Sequential(*(step for layer in reach for step in (layer, nn.GELU())), last)
         shifts = nn.Linear(2 * width, 3 * width + 1)
         zero_init(shifts)
-        self.context = nn.Sequential(nn.Linear(_PLANES * len(_LEVELS), 2 * width), nn.GELU(), shifts)
-        self.register_load_state_dict_pre_hook(lambda gate, state, prefix, *_: gate.complete(state, prefix))
+        self.context = nn.Sequential(nn.Linear(LOOKED, 2 * width), nn.GELU(), shifts)
+        self.register_load_state_dict_pre_hook(_complete)
 
     def complete(self, state: MutableMapping[str, Tensor], prefix: str) -> None:
         """Complete a state dict from before the gate looked at the whole photo: with layers that change nothing."""
@@ -80,6 +80,10 @@ class BlendGate(nn.Module):
             x = self.layers[2 * number + 1](self.layers[2 * number](x) + shift[..., None, None])
         trust = torch.sigmoid((self.layers[-1](x) + shifts[-1][..., None, None]).float())
         return F.interpolate(trust, scale_factor=float(_CELL), mode="bilinear")[..., :height, :width].to(pixels.dtype)
+
+
+def _complete(gate: BlendGate, state: MutableMapping[str, Tensor], prefix: str, *_: object) -> None:
+    gate.complete(state, prefix)
 
 
 def _statistics(pixels: Tensor, decoded: Tensor) -> Tensor:
