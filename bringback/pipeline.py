@@ -14,6 +14,7 @@ from torch import Tensor
 from bringback import __version__
 from bringback.errors import PhotoError, known_names
 from bringback.images.adapters import convert_back, each, mask_array, to_photo
+from bringback.images.negatives import inverted
 from bringback.images.photo import Photo
 from bringback.models.native_scale import NativeScale
 from bringback.models.registry import SCALE
@@ -42,7 +43,8 @@ class Pipeline:
     `scale` is the native scale of all photos, see `Restoration`, or the network that estimates that of each.
     `weights` (the hashes of the checkpoints in use, by name), `settings` (of the stages, by name) and `engine` (what
     runs the networks) are recorded in manifests. `compute` says where and how the networks run. `strength` blends the
-    result with the original photo: 1 is the result, 0 exactly the photo.
+    result with the original photo: 1 is the result, 0 exactly the photo. `negative` inverts the photos first, see
+    `negatives.inverted`; without it, what is surely a negative is left alone, with a warning.
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class Pipeline:
         settings: Mapping[str, Mapping[str, Any]] | None = None,
         engine: str = "torch",
         scale: NativeScale | float = 1.0,
+        negative: bool = False,
     ) -> None:
         """Raises ValueError for a strength outside [0, 1] and for a scale below 1."""
         if not 0 <= strength <= 1:
@@ -63,7 +66,7 @@ class Pipeline:
         self.weights = dict(weights or {})
         self.compute = Compute.of(compute)
         self.settings = {name: dict(given) for name, given in (settings or {}).items() if given}
-        self.engine = engine
+        self.engine, self.negative = engine, negative
 
     @classmethod
     def from_pretrained(
@@ -84,6 +87,7 @@ class Pipeline:
         strength: float = 1.0,
         scale: float | str = "auto",
         settings: Mapping[str, Mapping[str, Any]] | None = None,
+        negative: bool = False,
     ) -> Self:
         """A pipeline with the shipped checkpoints; those in the folder or hub id `weights` take precedence.
 
@@ -109,7 +113,7 @@ class Pipeline:
         compute = Compute.pick(device, _precision(dtype, engine), tile, batch_size, memory)
         ready = [build_stage(kind, checkpoints, compute, given[name]) for name, kind in kinds.items()]
         native = _scale(scale, ready, checkpoints)
-        return cls(ready, checkpoints.hashes(checkpoints.names), compute, strength, given, engine, native)
+        return cls(ready, checkpoints.hashes(checkpoints.names), compute, strength, given, engine, native, negative)
 
     @classmethod
     def joined(cls, parts: Sequence[Self], strength: float = 1.0, scale: float | None = None) -> Self:
@@ -131,6 +135,7 @@ class Pipeline:
             {name: given for part in parts for name, given in part.settings.items()},
             parts[0].engine if parts else "torch",
             own if scale is None else scale,
+            any(part.negative for part in parts),
         )
 
     def __repr__(self) -> str:
@@ -305,20 +310,32 @@ class Pipeline:
         on_stage: OnStage | None,
         on_step: OnStep | None,
     ) -> list[Restoration]:
+        if self.negative:
+            photos = [inverted(photo) for photo in photos]
         with torch.no_grad():
             restorations = [
                 start(photo, mask, tile, on_step, self._scale_of(photo, plan), self.areas(photo))
                 for photo, mask, plan in zip(photos, masks, plans, strict=True)
             ]
-            for number, stage in enumerate(self.stages):
+            positive = [n for n, one in enumerate(restorations) if self.negative or not self._left_alone(one)]
+            for number, stage in enumerate(self.stages if positive else ()):
                 stage_begins(stage.name, number, len(self.stages))
-                restorations = run_stage(stage, restorations)
+                for n, one in zip(positive, run_stage(stage, [restorations[n] for n in positive]), strict=True):
+                    restorations[n] = one
                 if on_stage:
-                    for one in restorations:
-                        on_stage(stage.name, one)
+                    for n in positive:
+                        on_stage(stage.name, restorations[n])
             for one in restorations:
                 finalize(one, self.strength)
         return restorations
+
+    def _left_alone(self, restoration: Restoration) -> bool:
+        """Whether the photo is a negative, which a warning says."""
+        asked: list[Any] = [stage for stage in self.stages if hasattr(stage, "is_negative")]
+        found = any(stage.is_negative(restoration) for stage in asked)
+        if found:
+            restoration.warnings.append("looks like a negative, left as it came: --negative inverts it first")
+        return found
 
     @contextmanager
     def _tiles_of(self, tile: int | None) -> Iterator[None]:

@@ -633,6 +633,36 @@ def test_a_gray_picture_on_a_colored_page_stays_gray():
     assert np.array_equal(result[:, 300:], page[:, 300:])
 
 
+def test_color_painted_on_a_gray_picture_comes_back():
+    picture = np.repeat(data.camera()[..., None], 3, 2)
+    picture[100:110, 100:120] = 190, 80, 90
+    result = Pipeline([Darken()])(picture).astype(int)
+    chroma = result - result[..., 1:2]
+    assert chroma[105, 110, 0] > 60 and np.abs(chroma[200:]).max() == 0
+    mask = np.zeros((512, 512), np.float32)
+    mask[95:115, 95:125] = 1
+    result = Pipeline([bringback.HoleFiller(method="telea")])(picture, mask)
+    assert np.ptp(result.astype(int), axis=2).max() == 0
+
+
+def test_a_negative_is_left_alone_or_inverted_first():
+    negative = 255 - data.astronaut()[:300, 100:400]
+
+    class Same(torch.nn.Module):
+        def forward(self, crops, filled):
+            return crops
+
+    faces = bringback.FaceRefiner(Same())
+    photos = [Photo.from_array(picture) for picture in (negative, 255 - negative)]
+    left, restored = Pipeline([faces, Darken()]).restore_many(photos, [None, None])
+    assert np.array_equal(left.result().array(), negative) and "--negative" in left.warnings[0] and not left.notes
+    assert not restored.warnings and restored.pixels.mean() < 0.6 * photos[1].pixels.mean()
+    positive = Pipeline([], negative=True)(negative).astype(float)
+    assert np.abs(positive - (255 - negative)).mean() < 12
+    orange = (negative * (0.9, 0.6, 0.35) + (20, 10, 5)).astype(np.uint8)
+    assert np.abs(Pipeline([], negative=True)(orange) - positive).mean() < 6
+
+
 def test_what_things_say_they_are(pixels, lighten):
     photo = Photo.from_array(np.dstack([pixels, pixels[..., 0]]).astype(np.uint16) * 257)
     assert repr(photo) == "<Photo of 64x48 pixels: PNG, color with alpha, 16 bits>"

@@ -135,6 +135,7 @@ class FolderRestorer:
             "dtype": compute["dtype"],
             "tile": compute["tile"],
             **pipeline.settings,
+            **({"negative": True} if pipeline.negative else {}),
             **({"metadata": "stripped"} if strip_metadata else {}),
             **({"engine": pipeline.engine} if pipeline.engine != "torch" else {}),
             **({"plugins": foreign} if (foreign := origins(stages)) else {}),

@@ -173,6 +173,9 @@ Fidelity = Annotated[
         rich_help_panel=FACES,
     ),
 ]
+Negative = Annotated[
+    bool, typer.Option("--negative", help="The photos are negatives: invert them first.", rich_help_panel=COLOR)
+]
 Saturation = Annotated[
     float | None,
     typer.Option(

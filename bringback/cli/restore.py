@@ -46,6 +46,7 @@ def restore(
     faces_min_size: options.FacesMinSize = None,
     only_center_face: options.OnlyCenterFace = False,
     saturation: options.Saturation = None,
+    negative: options.Negative = False,
     strip_metadata: options.StripMetadata = False,
     sidecars: options.Sidecars = False,
     keep_times: options.KeepTimes = True,
@@ -81,6 +82,7 @@ def restore(
             **compute_settings(dtype, tile, batch_size, memory),
             strength=strength,
             scale=scale,
+            negative=negative,
             settings=merge_settings(
                 faces_settings(faces_min_size, only_center_face, fidelity),
                 {} if saturation is None else {"colorize": {"saturation": saturation}},

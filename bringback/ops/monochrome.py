@@ -34,6 +34,14 @@ class Tint:
         """The tint of a plain gray photo."""
         return cls(torch.zeros(3, 3))
 
+    def chroma(self, light: Tensor) -> Tensor:
+        """The chroma (B, 3, H, W) of luminance (B, 1, H, W)."""
+        within = light.clamp(self.low, self.high)
+        lines = self.coefficients.tolist()
+        return torch.cat(
+            [constant + linear * within + quadratic * within.square() for constant, linear, quadratic in lines], 1
+        )
+
     def apply(self, gray: Tensor, out: Tensor | None = None) -> Tensor:
         """Tint an image (B, 3, H, W), preserving its luminance as far as the range [0, 1] allows.
 
@@ -42,10 +50,7 @@ class Tint:
         result = torch.empty_like(gray) if out is None else out
         for rows in strips(gray):
             light = luminance(gray[..., rows, :])
-            within = light.clamp(self.low, self.high)
-            for channel, (constant, linear, quadratic) in enumerate(self.coefficients.tolist()):
-                chroma = constant + linear * within + quadratic * within.square()
-                result[:, channel : channel + 1, rows] = (light + chroma).clamp(0, 1)
+            result[..., rows, :] = (light + self.chroma(light)).clamp(0, 1)
         return result
 
 

@@ -128,8 +128,9 @@ class Stage(Protocol):
     `Restoration.to_fill`; with `compute` also `tile`, pixels a side, which is lowered when memory is short; `many`,
     `__call__` for several restorations; and `at_native_scale`, true if it works at `Restoration.scale`, which is then
     estimated, and given to `needs` as its last argument; and `in_areas`, true if it works at `Restoration.areas`, which
-    are then looked for. A stage that takes minutes calls `restoration.on_step`, if it is set, with its name and a
-    `Progress`.
+    are then looked for; and `is_negative(restoration)`, which says before the first stage whether the photo surely is a
+    negative, which is then left alone. A stage that takes minutes calls `restoration.on_step`, if it is set, with its
+    name and a `Progress`.
     """
 
     name: str

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from bringback.errors import PhotoError
 from bringback.images.photo import Photo, is_gray
@@ -12,6 +13,7 @@ from bringback.ops.areas import Area
 from bringback.ops.color import make_gray_
 from bringback.ops.masks import SOUND
 from bringback.ops.monochrome import Tint, find_tint
+from bringback.ops.spots import ColoredSpots
 from bringback.ops.strips import strips
 from bringback.runtime.memory import give_back_heap
 from bringback.stages.record import OnStep, Restoration, Stage, own_pixels
@@ -71,10 +73,12 @@ def run_stage(stage: Stage, restorations: list[Restoration]) -> list[Restoration
 def finalize(restoration: Restoration, strength: float = 1.0) -> None:
     """After the last stage: apply a single tint again, put the frame back, blend with the photo for a strength below 1.
 
-    The frame is as it was, but where the user's mask says that it is damaged.
+    Spots of strong color on a gray or toned photo come back too. The frame is as it was, but where the user's mask says
+    that it is damaged.
     """
     if restoration.tint and not restoration.colored:
         restoration.tint.apply(restoration.pixels, out=restoration.pixels)
+        _color_spots(restoration, restoration.tint)
     _put_back(restoration)
     restoration.colored &= strength > 0  # at 0 the result is the photo itself, with its number of channels
     if strength < 1:
@@ -86,10 +90,24 @@ def _tint(restoration: Restoration) -> Tint | None:
     """The tint of a photo that no stage has changed yet; None if it has colors."""
     if restoration.photo.gray or is_gray(restoration.photo.pixels):
         return Tint.none()
-    frame, mask = restoration.frame(), restoration.mask
-    if frame is not None:
-        mask = restoration.damage().masked_fill(frame.to(restoration.pixels.device), 1)
-    return find_tint(restoration.pixels, mask)
+    return find_tint(restoration.pixels, _ignored(restoration))
+
+
+def _ignored(restoration: Restoration) -> Tensor | None:
+    """The damage mask (1, 1, H, W) with the frame in it, None without either."""
+    frame = restoration.frame()
+    if frame is None:
+        return restoration.mask
+    return restoration.damage().masked_fill(frame.to(restoration.pixels.device), 1)
+
+
+def _color_spots(restoration: Restoration, tint: Tint) -> None:
+    """Give spots of strong color their color again, but where damage was filled."""
+    if restoration.photo.gray:
+        return
+    own = own_pixels(restoration.photo)
+    if spots := ColoredSpots.find(own, tint, _ignored(restoration)):
+        spots.carry_back_(restoration.pixels, own, restoration.filled)
 
 
 def _put_back(restoration: Restoration) -> None:

@@ -127,13 +127,13 @@ def test_a_dry_run(run, photos, tmp_path):
 def test_options_reach_the_library(run, photos, tmp_path):
     options = ["--stages", "tone, fill", "--device", "cpu", "--weights", tmp_path, "--compare", "--save-stages"]
     options += ["--config", "lean", "--dtype", "float32", "--tile", 256, "--batch-size", 3, "--memory", 2.5]
-    options += ["--engine", "onnx", "--revision", "v2", "--offline"]
+    options += ["--engine", "onnx", "--revision", "v2", "--offline", "--negative"]
     Image.new("L", (64, 48)).save(tmp_path / "m.png")
     result = run("restore", photos / "a.png", "-o", tmp_path / "out", "--mask", tmp_path / "m.png", *options)
     assert result.exit_code == 0, result.stdout
     asked = {"weights": tmp_path, "config": "lean", "stages": ["tone", "fill"], "settings": {"faces": {}}}
     computing = {"device": "cpu", "dtype": "float32", "tile": 256, "batch_size": 3, "memory": 2_500_000_000}
-    computing |= {"engine": "onnx", "revision": "v2", "local_files_only": True}
+    computing |= {"engine": "onnx", "revision": "v2", "local_files_only": True, "negative": True}
     assert run.asked == asked | {"computing": computing}
     assert (tmp_path / "out/compare/a.png.png").exists() and (tmp_path / "out/stages/a/1-tone.png").exists()
     assert json.loads((tmp_path / "out/manifest.jsonl").read_text())["mask"]

@@ -21,6 +21,9 @@ TURNS = (20, -20, 90, -90, 180)  # degrees; tried if no upright face is found
 NUDGES = ((0, 0, 1), (0.1, 0, 1), (-0.1, 0, 1), (0, 0.1, 1), (0, -0.1, 1), (0, 0, 1.15), (0, 0, 0.87))  # x, y, size
 UNSTEADY = 15.0  # score per movement by one side of the box; faces move by 0.003, others by 0.045
 SURE, SURE_TURNED = -0.3, 0.1  # minimal scores; dlib's own, 0, misses every tenth portrait
+# A negative has a face that scores at least so much inverted, and so much more than any as it is: faces of negatives
+# gain 1 to 1.5, what is seen in inverted photos scores at most 0.25.
+NEGATIVE, NEGATIVE_PIXELS = 0.7, 0.4e6  # the score; the most pixels of the search
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +94,17 @@ class FaceFinder:
         if times > 1:
             kept = [face.enlarged(pixels.shape[1] / gray.shape[1], pixels.shape[0] / gray.shape[0]) for face in kept]
         return sorted(kept, key=lambda face: (-face.side, face.box))
+
+    def only_inverted(self, pixels: np.ndarray) -> bool:
+        """Whether a photo (H, W, 3) in [0, 1] is surely a negative, as far as large upright faces can tell."""
+        gray = cv2.cvtColor(np.ascontiguousarray(pixels, dtype=np.float32), cv2.COLOR_RGB2GRAY).clip(0, 1)
+        if min(gray.shape) < 16:
+            return False
+        zoom = min(1.0, (NEGATIVE_PIXELS / gray.size) ** 0.5)
+        inverted = max((face.score for face in self._look(1 - gray, zoom)), default=SURE)
+        if inverted < NEGATIVE:
+            return False
+        return inverted - max((face.score for face in self._look(gray, zoom)), default=SURE) > NEGATIVE
 
     def _look(self, gray: np.ndarray, zoom: float, degrees: float = 0, *, lift: bool = False) -> list[Found]:
         """The faces in a picture (H, W), which is first scaled and rotated counterclockwise, in its own coordinates."""

@@ -95,6 +95,10 @@ class FaceRefiner(StageBase):
         """Bytes in addition to photo, pixels and masks: a gray copy, and dlib's search of an enlarged one."""
         return 4 * height * width + FINDING * min(round(4 * height * width / divisor(scale) ** 2), int(ENLARGED_PIXELS))
 
+    def is_negative(self, restoration: Restoration) -> bool:
+        """Whether the photo surely is a negative: it has faces only when it is inverted."""
+        return self.finder is not None and self.finder.only_inverted(restoration.photo.pixels)
+
     @accepts_any_image
     def refine(self, crops: Tensor, mask: Tensor | None = None) -> Tensor:
         """Refine aligned crops (B, 3, S, S) in [0, 1], S the size; gray ones stay gray, and identity is checked.
