@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from bringback.runtime.compute import Compute
 
 SMALLEST_TILE = 128  # pixels a side, below which a tile is little but border
-PROGRAM = 300_000_000  # bytes of Python, torch, OpenCV and dlib, before any weights
+PROGRAM = 360_000_000  # bytes of Python, torch, OpenCV and dlib, before any weights, after a first small photo
 # Bytes a pixel: the photo as it came and as it is now, the damage mask, and the share to which each pixel is filled. At
 # the end, in place of a stage's needs: the result as floats and as integers, and the encoder's memory.
 HELD, WRITTEN = 12 + 12 + 4 + 4, 12 + 3 + 4
