@@ -14,6 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bringback.ops.strips import strips
+
 _SIDE = 512  # pixels of the longer side of the small copy
 _LEAST_SIDE = 32  # pixels there of the shorter side, below which nothing is looked for
 _LAYERS = 4  # most frames in frames: lid, page, border, key line
@@ -72,6 +74,13 @@ class Area:
         corners = np.array(self.corners) - (left, top) - 0.5
         cv2.fillConvexPoly(mask, np.rint(corners * 256).astype(np.int32), 1, lineType=cv2.LINE_8, shift=8)
         return torch.from_numpy(mask.view(bool))[None, None]
+
+    def keep_around_(self, changed: Tensor, before: Tensor) -> None:
+        """Set `changed`, pixels (..., h, w) of the box, back to `before` where they are outside the area, in strips."""
+        inside = self.inside().to(changed.device)
+        for rows in strips(changed):
+            part = changed[..., rows, :]
+            changed[..., rows, :] = torch.where(inside[..., rows, :], part, before[..., rows, :])
 
 
 @dataclass(frozen=True)

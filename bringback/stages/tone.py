@@ -80,9 +80,7 @@ class ToneCorrector(StageBase):
             part, around = pixels[area.part], ~area.inside().to(pixels.device)
             mask = damage[area.part].masked_fill(around.to(damage.device), 1)
             corrected, faded = self._corrected(part, mask)
-            for rows in strips(part):
-                kept = around[..., rows, :], part[..., rows, :], corrected[..., rows, :]
-                corrected[..., rows, :] = torch.where(*kept)
+            area.keep_around_(corrected, part)
             sure = max(sure, faded.item())
             change += mean_change(corrected, part) * part.numel() / pixels.numel()
             part.copy_(corrected)

@@ -12,7 +12,6 @@ from bringback.models.translation.vae import VAE
 from bringback.ops.metrics import mean_change
 from bringback.ops.patterns import Pattern
 from bringback.ops.scale import carry_back, divisor, shrink
-from bringback.ops.strips import strips
 from bringback.ops.tiling import run_tiled, tiles
 from bringback.runtime.compute import Compute
 from bringback.stages.base import StageBase
@@ -105,11 +104,9 @@ class LatentTranslator(StageBase):
             change = mean_change(restoration.pixels, pixels)
         # a frame would count as a smooth part of the picture, and end in a step beside it
         for area in restoration.areas:
-            part, within = pixels[area.part], area.inside().to(pixels.device)
+            part = pixels[area.part]
             made, (own,) = self._restored(part, filled[area.part], restoration.scale)
-            for rows in strips(part):
-                kept_rows = within[..., rows, :], made[..., rows, :], part[..., rows, :]
-                made[..., rows, :] = torch.where(*kept_rows)
+            area.keep_around_(made, part)
             share = part.numel() / pixels.numel()
             change, kept = change + share * mean_change(made, part), kept + share * own
             part.copy_(made)
