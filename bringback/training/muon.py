@@ -5,6 +5,8 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
+from bringback.runtime.compute import has_bfloat16
+
 MOMENTUM = 0.95
 _STEPS = 5  # of the Newton-Schulz iteration
 _COEFFICIENTS = 3.4445, -4.775, 2.0315  # of its quintic polynomial, from Jordan et al.
@@ -47,11 +49,12 @@ class Muon(torch.optim.Optimizer):
 def orthogonalized(matrix: Tensor) -> Tensor:
     """About the nearest semi-orthogonal matrix to (N, M), float32: its singular values are 0.7 to 1.2.
 
-    By a quintic Newton-Schulz iteration, for which bfloat16 is accurate enough.
+    By a quintic Newton-Schulz iteration, for which bfloat16 is accurate enough where the device computes in it.
     """
     a, b, c = _COEFFICIENTS
     tall = matrix.shape[0] > matrix.shape[1]
-    x = (matrix.T if tall else matrix).bfloat16().contiguous()
+    fast = torch.bfloat16 if has_bfloat16(matrix.device) else torch.float32
+    x = (matrix.T if tall else matrix).to(fast).contiguous()
     x = x / x.norm().clamp_min(1e-7)
     for _ in range(_STEPS):
         square = x @ x.T
