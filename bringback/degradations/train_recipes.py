@@ -11,6 +11,7 @@ from torch import Tensor
 
 from bringback.degradations import low_light, tone, wear
 from bringback.degradations import marks as damage
+from bringback.degradations.drawn.program import composed
 from bringback.degradations.eval_recipes import (
     SEVERITY,
     DegradedBatch,
@@ -126,6 +127,17 @@ def worn(pixels: Tensor, draws: Draws, overlays: Overlays) -> DegradedBatch:
     aged = _some(aged, draws, 0.5, wear.compression, 0.5)
     aged = grayed(aged, gray)
     return completed(aged.clamp(0, 1), truth, mask, gray.flatten())
+
+
+def drawn(pixels: Tensor, draws: Draws, overlays: Overlays) -> DegradedBatch:
+    """Drawn damage and innocent things on photos of every scale, worn, faded and printed afterwards."""
+    made = composed(pixels, draws)
+    aged = _some(made.aged, draws, 0.4, wear.any_order, 0.4, 0.4)
+    aged = _some(aged, draws, 0.25, tone.fade, SEVERITY["mixed"])
+    aged = _printed(aged.clamp(0, 1), draws, 0.07)
+    aged = _some(aged, draws, 0.3, wear.grain, 0.7)
+    aged = _some(aged.clamp(0, 1), draws, 0.5, wear.compression, 0.6)
+    return completed(aged.clamp(0, 1), made.truth, made.mask)
 
 
 def grainy(pixels: Tensor, draws: Draws, overlays: Overlays) -> DegradedBatch:
@@ -287,9 +299,9 @@ gate = mixture(
     (translation, 0.72), (scanned, 0.14), (clean, 1.0),
 )  # fmt: skip
 marked = mixture(
-    "What the scratch detector learns from: mostly damage, and photos that have none.",
-    (structured, 0.12), (stained, 0.06), (lightly_structured, 0.08), (lightly_mixed, 0.2), (battered, 0.4),
-    (unstructured, 0.07), (clean, 1.0),
+    "What the scratch detector learns from: damage of three programs, and photos that have none.",
+    (structured, 0.1), (stained, 0.03), (lightly_structured, 0.06), (lightly_mixed, 0.14), (battered, 0.15),
+    (drawn, 0.42), (unstructured, 0.04), (clean, 1.0),
 )  # fmt: skip
 scans = mixture(
     "What the native scale is learned from: sharp prints, which are enlarged then, and soft ones.",

@@ -21,10 +21,34 @@ class Layer:
     color: np.ndarray
     multiplies: bool = False
 
+    def box(self) -> tuple[slice, slice]:
+        """The rows and columns that hold all of it."""
+        left, top, width, height = cv2.boundingRect((self.alpha > 0).view(np.uint8))
+        return slice(top, top + height), slice(left, left + width)
+
+    def lay(self, photo: np.ndarray) -> None:
+        """Draw it on the photo (H, W, 3) float32 in [0, 1], in place."""
+        part = self.box()
+        alpha, below, color = self.alpha[part], photo[part], self.color.astype(np.float32)
+        color = color if color.ndim == 1 else color[part]
+        for channel in range(3):  # much faster than all at once
+            pixels, paint = below[..., channel], color[..., channel]
+            if self.multiplies:
+                pixels *= 1 - alpha * (1 - paint)
+            else:
+                pixels += alpha * (paint - pixels)
+
     def over(self, photo: np.ndarray) -> np.ndarray:
         """The photo (H, W, 3) float32 in [0, 1] with this layer on it."""
-        color = photo * self.color if self.multiplies else self.color
-        return photo + self.alpha[..., None] * (color - photo)
+        result = photo.copy()
+        self.lay(result)
+        return result
+
+
+def _enlarged(field: np.ndarray, height: int, width: int) -> np.ndarray:
+    if field.shape == (height, width):
+        return field
+    return cv2.resize(field, (width, height), interpolation=cv2.INTER_CUBIC)
 
 
 class Canvas:
@@ -45,17 +69,20 @@ class Canvas:
 
     def clouds(self, cell: float, octaves: int = 1) -> np.ndarray:
         """Fractal noise (H, W) float32 of mean 0 and deviation 1; the cells of its first octave have `cell` pixels."""
-        field = np.zeros((self.height, self.width), np.float32)
+        field = np.zeros((1, 1), np.float32)
         for octave in range(octaves):
             step = max(cell / 2**octave, 1.0)
-            grid = np.ceil(np.array([self.height, self.width]) / step).astype(int) + 3
-            coarse = self.random.standard_normal(grid, dtype=np.float32)
-            shift = self.random.random(2) * step
-            move = np.array([[1 / step, 0, 1 + shift[0] / step], [0, 1 / step, 1 + shift[1] / step]])
-            flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
-            layer = cv2.warpAffine(coarse, move, (self.width, self.height), flags=flags, borderMode=cv2.BORDER_REFLECT)
-            field += layer * 0.6**octave
-        return (field - field.mean()) / (field.std() + 1e-6)
+            coarser = max(int(step / 3), 1)  # each octave on a grid no finer than it needs: much faster
+            height, width, step = -(-self.height // coarser), -(-self.width // coarser), step / coarser
+            rows, columns = int(height / step) + 3, int(width / step) + 3
+            layer = self.random.standard_normal((rows, columns), dtype=np.float32) * np.float32(0.6**octave)
+            if step > 1:
+                layer = _enlarged(layer, round(rows * step), round(columns * step))
+            top, left = (self.random.random(2) * step + step / 2).astype(int)
+            field = _enlarged(field, height, width) + layer[top : top + height, left : left + width]
+        field = _enlarged(field, self.height, self.width)
+        mean, deviation = cv2.meanStdDev(field)
+        return (field - np.float32(mean[0, 0])) * np.float32(1 / (deviation[0, 0] + 1e-6))
 
     def curve(self, start: np.ndarray, angle: float, length: float, bend: float, count: int = 64) -> np.ndarray:
         """A smooth line (count, 2) from `start`; its direction drifts by about `bend` radians over its length."""
@@ -69,21 +96,30 @@ class Canvas:
         """Smooth noise (count,) of deviation about 1."""
         return cv2.resize(self.random.standard_normal((1, knots)), (count, 1), interpolation=cv2.INTER_CUBIC)[0]
 
+    def outline(self, line: np.ndarray, width: float | np.ndarray) -> np.ndarray:
+        """The outline (2 N, 2) of a line (N, 2) drawn `width` pixels wide, one for all or one a point."""
+        along = np.empty_like(line)
+        along[1:-1], along[0], along[-1] = line[2:] - line[:-2], line[1] - line[0], line[-1] - line[-2]
+        normal = np.stack([-along[:, 1], along[:, 0]], 1) / (np.hypot(along[:, 0], along[:, 1])[:, None] + 1e-6)
+        half = np.broadcast_to(np.asarray(width, float), len(line))[:, None] / 2
+        return np.concatenate([line + normal * half, (line - normal * half)[::-1]])
+
     def ribbon(self, line: np.ndarray, width: float | np.ndarray) -> np.ndarray:
         """A line (N, 2) drawn `width` pixels wide, one for all or one a point: alpha (H, W)."""
-        along = np.gradient(line, axis=0)
-        normal = np.stack([-along[:, 1], along[:, 0]], 1) / (np.linalg.norm(along, axis=1, keepdims=True) + 1e-6)
-        half = np.broadcast_to(np.asarray(width, float), len(line))[:, None] / 2
-        return self.polygons([np.concatenate([line + normal * half, (line - normal * half)[::-1]])])
+        return self.polygons([self.outline(line, width)])
 
-    def polygons(self, outlines: list[np.ndarray]) -> np.ndarray:
-        """Filled outlines, each (N, 2) of (x, y) in pixels: alpha (H, W). Their union; thin ones fade, none is lost."""
+    def polygons(self, outlines: list[np.ndarray], strengths: np.ndarray | None = None) -> np.ndarray:
+        """Filled outlines, each (N, 2) of (x, y) in pixels: alpha (H, W). Thin ones fade, none is lost.
+
+        strengths: one in [0, 1] for each outline, 1 if not given; where outlines overlap, the last one counts.
+        """
         fine = np.zeros((self.height * _FINE, self.width * _FINE), np.uint8)
-        for outline in outlines:
-            points = np.rint(outline * _FINE * 2**_SHIFT).astype(np.int32)
-            cv2.fillPoly(fine, [points], 255, cv2.LINE_AA, _SHIFT)
+        values = [255] * len(outlines) if strengths is None else np.rint(np.asarray(strengths) * 255).tolist()
+        for outline, value in zip(outlines, values, strict=True):
+            points = np.rint(outline * (_FINE * 2**_SHIFT)).astype(np.int32)
+            cv2.fillPoly(fine, [points], value, cv2.LINE_AA, _SHIFT)
         small = cv2.resize(fine, (self.width, self.height), interpolation=cv2.INTER_AREA)
-        return small.astype(np.float32) / 255
+        return small.astype(np.float32) * np.float32(1 / 255)
 
     def blob(self, center: np.ndarray, radius: float, rough: float = 0.2, count: int = 72) -> np.ndarray:
         """The outline (count, 2) of an irregular disc."""
