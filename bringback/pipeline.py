@@ -285,13 +285,14 @@ class Pipeline:
         asked = any(getattr(stage, "in_areas", False) for stage in self.stages)
         return find_areas(own_pixels(photo)) if asked else ()
 
-    def plan(self, height: int, width: int, scale: float | None = None) -> Plan:
+    def plan(self, height: int, width: int, scale: float | None = None, beside: int = 0) -> Plan:
         """The memory and the tiles for a photo of this size and native scale, for these settings on this machine.
 
         Without a scale, the plan is for a photo that is sharp to the pixel, which needs the most, and `restore`
-        estimates it. Raises `PhotoError` if it would need more memory than `compute.memory`.
+        estimates it. `beside` are bytes that the photo holds beside its pixels. Raises `PhotoError` if it would need
+        more memory than `compute.memory`.
         """
-        return Plan.of(self.stages, self.compute, height, width, scale)
+        return Plan.of(self.stages, self.compute, height, width, scale, beside)
 
     def _scale_of(self, photo: Photo, plan: Plan) -> float:
         return self.native_scale(own_pixels(photo)) if plan.scale is None else plan.scale
@@ -299,7 +300,8 @@ class Pipeline:
     def plan_for(self, photo: Photo) -> Plan:
         """`plan` for the photo's size and native scale."""
         height, width = photo.pixels.shape[:2]
-        return self.plan(height, width, self.native_scale(own_pixels(photo)))
+        beside = 0 if photo.levels is None else photo.levels.nbytes
+        return self.plan(height, width, self.native_scale(own_pixels(photo)), beside)
 
     def _restore(
         self,

@@ -448,7 +448,7 @@ def test_the_plan_of_several_photos_is_made_once_each(pixels, monkeypatch):
     monkeypatch.setattr(Pipeline, "plan", lambda self, *size: planned.append(size) or real(self, *size))
     pipeline = Pipeline([Grouped()])
     pipeline.restore_many(photos, [None, None])
-    assert planned == [(48, 64, 1.0), (20, 64, 1.0)]
+    assert planned == [(48, 64, 1.0, 0), (20, 64, 1.0, 0)]
     given = pipeline.plan(48, 64)
     pipeline.restore(photos[0], plan=given)
     assert len(planned) == 3

@@ -42,7 +42,7 @@ from bringback.batch.prefetch import overlapped
 from bringback.batch.resume import complete, own_files, result_is_there, same_work
 from bringback.errors import PhotoError, WriteError
 from bringback.images.codecs import MAX_PIXELS
-from bringback.images.photo import Photo, luminance
+from bringback.images.photo import Photo
 from bringback.pipeline import ALONE, Pipeline
 from bringback.runtime.files import write_all
 from bringback.runtime.memory import Plan, forget_peak, peak_memory
@@ -245,7 +245,7 @@ class _Steps:
             refuse_existing({job.output} - work.ours.keys(), ADVICE)
         work.photo = Photo.decode(data, str(job.source), run.max_pixels)
         if mask_data is not None:
-            work.mask = luminance(Photo.decode(mask_data, str(mask), run.max_pixels).pixels)
+            work.mask = Photo.decode(mask_data, str(mask), run.max_pixels).as_mask()
         entry["warnings"] = list(work.photo.warnings)
         if job.sidecars and not run.extras["sidecars"]:
             kinds = ", ".join(sorted({path.suffix.lower() for path in job.sidecars}))

@@ -52,9 +52,9 @@ def convert_back(image: Any, result: Photo) -> Any:
 def mask_array(mask: Path | str | Image.Image | np.ndarray | Tensor) -> np.ndarray:
     """A damage mask (H, W) float32 in [0, 1] from a file, Pillow image, array or tensor; colors become luminance."""
     if isinstance(mask, str | Path):
-        return luminance(Photo.read(mask).pixels)
+        return Photo.read(mask).as_mask()
     if isinstance(mask, Image.Image):
-        return luminance(Photo.from_image(mask).pixels)
+        return Photo.from_image(mask).as_mask()
     plain = mask.detach().cpu() if isinstance(mask, Tensor) else mask
     plain = np.asarray(plain.float() if isinstance(plain, Tensor) and plain.is_floating_point() else plain)
     plane = plain.reshape([side for side in plain.shape[:-2] if side != 1] + list(plain.shape[-2:]))

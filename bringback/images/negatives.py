@@ -14,7 +14,7 @@ def inverted(photo: Photo) -> Photo:
     densest film.
 
     The base is what the brightest percentile of a channel has, the mask of color film with it, whose orange so becomes
-    neutral. This is linear in the values of the file; it knows no film, and casts that are left are those of the dyes.
+    neutral. This is linear in sRGB values; it knows no film, and casts that are left are those of the dyes.
     """
     pixels = photo.pixels
     every = max(1, int((pixels[..., 0].size / _LOOKED_AT) ** 0.5))

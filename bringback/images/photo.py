@@ -8,8 +8,8 @@ from typing import Any, Self
 import numpy as np
 from PIL import Image
 
-from bringback.errors import PhotoError
-from bringback.images import codecs
+from bringback.errors import CodecError, PhotoError
+from bringback.images import codecs, profiles
 from bringback.runtime.files import write_beside
 
 # Rec. 601 luma, as in JPEG and in Pillow's "L".
@@ -52,15 +52,25 @@ def strips(pixels: np.ndarray) -> Iterator[slice]:
     return (slice(top, top + rows) for top in range(0, pixels.shape[0], rows))
 
 
+def _conversion(icc: bytes | None, gray: bool) -> tuple[profiles.Conversion | None, tuple[str, ...]]:
+    """How to convert pictures with this profile, None if they are sRGB or taken for it; and a warning in that case."""
+    try:
+        return (profiles.conversion(icc, gray) if icc else None), ()
+    except CodecError as error:
+        return None, (f"read as sRGB: the color profile {error}",)
+
+
 @dataclass(frozen=True, eq=False)
 class Photo:
     """An image with the metadata of its file.
 
-    `pixels` is (H, W, 3) float32 RGB in [0, 1], upright (the EXIF orientation is applied and reset in `exif`). `gray`
-    means that the file had one color channel and is written with one. `alpha` is (H, W) float32 in [0, 1] or None.
-    `bit_depth` is 8 or 16. `format` is Pillow's name of the file format. `dpi` is (horizontal, vertical). `extra` are
-    arguments of the format's writer (JPEG tables, texts). `orientation` is the EXIF orientation that was applied.
-    `warnings` are lines about what of the file is not in the photo. CMYK and CIELab become RGB and lose their profile.
+    `pixels` is (H, W, 3) float32 sRGB in [0, 1], upright (the EXIF orientation is applied and reset in `exif`),
+    whatever the profile `icc` is in which the file is written; see `profiles`. `levels` is what the file had, uint8 or
+    uint16 of (H, W) or (H, W, 3), if its profile is another than sRGB. `gray` means that the file had one color channel
+    and is written with one. `alpha` is (H, W) float32 in [0, 1] or None. `bit_depth` is 8 or 16. `format` is Pillow's
+    name of the file format. `dpi` is (horizontal, vertical). `extra` are arguments of the format's writer (JPEG tables,
+    texts). `orientation` is the EXIF orientation that was applied. `warnings` are lines about what of the file is not
+    in the photo, or not applied. CMYK and CIELab become RGB and lose their profile.
     """
 
     pixels: np.ndarray
@@ -74,6 +84,7 @@ class Photo:
     extra: Mapping[str, Any] = field(default_factory=dict)
     orientation: int = 1
     warnings: tuple[str, ...] = ()
+    levels: np.ndarray | None = field(default=None, repr=False)
 
     def __repr__(self) -> str:
         height, width = self.pixels.shape[:2]
@@ -136,18 +147,28 @@ class Photo:
         def scaled(levels: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
             return np.divide(levels, np.float32(top), out=out, dtype=np.float32, order="C")
 
-        if channels >= 3:
-            pixels = scaled(planes[..., :3])
-        else:
+        gray = channels < 3
+        levels = planes[..., 0] if gray else planes[..., :3]
+        conversion, warning = _conversion(container.icc, gray)
+        if conversion:
+            pixels = np.empty((*array.shape[:2], 3), np.float32)
+            for rows in strips(array):
+                made = conversion.to_srgb(levels[rows])
+                pixels[rows] = made[..., None] if gray else made
+        elif gray:
             pixels = np.empty((*array.shape[:2], 3), np.float32)
             for channel in range(3):
-                scaled(planes[..., 0], out=pixels[..., channel])
+                scaled(levels, out=pixels[..., channel])
+        else:
+            pixels = scaled(levels)
+        known = {**vars(container), "warnings": (*container.warnings, *warning)}
         return cls(
             pixels=pixels,
-            gray=channels < 3,
+            gray=gray,
             alpha=scaled(planes[..., -1]) if channels in (2, 4) else None,
             bit_depth=16 if array.dtype == np.uint16 else 8,
-            **vars(container),
+            levels=levels if conversion else None,
+            **known,
         )
 
     def with_pixels(self, pixels: np.ndarray) -> Self:
@@ -156,7 +177,9 @@ class Photo:
 
     def in_color(self) -> Self:
         """A copy that is written with three channels, without an ICC profile that is for gray only."""
-        return replace(self, gray=False, icc=None if self.icc is not None and self.icc[16:20] == b"GRAY" else self.icc)
+        for_gray = self.icc is not None and self.icc[16:20] == b"GRAY"
+        levels = None if self.gray else self.levels
+        return replace(self, gray=False, icc=None if for_gray else self.icc, levels=levels)
 
     @property
     def grey(self) -> bool:
@@ -167,13 +190,25 @@ class Photo:
         """The former name of `in_color`, for one release."""
         return self.in_color()
 
+    def as_mask(self) -> np.ndarray:
+        """The picture as a damage mask (H, W) in [0, 1]: the luminance of what the file had, whatever its profile."""
+        if self.levels is None:
+            return luminance(self.pixels)
+        shares = self.levels / np.float32(np.iinfo(self.levels.dtype).max)
+        return shares if self.gray else luminance(shares)
+
     def array(self) -> np.ndarray:
         """Pixels as stored in the file: uint8 or uint16, (H, W), (H, W, 2), (H, W, 3) or (H, W, 4)."""
         channels = (1 if self.gray else 3) + (self.alpha is not None)
         top, kind = (65535, np.uint16) if self.bit_depth == 16 else (255, np.uint8)
         whole = np.empty((*self.pixels.shape[:2], channels), kind)
+        conversion, _ = _conversion(self.icc, self.gray)
+        own = self.levels if self.levels is not None and self.levels.shape[:2] == whole.shape[:2] else None
         for rows in strips(whole):
-            planes = luminance(self.pixels[rows])[..., None] if self.gray else self.pixels[rows]
+            planes = luminance(self.pixels[rows]) if self.gray else self.pixels[rows]
+            if conversion:
+                planes = profiles.restored(conversion, planes, None if own is None else own[rows])
+            planes = planes[..., None] if self.gray else planes
             if self.alpha is not None:
                 planes = np.concatenate([planes, self.alpha[rows, :, None]], axis=2)
             levels = np.clip(planes, 0, 1)

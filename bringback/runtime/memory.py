@@ -43,16 +43,24 @@ class Plan:
     scale: float | None = None
 
     @classmethod
-    def of(cls, stages: Sequence[Any], compute: "Compute", height: int, width: int, scale: float | None = None) -> Self:
+    def of(
+        cls,
+        stages: Sequence[Any],
+        compute: "Compute",
+        height: int,
+        width: int,
+        scale: float | None = None,
+        beside: int = 0,
+    ) -> Self:
         """For such a photo: the largest tiles with which the peak stays below `compute.memory`.
 
         A stage's `needs(height, width, tile)`, or with `at_native_scale` also `scale`, is the number of bytes it
-        takes in addition to `HELD`. Raises
-        `PhotoError`, which says what to do, if the smallest tiles still need too much.
+        takes in addition to `HELD`; `beside` are bytes that the photo itself holds beside. Raises `PhotoError`, which
+        says what to do, if the smallest tiles still need too much.
         """
         tile: int | None = None
         while True:
-            peak = _peak(stages, height, width, tile, scale or 1.0)
+            peak = _peak(stages, height, width, tile, scale or 1.0) + beside
             if compute.memory is None or peak <= compute.memory:
                 return cls(height, width, peak, tile, scale)
             tile = halved(stages, tile)

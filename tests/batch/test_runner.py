@@ -3,6 +3,7 @@
 import json
 import weakref
 
+import made_profiles
 import numpy as np
 import pytest
 import torch
@@ -76,6 +77,23 @@ def test_the_tree_is_mirrored(tree, light, tmp_path):
     )
     before, after = Photo.read(tree / "a.png"), Photo.read(out / "a.png")
     np.testing.assert_allclose(after.pixels, 0.75 * before.pixels + 0.25, atol=0.003)
+
+
+def test_profiles_are_applied_and_kept(tmp_path, pixels, light):
+    (tmp_path / "in").mkdir()
+    for name, icc in (("adobe", made_profiles.ADOBE), ("broken", b"no profile"), ("srgb", made_profiles.SRGB)):
+        Image.fromarray(pixels).save(tmp_path / "in" / f"{name}.tif", icc_profile=icc)
+    for strength in (0, 1):
+        pipeline, out = Pipeline(light.stages, strength=strength), tmp_path / f"out {strength}"
+        adobe, broken, srgb = restore_folder([tmp_path / "in"], out, pipeline, compare=True)
+        assert len(broken["warnings"]) == 1 and not adobe["warnings"] + srgb["warnings"]
+        images = [Image.open(out / f"{name}.tif") for name in ("adobe", "broken", "srgb")]
+        assert images[0].info["icc_profile"] == made_profiles.ADOBE and images[1].info["icc_profile"] == b"no profile"
+        arrays = [np.asarray(image) for image in images]
+        np.testing.assert_array_equal(arrays[1], arrays[2])
+        assert np.array_equal(arrays[0], arrays[1]) == (strength == 0)
+        if strength == 0:
+            np.testing.assert_array_equal(arrays[0], pixels)
 
 
 class Doubtful:
@@ -742,7 +760,7 @@ def test_a_photo_is_planned_once_and_slow_stages_report(tree, tmp_path, monkeypa
     choices = {"on_step": lambda *step: steps.append(step), "on_plan": lambda name, plan: plans.append(name)}
     entries = restore_folder([tree], tmp_path / "out", Pipeline([stage], compute=stage.compute), **choices)
     assert set(statuses(entries).values()) == {"done"} and len(stage.groups) == 4 / batch
-    assert planned == [(48, 64, 1.0)] * 4 and plans == [entry["photo"] for entry in entries]
+    assert planned == [(48, 64, 1.0, 0)] * 4 and plans == [entry["photo"] for entry in entries]
     assert sorted(steps) == [("translate", kind) for kind in ("JPEG", "JPEG", "PNG", "TIFF")]
 
 
