@@ -211,7 +211,8 @@ def rescanned(pixels: Tensor, draws: Draws, overlays: Overlays) -> DegradedBatch
     Otherwise the networks sharpen whatever is softer than their sharp photos.
     """
     side = pixels.shape[-2:]
-    aged, truth = [], []
+    aged: list[Tensor] = []
+    truth: list[Tensor] = []
     for i, seed in enumerate(draws.integers(0, 2**62)):
         random = np.random.default_rng(seed)
         factor, blur = 1.15 * (2.5 / 1.15) ** random.random(), float(random.uniform(0.3, 1.0))

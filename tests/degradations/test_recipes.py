@@ -17,7 +17,8 @@ from bringback.degradations.rng import Draws
 from bringback.degradations.wear import relief, screen
 from bringback.ops.color import luminance
 
-OWN_TRUTH = {"faces", "portraits", "dim"}  # fading is no business of the face stage; what is blown out is gone
+# fading is no business of the face stage; what is blown out is gone; some lessons draw on the photo, or scan it softly
+OWN_TRUTH = {"faces", "portraits", "dim", "marked", "translation", "gate"}
 
 
 def gray_of(pictures: torch.Tensor) -> torch.Tensor:

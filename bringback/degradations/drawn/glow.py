@@ -84,7 +84,7 @@ def smoke(canvas: Canvas, photo: np.ndarray) -> np.ndarray:
     column = cv2.blur(
         cv2.blur(column, (2 * int(canvas.short * 0.05) + 1,) * 2), (2 * int(canvas.short * 0.05) + 1,) * 2
     )
-    alpha = np.clip(column * 1.6 + 0.35 * billows * column - 0.3, 0, 1) * np.float32(random.uniform(0.4, 0.95))
+    alpha = np.clip(column * 1.8 + 0.4 * billows * column - 0.2, 0, 1) * np.float32(random.uniform(0.5, 0.95))
     color = tint(canvas, 0.7, 1, 0.05) if random.random() < 0.7 else tint(canvas, 0.1, 0.4, 0.04)
     shade = np.clip(1 + 0.12 * billows, 0, 1.3) * alpha
     return settle(canvas, photo, alpha, tinted(shade, color), 1.0, 0.2)

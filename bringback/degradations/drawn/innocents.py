@@ -62,7 +62,7 @@ _CUMULATED = np.cumsum(list(KINDS.values())) / sum(KINDS.values())
 def with_innocents(canvas: Canvas, photo: np.ndarray, amount: float) -> np.ndarray:
     """The photo (H, W, 3) float32 in [0, 1] with up to three innocent things in it; on average three times `amount`.
 
-    They come in the order of `KINDS` reversed, except that writing and what belongs to the print come last.
+    What the picture shows is drawn first, then light and writing, then what belongs to the print.
     """
     picks = [int(np.searchsorted(_CUMULATED, canvas.random.random())) for _ in range(_MOST)]
     taken = {pick for pick in picks if canvas.random.random() < amount}
@@ -72,6 +72,6 @@ def with_innocents(canvas: Canvas, photo: np.ndarray, amount: float) -> np.ndarr
 
 
 def _depth(kind: Callable[[Canvas, np.ndarray], np.ndarray]) -> tuple[int, int]:
-    """What lies on the print lies above what the picture shows; ink is below the grain of paper and screen."""
+    """Place in the order of drawing."""
     modules = (shapes.__name__, scenery.__name__, glow.__name__, lettering.__name__, prints.__name__)
     return modules.index(kind.__module__), _ORDERED.index(kind)

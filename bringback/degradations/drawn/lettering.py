@@ -92,13 +92,11 @@ def _words(canvas: Canvas) -> str:
 
 def _type(canvas: Canvas, text: str, size: float) -> np.ndarray:
     """A line of printed letters `size` pixels high: alpha (h, w)."""
-    random = canvas.random
-    face = int(random.integers(0, len(_fonts()) + 4))
-    if face < len(_fonts()) + 1 and text.isascii():
-        fonts = _fonts()
-        font = (
-            ImageFont.truetype(fonts[face], round(size)) if face < len(fonts) else ImageFont.load_default(round(size))
-        )
+    random, fonts = canvas.random, _fonts()
+    face = int(random.integers(0, len(fonts) + 4))  # the last three: OpenCV's own
+    if face <= len(fonts):
+        pixels = round(size)
+        font = ImageFont.truetype(fonts[face], pixels) if face < len(fonts) else ImageFont.load_default(pixels)
         mask = font.getmask(text, "L")
         return np.asarray(mask, np.uint8).reshape(mask.size[::-1]).astype(np.float32) / 255
     style, scale, thick = int(random.choice(_HERSHEY)), size / 22, max(1, round(size / random.uniform(8, 20)))
@@ -109,7 +107,7 @@ def _type(canvas: Canvas, text: str, size: float) -> np.ndarray:
 
 
 def _place(canvas: Canvas, size: np.ndarray, centered: float = 0.2) -> tuple[np.ndarray, float]:
-    """Where captions of a size (width, height) are: top left corner and angle. Mostly along the bottom or in a corner."""
+    """Top left corner and angle of a caption of a size (width, height): mostly along the bottom or in a corner."""
     random = canvas.random
     room = np.array([canvas.width, canvas.height]) - size
     rim = canvas.between(2, 20) * canvas.unit
@@ -193,19 +191,19 @@ def writing(canvas: Canvas, photo: np.ndarray) -> np.ndarray:
                 stroke = np.stack([stroke[:, 0] - slant * stroke[:, 1] + x, stroke[:, 1] + row * gap], 1)
                 falls = np.gradient(stroke[:, 1]) > 0
                 # the pen spreads in strokes downward
-                for part in np.array_split(np.arange(len(stroke)), max(1, len(stroke) // 8)):
-                    piece = stroke[part[0] : part[-1] + 2]
-                    lines.append(piece)
-                    widths.append(pen * (1.25 if falls[part].mean() > 0.6 else 0.85))
-            x = max(float(part[:, 0].max()) for part in lines[-6:]) + random.uniform(0.4, 1.2)
+                for first in range(0, len(stroke) - 1, 8):
+                    lines.append(stroke[first : first + 9])
+                    widths.append(pen * (1.25 if falls[first : first + 8].sum() > 4 else 0.85))
+            x = max(float(piece[:, 0].max()) for piece in lines[-6:]) + random.uniform(0.4, 1.2)
     every = np.concatenate(lines) * height
     low, size = every.min(0), np.ptp(every, axis=0)
     upright = random.random() < 0.06
     corner, angle = _place(canvas, size[::-1] if upright else size, centered=0.3)
     angle += np.pi / 2 if upright else 0
     half = size / 2
-    moved = [turned(line * height - low - half, angle) + corner + (half[::-1] if upright else half) for line in lines]
-    return _ink(canvas, photo, strokes(canvas, moved, widths))
+    moved = turned(every - low - half, angle) + corner + (half[::-1] if upright else half)
+    pieces = np.split(moved, np.cumsum([len(line) for line in lines])[:-1])
+    return _ink(canvas, photo, strokes(canvas, pieces, widths))
 
 
 def printed(canvas: Canvas, photo: np.ndarray) -> np.ndarray:

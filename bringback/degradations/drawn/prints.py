@@ -5,7 +5,7 @@ import numpy as np
 
 from bringback.degradations.drawn.canvas import Canvas
 from bringback.degradations.drawn.lettering import lettered
-from bringback.degradations.drawn.settling import plane_wave, ring, rolling, settle, shaded, tint, tinted
+from bringback.degradations.drawn.settling import gray, plane_wave, ring, rolling, settle, shaded, tint, tinted
 
 _CORNERS = np.array([[0.0, 0], [1, 0], [1, 1], [0, 1]])
 
@@ -59,19 +59,18 @@ def border(canvas: Canvas, photo: np.ndarray) -> np.ndarray:
     radius = random.choice([0.0, 0.0, canvas.between(3, 40) * canvas.unit])
     inside = _inside(canvas, widths, min(radius, canvas.short * 0.2), 0)
     paper = _paper(canvas)
-    made = settle(canvas, photo, 1 - inside, paper, 0.8, 0.06)
+    ink = tinted(1 - inside, paper)
     if random.random() < 0.25:  # a thin line around the picture
         gap = float(widths.max()) * random.uniform(0.1, 0.3)
         thin = max(0.7 * canvas.unit, 0.7)
         line = _inside(canvas, widths - gap, radius, 0) - _inside(canvas, widths - gap + thin, radius, 0)
-        made = settle(
-            canvas, made, np.clip(line, 0, 1), tint(canvas, 0.1, 0.5, 0.1) if paper[0] > 0.5 else paper + 0.6, 0.4
-        )
+        line = np.clip(line, 0, 1) * (1 - inside)
+        ink = ink * gray(1 - line) + tinted(line, tint(canvas, 0.1, 0.5, 0.1) if paper[0] > 0.5 else paper + 0.6)
     if random.random() < 0.4:  # the table or the scanner's lid that shows beyond the paper
         outer = _inside(canvas, widths * random.uniform(0.2, 0.5), radius * 0.5, canvas.between(1, 5) * canvas.unit)
         ground = tint(canvas, 0.9, 1, 0.02) if random.random() < 0.4 else tint(canvas, 0.02, 0.5, 0.08)
-        made = settle(canvas, made, 1 - outer, ground, 0.7, 0.1)
-    return made
+        ink = ink * gray(outer) + tinted(1 - outer, ground)
+    return settle(canvas, photo, 1 - inside, ink, 0.8, 0.08)
 
 
 def vignette(canvas: Canvas, photo: np.ndarray) -> np.ndarray:
@@ -94,14 +93,13 @@ def vignette(canvas: Canvas, photo: np.ndarray) -> np.ndarray:
 
 def album(canvas: Canvas, photo: np.ndarray) -> np.ndarray:
     """The page of an album beside the print: dark or gray card with photo corners, the print's edge and its shadow."""
-    random = canvas.random
     widths = _widths(canvas, 10, 70)
     inside = _inside(canvas, widths, 0.0, 0)
     card = tint(canvas, 0.05, 0.6, 0.05)
     drop = float(canvas.between(1, 5) * canvas.unit)
     move = np.array([[1, 0, drop], [0, 1, drop]])
     cast = cv2.GaussianBlur(cv2.warpAffine(inside, move, (canvas.width, canvas.height)), (0, 0), drop * 0.5 + 0.3)
-    page = (1 - inside) * (1 + np.float32(0.05) * rolling(canvas, 24)) * (1 - np.float32(0.5) * cast)
+    page = (1 - inside) * (1 + np.float32(0.02) * rolling(canvas, 24)) * (1 - np.float32(0.5) * cast)
     rim = np.array([widths[0], widths[1], canvas.width - widths[2], canvas.height - widths[3]])
     reach = min(canvas.between(12, 45) * canvas.unit, float((rim[2:] - rim[:2]).min()) * 0.3)
     corners = np.array([[rim[0], rim[1]], [rim[2], rim[1]], [rim[2], rim[3]], [rim[0], rim[3]]])

@@ -24,7 +24,9 @@ def composed(pixels: Tensor, draws: Draws) -> DegradedBatch:
 
     Two in five are gray. The truth has the innocent things, which belong to the photo.
     """
-    aged, truth, masks = [], [], []
+    aged: list[Tensor] = []
+    truth: list[Tensor] = []
+    masks: list[Tensor] = []
     for photo, seed in zip(pixels, draws.integers(0, 2**62), strict=True):
         for pictures, picture in zip((aged, truth, masks), _composed(photo, np.random.default_rng(seed)), strict=True):
             pictures.append(picture.to(pixels.device))
@@ -35,17 +37,17 @@ def _composed(photo: Tensor, random: np.random.Generator) -> tuple[Tensor, Tenso
     height, width = photo.shape[-2:]
     if random.random() < 0.4:
         photo = luminance(photo[None])[0].expand(3, -1, -1)
-    truth = np.ascontiguousarray(photo.permute(1, 2, 0).cpu().numpy())
+    print_ = np.ascontiguousarray(photo.permute(1, 2, 0).cpu().numpy())
     soft = MOST_SOFT ** random.random() if random.random() < SOFT else 1.0
     if soft > 1:  # a piece of it, enlarged: marks on it are as sharp as the scan, or as soft as the photo
         rows, columns = (math.ceil(length / soft) for length in (height, width))
-        truth = cv2.resize(truth[:rows, :columns], (width, height), interpolation=cv2.INTER_CUBIC).clip(0, 1)
+        print_ = cv2.resize(print_[:rows, :columns], (width, height), interpolation=cv2.INTER_CUBIC).clip(0, 1)
     unit = float(0.6 * 6 ** random.random()) * (soft if random.random() < 0.5 else 1.0)
     canvas = Canvas(random, height, width, min(unit, 6.0))
-    sound = random.random() < SOUND
-    truth = with_innocents(canvas, truth, 0.6 if sound else 0.35)
-    aged, mask = truth, np.zeros((height, width), np.float32)
-    if not sound:
-        aged, mask = damaged(canvas, truth, float(random.uniform(0.4, 1.6)))
-    aged, truth = (torch.from_numpy(np.ascontiguousarray(x.transpose(2, 0, 1))).float() for x in (aged, truth))
+    damaging = random.random() >= SOUND
+    print_ = with_innocents(canvas, print_, 0.35 if damaging else 0.6)
+    marked, mask = print_, np.zeros((height, width), np.float32)
+    if damaging:
+        marked, mask = damaged(canvas, print_, float(random.uniform(0.4, 1.6)))
+    aged, truth = (torch.from_numpy(np.ascontiguousarray(x.transpose(2, 0, 1))).float() for x in (marked, print_))
     return aged, truth, torch.from_numpy(mask)[None]

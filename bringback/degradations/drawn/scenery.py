@@ -222,7 +222,8 @@ def wires(canvas: Canvas, photo: np.ndarray) -> np.ndarray:
     """Bundles of wires, ropes or rigging that hang between masts, or fan out from one."""
     random = canvas.random
     width = max(canvas.between(0.7, 3) * canvas.unit, 0.7)
-    color = _dark_or_light(canvas, 0.8)
+    # a lone mast may be all that is seen: pale and thin, it would be a scratch
+    color = _dark_or_light(canvas, 0.8 if width > 2 else 1.0)
     lines, widths = list[np.ndarray](), list[float]()
     way = np.linspace(0, 1, 30)
     count = int(random.integers(3, 10))
@@ -415,7 +416,7 @@ def hair(canvas: Canvas, photo: np.ndarray) -> np.ndarray:
     way = np.linspace(0, 1, 24)[:, None]
     lines = []
     for side in random.normal(0, 1, count):
-        wander = (canvas.wave(24, 4) * spread * 0.25)[:, None] * way
+        wander = (canvas.wave(24, 4) * spread * 0.1)[:, None] * way
         lines.append(spine + normal * (side * spread * (0.3 + fan * way) + wander))
     shares = np.array_split(np.arange(count), 2)
     base = tint(canvas, 0.05, 0.85, 0.12)

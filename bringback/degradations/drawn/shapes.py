@@ -136,11 +136,10 @@ def window(canvas: Canvas, photo: np.ndarray) -> np.ndarray:
     made = settle(canvas, photo, alpha, ink, 1.0, 0.15)
     if not bright or random.random() < 0.4:
         return made
-    glare = cv2.GaussianBlur(
-        cv2.resize(ink, None, fx=0.25, fy=0.25, interpolation=cv2.INTER_AREA), (0, 0), 0.3 + size / 40
-    )
+    small = cv2.resize(ink[..., 1], None, fx=0.25, fy=0.25, interpolation=cv2.INTER_AREA)
+    glare = cv2.GaussianBlur(small, (0, 0), 0.3 + size / 40)
     glare = cv2.resize(glare, (canvas.width, canvas.height))
-    return lit(made, glare[..., 1] * random.uniform(0.1, 0.5), pane)
+    return lit(made, glare * random.uniform(0.1, 0.5), pane)
 
 
 def sail(canvas: Canvas, photo: np.ndarray) -> np.ndarray:
