@@ -7,6 +7,7 @@ import numpy as np
 from bringback.degradations.drawn import lines, losses, stains
 from bringback.degradations.drawn.canvas import Canvas, Layer
 from bringback.degradations.drawn.strokes import soften
+from bringback.degradations.eval_recipes import SPOILED
 
 Kind = Callable[[Canvas, np.ndarray], list[Layer]]
 
@@ -46,14 +47,15 @@ _MOST = 5
 def coverage(layer: Layer, photo: np.ndarray) -> np.ndarray:
     """How much of the photo (H, W, 3) below is lost under a layer: (H, W) float32 in [0, 1].
 
-    What hides the photo counts by its alpha. What only darkens it counts by the change, from an eighth of the range on
-    and fully from a half on, as a faint stain still shows the picture; over dark places as over a tone of 0.3.
+    What hides the photo counts by its alpha. What only darkens it counts by the change: a faint stain, which shows
+    the picture, a little, a fifth of the range as `SPOILED`, a half fully; over dark places as over a tone of 0.3.
     """
     if not layer.multiplies:
         return layer.alpha
     taken = 1 - layer.color.min(axis=-1).astype(np.float32)
     brightest = np.maximum(np.maximum(photo[..., 0], photo[..., 1]), photo[..., 2])  # photo.max(-1) is 10 times slower
-    return layer.alpha * np.clip(2.5 * (taken * np.maximum(brightest, 0.3) - 0.12), 0, 1)
+    change = taken * np.maximum(brightest, 0.3)
+    return layer.alpha * np.interp(change, (0.02, 0.1, 0.2, 0.5), (0, 0.06, SPOILED, 1)).astype(np.float32)
 
 
 def damaged(canvas: Canvas, photo: np.ndarray, amount: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
