@@ -1,6 +1,6 @@
 """Train `clean_vae` on clean photos.
 
-accelerate launch train/clean_vae.py --set data_dir=data --set output_dir=runs/clean_vae
+python train/clean_vae.py --set data_dir=data --set output_dir=runs/clean_vae
 """
 
 from bringback.training.run import main

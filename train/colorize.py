@@ -1,6 +1,6 @@
 """Train `colorize`, which colorizes gray photos.
 
-accelerate launch train/colorize.py --set data_dir=data --set output_dir=runs/colorize
+python train/colorize.py --set data_dir=data --set output_dir=runs/colorize
 """
 
 from bringback.training.run import main

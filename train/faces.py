@@ -2,7 +2,7 @@
 
 python inference/align_faces.py data/faces-train-*.tar -o data/faces-train.tar
 python inference/align_faces.py data/faces-val-*.tar -o data/faces-val.tar
-accelerate launch train/faces.py --set data_dir=data --set output_dir=runs/faces
+python train/faces.py --set data_dir=data --set output_dir=runs/faces
 """
 
 from bringback.training.run import main

@@ -1,6 +1,6 @@
 """Train `mapping` between the shipped VAEs (or your own: `--set weights=DIR`, a folder of checkpoint folders).
 
-accelerate launch train/mapping.py --set data_dir=data --set output_dir=runs/mapping
+python train/mapping.py --set data_dir=data --set output_dir=runs/mapping
 """
 
 from bringback.training.run import main

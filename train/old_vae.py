@@ -1,6 +1,6 @@
 """Train `old_vae`, starting from the shipped clean VAE (or your own: `--set init_from=runs/clean_vae`).
 
-accelerate launch train/old_vae.py --set data_dir=data --set output_dir=runs/old_vae
+python train/old_vae.py --set data_dir=data --set output_dir=runs/old_vae
 """
 
 from bringback.training.run import main

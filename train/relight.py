@@ -1,6 +1,6 @@
 """Train `relight`, which brightens and denoises dark photos.
 
-accelerate launch train/relight.py --set data_dir=data --set output_dir=runs/relight
+python train/relight.py --set data_dir=data --set output_dir=runs/relight
 """
 
 from bringback.training.run import main

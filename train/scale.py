@@ -1,6 +1,6 @@
 """Train `scale`, which reads from the spectrum of a photo how far it can be shrunk.
 
-accelerate launch train/scale.py --set data_dir=data --set output_dir=runs/scale
+python train/scale.py --set data_dir=data --set output_dir=runs/scale
 """
 
 from bringback.training.run import main

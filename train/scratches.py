@@ -1,6 +1,6 @@
 """Train `scratches`, the damage detector.
 
-accelerate launch train/scratches.py --set data_dir=data --set output_dir=runs/scratches
+python train/scratches.py --set data_dir=data --set output_dir=runs/scratches
 """
 
 from bringback.training.run import main

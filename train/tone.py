@@ -1,6 +1,6 @@
 """Train `tone`, curves that correct fading and color casts.
 
-accelerate launch train/tone.py --set data_dir=data --set output_dir=runs/tone
+python train/tone.py --set data_dir=data --set output_dir=runs/tone
 """
 
 from bringback.training.run import main

@@ -1,6 +1,6 @@
 """Train the whole translation end to end, continuing the last run (or from scratch: `--set init_from=`).
 
-accelerate launch train/translation.py --set data_dir=data --set output_dir=runs/translation
+python train/translation.py --set data_dir=data --set output_dir=runs/translation
 """
 
 from bringback.training.run import main

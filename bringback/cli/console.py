@@ -100,7 +100,9 @@ def progress(json_lines: bool) -> Iterator[Callbacks]:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+    # rich would print what goes to standard error on the bar's console, though it may go to a file of its own
+    on_screen = sys.stderr.isatty()
+    with Progress(*columns, console=console, disable=not console.is_terminal, redirect_stderr=on_screen) as bar:
         yield _callbacks(bar, console)
 
 
@@ -128,9 +130,10 @@ def _callbacks(bar: Progress, console: Console) -> Callbacks:
     def on_photo(entry: "Entry") -> None:
         nonlocal finished, failed
         finished += 1
-        if entry["status"] == "failed":  # `finish` tells why
+        if entry["status"] == "failed":
             failed += 1
             bar.update(photos, description=f"photos, {failed} failed")
+            typer.echo(_line(entry), err=True)
         elif not console.is_terminal:
             show(_line(entry))
         if entry["warnings"]:
@@ -178,9 +181,6 @@ def finish(entries: list["Entry"], json_lines: bool, notes: list[str]) -> None:
             typer.echo(f"{len(doubtful)} of {len(entries)} want a look:")
             for warning, first, more in _warnings(doubtful):
                 typer.echo(f"  {first}{f' and {more} more' if more else ''}: {warning}")
-        for entry in entries:
-            if entry["status"] == "failed":
-                typer.echo(_line(entry), err=True)
     if counts["failed"]:
         raise typer.Exit(SOME_FAILED)
 

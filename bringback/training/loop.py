@@ -4,6 +4,7 @@ import logging
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext
+from copy import deepcopy
 from dataclasses import asdict, dataclass
 from itertools import chain, islice
 from pathlib import Path
@@ -17,7 +18,7 @@ from accelerate.utils import DistributedDataParallelKwargs, set_seed
 from rich.progress import Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
 
-from bringback.errors import ConfigError, SaveError
+from bringback.errors import ConfigError, MissingWeights, SaveError
 from bringback.training.config import Source, TrainConfig
 from bringback.training.data import Crops, prefetch, read_overlays, spare_core
 from bringback.training.model_card import History, write_card
@@ -26,7 +27,7 @@ from bringback.training.state import EMA, GracefulStop, TrainerState, save_state
 from bringback.training.task import Phase, TrainingTask
 from bringback.training.tracking import RunLog
 from bringback.training.workers import DegradationWorkers
-from bringback.weights.checkpoints import save_network
+from bringback.weights.checkpoints import Checkpoints, save_network
 
 logger = logging.getLogger(__name__)
 
@@ -88,7 +89,8 @@ class Trainer:
         write is a warning; if the last one failed too, it raises SaveError.
         """
         accelerator, is_main = self.accelerator, self.accelerator.is_main_process
-        columns = (*Progress.get_default_columns()[:-1], TimeRemainingColumn(), TextColumn("{task.fields[loss]}"))
+        fields = [TextColumn(f"{{task.fields[{field}]}}") for field in ("speed", "loss")]
+        columns = (*Progress.get_default_columns()[:-1], TimeRemainingColumn(), *fields)
         batches = prefetch(self._prepare_batch, self.first_batch, spare_core(accelerator.device))
         with (
             GracefulStop() as stop,
@@ -100,7 +102,11 @@ class Trainer:
             accelerator.wait_for_everyone()
             self.failures.clear()  # only the last writes count
             if is_main and not self.state.stop:
-                self._validate_and_save()
+                self._warn_if_worse(self._validate_and_save())
+            elif is_main and self.state.step > self.first_step:  # interrupted: the weights without their numbers
+                self.ema.swap(self.task)
+                self._save_networks(None)
+                self.ema.swap(self.task)
             if self.state.step > self.first_step:
                 self._save_state()
         if is_main:
@@ -172,13 +178,16 @@ class Trainer:
 
     def _train(self, batches: Iterator[Any], bar: Progress, stop: GracefulStop) -> None:
         config, state = self.config, self.state
-        shown = bar.add_task(config.task, total=1.0, loss="")
+        shown = bar.add_task(config.task, total=1.0, loss="", speed="")
+        begun = self.state.seconds
+        pictures = config.train_batch_size * config.gradient_accumulation_steps * self.accelerator.num_processes
         while state.running():
             losses = self._step(batches)
             self.ema.update(self.task)
             state.step += 1
             state.tick(self.accelerator, bool(stop))
-            bar.update(shown, completed=state.progress())
+            rate = pictures * (state.step - self.first_step) / max(state.seconds - begun, 1e-3)
+            bar.update(shown, completed=state.progress(), speed=f"{rate:.1f} pictures/s")
             if state.step % config.logging_steps == 0:  # not every step: reading a number waits for the device
                 means = self._log_losses(losses)
                 bar.update(shown, loss=", ".join(f"{key} {value:.4f}" for key, value in means.items()))
@@ -219,8 +228,8 @@ class Trainer:
         self.run_log.log(numbers)
         return numbers
 
-    def _validate_and_save(self) -> None:
-        """Validate and save the networks with their averaged weights."""
+    def _validate_and_save(self) -> dict[str, float]:
+        """Validate and save the networks with their averaged weights; returns the metrics, if any."""
         self.ema.swap(self.task)
         self.task.eval()
         metrics: dict[str, float] = {}
@@ -233,20 +242,51 @@ class Trainer:
             logger.info("step %d: %s", self.state.step, ", ".join(f"{k} {v:.4f}" for k, v in metrics.items()))
         self._save_networks(metrics)
         self.ema.swap(self.task)
+        return metrics
 
-    def _save_networks(self, metrics: dict[str, float]) -> None:
+    def _warn_if_worse(self, metrics: dict[str, float]) -> None:
+        """Warn where the networks are worse than the shipped ones on the same validation; they may differ in size."""
+        task, shipped = self.task, Checkpoints()
+        if "score" not in metrics or self.validation_crops is None:
+            return
+        own = {name: deepcopy(network.state_dict()) for name, network in task.networks().items()}
+        try:
+            states = {name: shipped.load(name, type(net)).state_dict() for name, net in task.networks().items()}
+            for name, network in task.networks().items():
+                network.load_state_dict(states[name])
+            task.eval()
+            with torch.no_grad():
+                batch = self.validation_crops.batch(range(self.config.validation_samples), self.accelerator.device)
+                theirs = task.validate(batch, self.validation_overlays)[0]["score"]
+        except (MissingWeights, RuntimeError):  # none of that name and kind, or of another size
+            logger.info("not compared with the shipped weights, which are of another size or kind")
+            return
+        finally:
+            for name, network in task.networks().items():
+                network.load_state_dict(own[name])
+        said = f"val_score {metrics['score']:.4f}, that of the shipped weights on the same pictures {theirs:.4f}"
+        if metrics["score"] < theirs:
+            logger.warning("worse than the shipped weights: %s", said)
+        else:
+            logger.info("no worse than the shipped weights: %s", said)
+
+    def _save_networks(self, metrics: dict[str, float] | None) -> None:
+        """Save the networks; without metrics they are not among the best."""
         state, task = self.state, self.task
-        is_best = metrics.get("score", math.inf) >= state.best
+        is_best = metrics is not None and metrics.get("score", math.inf) >= state.best
         with tolerate_failure(f"the weights of step {state.step}", self.failures):
             self.history.update(state.step, state.seconds / 60)
             for place in [self.out, self.out / "best"] if is_best else [self.out]:
                 for name, network in task.networks().items():
                     task.on_save(name, save_network(network, place / name))
-                    write_card(network, place / name, self.config, self.history, task.parents, metrics)
-            if is_best:
+                    write_card(network, place / name, self.config, self.history, task.parents, metrics or {})
+            if is_best and metrics is not None:
                 state.best = metrics.get("score", state.best)
 
     def _save_state(self) -> None:
+        if self.accelerator.is_main_process:  # a run that is killed and resumed keeps its first legs in the card
+            with tolerate_failure("the history of the run", self.failures):
+                self.history.update(self.state.step, self.state.seconds / 60)
         save_state(self.accelerator, self.out, self.state.step, self.config.checkpoints_total_limit, self.failures)
 
 

@@ -136,13 +136,13 @@ def _command(config: TrainConfig, segments: list[Segment]) -> str:
     if len(segments) > 1:
         return "the segments below, one after the other"
     processes = segments[0].processes
-    launcher = f" --multi_gpu --num_processes {processes}" if processes > 1 else ""
+    launcher = f"accelerate launch --multi_gpu --num_processes {processes}" if processes > 1 else "python"
     settings = ["output_dir=RUN"]
     settings += [f"{place}={place.upper()}" for place in ("init_from", "weights") if getattr(config, place)]
     if Path(config.backbone).suffix:
         settings.append(f"backbone=FOLDER/{Path(config.backbone).name}")
     settings += [f"max_train_steps={segments[0].ended}", "max_train_minutes=1e9"]
-    command = " --set ".join([f"accelerate launch{launcher} train/{config.task}.py --config FILE", *settings])
+    command = " --set ".join([f"{launcher} train/{config.task}.py --config FILE", *settings])
     return f"`{command}`, FILE being the config below (for `best/` and weights saved during a run: that run)"
 
 

@@ -7,6 +7,7 @@ import io
 import logging
 import os
 import threading
+import time
 from collections.abc import Iterable
 from contextlib import suppress
 from multiprocessing.pool import ThreadPool
@@ -24,6 +25,7 @@ from bringback.images.shards import Entry
 
 logger = logging.getLogger(__name__)
 
+TELL_EVERY = 5.0  # seconds
 WHITE_IS_ZERO = 0  # a value of TIFF's PhotometricInterpretation tag
 
 
@@ -111,8 +113,15 @@ class Pictures:
         self._lock = threading.Lock()
 
     def hold(self, pool: ThreadPool) -> None:
-        """Decode all of them into memory."""
-        self._held = pool.map(self._decode, range(len(self)))
+        """Decode all of them into memory; the log says how far that is, every few seconds."""
+        held: list[np.ndarray | None] = []
+        told = time.monotonic()
+        for picture in pool.imap(self._decode, range(len(self))):
+            held.append(picture)
+            if time.monotonic() - told > TELL_EVERY:
+                told = time.monotonic()
+                logger.info("decoding pictures: %d of %d", len(held), len(self))
+        self._held = held
 
     def __len__(self) -> int:
         return len(self.entries)

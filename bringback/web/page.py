@@ -1,7 +1,9 @@
 """The gradio page: components and event handlers, which work on a `Session`."""
 
+import re
+import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -9,14 +11,23 @@ from typing import Any
 import gradio as gr
 
 from bringback.stages import FAMILIES, plugins
+from bringback.web import strokes
 from bringback.web import text as web_text
-from bringback.web.mask_layer import CANVAS, PAINTED
-from bringback.web.pipelines import Choices, Pipelines, Stopped
+from bringback.web.canvas import canvas, patches, shown
+from bringback.web.pipelines import Choices, Pipelines
 from bringback.web.session import Item, Session, attempt
+from bringback.web.work import Tell, Work
 
-HEIGHT = 520  # of the large pictures, in pixels
-BLUE = f"rgb{PAINTED}"
 View = dict[Any, Any]  # component updates
+TOKEN = re.compile("[0-9a-f]{32}")
+STATUS = '<div role="status" aria-live="polite">${value}</div>'
+ARRIVED = """() => {
+  const kept = sessionStorage.getItem("bringback");  // which a reload keeps, and another tab does not see
+  const made = () => Array.from(crypto.getRandomValues(new Uint8Array(16)), (one) => one.toString(16).padStart(2, "0"));
+  const token = kept ?? made().join("");
+  sessionStorage.setItem("bringback", token);
+  return [token, innerWidth < 700];
+}"""
 
 
 class Page:
@@ -25,24 +36,27 @@ class Page:
     def __init__(self, folder: Path, pipelines: Pipelines, max_pixels: int) -> None:
         """Args: folder: for the files of users; pipelines: for all users; max_pixels: limit per photo."""
         self.folder, self.pipelines, self.max_pixels = folder, pipelines, max_pixels
+        self.desks: dict[str, Session] = {}  # by token
         with gr.Blocks(title="bringback", analytics_enabled=False, delete_cache=(600, 7200)) as self.blocks:
-            self.desk = gr.State(None, delete_callback=_forget)
-            gr.HTML(web_text.HEAD, padding=False)
-            with gr.Row():
-                with gr.Column(scale=1, min_width=300):
+            self.desk = gr.State(None, delete_callback=self._forget)
+            self.token, self.phone = gr.Textbox(visible=False), gr.Checkbox(visible=False)
+            gr.HTML(web_text.HEAD, padding=False, elem_id="head")
+            with gr.Row(elem_id="desk"):
+                with gr.Column(scale=1, min_width=280, elem_id="side"):
                     self._place_photos()
                     self._place_choices()
-                with gr.Column(scale=3, min_width=320):
+                with gr.Column(scale=3, min_width=320, elem_id="work"):
                     self._place_work()
             self._connect()
 
     def _place_photos(self) -> None:
-        self.drop = gr.File(label="Drop photos here", file_count="multiple", height=140, elem_id="photos")
+        self.drop = gr.File(label="Drop photos here", file_count="multiple", height=170, elem_id="photos")
         self.drop.preprocess = _uploads  # type: ignore[assignment, method-assign] # gradio's own one changes file names
         gr.HTML('<ul class="problems" id="too-large" role="alert"></ul>', padding=False, elem_id="refused")
         self.problems = gr.HTML(padding=False, elem_id="problems")
         self.list = gr.Gallery(
             label="Photos",
+            show_label=False,  # which would cover the first one
             columns=3,
             height="auto",
             allow_preview=False,
@@ -51,12 +65,13 @@ class Page:
             elem_id="list",
             buttons=[],
         )
+        self.remove = gr.Button("Remove this photo", size="sm", visible=False, elem_id="remove")
 
     def _place_choices(self) -> None:
         chosen = Choices.of(self.pipelines.config)
         labels = [(web_text.stage(name), name) for name in (*FAMILIES[self.pipelines.config.family], *plugins())]
-        with gr.Accordion("What to do", elem_id="choices"):
-            self.stages = gr.CheckboxGroup(labels, value=list(chosen.stages), label="Stages", elem_id="stages")
+        with gr.Accordion("What to do", open=False, elem_id="choices") as self.choices:
+            self.stages = gr.CheckboxGroup(labels, value=list(chosen.stages), label="Steps", elem_id="stages")
             self.strength = gr.Slider(0, 1, chosen.strength, step=0.05, label="Strength", info=web_text.STRENGTH)
             self.fidelity = gr.Slider(
                 0, 1, chosen.fidelity, step=0.05, label="Fidelity of faces", info=web_text.FIDELITY
@@ -67,153 +82,223 @@ class Page:
             self.bare = gr.Checkbox(label="Without metadata", info=web_text.BARE, elem_id="bare")
 
     def _place_work(self) -> None:
+        with gr.Column(visible=False, elem_id="bench") as self.bench:
+            self.canvas = canvas(self._draw)
         with gr.Row(elem_id="deeds"):
-            self.find = gr.Button("Find damage", interactive=False)
-            self.restore = gr.Button("Restore this photo", variant="primary", interactive=False)
-            self.restore_all = gr.Button("Restore all", interactive=False)
-            self.stop = gr.Button("Stop", variant="stop", interactive=False)
-        self.status = gr.HTML(web_text.line(web_text.NO_PHOTO), elem_id="status")
-        with gr.Tabs(elem_id="views") as self.tabs:
-            with gr.Tab("Photo and damage", id="damage"):
-                self.editor = gr.ImageEditor(
-                    label="Orange: damage that was found. Blue: yours",
-                    placeholder=web_text.NO_PHOTO,
-                    height=HEIGHT,
-                    sources=(),
-                    transforms=(),
-                    layers=False,
-                    canvas_size=CANVAS[::-1],
-                    fixed_canvas=True,
-                    format="png",
-                    buttons=["fullscreen"],
-                    brush=gr.Brush(colors=[BLUE], default_color=BLUE, color_mode="fixed"),
-                    elem_id="editor",
-                )
-            with gr.Tab("Before and after", id="result"):
-                self.slider = gr.ImageSlider(
-                    label="Before and after", max_height=HEIGHT, buttons=["fullscreen"], elem_id="slider"
-                )
-                with gr.Row():
-                    self.download = gr.DownloadButton("Download this photo", interactive=False, elem_id="download")
-                    self.download_all = gr.DownloadButton("Download all (ZIP)", interactive=False, elem_id="zip")
-                with gr.Accordion("Faces"):
-                    self.faces = gr.HTML(elem_id="faces")
-                with gr.Accordion("What the stages say", open=False):
-                    self.notes = gr.HTML(elem_id="notes")
+            self.restore = gr.Button("Restore this photo", variant="primary", interactive=False, min_width=100)
+            self.restore_all = gr.Button("Restore all", interactive=False, min_width=100)
+            self.find = gr.Button("Find damage", interactive=False, min_width=100)
+            self.stop = gr.Button("Stop", variant="stop", interactive=False, min_width=100)
+        self.status = gr.HTML(web_text.line(web_text.NO_PHOTO), html_template=STATUS, elem_id="status")
+        with gr.Column(visible=False, elem_id="results") as self.results:
+            self.warnings = gr.HTML(elem_id="warnings")
+            with gr.Row():
+                self.download = gr.DownloadButton("Download this photo", interactive=False, elem_id="download")
+                self.download_all = gr.DownloadButton("Download all (ZIP)", interactive=False, elem_id="zip")
+            with gr.Accordion("Faces"):
+                self.faces = gr.HTML(elem_id="faces")
+            with gr.Accordion("What was done", open=False):
+                self.notes = gr.HTML(elem_id="notes")
 
     def _connect(self) -> None:
-        deeds = [self.find, self.restore, self.restore_all, self.stop]
-        about = [self.editor, self.slider, self.download, self.download_all, self.faces, self.notes]
-        view = [*deeds, *about, self.list, self.status, self.tabs, self.problems]
+        deeds = [self.find, self.restore, self.restore_all, self.stop, self.remove]
+        about = [self.bench, self.canvas, self.results, self.warnings, self.faces, self.notes]
+        view = [*deeds, *about, self.download, self.download_all, self.list, self.status, self.problems]
         choices = [self.stages, self.strength, self.fidelity, self.saturation, self.scale]
-        own: dict[str, Any] = {"api_visibility": "private"}
-        short = own | {"show_progress": "hidden"}
-        # slow work is queued, across all users
-        long = own | {"show_progress_on": self.status, "concurrency_id": "work", "concurrency_limit": 1}
-        long["trigger_mode"] = "multiple"  # else a click right after the previous one ends is lost
-        self.blocks.load(lambda: Session(self.folder, self.max_pixels), None, self.desk, **short)
+        own: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+        # any number of visitors; photos wait for each other
+        long = own | {"concurrency_limit": None, "trigger_mode": "multiple"}
+
+        def at_once(event: Callable[..., Any], said: str) -> None:  # in the browser, before the server has answered
+            event(None, None, self.status, js=f"() => {web_text.line(said)!r}", **own)
+
+        self.blocks.load(self._arrive, [self.token, self.phone], [self.desk, self.choices, *view], js=ARRIVED, **own)
         # no other event may use `drop`: gradio would recreate it and lose the custom preprocess
-        self.drop.upload(
-            self._add, [self.desk, self.editor, self.drop], [*view, self.drop], **own, show_progress_on=self.status
-        )
-        self.list.select(self._choose, [self.desk, self.editor, self.bare], view, **short)
-        self.editor.clear(self._clear, self.desk, view, **short)
-        self.find.click(self._find, [self.desk, self.editor, self.scale], view, **long)
-        work = [self.desk, self.editor, self.bare, *choices]
-        self.restore.click(self._restore, work, view, **long)
-        self.restore_all.click(self._restore_all, work, view, **long)
-        self.stop.click(_stop, self.desk, None, queue=False, **short)
-        self.bare.change(self._downloads, [self.desk, self.bare], view, **short)
+        at_once(self.drop.upload, "Loading ...")
+        self.drop.upload(self._add, [self.desk, self.drop, self.bare], [*view, self.drop], **own)
+        self.list.select(self._choose, [self.desk, self.bare], view, **own)
+        self.remove.click(self._remove, [self.desk, self.bare], view, **own)
+        self.canvas.drawn(self._drawn, [self.desk, self.bare], view, **long)
+        at_once(self.find.click, web_text.SEARCHING)
+        self.find.click(self._find, [self.desk, self.scale], view, **long)
+        work = [self.desk, self.bare, *choices]
+        for button, deed in ((self.restore, self._restore), (self.restore_all, self._restore_all)):
+            at_once(button.click, web_text.RESTORING)
+            button.click(deed, work, view, **long)
+        at_once(self.stop.click, web_text.STOPPING)
+        self.stop.click(_stop, self.desk, None, queue=False, **own)
+        self.bare.change(self._downloads, [self.desk, self.bare], view, **own)
         self.stages.change(
-            lambda stages: gr.update(visible=_colors(Choices(tuple(stages)))), self.stages, self.saturation, **short
+            lambda stages: gr.update(visible=_colors(Choices(tuple(stages)))), self.stages, self.saturation, **own
         )
 
-    def _add(self, desk: Session, editor: Any, files: list, progress: gr.Progress = gr.Progress()) -> View:  # noqa: B008
-        _keep(desk, editor)
-        first, problems = not desk.scans, desk.add(files, progress)
+    def _arrive(self, token: str, phone: bool) -> View:
+        """Open a page: with the photos of the tab that was loaded again, or without any.
+
+        What was at work there is stopped, as nobody would hear of it any more.
+        """
+        if not TOKEN.fullmatch(token):
+            token = secrets.token_hex(16)
+        desk = self.desks.get(token)
+        if desk is None:
+            desk = self.desks[token] = Session(self.folder, self.max_pixels, token)
+        desk.visits += 1
+        if desk.work:
+            desk.work.stop()
+            desk.work = None
+        view = {self.desk: desk, self.choices: gr.update(open=not phone)}
+        if desk.chosen is None:
+            return view
+        return view | self._all(desk, bare=False) | {self.status: web_text.title(desk.chosen)}
+
+    def _forget(self, desk: Session | None) -> None:
+        """A page is closed; the files go with the last one."""
+        if desk is None:
+            return
+        desk.visits -= 1
+        if desk.visits <= 0:
+            if desk.work:
+                desk.work.stop()
+            self.desks.pop(desk.token, None)
+            shutil.rmtree(desk.folder, ignore_errors=True)
+
+    def _draw(self, sent: dict[str, Any]) -> dict[str, Any]:
+        """Take over the strokes of a photo, and mend its result where that is all they ask for."""
+        desk = self.desks.get(str(sent.get("desk")))
+        scan = desk.numbered(sent.get("photo")) if desk else None
+        if desk is None or scan is None:
+            return {"patches": [], "done": 0, "said": web_text.GONE}
+        with desk.drawing:
+            return self._follow(desk, scan, sent.get("strokes"))
+
+    def _follow(self, desk: Session, scan: Item, sent: Any) -> dict[str, Any]:
+        try:
+            scan.strokes = strokes.read(sent, *scan.size)
+        except ValueError as error:
+            return {"patches": [], "done": 0, "said": str(error)}
+        made = scan.outcome
+        if made is None or desk.busy:
+            return {"patches": [], "done": len(made.strokes) if made else 0, "said": ""}
+        boxes: list[tuple[slice, slice]] = []
+        before = len(made.strokes)
+        said = attempt(scan, lambda: boxes.extend(made.follow(scan.strokes, self.pipelines)))
+        if not said and made.strokes != scan.strokes:
+            said = web_text.AGAIN
+        return {
+            "patches": patches(scan, boxes),
+            "done": len(made.strokes),
+            "said": said or web_text.mended(before, len(made.strokes)),
+        }
+
+    def _drawn(self, desk: Session, bare: bool) -> View:
+        """After strokes: the files of a result that was mended."""
+        _there(desk)
+        scan = desk.chosen
+        made = scan.outcome if scan else None
+        if scan is None or made is None or not made.changed or desk.busy:
+            return {}
+        with desk.drawing:
+            problem = attempt(scan, lambda: made.write(scan.photo()))
+        return self._downloads(desk, bare) | ({self.problems: web_text.problems([problem])} if problem else {})
+
+    def _add(self, desk: Session, files: list, bare: bool) -> View:
+        _there(desk)
+        first, problems = not desk.scans, desk.add(files, lambda done, what: None)
         view: View = {self.drop: None, self.problems: web_text.problems(problems)}
         if first and desk.scans:
             desk.chosen = desk.scans[0]
-            view |= self._about(desk, bare=False) | {self.editor: _editor(desk, desk.chosen)}
+            view |= self._about(desk, bare)
         taken = len(files) - len(problems)
         return view | self._list(desk) | self._deeds(desk) | {self.status: web_text.added(taken, len(problems))}
 
-    def _choose(self, desk: Session, editor: Any, bare: bool, event: gr.SelectData) -> View:
-        _keep(desk, editor)
-        desk.chosen = desk.scans[event.index]
-        new = {self.editor: _editor(desk, desk.chosen), self.status: web_text.title(desk.chosen)}
-        return self._about(desk, bare) | new
-
-    def _clear(self, desk: Session) -> View:
-        """Undo the editor's clear button: show the photo again, with the found damage and without edits."""
-        if desk.chosen is None:
+    def _choose(self, desk: Session, bare: bool, event: gr.SelectData) -> View:
+        _there(desk)
+        if event.index >= len(desk.scans):  # removed meanwhile
             return {}
-        desk.chosen.edits = None
-        return {self.editor: _editor(desk, desk.chosen)}
+        desk.chosen = desk.scans[event.index]
+        said = {} if desk.busy else {self.status: web_text.title(desk.chosen)}
+        return self._about(desk, bare) | said
 
-    def _find(self, desk: Session, editor: Any, scale: str, progress: gr.Progress = gr.Progress()) -> View:  # noqa: B008
-        _keep(desk, editor)
+    def _remove(self, desk: Session, bare: bool) -> View:
+        _there(desk)
+        if desk.chosen is None or desk.busy:
+            return {}
+        gone = desk.chosen
+        desk.remove(gone)
+        return self._all(desk, bare) | {self.status: web_text.line(f"{gone.name} is removed.")}
+
+    def _find(self, desk: Session, scale: str) -> Iterator[View]:
+        _there(desk)
         scan = desk.chosen
-        assert scan is not None  # the button is disabled without a photo
-        progress(0, desc=f"{scan.name}: looking for damage")
-        problem = attempt(scan, lambda: scan.find(self.pipelines, scale))
-        if problem:
-            return {self.problems: web_text.problems([problem])}
-        return {
-            self.editor: _editor(desk, scan),
-            self.tabs: gr.update(selected="damage"),
-            self.status: web_text.damage(scan),
-        }
+        if scan is None or desk.busy:
+            return
+        problems: list[str] = []
+        work = desk.work = Work(partial(self._found, scan, scale, problems))
+        yield self._deeds(desk) | {self.problems: ""}
+        try:
+            for _, said in work.words():
+                yield {self.status: said}
+        finally:
+            desk.end(work)
+        view = self._deeds(desk) | {self.problems: web_text.problems(problems)}
+        if desk.chosen is scan:
+            view[self.canvas] = shown(desk, web_text.label(scan), "before")
+        said = web_text.damage(scan) if work.complete and not problems else web_text.line(web_text.STOPPED)
+        yield view | {self.status: said}
 
-    def _restore(self, *given: Any, progress: gr.Progress = gr.Progress()) -> Iterator[View]:  # noqa: B008
+    def _found(self, scan: Item, scale: str, problems: list[str], tell: Tell) -> None:
+        def told(share: float, step: str) -> None:
+            tell(share, web_text.doing(scan, share, step))
+
+        problem = attempt(scan, partial(scan.find, self.pipelines, scale, told))
+        problems += [problem] if problem else []
+
+    def _restore(self, *given: Any) -> Iterator[View]:
         _there(given[0])
-        yield from self._work([given[0].chosen], *given, progress=progress)
+        yield from self._work([given[0].chosen] if given[0].chosen else [], *given)
 
-    def _restore_all(self, *given: Any, progress: gr.Progress = gr.Progress()) -> Iterator[View]:  # noqa: B008
+    def _restore_all(self, *given: Any) -> Iterator[View]:
         _there(given[0])
-        yield from self._work(list(given[0].scans), *given, progress=progress)
+        yield from self._work(list(given[0].scans), *given)
 
-    def _work(
-        self,
-        scans: list[Item],
-        desk: Session,
-        editor: Any,
-        bare: bool,
-        stages: list[str],
-        *values: Any,
-        progress: Any,
-    ) -> Iterator[View]:
-        _keep(desk, editor)
+    def _work(self, scans: list[Item], desk: Session, bare: bool, stages: list[str], *values: Any) -> Iterator[View]:
         choices = Choices(tuple(sorted(stages)), *values)
         if not stages:
-            yield {self.status: web_text.line("Choose a stage first.")}
+            yield {self.status: web_text.line(web_text.CHOOSE_ONE)}
             return
-        desk.busy, desk.stopped = True, False
-        yield self._deeds(desk) | {
-            self.problems: "",
-            self.status: web_text.line(f"Restoring {web_text.photos(len(scans))} ..."),
-        }
+        if desk.busy:
+            return
         problems: list[str] = []
+        work = desk.work = Work(partial(self._restored, scans, choices, problems))
+        yield self._deeds(desk) | {self.problems: ""}
+        before = 0
+        try:
+            for _, said in work.words():
+                made = sum(scan.done_with(choices) for scan in scans)
+                yield {self.status: said} | (self._list(desk) if made != before else {})
+                before = made
+        finally:
+            desk.end(work)
+        done = sum(scan.done_with(choices) for scan in scans)
+        view = self._deeds(desk) | self._list(desk) | {self.problems: web_text.problems(problems)}
+        if desk.chosen in scans:
+            view |= self._about(desk, bare, "slider")
+        yield view | {self.status: web_text.restored(done, len(scans), stopped=not work.complete)}
+
+    def _restored(self, scans: list[Item], choices: Choices, problems: list[str], tell: Tell) -> None:
+        """Restore photos one after the other; what fails is added to the problems."""
         for number, scan in enumerate(scans):
 
-            def tell(done: float, what: str, number: int = number, scan: Item = scan) -> None:
-                if desk.stopped:
-                    raise Stopped
-                progress((number + done) / len(scans), desc=f"{scan.name}: {what}")
+            def told(share: float, step: str, number: int = number, scan: Item = scan) -> None:
+                more = f" ({number + 1} of {len(scans)})" if len(scans) > 1 else ""
+                tell((number + share) / len(scans), web_text.doing(scan, share, step, more))
 
             if not scan.done_with(choices):
-                try:
-                    problem = attempt(scan, partial(scan.restore, self.pipelines, choices, tell))
-                except Stopped:
-                    break
+                problem = attempt(scan, partial(scan.restore, self.pipelines, choices, told))
                 problems += [problem] if problem else []
-            yield {self.problems: web_text.problems(problems)} | self._list(desk)
-        desk.busy = False
-        done = sum(scan.done_with(choices) for scan in scans)
-        view = self._about(desk, bare) | self._deeds(desk) | self._list(desk)
-        if desk.chosen and desk.chosen.outcome:
-            view[self.tabs] = gr.update(selected="result")
-        yield view | {self.status: web_text.restored(done, len(scans), stopped=desk.stopped)}
+
+    def _all(self, desk: Session, bare: bool) -> View:
+        return self._about(desk, bare) | self._list(desk) | self._deeds(desk)
 
     def _list(self, desk: Session) -> View:
         """The list of photos, restored ones marked."""
@@ -225,16 +310,19 @@ class Page:
         """The buttons, enabled or disabled."""
         free = gr.update(interactive=bool(desk.scans) and not desk.busy)
         return dict.fromkeys((self.find, self.restore, self.restore_all), free) | {
-            self.stop: gr.update(interactive=desk.busy)
+            self.stop: gr.update(interactive=desk.busy),
+            self.remove: gr.update(visible=bool(desk.scans), interactive=not desk.busy),
         }
 
-    def _about(self, desk: Session, bare: bool) -> View:
-        """The results for the selected photo."""
+    def _about(self, desk: Session, bare: bool, view: str = "") -> View:
+        """The selected photo and its results; `view` is what of it to show."""
         scan = desk.chosen
         outcome = scan.outcome if scan else None
-        pair = (str(scan.preview), str(outcome.preview)) if scan and outcome else None
         return self._downloads(desk, bare) | {
-            self.slider: pair,
+            self.bench: gr.update(visible=scan is not None),
+            self.canvas: shown(desk, web_text.label(scan) if scan else "", view if outcome else "before"),
+            self.results: gr.update(visible=outcome is not None),
+            self.warnings: web_text.warned(outcome),
             self.faces: web_text.faces(outcome),
             self.notes: web_text.notes(outcome),
         }
@@ -252,10 +340,6 @@ def _colors(choices: Choices) -> bool:
     return "colorize" in choices.stages
 
 
-def _editor(desk: Session, scan: Item) -> dict[str, Any]:
-    return {"background": str(scan.canvas), "layers": [desk.layer(scan)], "composite": None}
-
-
 def _uploads(payload: Any) -> list[tuple[Path, str]]:
     """Paths of the uploaded files, and their original names."""
     return [(Path(one.path), one.orig_name or Path(one.path).name) for one in payload or ()]
@@ -267,17 +351,6 @@ def _there(desk: Session | None) -> None:
         raise gr.Error("This page has expired. Load it again, and drop the photos once more.", print_exception=False)
 
 
-def _keep(desk: Session, editor: dict[str, Any] | None) -> None:
-    """Store the edits of the mask."""
-    _there(desk)
-    for layer in editor["layers"] if editor else ():
-        desk.edit(layer)
-
-
-def _stop(desk: Session) -> None:
-    desk.stopped = True
-
-
-def _forget(desk: Session | None) -> None:
-    if desk:
-        shutil.rmtree(desk.folder, ignore_errors=True)
+def _stop(desk: Session | None) -> None:
+    if desk and desk.work:
+        desk.work.stop()

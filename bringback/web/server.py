@@ -37,8 +37,19 @@ def look(max_file_size: int = MAX_FILE_SIZE) -> dict[str, Any]:
     with extra("web"):
         from gradio.themes import Default
     css, script = ((Path(__file__).parent / name).read_text("utf-8") for name in ("page.css", "page.js"))
+    plain = Default(primary_hue="blue", font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
+    # gradio's own colors have too little contrast
+    blue, red = "#0b57d0", "#b3261e"
+    theme = plain.set(
+        body_text_color_subdued="*neutral_600",
+        block_info_text_color="*neutral_600",
+        button_primary_background_fill=blue,
+        button_primary_background_fill_dark=blue,
+        button_cancel_background_fill=red,
+        button_cancel_background_fill_dark=red,
+    )
     return {
-        "theme": Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]),
+        "theme": theme,
         "css": css,
         "js": script.replace("MEGABYTES", str(max_file_size)),
         "max_file_size": max_file_size * 1_000_000,

@@ -1,14 +1,15 @@
-"""The web page's session, without the page: a visitor's photos, their damage, edits, restorations and files."""
+"""The web page's session, without the page: a visitor's photos, their damage, strokes, restorations and files."""
 
 import shutil
 import zipfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PureWindowsPath
 from tempfile import mkdtemp
+from threading import Lock
 from typing import Any
 
-import cv2
 import numpy as np
 
 from bringback.batch.masks import mask_png
@@ -16,29 +17,17 @@ from bringback.errors import PhotoError
 from bringback.images.codecs import MAX_PIXELS
 from bringback.images.photo import Photo, luminance
 from bringback.images.shards import output_name
+from bringback.ops.masks import SOUND
+from bringback.runtime.progress import watching
 from bringback.stages.prior.settings import Progress
-from bringback.stages.record import Face, Restoration
-from bringback.web import mask_layer as web_mask
-from bringback.web.mask_layer import Edits, Place
+from bringback.web.copies import THUMB, around, jpeg, overlay
+from bringback.web.outcome import Outcome
 from bringback.web.pipelines import Choices, Pipelines, Stopped
+from bringback.web.strokes import Stroke, apply
+from bringback.web.work import Tell, Work
 
 MAX_PHOTOS = 100  # of one visitor
-PREVIEW, THUMB, CROP = 1400, 256, 96  # pixels a side of the copies for the browser
-Tell = Callable[[float, str], None]  # called with the share that is done, 0 to 1, and the next step
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """The result of a photo, with the choices and mask edits behind it; the files have the name of the upload."""
-
-    choices: Choices
-    edits: Edits | None
-    notes: Mapping[str, Mapping[str, Any]]
-    faces: list[Face]
-    crops: list[tuple[bytes, bytes]]  # of each face, before and after: small JPEGs
-    preview: Path
-    file: Path
-    bare: Path  # without EXIF, XMP, IPTC and texts
+WAITING, WRITING = "waiting", "writing"  # steps besides the stages
 
 
 @dataclass
@@ -47,14 +36,14 @@ class Item:
 
     name: str
     folder: Path
+    number: int = 0  # unique among the visitor's photos
     max_pixels: int = MAX_PIXELS
     size: tuple[int, int] = (0, 0)  # height and width
-    edits: Edits | None = None
+    strokes: tuple[Stroke, ...] = ()
     outcome: Outcome | None = None
     share: float = 0.0
+    searched: bool = False  # whether `find` has looked for damage
     warnings: list[str] = field(default_factory=list)  # of the search for damage
-    layer: int = 0  # the number of the layer that is being painted on
-    _found: np.ndarray | None = None  # (h, w) bool, at the size of the canvas
 
     @property
     def original(self) -> Path:
@@ -67,11 +56,6 @@ class Item:
         return self.folder / "before.jpg"
 
     @property
-    def canvas(self) -> Path:
-        """A JPEG to paint on."""
-        return self.folder / "canvas.jpg"
-
-    @property
     def thumb(self) -> Path:
         """A small JPEG."""
         return self.folder / "thumb.jpg"
@@ -81,6 +65,11 @@ class Item:
         """The damage mask of the detector, at the photo's size."""
         return self.folder / "found.png"
 
+    @property
+    def overlay(self) -> Path:
+        """The damage mask of the detector as a PNG for the browser."""
+        return self.folder / "overlay.png"
+
     def photo(self) -> Photo:
         """The photo; raises `PhotoError`."""
         return Photo.decode(self.original.read_bytes(), self.name, self.max_pixels)
@@ -89,49 +78,34 @@ class Item:
         """Read the photo for the first time and make its previews; raises `PhotoError`."""
         photo = self.photo()
         self.size = photo.pixels.shape[:2]
-        self.preview.write_bytes(_jpeg(photo))
-        self.thumb.write_bytes(_jpeg(photo, THUMB))
-        self.canvas.write_bytes(_jpeg(photo.with_pixels(web_mask.on_canvas(photo.pixels))))
+        self.preview.write_bytes(jpeg(photo))
+        self.thumb.write_bytes(jpeg(photo, THUMB))
 
-    @property
-    def searched(self) -> bool:
-        """Whether `find` has looked for damage."""
-        return self._found is not None
+    def find(self, pipelines: Pipelines, scale: str, tell: Tell) -> None:
+        """Find the damage, the `share` of damaged pixels and `warnings`, at this native scale.
 
-    @property
-    def found(self) -> np.ndarray:
-        """Where damage was found, (h, w) bool, at the size of the canvas."""
-        place = Place.of(*self.size)
-        return np.zeros((place.height, place.width), bool) if self._found is None else self._found
-
-    def find(self, pipelines: Pipelines, scale: str = "auto") -> None:
-        """Find the damage, the `share` of damaged pixels and `warnings`, at this native scale. Raises `PhotoError`."""
+        Raises `PhotoError`, `Stopped`, and whatever `tell` raises.
+        """
         photo = self.photo()
-        with pipelines.lock:
+        with _turn(pipelines, tell), watching(lambda stage, tiles, whole: tell(tiles, stage)):
             looked = pipelines.of(Choices(("scratches",), scale=scale)).restore(photo)
         mask, self.warnings = looked.damage(), looked.warnings
-        self.mask_file.write_bytes(mask_png(mask))
         plane = mask[0, 0].cpu().numpy()
-        self._found = web_mask.shown(plane)
-        self.share = float((plane > web_mask.SOUND).mean())
+        self.mask_file.write_bytes(mask_png(mask))
+        self.overlay.write_bytes(overlay(plane))
+        self.share, self.searched = float((plane > SOUND).mean()), True
 
-    def edit(self, layer: np.ndarray) -> None:
-        """Take over the edits of a layer (H, W, 4), uint8, from the browser."""
-        edits = Edits.between(self.found, Place.of(*self.size).of_canvas(layer))
-        if self.edits is None or not all(map(np.array_equal, edits, self.edits)):
-            self.edits = edits if edits.any else None
-
-    def mask(self, edits: Edits | None) -> np.ndarray | None:
-        """The damage mask (H, W) for the pipeline; None if the visitor has not edited the detector's mask."""
-        if edits is None:
+    def mask(self, strokes: tuple[Stroke, ...]) -> np.ndarray | None:
+        """The damage mask (H, W) for the pipeline; None without strokes, where the detector's own will do."""
+        if not strokes:
             return None
         found = luminance(Photo.read(self.mask_file).pixels) if self.searched else np.zeros(self.size, np.float32)
-        return edits.apply(found)
+        return apply(strokes, np.array(found))
 
     def done_with(self, choices: Choices) -> bool:
-        """Whether the photo has been restored with these choices and the current mask."""
+        """Whether the photo has been restored with these choices and the current strokes."""
         made = self.outcome
-        return made is not None and made.choices == choices and made.edits is self.edits
+        return made is not None and made.choices == choices and made.strokes == self.strokes
 
     def restore(self, pipelines: Pipelines, choices: Choices, tell: Tell) -> None:
         """Restore the photo and write its files. Raises `PhotoError`, `Stopped`, and whatever `tell` raises.
@@ -139,53 +113,82 @@ class Item:
         A mask that was found and then edited replaces the detector, which would find again what was erased. A mask that
         was painted without one is united with the detector's.
         """
-        edits = self.edits  # the visitor may change them meanwhile
-        photo, mask, stages = self.photo(), self.mask(edits), choices.stages
+        strokes = self.strokes  # the visitor may change them meanwhile
+        photo, mask, stages = self.photo(), self.mask(strokes), choices.stages
         if mask is not None and self.searched:
             stages = tuple(name for name in stages if name != "scratches")
-        with pipelines.lock:
+        with _turn(pipelines, tell):
             pipeline = pipelines.of(replace(choices, stages=stages))
-            names = [*(stage.name for stage in pipeline.stages), "writing"]
+            names = [*(stage.name for stage in pipeline.stages), WRITING]
 
             def report(done: float) -> None:
                 if pipelines.closed:
                     raise Stopped
                 tell(done / len(names), names[int(done)])
 
-            def on_stage(name: str, restoration: Restoration) -> None:
-                report(names.index(name) + 1)
+            def on_work(stage: str, tiles: float, whole: float) -> None:
+                report(names.index(stage) + min(tiles, 0.99))
 
             def on_step(name: str, progress: Progress) -> None:
                 report(names.index(name) + min(progress.done, 0.99))
 
-            report(0)
-            restoration = pipeline.restore(photo, mask, on_stage, on_step)
+            with watching(on_work):
+                restoration = pipeline.restore(photo, mask, on_step=on_step)
+        report(len(names) - 1)
         result, name = restoration.result(), output_name(Path(self.name)).name
-        made = {
-            self.folder / "after.jpg": _jpeg(result),
-            self.folder / "with" / name: result.encode(pipeline.note),
-            self.folder / "without" / name: result.encode(strip=True),
-        }
-        for path, data in made.items():
-            path.parent.mkdir(exist_ok=True)
-            path.write_bytes(data)
-        crops = [(_around(photo, face), _around(result, face)) for face in restoration.faces]
-        notes: dict[str, dict[str, Any]] = {"photo": {"native_scale": restoration.scale}, **restoration.notes}
-        if restoration.warnings:
-            notes["photo"]["look_at"] = "; ".join(restoration.warnings)
-        self.outcome = Outcome(choices, edits, notes, restoration.faces, crops, *made)
+        with (self.folder / "after.npy").open("wb") as file:
+            np.save(file, result.pixels)
+        made = Outcome(
+            choices,
+            strokes,
+            {"photo": {"native_scale": restoration.scale}, **restoration.notes},
+            list(restoration.warnings),
+            replace(result, pixels=result.pixels[:0], alpha=None, exif=None, dpi=None, extra={}, bit_depth=8),
+            restoration.scale,
+            restoration.areas,
+            pipeline.note,
+            restoration.faces,
+            [(around(photo, face), around(result, face)) for face in restoration.faces],
+            self.folder / "after.npy",
+            self.folder / "after.jpg",
+            self.folder / "with" / name,
+            self.folder / "without" / name,
+        )
+        made.write(photo)
+        self.outcome = made
+
+
+@contextmanager
+def _turn(pipelines: Pipelines, tell: Tell) -> Iterator[None]:
+    """Wait until no other photo is at work; `tell` may raise meanwhile."""
+    while not pipelines.lock.acquire(timeout=0.2):
+        tell(0, WAITING)
+    try:
+        yield
+    finally:
+        pipelines.lock.release()
 
 
 class Session:
     """The photos of one visitor, in a folder; `chosen` is the one on display."""
 
-    def __init__(self, folder: Path, max_pixels: int = MAX_PIXELS) -> None:
-        """Args: folder: the parent of the visitor's own folder; max_pixels: of a photo."""
+    def __init__(self, folder: Path, max_pixels: int = MAX_PIXELS, token: str = "") -> None:
+        """Args: folder: the parent of the visitor's own folder; max_pixels: of a photo; token: a secret of the tab."""
         self.folder, self.max_pixels = Path(mkdtemp(dir=folder)), max_pixels
+        self.token = token
+        self.visits = 0  # pages on which it is open
+        self.version = 0  # of what the canvas shows
         self.scans: list[Item] = []
         self.chosen: Item | None = None
-        self.busy = self.stopped = False
+        self.work: Work | None = None  # at work now
+        self.drawing = Lock()  # while strokes are followed, and files written
         self._count = 0
+        self._zipped: list[tuple[Path, int]] = []  # the files in the archive, and when they were written
+
+    @property
+    def busy(self) -> bool:
+        """Whether photos are at work."""
+        return self.work is not None
 
     def add(self, files: Iterable[tuple[Path, str]], tell: Tell) -> list[str]:
         """Add copies of files under their own names; returns a line for each that is not a photo."""
@@ -197,7 +200,7 @@ class Session:
                 problems.append(f"{name}: not taken, {MAX_PHOTOS} photos at a time are the most")
                 continue
             self._count += 1
-            scan = Item(name, self.folder / f"{self._count:04}", self.max_pixels)
+            scan = Item(name, self.folder / f"{self._count:04}", self._count, self.max_pixels)
             scan.folder.mkdir()
 
             def take(path: Path = path, scan: Item = scan) -> None:
@@ -210,22 +213,23 @@ class Session:
                 self.scans.append(scan)
         return problems
 
-    def layer(self, scan: Item) -> np.ndarray:
-        """A new layer for a photo, (H, W, 4) uint8; from now on, edits of its older layers are ignored."""
-        self._count += 1
-        scan.layer = self._count
-        return web_mask.layer(Place.of(*scan.size), scan.found, scan.edits, scan.layer)
+    def end(self, work: Work) -> None:
+        """Stop a work that is no longer listened to."""
+        work.stop()
+        if self.work is work:
+            self.work = None
 
-    def edit(self, layer: np.ndarray) -> None:
-        """Take over the edits of a layer from the browser.
+    def remove(self, scan: Item) -> None:
+        """Remove a photo with all its files; the next one, or else the one before, is chosen instead."""
+        place = self.scans.index(scan)
+        self.scans.remove(scan)
+        if self.chosen is scan:
+            self.chosen = self.scans[min(place, len(self.scans) - 1)] if self.scans else None
+        shutil.rmtree(scan.folder, ignore_errors=True)
 
-        The layer's number identifies its photo: a browser that has not shown a new layer yet returns an empty one, or
-        that of another photo.
-        """
-        known = web_mask.numbers(layer)
-        for scan in self.scans:
-            if scan.layer in known:
-                scan.edit(layer)
+    def numbered(self, number: Any) -> Item | None:
+        """The photo of this number, None if there is none any more."""
+        return next((scan for scan in self.scans if scan.number == number), None)
 
     def zip(self, *, bare: bool) -> Path | None:
         """An archive of all results, if there are several; results of the same name get numbers."""
@@ -233,6 +237,10 @@ class Session:
         if len(made) < 2:
             return None
         archive, used = self.folder / "bringback.zip", set[str]()
+        files = [outcome.bare if bare else outcome.file for outcome in made]
+        wanted = [(file, file.stat().st_mtime_ns) for file in files]
+        if wanted == self._zipped:
+            return archive
         with zipfile.ZipFile(archive, "w") as into:  # not compressed: photos already are
             for outcome in made:
                 name, number = Path(outcome.file.name), 1
@@ -241,6 +249,7 @@ class Session:
                     name = Path(outcome.file.name).with_stem(f"{outcome.file.stem}-{number}")
                 used.add(name.name.lower())
                 into.write(outcome.bare if bare else outcome.file, name.name)
+        self._zipped = wanted
         return archive
 
 
@@ -265,22 +274,3 @@ def base_name(given: str) -> str:
     """A safe file name for an upload, from whatever name the browser sent."""
     name = "".join(letter for letter in PureWindowsPath(given).name if letter.isprintable())
     return "photo" if name in ("", ".", "..") else name
-
-
-def _jpeg(photo: Photo, side: int = PREVIEW) -> bytes:
-    """A copy for the browser, of at most `side` pixels a side, with the photo's color profile."""
-    height, width = photo.pixels.shape[:2]
-    scale = min(1.0, side / max(height, width))
-    size = max(1, round(width * scale)), max(1, round(height * scale))
-    pixels = cv2.resize(photo.pixels, size, interpolation=cv2.INTER_AREA)
-    plain = {"alpha": None, "bit_depth": 8, "format": "JPEG", "exif": None, "dpi": None, "extra": {"quality": 90}}
-    return replace(photo, pixels=pixels, **plain).encode()  # type: ignore[arg-type]
-
-
-def _around(photo: Photo, face: Face) -> bytes:
-    """A small picture of a face with a margin."""
-    left, top, right, bottom = face.box
-    margin = 0.2 * max(right - left, bottom - top)
-    rows = slice(max(0, round(top - margin)), max(1, round(bottom + margin)))
-    columns = slice(max(0, round(left - margin)), max(1, round(right + margin)))
-    return _jpeg(photo.with_pixels(np.ascontiguousarray(photo.pixels[rows, columns])), CROP)

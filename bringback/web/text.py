@@ -1,6 +1,5 @@
 """Texts of the web page, as HTML; file names and notes of stages are escaped."""
 
-from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
@@ -8,31 +7,38 @@ from typing import Any
 from bringback.stages import origins
 from bringback.stages.faces.stage import SAME_PERSON
 from bringback.stages.record import Face
-from bringback.web.session import Item, Outcome
+from bringback.web.copies import inline
+from bringback.web.outcome import Outcome
+from bringback.web.session import Item
 
-STAGES = {
-    "scratches": "find scratches, dust, stains, cracks",
-    "relight": "lighten dark, noisy photos",
-    "tone": "undo fading and colour casts",
-    "fill": "fill the damage",
-    "prior": "fit a network to this one photo; minutes",
-    "denoise": "plain denoising, without a network",
-    "translate": "reduce noise, blur, compression",
-    "faces": "make faces clearer",
-    "colorize": "colour grey and sepia photos, a guess",
+STAGES = {  # what they do, as a button would say it; and while they do it
+    "scratches": ("Find scratches, dust, stains and cracks", "looking for damage"),
+    "relight": ("Lighten a dark, noisy photo", "lightening"),
+    "tone": ("Undo fading and color casts", "undoing the fading"),
+    "fill": ("Remove scratches", "removing scratches"),
+    "prior": ("Fit a network to this one photo, for minutes", "fitting a network to this photo"),
+    "denoise": ("Plain noise reduction, without a network", "reducing noise"),
+    "translate": ("Sharpen, reduce noise and blur", "sharpening"),
+    "faces": ("Improve faces", "improving faces"),
+    "colorize": ("Add color, which is guessed", "adding color"),
 }
+STEPS = {"waiting": "waiting for another photo to finish", "writing": "writing"}
 HEAD = (
-    "<h1>bringback</h1><p>Drop scanned photos, restore them, compare. <b>Find damage</b> shows what would be filled: "
-    "rub out what is none with the eraser, paint over what was missed. Nothing leaves the computer that serves this "
-    "page.</p>"
+    "<h1>bringback</h1><p>Restores old photos. Drop scans below. Nothing leaves the computer that serves this page.</p>"
 )
 NO_PHOTO = "No photo yet."
 STRENGTH, FIDELITY = "0 gives the photo as it came", "1 leaves faces as they came"
-SATURATION = "of guessed colours; 1 as the network believes"
+SATURATION = "of guessed colors; 1 as the network believes"
 SCALE = "how many times the photo can be shrunk without losing detail; 1 is sharp to the pixel"
 SCALES = ["auto", "1", "1.5", "2", "3", "4", "6", "8"]
 BARE = "downloads without EXIF, XMP, IPTC and texts; profile and resolution stay"
 PLAIN = 0.25  # clearly the same person: the median descriptor distance caused by damage alone
+
+
+SEARCHING, RESTORING = "Looking for damage ...", "Restoring ..."  # at once, before the server has answered
+STOPPING, STOPPED = "Stopping ...", "Stopped."
+AGAIN, GONE = "Restore again to see this.", "This photo is gone."
+CHOOSE_ONE = "Choose at least one thing to do."
 
 
 def line(text: str) -> str:
@@ -46,14 +52,39 @@ def problems(lines: Sequence[str]) -> str:
 
 
 def stage(name: str) -> str:
-    """Label of a stage: name and description, or the package of a plugin stage."""
-    return f"{name}: {STAGES.get(name) or f'of {origins([name])[name]}'}"
+    """Label of a stage: what it does, or the package of a plugin stage, and its name."""
+    does = STAGES[name][0] if name in STAGES else f"Stage of {origins([name])[name]}"
+    return f"{does} ({name})"
+
+
+def step(name: str) -> str:
+    """What a stage does, while it does it."""
+    return STEPS.get(name) or (STAGES[name][1] if name in STAGES else name)
+
+
+def doing(scan: Item, share: float, name: str, more: str = "") -> str:
+    """Status line of a photo at work; `more` says which of several photos it is."""
+    return line(f"{scan.name}{more}: {step(name)}, {share:.0%}")
+
+
+def warned(outcome: Outcome | None) -> str:
+    """The reasons to look at a result; "" without any."""
+    if outcome is None or not outcome.warnings:
+        return ""
+    return f'<ul class="warnings">{"".join(f"<li>Please look: {escape(one)}</li>" for one in outcome.warnings)}</ul>'
 
 
 def title(scan: Item) -> str:
     """Name and size of the selected photo."""
     height, width = scan.size
     return line(f"{scan.name}: {width} x {height} pixels")
+
+
+def label(scan: Item) -> str:
+    """What a screen reader says of the canvas."""
+    height, width = scan.size
+    restored = ", with its result" if scan.outcome else ""
+    return f"{scan.name}, {width} x {height} pixels{restored}. Drag to paint over damage."
 
 
 def caption(scan: Item) -> str:
@@ -63,19 +94,26 @@ def caption(scan: Item) -> str:
 
 def added(taken: int, refused: int) -> str:
     """Result of an upload."""
-    return line(f"{photos(taken)} taken{f', {refused} refused' if refused else ''}.")
+    return line(f"Loaded {photos(taken)}{f', {refused} could not be read' if refused else ''}.")
 
 
 def damage(scan: Item) -> str:
     """Result of damage detection."""
     said = "; ".join([*scan.warnings, ""])
-    if not scan.found.any():
+    if not scan.share:
         return line(f"{scan.name}: {said}no damage found. Paint over what you see.")
-    return line(f"{scan.name}: {said}{scan.share:.1%} damaged. Rub out what is none, paint over what was missed.")
+    return line(f"{scan.name}: {said}{scan.share:.1%} damaged. Erase what is not damage, paint over what was missed.")
+
+
+def mended(before: int, now: int) -> str:
+    """What following the strokes did to a result, from the numbers of strokes that it had and has."""
+    return "Mended." if now > before else "Undone." if now < before else ""
 
 
 def restored(done: int, asked: int, *, stopped: bool) -> str:
     """Result of a restoration."""
+    if done == 0 and stopped:
+        return line(STOPPED)
     return line(f"{done} of {photos(asked)} restored{', then stopped' if stopped else ''}.")
 
 
@@ -89,33 +127,31 @@ def faces(outcome: Outcome | None) -> str:
     if outcome is None:
         return line("Not restored yet.")
     if "faces" not in outcome.notes:
-        return line("The stage faces did not run.")
+        return line('"Improve faces" was not chosen.')
     if not outcome.faces:
         return line("No face was found.")
-    names = ("", "before", "after", "size", "what was done", "identity", "which means")
+    names = ("", "before", "after", "what was done", "same person", "size and distance")
     head = "".join(f'<th scope="col">{name}</th>' for name in names)
     rows = (
         f'<tr><th scope="row">{number}</th><td>{_picture(before, f"face {number} before")}</td>'
-        f"<td>{_picture(after, f'face {number} after')}</td><td>{_size(face)}</td><td>{escape(face.status)}</td>"
-        f"<td>{'' if face.identity is None else f'{face.identity:.3f}'}</td><td>{meaning(face)}</td></tr>"
+        f"<td>{_picture(after, f'face {number} after')}</td><td>{escape(face.status)}</td><td>{meaning(face)}</td>"
+        f"<td><small>{_size(face)}{'' if face.identity is None else f'; {face.identity:.3f}'}</small></td></tr>"
         for number, (face, (before, after)) in enumerate(zip(outcome.faces, outcome.crops, strict=True), 1)
     )
-    return (
-        f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table>'
-        f"</div><p>identity: how far refinement moved dlib's description of the face; 0 is the same picture, "
-        f"from 0.6 on dlib sees another person, above {SAME_PERSON} the change is refused.</p>"
+    table = _table("Faces", f"<thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody>")
+    return table + (
+        "<p><small>The distance is how far dlib's description of the face moved: 0 is the same picture, from 0.6 on "
+        f"dlib sees another person, above {SAME_PERSON} the change is refused.</small></p>"
     )
 
 
 def meaning(face: Face) -> str:
     """A face's identity distance in plain words."""
-    if face.identity is None:
-        return "the face is as it came"
-    if face.identity > SAME_PERSON:
-        return "it could have become somebody else, so it is as it came"
-    if face.status.startswith("left alone"):
-        return "the face is as it came"
-    return "plainly the same person" if face.identity <= PLAIN else "the same person, but compare the details"
+    if face.identity is not None and face.identity > SAME_PERSON:
+        return "doubtful, so the face is as it came"
+    if face.identity is None or face.status.startswith("left alone"):
+        return "yes: the face is as it came"
+    return "very likely" if face.identity <= PLAIN else "likely; compare the details"
 
 
 def notes(outcome: Outcome | None) -> str:
@@ -126,7 +162,12 @@ def notes(outcome: Outcome | None) -> str:
         f'<tr><th scope="row">{escape(stage)}</th><td>{escape(_said(said))}</td></tr>'
         for stage, said in outcome.notes.items()
     )
-    return f'<div class="scroll"><table><tbody>{rows}</tbody></table></div>'
+    return _table("What was done", f"<tbody>{rows}</tbody>")
+
+
+def _table(name: str, content: str) -> str:
+    """A table that scrolls, by keyboard too, where it is wider than the page."""
+    return f'<div class="scroll" tabindex="0" role="group" aria-label="{name}"><table>{content}</table></div>'
 
 
 def _said(said: Mapping[str, Any]) -> str:
@@ -139,4 +180,4 @@ def _size(face: Face) -> str:
 
 
 def _picture(data: bytes, alt: str) -> str:
-    return f'<img alt="{alt}" src="data:image/jpeg;base64,{b64encode(data).decode()}">'
+    return f'<img alt="{alt}" src="{inline(data)}">'

@@ -176,7 +176,7 @@ def test_slow_stages_report_to_the_command_and_not_through_shared_stages(run, ph
     assert run("restore", photos / "a.png", "-o", tmp_path / "lines", "--json").exit_code == 0
 
 
-def test_the_bar_tells_photo_stage_and_share_of_tiles():
+def test_the_bar_tells_photo_stage_and_share_of_tiles(capsys):
     terminal = Console(file=io.StringIO(), force_terminal=True, width=100)
     with progress.Progress(console=terminal, auto_refresh=False) as bar:
         show = console._callbacks(bar, terminal)
@@ -189,6 +189,8 @@ def test_the_bar_tells_photo_stage_and_share_of_tiles():
         assert (photos.completed, photos.total, at_work.completed) == (0.1, 2, 0)
         show.on_photo({"status": "failed", "message": "1931/Käthe [1].jpg: broken", "warnings": []})
         assert (photos.completed, photos.description, at_work.visible) == (1, "photos, 1 failed", False)
+        told = capsys.readouterr()  # while the others go on
+        assert (told.out, told.err) == ("", "failed: 1931/Käthe [1].jpg: broken\n")
         show.on_plan(f"{'x' * 40}.jpg", Plan(48, 64, 1, None))
         show.on_work("tone", 0.0, 0.5)
         assert photos.completed == 1.5 and at_work.description == f"…{'x' * 19}.jpg: tone, %"

@@ -159,6 +159,14 @@ def test_the_log_says_whether_pictures_are_held_and_processes_share_the_memory(
         assert crops.pictures[0].nbytes == need
 
 
+def test_the_log_says_how_far_the_decoding_is(photos: Path, caplog, monkeypatch: pytest.MonkeyPatch) -> None:
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr("bringback.training.pictures.TELL_EVERY", -1.0)
+    Crops([Source(".")], photos, 48, 1)
+    lines = [line.getMessage() for line in caplog.records if line.getMessage().startswith("decoding")]
+    assert lines == [f"decoding pictures: {number} of 7" for number in range(1, 8)]
+
+
 @pytest.mark.parametrize("whole", [False, True])
 def test_headers_give_the_decoded_size(photos: Path, whole: bool) -> None:
     (photos / "cut.jpg").unlink()

@@ -257,6 +257,73 @@ def test_the_card_lists_every_segment(tiny, tmp_path: Path) -> None:
     assert [(segment["begun"], segment["ended"]) for segment in segments] == [(0, 2), (2, 4), (4, 6)]
 
 
+def test_a_run_that_is_killed_before_its_first_validation_keeps_its_first_leg(
+    tiny, tmp_path: Path, monkeypatch
+) -> None:
+    out, plan = tmp_path / "run", {"checkpointing_steps": 2, "validation_steps": 99}
+    with monkeypatch.context() as patch:
+        patch.setattr(loop.Trainer, "_validate_and_save", lambda self: 1 / 0)  # killed at the end, before it saves
+        with pytest.raises(ZeroDivisionError):
+            run(tiny("clean_vae", out, max_train_steps=3, **plan))
+    run(tiny("clean_vae", out, max_train_steps=5, learning_rate=2e-4, resume_from_checkpoint="latest", **plan))
+    card = (out / "clean_vae" / "README.md").read_text()
+    assert "| 0 to 2 |" in card and "| 2 to 5 |" in card
+
+
+def test_an_interrupt_saves_the_averaged_weights_and_the_lineage(tiny, tmp_path: Path, monkeypatch) -> None:
+    out = tmp_path / "run"
+    real = TrainerState.tick
+    monkeypatch.setattr(TrainerState, "tick", lambda self, accelerator, stop: real(self, accelerator, self.step == 3))
+    with pytest.raises(KeyboardInterrupt, match="stopped at step 3"):
+        run(tiny("clean_vae", out, max_train_steps=9, checkpointing_steps=99, validation_steps=99))
+    saved, (_, _, average) = load_file(out / "clean_vae" / "model.safetensors"), state(out)
+    assert all(
+        torch.allclose(v.float(), average["shadow"][f"clean_vae/{k}"].float(), atol=2e-3) for k, v in saved.items()
+    )
+    card = (out / "clean_vae" / "README.md").read_text()
+    assert "| 0 to 3 |" in card and "when it was saved: ." in card.replace("none", "")
+    assert not (out / "best").exists()  # nobody has validated them
+
+
+@pytest.mark.parametrize(("theirs", "said"), [(99.0, "worse than the shipped"), (-99.0, "no worse than the shipped")])
+def test_a_network_that_is_worse_than_the_shipped_one_is_warned_of(
+    theirs: float, said: str, tiny, tmp_path: Path, monkeypatch, caplog
+) -> None:
+    caplog.set_level("INFO")
+    settings = tiny("clean_vae", tmp_path / "run", max_train_steps=2)
+    shipped = tmp_path / "shipped"
+    save_network(build_task(settings).networks()["clean_vae"], shipped / "clean_vae")
+    monkeypatch.setattr(loop, "Checkpoints", lambda: Checkpoints(shipped))
+    task = build_task(settings)
+    real, scores = task.validate, iter((1.0, theirs))
+    monkeypatch.setattr(task, "validate", lambda *given: (real(*given)[0] | {"score": next(scores)}, real(*given)[1]))
+    train(task, settings)
+    (line,) = [record for record in caplog.records if "the shipped weights" in record.getMessage()]
+    assert line.getMessage().startswith(said) and f"{theirs:.4f}" in line.getMessage()
+    assert (line.levelname == "WARNING") == (theirs > 1)
+    made = load_file(tmp_path / "run" / "clean_vae" / "model.safetensors")
+    now = task.networks()["clean_vae"].state_dict()
+    assert all(torch.allclose(made[key].float(), now[key], atol=2e-3) for key in made)  # its own again
+
+
+def test_networks_of_another_size_are_not_compared(tiny, tmp_path: Path, caplog) -> None:
+    caplog.set_level("INFO")
+    run(tiny("clean_vae", tmp_path / "run", max_train_steps=1))  # the shipped one is larger
+    assert "not compared with the shipped weights" in caplog.text and "worse" not in caplog.text
+
+
+def test_the_bar_tells_pictures_a_second(tiny, tmp_path: Path, monkeypatch) -> None:
+    fields = []
+    real = loop.Progress.update
+    monkeypatch.setattr(
+        loop.Progress, "update", lambda self, *a, **given: (fields.append(given), real(self, *a, **given))
+    )
+    run(tiny("clean_vae", tmp_path / "run", max_train_steps=2))
+    speeds = [given["speed"] for given in fields if "speed" in given]
+    assert len(speeds) == 2 and all(re.fullmatch(r"\d+\.\d pictures/s", speed) for speed in speeds)
+    assert float(speeds[-1].split()[0]) > 0
+
+
 def test_the_command_in_the_card_reproduces_the_weights(tiny, tmp_path: Path) -> None:
     parents, out, again = tmp_path / "parents", tmp_path / "run", tmp_path / "again"
     run(tiny("clean_vae", parents, max_train_steps=1))
@@ -264,7 +331,7 @@ def test_the_command_in_the_card_reproduces_the_weights(tiny, tmp_path: Path) ->
     run(settings)
     card = (out / "old_vae" / "README.md").read_text()
     (tmp_path / "file.yaml").write_text(re.findall(r"```yaml\n(.*?)```", card, re.DOTALL)[0])
-    command = re.findall(r"`accelerate launch train/old_vae.py --config FILE (.*?)`", card)[0]
+    command = re.findall(r"`python train/old_vae.py --config FILE (.*?)`", card)[0]
     command = command.replace("INIT_FROM", str(parents)).replace("RUN", str(again))
     run(load_config(tmp_path / "file.yaml", [*re.findall(r"--set (\S+)", command), f"data_dir={settings.data_dir}"]))
     made, known = (load_file(place / "old_vae" / "model.safetensors") for place in (again, out))
@@ -334,7 +401,7 @@ CONFIGS = (Path(__file__).parents[2] / "configs").glob("*.yaml")
 )
 def test_the_shipped_configs_are_valid(file: Path) -> None:
     script = file.parents[1] / "train" / file.with_suffix(".py").name
-    command = re.search(rf"^accelerate launch train/{script.name}.*$", script.read_text(), re.MULTILINE)
+    command = re.search(rf"^python train/{script.name}.*$", script.read_text(), re.MULTILINE)
     assert command, "the docstring says how to run it"
     settings = load_config(file, re.findall(r"--set (\S+)", command[0]))
     assert settings.task == file.stem and settings.output_dir == f"runs/{file.stem}"

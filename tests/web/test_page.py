@@ -1,68 +1,27 @@
-"""The web page: what it does, without a browser; then a real Chromium drops, paints, restores and downloads."""
+"""The web page without a browser: photos that come in, restorations, mending, files, words."""
 
 import io
-import os
-import shutil
+import json
+import threading
+import time
 import zipfile
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from PIL import Image, ImageCms
+from PIL import Image
 from typer.testing import CliRunner
+from web.stand_ins import DATE, Seen, jpeg, silent
 
 from bringback.images.photo import Photo
 from bringback.pipeline import Pipeline
 from bringback.stages import FAMILIES
-from bringback.stages.record import Face
-from bringback.web import mask_layer as web_mask
 from bringback.web import text as web_text
-from bringback.web.mask_layer import CANVAS, MARGIN, PAINTED, Place
+from bringback.web.copies import PREVIEW
 from bringback.web.pipelines import Choices, Pipelines, Stopped
 from bringback.web.server import is_loopback
 from bringback.web.session import Session, attempt, base_name
-
-DATE = "1961:04:12 07:07:00"
-CHROMIUM = os.environ.get("BRINGBACK_CHROMIUM") or next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
-
-
-class Seen:
-    """Stages that need no weights and keep what they were given: the names, and the mask at the last one."""
-
-    def __init__(self):
-        self.stages, self.mask, self.loaded = [], None, []
-
-    def load(self, name, settings):
-        self.loaded.append((name, dict(settings)))
-        seen = self
-
-        class Stage:
-            def __init__(self):
-                self.name = name
-
-            def __call__(self, restoration):
-                seen.stages.append(name)
-                if name == "scratches":  # the left half, united with what was there
-                    found = restoration.damage().clone()
-                    found[..., : found.shape[-1] // 2] = 1
-                    restoration.mask = found
-                elif name == "faces":
-                    points = np.array([[30, 30], [40, 30], [50, 30], [60, 30], [45, 40]], np.float32)
-                    restoration.faces = [
-                        Face((20, 10, 60, 50), points, 0.1, "refined"),
-                        Face((0, 0, 20, 20), points, 0.5, "left alone: refinement would change the person"),
-                        Face((70, 10, 80, 20), points, None, "left alone: too small, 10 pixels wide"),
-                    ]
-                    restoration.notes["faces"] = {"found": 3, "refined": 1}
-                else:
-                    restoration.pixels = 0.75 * restoration.pixels + 0.25
-                seen.mask = None if restoration.mask is None else restoration.mask[0, 0].numpy().copy()
-                return restoration
-
-        return Pipeline([Stage()], {name: "0123456789abcdef" * 4}, settings={name: settings})
+from bringback.web.strokes import Stroke
 
 
 @pytest.fixture
@@ -80,24 +39,6 @@ def desk(tmp_path):
     return Session(tmp_path)
 
 
-def jpeg(path: Path, pixels: np.ndarray, size=(96, 64)) -> Path:
-    exif = Image.Exif()
-    exif[0x0132] = DATE
-    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    Image.fromarray(pixels).resize(size).save(path, exif=exif, icc_profile=profile, dpi=(300, 300), quality=92)
-    return path
-
-
-def silent(done: float, what: str) -> None:
-    pass
-
-
-def listed(page, count):
-    page.wait_for_function(
-        "count => document.querySelectorAll('#list button.thumbnail-item').length == count", arg=count, timeout=60_000
-    )
-
-
 def put(desk: Session, pixels: np.ndarray, *names: str, size=(96, 64)):
     """Drop photos of these names; the last of them."""
     files = []
@@ -107,88 +48,11 @@ def put(desk: Session, pixels: np.ndarray, *names: str, size=(96, 64)):
     return desk.scans[-1]
 
 
-def paint(layer: np.ndarray, rows: slice, columns: slice, color=(*PAINTED, 255)) -> np.ndarray:
-    painted = layer.copy()
-    painted[rows, columns] = color
-    return painted
+def paint(*points, width=4.0, erases=False) -> Stroke:
+    return Stroke(erases, width, points)
 
 
 DEFAULT = Choices(("scratches", "tone", "fill"))
-
-
-# The mask: what is painted on a canvas, and what becomes of it at the photo's size
-
-
-@pytest.mark.parametrize(("height", "width"), [(64, 96), (3000, 1000), (50, 4000), (1, 1), (768, 1024)])
-def test_a_photo_lies_inside_the_margins_of_its_canvas(height, width):
-    place = Place.of(height, width)
-    assert place.top >= MARGIN
-    assert place.left >= MARGIN
-    assert place.top + place.height <= CANVAS[0] - MARGIN
-    assert place.left + place.width <= CANVAS[1] - MARGIN
-    if min(height, width) > 50:
-        assert place.width / place.height == pytest.approx(width / height, rel=0.01)
-
-
-def test_a_scratch_of_one_pixel_of_a_large_photo_is_shown():
-    mask = np.zeros((4000, 6000), np.float32)
-    mask[:, 3001] = 0.9
-    assert web_mask.shown(mask).any(1).all()
-    assert web_mask.shown(mask).sum(1).max() <= 2
-
-
-def test_a_layer_that_comes_back_as_it_went_is_no_edit(desk, pixels, pipelines):
-    scan = put(desk, pixels, "a.jpg")
-    scan.find(pipelines)
-    desk.edit(desk.layer(scan))
-    assert scan.edits is None
-    assert scan.mask(scan.edits) is None
-
-
-def test_only_what_was_painted_or_rubbed_out_overrides_the_mask_at_full_size():
-    found = np.full((2000, 3000), 0.3, np.float32)  # soft, not to be filled
-    found[:, 100:1500:7] = 0.8
-    place = Place.of(*found.shape)
-    layer = web_mask.layer(place, web_mask.shown(found), None, 1)
-    part = place.of_canvas(layer)
-    part[:100, :200] = 0
-    part[-100:, -200:] = (*PAINTED, 255)
-    part[300:400, :100] = (*PAINTED, 255)  # over what was found
-    mask = web_mask.Edits.between(web_mask.shown(found), part).apply(found)
-    scale = 3000 / place.width
-    rows, columns = int(100 * scale), int(200 * scale)
-    assert not (mask[: rows - 3, : columns - 3] > 0.5).any()
-    assert (mask[-rows + 3 :, -columns + 3 :] == 1).all()
-    assert (mask[int(300 * scale) + 3 : int(400 * scale) - 3, : int(100 * scale) - 3] == 1).all()
-    untouched = np.s_[int(450 * scale) : -int(150 * scale)]
-    assert np.array_equal(mask[untouched], found[untouched])
-
-
-def test_the_number_of_a_layer_survives_paint_over_one_margin():
-    layer = web_mask.layer(Place.of(64, 96), np.zeros((64, 96), bool)[:0, :0].reshape(0, 0), None, 0) * 0
-    assert web_mask.numbers(layer) == set()
-    place = Place.of(64, 96)
-    layer = web_mask.layer(place, np.zeros((place.height, place.width), bool), None, 40001)
-    assert web_mask.numbers(layer) == {40001}
-    assert 40001 in web_mask.numbers(paint(layer, np.s_[:200], np.s_[:]))
-    assert web_mask.numbers(paint(layer, np.s_[-200:], np.s_[:], 0)) == {40001}
-    # rubbed out in a corner, one number must not become another
-    assert web_mask.numbers(paint(layer, np.s_[:30], np.s_[:30], 0)) == {40001}
-
-
-def test_layers_that_are_not_the_latest_of_their_photo_are_not_taken_in(desk, pixels, pipelines):
-    first, second = put(desk, pixels, "a.jpg"), put(desk, pixels, "b.jpg")
-    early = desk.layer(first)
-    desk.layer(second)
-    first.find(pipelines)
-    desk.layer(first)
-    desk.edit(early)  # the browser had not got the new one yet: nothing was rubbed out
-    desk.edit(np.zeros_like(early))
-    assert first.edits is None
-    assert second.edits is None
-    desk.edit(paint(desk.layer(second), np.s_[400:500], np.s_[600:700]))
-    assert first.edits is None
-    assert second.edits is not None
 
 
 # Photos that come in
@@ -239,8 +103,7 @@ def test_names_of_uploads_are_names_of_files(given, name):
 def test_what_the_browser_gets_is_small(desk, pixels):
     scan = put(desk, pixels, "a.jpg", size=(3000, 2000))
     assert scan.size == (2000, 3000)
-    assert Image.open(scan.preview).size == (1400, 933)
-    assert Image.open(scan.canvas).size == CANVAS[::-1]
+    assert max(Image.open(scan.preview).size) == PREVIEW
     assert max(Image.open(scan.thumb).size) == 256
     assert Image.open(scan.preview).info["icc_profile"]
 
@@ -260,33 +123,88 @@ def test_an_unedited_photo_goes_through_the_stages_as_chosen(desk, pixels, pipel
 
 def test_an_edited_mask_stands_for_the_detector(desk, pixels, pipelines, seen):
     scan = put(desk, pixels, "a.jpg")
-    scan.find(pipelines)
+    scan.find(pipelines, "auto", silent)
     assert scan.share == pytest.approx(0.5)
-    place = Place.of(*scan.size)
-    half, middle = place.left + place.width // 2, place.top + place.height // 2
-    layer = paint(desk.layer(scan), np.s_[:middle], np.s_[:half], 0)  # rubbed out, over the margin too
-    desk.edit(paint(layer, np.s_[middle + 100 : middle + 200], np.s_[half + 100 : half + 300]))
+    scan.strokes = (paint((0, 10), (44, 10), width=6, erases=True), paint((60, 50), (90, 50)))
     seen.stages.clear()
     scan.restore(pipelines, DEFAULT, silent)
     assert seen.stages == ["tone", "fill"]
-    height, width = scan.size
-    assert not seen.mask[: height // 2 - 2, : width // 2].any()
-    assert seen.mask[height // 2 + 2 :, : width // 2 - 2].all()
-    assert seen.mask[height // 2 + 12, width // 2 + 20] == 1
+    assert not seen.mask[8:12, 4:40].any()  # but for the rim of what is left
+    assert seen.mask[32, :46].all() and not seen.mask[32, 52:].any()
+    assert seen.mask[49:51, 60:90].all()
     assert "scratches" not in scan.outcome.file.read_bytes().decode("latin1").partition("bringback:stages")[2][:40]
     assert scan.done_with(DEFAULT)
-    desk.edit(desk.layer(scan))  # nothing new
-    assert scan.done_with(DEFAULT)
+    scan.strokes += (paint((5, 5)),)
+    assert not scan.done_with(DEFAULT)
 
 
 def test_what_is_painted_before_the_detector_has_looked_is_united_with_what_it_finds(desk, pixels, pipelines, seen):
     scan = put(desk, pixels, "a.jpg")
-    desk.edit(paint(desk.layer(scan), np.s_[320:450], np.s_[720:800]))
+    scan.strokes = (paint((65, 32), (75, 32)),)
     scan.restore(pipelines, DEFAULT, silent)
     assert seen.stages == ["scratches", "tone", "fill"]
     assert seen.mask[:, :48].all()
     assert seen.mask[32, 70] == 1
     assert not seen.mask[:10, 60:].any()
+
+
+def test_a_stroke_mends_the_result_there_and_nowhere_else_and_undo_takes_it_back(desk, pixels, pipelines, seen):
+    scan = put(desk, pixels, "a.png")
+    scan.restore(pipelines, Choices(("tone",)), silent)
+    made = scan.outcome
+    whole, first = np.load(made.pixels), made.file.read_bytes()
+    one, two = paint((70, 20), (80, 30)), paint((20, 50))
+    seen.stages.clear()
+    boxes = made.follow((one, two), pipelines)
+    assert seen.stages == ["fill", "translate"] * 2 and len(boxes) == 2 and made.strokes == (one, two)
+    mended = np.load(made.pixels)
+    changed = (mended != whole).any(2)
+    assert changed[25, 75] and changed[50, 20]
+    assert not changed[:, 35:60].any() and changed.mean() < 0.03
+    assert made.file.read_bytes() == first and made.changed
+    made.write(scan.photo())
+    assert made.file.read_bytes() != first and not made.changed
+
+    assert len(made.follow((one,), pipelines)) == 1
+    assert np.array_equal(np.load(made.pixels)[40:], whole[40:]) and made.strokes == (one,)
+    made.follow((two,), pipelines)  # undone, and another stroke drawn since
+    assert made.strokes == (two,)
+    made.follow((), pipelines)
+    assert np.array_equal(np.load(made.pixels), whole)
+    made.write(scan.photo())
+    assert made.file.read_bytes() == first  # to the bit
+
+
+def test_what_mending_cannot_do_waits_for_the_next_restoration(desk, pixels, pipelines):
+    scan = put(desk, pixels, "a.jpg")
+    scan.strokes = (paint((20, 20)),)
+    scan.restore(pipelines, Choices(("tone",)), silent)
+    made, erased = scan.outcome, paint((20, 20), erases=True)
+    assert made.follow((), pipelines) == [] and made.strokes == scan.strokes  # was in the restoration itself
+    assert made.follow((*scan.strokes, erased, paint((50, 50))), pipelines) == [] and made.strokes == scan.strokes
+    outside = (*scan.strokes, paint((-90, -90)))
+    assert made.follow(outside, pipelines) == [(slice(0, 0), slice(0, 0))][:0] and made.strokes == outside
+    assert made.follow(scan.strokes, pipelines) == [] or made.strokes == scan.strokes
+
+
+def test_a_patch_has_the_scale_of_the_preview(desk, pixels, pipelines):
+    scan = put(desk, pixels, "a.jpg", size=(4096, 400))
+    scan.restore(pipelines, Choices(("tone",)), silent)
+    patch = Image.open(io.BytesIO(scan.outcome.patch((slice(100, 200), slice(1000, 1300)))))
+    assert patch.size == (150, 50)
+
+
+def test_a_removed_photo_is_gone_with_its_files(desk, pixels):
+    put(desk, pixels, "a.jpg", "b.jpg", "c.jpg")
+    first, second, third = desk.scans
+    desk.chosen = third
+    desk.remove(third)
+    assert desk.chosen is second and not third.folder.exists() and first.folder.exists()
+    desk.remove(first)
+    assert desk.chosen is second and desk.numbered(second.number) is second and desk.numbered(first.number) is None
+    desk.remove(second)
+    assert desk.chosen is None and desk.scans == []
+    assert put(desk, pixels, "d.jpg").number == 4  # numbers are not used again
 
 
 def test_results_keep_name_and_metadata_and_lose_them_when_asked(desk, pixels, pipelines):
@@ -376,6 +294,10 @@ def test_an_archive_has_all_results_and_tells_two_of_one_name_apart(desk, pixels
     with zipfile.ZipFile(desk.zip(bare=True)) as archive:
         assert archive.namelist() == ["a.jpg", "A-2.jpg", "b.jpg"]
         assert Photo.decode(archive.read("b.jpg"), "b.jpg").exif is None
+    written = desk.zip(bare=True).stat().st_mtime_ns
+    assert desk.zip(bare=True).stat().st_mtime_ns == written  # the same files: not written again
+    with zipfile.ZipFile(desk.zip(bare=False)) as archive:
+        assert Photo.decode(archive.read("b.jpg"), "b.jpg").exif
 
 
 # What the page says
@@ -392,8 +314,8 @@ def test_faces_are_told_with_distance_and_meaning(desk, pixels, pipelines):
     rows = [row for row in table.split("<tr>") if 'scope="row"' in row]
     assert len(rows) == 3
     assert "0.100" in rows[0]
-    assert "plainly the same person" in rows[0]
-    assert "somebody else" in rows[1]
+    assert "very likely" in rows[0]
+    assert "doubtful" in rows[1]
     assert "too small" in rows[2]
     assert all(row.count("<img") == 2 for row in rows)
     assert "found 3, refined 1" in web_text.notes(scan.outcome)
@@ -401,7 +323,7 @@ def test_faces_are_told_with_distance_and_meaning(desk, pixels, pipelines):
 
 def test_names_are_escaped(desk, pixels, pipelines):
     scan = put(desk, pixels, "<img src=x>.jpg")
-    scan.find(pipelines)
+    scan.find(pipelines, "auto", silent)
     for said in (web_text.title(scan), web_text.damage(scan), web_text.problems([scan.name])):
         assert "<img" not in said
 
@@ -440,160 +362,6 @@ def test_without_gradio_the_extra_is_named(monkeypatch):
     assert "0.0.0.0: whoever reaches it" in done.output
 
 
-# In a browser
-
-
-@pytest.fixture(scope="module")
-def server():
-    pytest.importorskip("gradio")
-    from bringback.web import page as web_page
-    from bringback.web.server import served
-
-    seen = Seen()
-    with pytest.MonkeyPatch.context() as patch:
-        for module in (web_mask, web_page):  # a browser without a GPU takes seconds for a large one
-            patch.setattr(module, "CANVAS", (384, 512))
-        with served(Pipelines(seen.load), port=free_port(), max_file_size=1) as url:
-            yield url, seen
-
-
-def free_port() -> int:
-    import socket
-
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
-
-
-@pytest.fixture(scope="module")
-def browser():
-    sync_api = pytest.importorskip("playwright.sync_api")
-    if CHROMIUM is None:
-        pytest.skip("no Chromium: install it, or set BRINGBACK_CHROMIUM")
-    flags = ("sandbox", "first-run")
-    flags = [f"--no-{flag}" for flag in flags] + [
-        f"--disable-{flag}" for flag in ("gpu", "background-networking", "component-update", "sync")
-    ]
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
-        yield browser
-        browser.close()
-
-
-class Visitor:
-    """A page in the browser, and what is done on it."""
-
-    def __init__(self, browser, url, **context):
-        self.elsewhere, self.errors = [], []
-        size = {"width": 1280, "height": 900}  # coarse, as a machine without a GPU paints every pixel by hand
-        self.page = browser.new_context(viewport=size, device_scale_factor=0.4, **context).new_page()
-        ours = (url, url.replace("http", "ws"), "data:", "blob:")
-        self.page.on("request", lambda request: request.url.startswith(ours) or self.elsewhere.append(request.url))
-        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
-        self.page.goto(url)
-        self.page.wait_for_selector("#editor canvas")
-
-    def says(self, words):
-        script = "words => document.querySelector('#status').innerText.includes(words)"
-        self.page.wait_for_function(script, arg=words, timeout=60_000)
-
-    def drop(self, *files):
-        self.page.set_input_files("#photos input[type=file]", files)
-        self.says("taken")
-
-    def click(self, name, role="button"):
-        self.page.get_by_role(role, name=name, exact=True).click()
-
-    def stroke(self, x):
-        """From above the middle of the canvas down, `x` pixels to the right of it."""
-        box, mouse = self.page.locator("#editor canvas").first.bounding_box(), self.page.mouse
-        x, y = box["x"] + box["width"] / 2 + x, box["y"] + box["height"] / 2
-        mouse.move(x, y - 60)
-        mouse.down()
-        mouse.move(x, y + 60, steps=3)
-        mouse.up()
-
-    def download(self, where):
-        with self.page.expect_download() as waiting:
-            self.page.click(where)
-        return waiting.value.suggested_filename, Path(waiting.value.path()).read_bytes()
-
-
-def test_a_visitor_drops_ten_files_edits_the_mask_restores_and_downloads(server, browser, pixels, tmp_path):
-    url, seen = server
-    files = [jpeg(tmp_path / f"photo #{number}.jpg", pixels) for number in range(8)]
-    broken, huge = tmp_path / "broken.jpg", tmp_path / "huge.tif"
-    broken.write_bytes(files[0].read_bytes()[:700])
-    huge.write_bytes(bytes(1_500_000))
-    visitor = Visitor(browser, url)
-    page = visitor.page
-    visitor.drop(*files[:4], broken, huge, *files[4:])
-    assert page.inner_text("#too-large") == "huge.tif: 2 MB, 1 MB are the limit of this page"
-    assert page.inner_text("#problems").startswith("broken.jpg: broken or cut short")
-    listed(page, 8)
-
-    visitor.click("Find damage")
-    visitor.says("50.0% damaged")
-    page.wait_for_timeout(500)  # the layer comes after the words
-    visitor.stroke(120)
-    visitor.click("Erase")
-    visitor.stroke(-120)
-    seen.stages.clear()
-    visitor.click("Restore this photo")
-    visitor.says("1 of 1 photo restored")
-    assert seen.stages == ["tone", "fill", "translate", "faces"]
-    column = seen.mask[32]
-    left, right = np.flatnonzero(column[:48] < 0.5), 48 + np.flatnonzero(column[48:] > 0.5)
-    assert 0 < len(left) < 12
-    assert 0 < len(right) < 12
-    assert abs((left.mean() + right.mean()) / 2 - 47.5) < 1.5  # as far to the left as to the right
-    assert seen.mask[2, :48].all()
-    assert not seen.mask[2, 48:].any()
-
-    page.wait_for_selector("#slider img")
-    assert page.locator("#slider img").first.is_visible()
-    assert "plainly the same person" in page.inner_text("#faces")
-    name, data = visitor.download("#download")
-    assert name == "photo #0.jpg"
-    photo, original = Photo.decode(data, name), Photo.read(files[0])
-    assert (photo.format, photo.icc, photo.dpi) == (original.format, original.icc, original.dpi)
-    assert DATE.encode() in photo.exif
-    assert photo.pixels.shape == original.pixels.shape
-    assert photo.pixels.mean() > original.pixels.mean() + 0.05
-
-    page.locator("#list button.thumbnail-item").nth(2).click()
-    visitor.says("photo #2.jpg: 96 x 64 pixels")
-    seen.stages.clear()
-    visitor.click("Restore all")
-    visitor.says("8 of 8 photos restored")
-    assert len(seen.stages) == 7 * 5  # the first is done, and the others are found to be damaged as ever
-    page.get_by_label("Without metadata").check()
-    page.wait_for_timeout(500)
-    name, data = visitor.download("#zip")
-    assert name == "bringback.zip"
-    with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        assert archive.namelist() == [path.name for path in files]
-        assert Photo.decode(archive.read("photo #7.jpg"), "7").exif is None
-    another = jpeg(tmp_path / "another.jpg", pixels)
-    visitor.drop(another)  # after all kinds of clicks
-    listed(page, 9)
-    assert visitor.elsewhere == []
-    assert visitor.errors == []
-
-
-def test_the_server_is_for_this_machine_alone(server):
-    import httpx
-
-    for headers, status in (
-        ({}, 200),
-        ({"Origin": server[0].rstrip("/")}, 200),
-        ({"Host": "evil.example"}, 403),
-        ({"Origin": "http://evil.example"}, 403),
-        ({"Origin": "null"}, 403),
-    ):
-        assert httpx.get(f"{server[0]}config", headers=headers, trust_env=False).status_code == status, headers
-
-
 def test_a_file_that_is_dropped_twice_is_there_twice(tmp_path, pixels):
     one, desk = jpeg(tmp_path / "a.jpg", pixels), Session(tmp_path)
     assert desk.add([(one, "a.jpg"), (one, "a.jpg"), (tmp_path / "gone.jpg", "gone.jpg")], lambda done, what: None) == [
@@ -608,41 +376,148 @@ def test_a_mask_painted_during_a_restoration_is_not_said_to_be_in_it(tmp_path, p
     (scan,) = desk.scans
 
     def paint_now(done: float, what: str) -> None:
-        layer = desk.layer(scan)
-        place = Place.of(*scan.size)
-        place.of_canvas(layer)[:] = (*PAINTED, 255)
-        desk.edit(layer)
+        scan.strokes = (paint((20, 20)),)
 
     choices = Choices(("tone",))
     scan.restore(Pipelines(lambda name, settings: Pipeline([lighten])), choices, paint_now)
-    assert scan.edits is not None and not scan.done_with(choices)
+    assert scan.strokes and not scan.done_with(choices)
 
 
-def test_the_server_refuses_large_files_itself(server):
-    import httpx
-
-    answer = httpx.post(f"{server[0]}gradio_api/upload", files={"files": ("a.jpg", bytes(1_100_000))}, trust_env=False)
-    assert answer.status_code == 413
+# The handlers, as gradio calls them
 
 
-def test_visitors_have_photos_of_their_own_and_a_page_survives_bad_drops(server, browser, pixels, tmp_path):
-    url, _ = server
-    text, good = tmp_path / "text.jpg", jpeg(tmp_path / "good.png", pixels)
-    text.write_text("no picture")
-    visitor = Visitor(browser, url, color_scheme="dark")
-    visitor.drop(text)
-    assert visitor.page.inner_text("#problems").startswith("text.jpg: not a picture")
-    assert visitor.page.get_by_role("button", name="Restore all").is_disabled()
-    made = """bytes => {
-        const dropped = new DataTransfer();
-        dropped.items.add(new File([new Uint8Array(1500000)], "<b>huge</b>.tif"));
-        dropped.items.add(new File([new Uint8Array(bytes)], "good.png"));
-        return dropped;
-    }"""
-    dropped = visitor.page.evaluate_handle(made, list(good.read_bytes()))
-    visitor.page.dispatch_event("#photos button", "drop", {"dataTransfer": dropped})
-    visitor.says("1 photo taken")
-    assert visitor.page.inner_text("#too-large") == "<b>huge</b>.tif: 2 MB, 1 MB are the limit of this page"
-    listed(visitor.page, 1)
-    assert visitor.page.inner_text("#problems").strip() == ""
-    assert visitor.errors == []
+@pytest.fixture
+def page(tmp_path, pipelines):
+    pytest.importorskip("gradio")
+    from bringback.web.page import Page
+
+    return Page(tmp_path, pipelines, 10_000_000)
+
+
+SECRET = "0123456789abcdef" * 2
+
+
+def opened(page, pixels, *names):
+    desk = page._arrive(SECRET, False)[page.desk]
+    put(desk, pixels, *names)
+    desk.chosen = desk.scans[0]
+    return desk
+
+
+CHOSEN = (False, ["tone"], 1.0, 0.0, 1.0, "auto")  # without metadata, stages, strength, fidelity, saturation, scale
+
+
+def test_a_reload_finds_the_photos_again_and_the_last_page_closed_deletes_them(page, pixels):
+    desk = opened(page, pixels, "a.jpg")
+    again = page._arrive(SECRET, True)
+    assert again[page.desk] is desk and again[page.status] == "<p>a.jpg: 96 x 64 pixels</p>"
+    assert not again[page.choices]["open"] and page._arrive(SECRET, False)[page.choices]["open"]
+    assert page._arrive("0" * 32, False)[page.desk] is not desk
+    assert page._arrive("", False)[page.desk] is not page._arrive("", False)[page.desk]  # nobody shares a guess
+    page._forget(desk)
+    page._forget(desk)
+    assert desk.folder.exists()
+    page._forget(desk)
+    assert not desk.folder.exists() and page._arrive(SECRET, False)[page.desk] is not desk
+
+
+def test_strokes_from_the_browser_mend_a_result(page, pixels):
+    desk = opened(page, pixels, "a.jpg")
+    (scan,) = desk.scans
+    sent = {"desk": SECRET, "photo": scan.number, "strokes": [paint((20, 20)).sent()]}
+    assert page._draw(sent) == {"patches": [], "done": 0, "said": ""}  # no result yet
+    assert scan.strokes == (paint((20, 20)),)
+    *_, last = page._restore(desk, *CHOSEN)
+    assert last[page.status] == "<p>1 of 1 photo restored.</p>"
+    assert json.loads(last[page.canvas])["done"] == 1
+    sent["strokes"].append(paint((70, 30)).sent())
+    answer = page._draw(sent)
+    assert (answer["done"], answer["said"]) == (2, "Mended.")
+    ((left, top, width, height),) = [patch["box"] for patch in answer["patches"]]
+    assert left <= 68 and left + width >= 72 and top <= 28 and top + height >= 32
+    before = scan.outcome.file.read_bytes()
+    assert page.download in page._drawn(desk, False) and scan.outcome.file.read_bytes() != before
+    assert page._drawn(desk, False) == {}  # nothing new
+    sent["strokes"].pop()
+    assert page._draw(sent)["said"] == "Undone."
+    sent["strokes"].append(paint((70, 30), erases=True).sent())
+    assert page._draw(sent)["said"] == "Restore again to see this."
+
+
+def test_strokes_for_nobody_are_answered_and_change_nothing(page, pixels):
+    desk = opened(page, pixels, "a.jpg")
+    for sent in ({}, {"desk": "guessed", "photo": 1, "strokes": []}, {"desk": SECRET, "photo": 9, "strokes": []}):
+        assert page._draw(sent)["said"] == "This photo is gone."
+    assert page._draw({"desk": SECRET, "photo": 1, "strokes": "x"})["said"].startswith("no list")
+    assert desk.scans[0].strokes == ()
+
+
+def test_another_photo_can_be_chosen_while_one_is_at_work(page, pixels):
+    desk = opened(page, pixels, "a.jpg", "b.jpg")
+    work = page._restore(desk, *CHOSEN)
+    started = next(work)
+    assert not started[page.restore]["interactive"] and started[page.stop]["interactive"]
+    assert page.status not in page._choose(desk, False, SimpleNamespace(index=1))
+    assert list(page._restore(desk, *CHOSEN)) == [] and page._remove(desk, False) == {}  # a.jpg is still at work
+    *_, last = work
+    assert last[page.status] == "<p>1 of 1 photo restored.</p>" and page.canvas not in last  # b.jpg is on display
+    assert page.status in page._choose(desk, False, SimpleNamespace(index=0))
+
+
+def test_a_stop_ends_the_work_within_a_second_whatever_a_stage_is_doing(page, pixels, seen, monkeypatch):
+    begun, go = threading.Event(), threading.Event()
+
+    def slow(name, settings):
+        begun.set()
+        go.wait(20)
+        return Seen.load(seen, name, settings)
+
+    monkeypatch.setattr(page.pipelines, "load", slow)
+    desk = opened(page, pixels, "a.jpg", "b.jpg")
+    work = page._restore_all(desk, *CHOSEN)
+    next(work)
+    assert begun.wait(10)
+    begin = time.perf_counter()
+    desk.work.stop()
+    *_, last = work
+    assert time.perf_counter() - begin < 1 and last[page.status] == "<p>Stopped.</p>"
+    assert last[page.restore]["interactive"] and not desk.busy
+    go.set()
+    with page.pipelines.lock:  # the thread has let go, and done nothing more
+        assert seen.stages == []
+    assert all(scan.outcome is None for scan in desk.scans)
+
+
+def test_a_reload_stops_what_is_at_work_and_can_start_again(page, pixels):
+    desk = opened(page, pixels, "a.jpg", "b.jpg")
+    work = page._restore_all(desk, *CHOSEN)
+    next(work)
+    view = page._arrive(SECRET, False)
+    assert view[page.restore]["interactive"] and not desk.busy
+    again = page._restore(desk, *CHOSEN)
+    next(again)
+    work.close()  # gradio notices later that the old page is gone
+    assert desk.busy
+    *_, last = again
+    assert last[page.status] == "<p>1 of 1 photo restored.</p>" and not desk.busy
+
+
+def test_a_removed_photo_leaves_the_page_with_the_next_one(page, pixels):
+    desk = opened(page, pixels, "a.jpg", "b.jpg")
+    view = page._remove(desk, False)
+    assert view[page.status] == "<p>a.jpg is removed.</p>" and json.loads(view[page.canvas])["label"].startswith(
+        "b.jpg"
+    )
+    view = page._remove(desk, False)
+    assert not view[page.bench]["visible"] and not view[page.restore]["interactive"]
+
+
+def test_no_stage_is_an_answer_and_not_an_error(page, pixels):
+    (view,) = page._restore(opened(page, pixels, "a.jpg"), False, [], 1.0, 0.0, 1.0, "auto")
+    assert view[page.status] == "<p>Choose at least one thing to do.</p>"
+
+
+def test_warnings_are_shown_beside_the_result(page, pixels, seen, monkeypatch):
+    monkeypatch.setattr(seen, "warnings", ["much is <filled>"])
+    *_, last = page._restore(opened(page, pixels, "a.jpg"), *CHOSEN)
+    assert "Please look: much is &lt;filled&gt;" in last[page.warnings]

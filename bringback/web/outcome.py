@@ -1,0 +1,111 @@
+"""The result of a photo: its files, and places in it that are mended without restoring all of it again."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from bringback.images.photo import Photo
+from bringback.ops.areas import Area
+from bringback.stages import FAMILIES
+from bringback.stages.record import Face
+from bringback.web.copies import PREVIEW, jpeg
+from bringback.web.pipelines import Choices, Pipelines
+from bringback.web.strokes import Stroke, shared
+
+MARGIN = 32  # pixels at the native scale around a stroke from which it is filled
+
+
+class Mend(NamedTuple):
+    """A place that was mended: rows and columns of the result, and its pixels before, (h, w, 3)."""
+
+    box: tuple[slice, slice]
+    before: np.ndarray
+
+
+@dataclass
+class Outcome:
+    """The result of a photo, with the choices and strokes behind it; the files have the name of the upload.
+
+    `kind` is the result without its pixels, alpha and metadata. `pixels` is a file of numpy's with (H, W, 3) float32:
+    what was not mended stays the same to the bit.
+    """
+
+    choices: Choices
+    strokes: tuple[Stroke, ...]
+    notes: Mapping[str, Mapping[str, Any]]
+    warnings: list[str]
+    kind: Photo
+    scale: float
+    areas: tuple[Area, ...]
+    stamp: Mapping[str, str]  # provenance for the file
+    faces: list[Face]
+    crops: list[tuple[bytes, bytes]]  # of each face, before and after: small JPEGs
+    pixels: Path
+    preview: Path
+    file: Path
+    bare: Path  # without EXIF, XMP, IPTC and texts
+    mends: list[Mend] = field(default_factory=list)
+    changed: bool = False  # since the files were written
+
+    def write(self, photo: Photo) -> None:
+        """Write all files; `photo` is the photo as it came, for its metadata and alpha."""
+        result = replace(photo, pixels=np.load(self.pixels), gray=self.kind.gray, icc=self.kind.icc)
+        made = {self.preview: jpeg(result), self.file: result.encode(self.stamp), self.bare: result.encode(strip=True)}
+        for path, data in made.items():
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(data)
+        self.changed = False
+
+    def follow(self, strokes: tuple[Stroke, ...], pipelines: Pipelines) -> list[tuple[slice, slice]]:
+        """Bring the result to these strokes as far as mending can: fill new ones, take back those undone.
+
+        Returns the boxes that changed. What it cannot follow, `self.strokes` does not have: strokes that erase, and
+        strokes undone that were in the restoration itself. The files are left for `write`.
+        """
+        common, changed = shared(self.strokes, strokes), []
+        if len(self.strokes) - common > len(self.mends):
+            return []
+        pixels = np.load(self.pixels, mmap_mode="r+")
+        while len(self.strokes) > common:
+            box, before = self.mends.pop()
+            pixels[box] = before
+            self.strokes = self.strokes[:-1]
+            changed.append(box)
+        for stroke in strokes[common:]:
+            if stroke.erases:
+                break
+            if done := self._mend(stroke, pixels, pipelines):
+                changed.append(done.box)
+            self.mends.append(done or Mend((slice(0, 0), slice(0, 0)), np.array(pixels[:0, :0])))
+            self.strokes += (stroke,)
+        pixels.flush()
+        self.changed |= bool(changed)
+        return changed
+
+    def patch(self, box: tuple[slice, slice]) -> bytes:
+        """A JPEG of a box of the result, at the scale of the preview."""
+        pixels = np.load(self.pixels, mmap_mode="r")
+        part = np.array(pixels[box])
+        side = max(part.shape[:2]) * min(1.0, PREVIEW / max(pixels.shape[:2]))
+        return jpeg(self.kind.with_pixels(part), max(1, round(side)))
+
+    def _mend(self, stroke: Stroke, pixels: np.ndarray, pipelines: Pipelines) -> Mend | None:
+        """Fill what a stroke covers, in the pixels (H, W, 3); None if it covers nothing."""
+        size = pixels.shape[0], pixels.shape[1]
+        box = stroke.box(*size, margin=round(MARGIN * self.scale))
+        mask = stroke.draw(box) if pixels[box].size else np.zeros((0, 0), bool)
+        if not mask.any():
+            return None
+        before = np.array(pixels[box])
+        family = FAMILIES[pipelines.config.family]
+        stages = tuple(name for name in ("fill", "translate") if name in family)
+        with pipelines.lock:
+            pipeline = pipelines.of(Choices(stages, scale=f"{self.scale:g}"))
+            restoration = pipeline.restore(self.kind.with_pixels(before), mask.astype(np.float32))
+        share = restoration.damage() if restoration.filled is None else restoration.filled
+        weight = share[0, 0].float().cpu().numpy()[..., None]
+        pixels[box] = before + weight * (restoration.result().pixels - before)
+        return Mend(box, before)
