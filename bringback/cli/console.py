@@ -201,7 +201,9 @@ def _percent(share: float) -> str:
 
 
 def _did(entry: "Entry") -> Iterator[str]:
-    """What the stages did to a photo, in a few words each; nothing of those that changed too little to be seen."""
+    """What was done to a photo, in a few words each; nothing of stages that changed too little to be seen."""
+    if count := len(entry.get("prints", [])):
+        yield f"{count} print{'s' * (count != 1)}"
     stages: dict[str, Any] = entry["stages"]
     changed = {name for name, notes in stages.items() if notes.get("mean_change", 0) >= SEEN}
     if filled := stages.get("fill", {}).get("filled"):

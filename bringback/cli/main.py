@@ -18,12 +18,13 @@ from bringback.cli.faces import faces
 from bringback.cli.program import Command, program
 from bringback.cli.restore import restore
 from bringback.cli.scratches import scratches
+from bringback.cli.split import split
 from bringback.cli.web import web
 from bringback.cli.weights import weights_app
 from bringback.runtime.threads import wait_passively
 
 app = program()
-for command in (restore, scratches, faces, age, convert, export, evaluate, web):
+for command in (restore, split, scratches, faces, age, convert, export, evaluate, web):
     app.command(cls=Command)(command)
 app.add_typer(weights_app, name="weights", help="List, locate, verify and download weights.")
 

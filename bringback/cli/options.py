@@ -82,6 +82,12 @@ Review = Annotated[
     Path | None,
     typer.Option(metavar="DIR", help="Write before/mask/after strips of photos that want a look to this folder."),
 ]
+Split = Annotated[
+    bool, typer.Option("--split", help="Split pages into prints first, in OUT/split/, and restore each print.")
+]
+Upright = Annotated[
+    bool, typer.Option("--upright", help="Turn each print by 90 or 180 degrees if its faces ask for it.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object per line and nothing else.")]
 
 # The pipeline and its stages

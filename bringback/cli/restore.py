@@ -24,6 +24,7 @@ from bringback.cli.settings import (
 )
 
 if TYPE_CHECKING:
+    from bringback.batch.manifest import Entry
     from bringback.pipeline import Pipeline
 
 
@@ -35,6 +36,8 @@ def restore(
     strength: options.Strength = 1.0,
     compare: options.Compare = False,
     review: options.Review = None,
+    split: options.Split = False,
+    upright: options.Upright = False,
     overwrite: options.Overwrite = False,
     skip_existing: options.SkipExisting = False,
     dry_run: options.DryRun = False,
@@ -95,7 +98,7 @@ def restore(
     choices |= {"overwrite": overwrite, "skip_existing": skip_existing, "dry_run": dry_run}
     choices |= {"strip_metadata": strip_metadata, "sidecars": sidecars, "keep_times": keep_times}
     choices |= {} if max_pixels is None else {"max_pixels": max_pixels}
-    run_restore(inputs, out, load, mask=mask, json_lines=json_lines, **choices)
+    run_restore(inputs, out, load, mask=mask, split=split, upright=upright, json_lines=json_lines, **choices)
 
 
 def run_restore(
@@ -104,10 +107,15 @@ def run_restore(
     load: Callable[[], "Pipeline"],
     *,
     mask: Path | None = None,
+    split: bool = False,
+    upright: bool = False,
     json_lines: bool = False,
     **choices: Any,
 ) -> None:
-    """Restore photos with the pipeline that `load` returns; `choices` are those of `runner.FolderRestorer`."""
+    """Restore photos with the pipeline that `load` returns; `choices` are those of `runner.FolderRestorer`.
+
+    With `split`, the photos are pages, and their prints are restored, turned by their faces with `upright`.
+    """
     with one_line_errors(RESUMES), starting(json_lines) as started:
         reject_conflict(choices.get("overwrite", False), choices.get("skip_existing", False))
         from bringback.batch.jobs import plan_with_masks
@@ -126,7 +134,22 @@ def run_restore(
             if review and place.is_dir() and review.resolve().is_relative_to(place.resolve()):
                 raise ValueError(f"the folder to review {review} is inside the input {place}: choose one outside")
         notes: list[str] = []
-        if not remote:  # plan before loading weights, to reject bad arguments at once
+        unsplit: list[Entry] = []
+        if upright and not split:
+            raise ValueError("--upright goes with --split")
+        if split:
+            if remote or mask is not None or choices.get("sidecars") or choices.get("dry_run"):
+                raise ValueError("--split goes without URLs, --mask, --sidecars and --dry-run")
+            from bringback.batch.split import split_first
+
+            given: dict[str, Any] = {
+                name: choices[name] for name in ("overwrite", "keep_times", "max_pixels") if name in choices
+            }
+            with progress(json_lines) as show:
+                given |= {"on_start": show.on_start, "on_photo": show.on_photo}
+                jobs, unsplit = split_first(list(map(Path, inputs)), Path(out), notes.append, upright=upright, **given)
+            masks: dict[Path, Path] = {}
+        elif not remote:  # plan before loading weights, to reject bad arguments at once
             jobs, masks = plan_with_masks([Path(place) for place in inputs], Path(out), mask, notes.append)
         treat_sigterm_as_ctrl_c()
         keep_tiles_in_heap()
@@ -139,4 +162,4 @@ def run_restore(
                 entries = restore_remote(inputs, out, pipeline, tell=notes.append, **choices)
             else:
                 entries = restore_jobs(jobs, Path(out), pipeline, masks=masks, **choices)
-    finish(entries, json_lines, notes)
+    finish(unsplit + entries, json_lines, notes)

@@ -11,6 +11,11 @@ AREAS = ("http://ns.adobe.com/xmp/sType/Area#", "http://ns.acdsee.com/sType/Area
 SIZES = ("http://ns.adobe.com/xap/1.0/sType/Dimensions#", "http://ns.acdsee.com/sType/Dimensions#")  # of the picture
 TAGS = "http://ns.microsoft.com/photo/1.2/t/Region#"  # upper left corner and size
 NAMESPACES = (*AREAS, TAGS)
+LISTS = (
+    ("http://www.metadataworkinggroup.com/schemas/regions/", "Regions"),
+    ("http://ns.acdsee.com/regions/", "Regions"),
+    ("http://ns.microsoft.com/photo/1.2/", "RegionInfo"),
+)
 
 
 def turn(root: minidom.Element, orientation: int, width: int, height: int) -> None:
@@ -44,6 +49,16 @@ def turn(root: minidom.Element, orientation: int, width: int, height: int) -> No
             x, y = _turned(x + sides[0] / 2, y + sides[1] / 2, orientation)
             sides = sides[::-1] if swaps else sides
             box.nodeValue = ", ".join(f"{value:.6f}" for value in (x - sides[0] / 2, y - sides[1] / 2, *sides))
+
+
+def remove(root: minidom.Element) -> bool:
+    """Remove the lists of regions below `root`; whether there were any."""
+    found = False
+    for one in elements(root):
+        kept = [node for node in one.childNodes if (node.namespaceURI, node.localName) not in LISTS]
+        found |= len(kept) < len(one.childNodes)
+        one.childNodes[:] = kept
+    return found
 
 
 def elements(root: minidom.Element) -> list[minidom.Element]:

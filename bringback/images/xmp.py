@@ -5,7 +5,7 @@ to turn, or properties that are no longer true.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from xml.dom import minidom
 from xml.sax.saxutils import escape
 
@@ -54,24 +54,39 @@ def fitted(xmp: bytes, orientation: int, width: int, height: int) -> tuple[bytes
     turns = orientation > 1 and any(word in xmp for word in _TURNED)
     if not turns and not any(word in xmp for word in _STALE):
         return xmp, []
+    lost: list[str] = []
+
+    def change(root: minidom.Element) -> bool:
+        if turns:
+            regions.turn(root, orientation, width, height)
+        found, removed = _remove_stale(root)
+        lost.extend(found)
+        return turns or removed
+
+    return _rewritten(xmp, change), lost
+
+
+def of_part(xmp: bytes, width: int, height: int) -> bytes:
+    """The packet for a part of the picture, of `width` x `height`: without regions, and with this size."""
+    xmp = _HEIGHT.sub(rb"\g<1>%d" % height, _WIDTH.sub(rb"\g<1>%d" % width, xmp))
+    return _rewritten(xmp, regions.remove) if any(word in xmp for word in _TURNED) else xmp
+
+
+def _rewritten(xmp: bytes, change: Callable[[minidom.Element], bool]) -> bytes:
+    """The packet after `change`, which says whether it changed anything; as it is if it cannot be parsed."""
     if len(xmp) > LONGEST or xmp.count(b"<") + xmp.count(b"=") > LARGEST:
-        return xmp, []
+        return xmp
     if b"<!DOCTYPE" in xmp:  # which no XMP has; entities can be made to exhaust the memory
-        return xmp, []
+        return xmp
     begin = next((at for word in (b"<x:xmpmeta", b"<rdf:RDF") if (at := xmp.find(word)) >= 0), 0)
     closing = xmp.rfind(b"<?xpacket")
     end = xmp.rfind(b">", begin, closing if closing > begin else len(xmp)) + 1
     try:
         root = minidom.parseString(xmp[begin:end]).documentElement
         assert root is not None
-        if turns:
-            regions.turn(root, orientation, width, height)
-        lost, removed = _remove_stale(root)
-        if not turns and not removed:
-            return xmp, []
-        return xmp[:begin] + root.toxml().encode() + xmp[end:], lost
+        return xmp[:begin] + root.toxml().encode() + xmp[end:] if change(root) else xmp
     except Exception:  # broken, or nested too deep: it stays as it is
-        return xmp, []
+        return xmp
 
 
 def _remove_stale(root: minidom.Element) -> tuple[list[str], bool]:

@@ -157,7 +157,7 @@ def _search(picture: np.ndarray, layers: int) -> list[np.ndarray]:
         if peeled is None:
             break
         found = [cv2.perspectiveTransform(peeled[1][None], back)[0]]
-        seen, to_outer = _straightened(seen, peeled[1])
+        seen, to_outer = straightened_small(seen, peeled[1])
         back = back @ to_outer
     return found
 
@@ -198,7 +198,7 @@ def _prints(picture: np.ndarray) -> list[np.ndarray]:
     return found
 
 
-def _straightened(picture: np.ndarray, corners: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def straightened_small(picture: np.ndarray, corners: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """What is within four corners as an upright picture, and the matrix that takes its coordinates back."""
     sides = np.linalg.norm(corners - np.roll(corners, -1, 0), axis=1)
     size = max(round((sides[0] + sides[2]) / 2), 1), max(round((sides[1] + sides[3]) / 2), 1)

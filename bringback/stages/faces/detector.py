@@ -24,6 +24,8 @@ SURE, SURE_TURNED = -0.3, 0.1  # minimal scores; dlib's own, 0, misses every ten
 # A negative has a face that scores at least so much inverted, and so much more than any as it is: faces of negatives
 # gain 1 to 1.5, what is seen in inverted photos scores at most 0.25.
 NEGATIVE, NEGATIVE_PIXELS = 0.7, 0.4e6  # the score; the most pixels of the search
+# A print is turned if the scores of its faces are then so high in all, and so much higher than otherwise.
+TURNED, TURNED_PIXELS = 0.4, 3e6
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +107,21 @@ class FaceFinder:
         if inverted < NEGATIVE:
             return False
         return inverted - max((face.score for face in self._look(gray, zoom)), default=SURE) > NEGATIVE
+
+    def quarters(self, pixels: np.ndarray) -> int:
+        """By how many quarters, counterclockwise, a photo (H, W, 3) in [0, 1] must be turned for upright faces.
+
+        0 without faces, and where they do not agree.
+        """
+        gray = cv2.cvtColor(np.ascontiguousarray(pixels, dtype=np.float32), cv2.COLOR_RGB2GRAY).clip(0, 1)
+        if min(gray.shape) < 16:
+            return 0
+        zoom = min(2.0, (TURNED_PIXELS / gray.size) ** 0.5)
+        looks = [self._look(np.ascontiguousarray(np.rot90(gray, quarters)), zoom) for quarters in range(4)]
+        scores = [sum(max(face.score, 0.0) for face in faces) for faces in looks]
+        best = int(np.argmax(scores))
+        second = max(score for quarters, score in enumerate(scores) if quarters != best)
+        return best if scores[best] >= TURNED and scores[best] - second >= TURNED else 0
 
     def _look(self, gray: np.ndarray, zoom: float, degrees: float = 0, *, lift: bool = False) -> list[Found]:
         """The faces in a picture (H, W), which is first scaled and rotated counterclockwise, in its own coordinates."""

@@ -1,0 +1,144 @@
+"""`bringback split` for whole folders: one file for each print on a page."""
+
+import re
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from bringback.batch.jobs import Job, Tell, plan, silent
+from bringback.batch.manifest import Entry, OnPhoto, OnStart, each, refuse_existing, seconds_since
+from bringback.errors import PhotoError, UsageError
+from bringback.images.codecs import MAX_PIXELS
+from bringback.images.parts import cut_out, turned
+from bringback.images.photo import Photo
+from bringback.ops.areas import Area
+from bringback.ops.prints import find_prints, is_more
+from bringback.runtime.files import write_all
+
+FOLDER = "split"  # in the output folder of `restore --split`
+NONE = "no print found: copied as it came"
+MORE = "there is more on the page than the prints that were found"
+
+Turn = Callable[[np.ndarray], int]  # quarters, counterclockwise, by which pixels (H, W, 3) are to be turned
+
+
+def split_folder(
+    inputs: Sequence[Path],
+    out: Path,
+    *,
+    upright: bool = False,
+    overwrite: bool = False,
+    skip_existing: bool = False,
+    strip_metadata: bool = False,
+    keep_times: bool = True,
+    max_pixels: int = MAX_PIXELS,
+    on_start: OnStart | None = None,
+    on_photo: OnPhoto | None = None,
+) -> list[Entry]:
+    """Write each print on the pages of `inputs` to `<stem>-1`, `<stem>-2`, ... in `out`, in the order of reading.
+
+    A page without a print is copied. `upright` turns prints by their faces; prints without any stay as they lie. A page
+    whose files exist is skipped with `skip_existing`, overwritten with `overwrite`, and failed otherwise. Each entry
+    has the `files`, and the `prints` with their place on the page. Raises `UsageError`; bad photos are failed entries.
+    """
+    jobs = plan(inputs, out)
+    results = {job.output: job for job in jobs}
+
+    def work(job: Job, entry: Entry) -> None:
+        begin = time.perf_counter()
+        earlier = _earlier(job)
+        if skip_existing and earlier:
+            entry |= {"status": "skipped", "message": f"{earlier[0]} exists already", "files": list(map(str, earlier))}
+            return
+        photo = Photo.decode(data := _bytes(job.source), str(job.source), max_pixels)
+        pixels = torch.from_numpy(photo.pixels).permute(2, 0, 1)[None]
+        areas = find_prints(pixels)
+        paths = [print_path(job, number + 1) for number in range(len(areas))] or [job.output]
+        if areas and (other := next((results[path] for path in paths if path in results), None)):
+            raise PhotoError(f"{job.source}: a print of it would have the name of {other.source}: rename one of them")
+        if not overwrite:
+            refuse_existing(paths, "use --overwrite or --skip-existing")
+        files: dict[Path, bytes] = {}
+        if areas:
+            turn = _by_faces() if upright else None
+            for path, area in zip(paths, areas, strict=True):
+                files[path], told = _encoded(photo, area, turn, strip_metadata)
+                entry.setdefault("prints", []).append(told)
+        else:
+            as_it_came = job.output.suffix == job.source.suffix and not strip_metadata
+            files[job.output] = data if as_it_came else photo.encode(strip=strip_metadata)
+            entry["prints"] = []
+        # The first is written last: if it exists, all the others do.
+        files = dict(reversed(files.items()))
+        times = {}
+        if keep_times:
+            with suppress(OSError):
+                times = dict.fromkeys(files, job.source.stat().st_mtime_ns)
+        write_all(files, times=times)
+        warnings = [*photo.warnings, *([] if areas else [NONE])]
+        if areas and is_more(pixels, areas):
+            warnings.append(MORE)
+        if rest := [path.name for path in earlier if path not in files]:
+            warnings.append(f"left of an earlier run: {', '.join(rest)}")
+        entry |= {"files": list(map(str, paths)), "warnings": warnings, "seconds": seconds_since(begin)}
+
+    return each(jobs, work, lambda job: job.output, out, on_start, on_photo)
+
+
+def split_first(
+    inputs: Sequence[Path], out: Path, tell: Tell = silent, **choices: Any
+) -> tuple[list[Job], list[Entry]]:
+    """Split pages into the folder `split` of `out`: the prints as jobs to restore into `out`, and the failed entries.
+
+    `choices` are those of `split_folder`. Pages that were split before are not split again, except with `overwrite`.
+    """
+    if any(len(job.relative.parts) > 1 and job.relative.parts[0] == FOLDER for job in plan(inputs, out, tell)):
+        raise UsageError(f"the photos have a folder {FOLDER!r} of their own, where their prints would go")
+    folder = out / FOLDER
+    entries = split_folder(inputs, folder, skip_existing=not choices.get("overwrite"), **choices)
+    files = {Path(path) for entry in entries for path in entry.get("files", [])}
+    jobs = [job for job in plan([folder], out) if job.source in files] if files else []
+    return jobs, [entry for entry in entries if entry["status"] == "failed"]
+
+
+def print_path(job: Job, number: int) -> Path:
+    """The file of a print of a page; prints are counted from 1."""
+    return job.output.with_name(f"{job.stem.name}-{number}{job.output.suffix}")
+
+
+def _earlier(job: Job) -> list[Path]:
+    """The files of an earlier run for this page; [] if it did not finish."""
+    if job.output.exists():
+        return [job.output]
+    if not print_path(job, 1).exists():
+        return []
+    name = re.compile(rf"{re.escape(job.stem.name)}-([1-9]\d*){re.escape(job.output.suffix)}")
+    found = {int(match[1]): path for path in job.output.parent.iterdir() if (match := name.fullmatch(path.name))}
+    return [found[number] for number in sorted(found)]
+
+
+def _encoded(photo: Photo, area: Area, turn: Turn | None, strip: bool) -> tuple[bytes, dict[str, Any]]:
+    one = cut_out(photo, np.array(area.corners))
+    quarters = turn(one.pixels) if turn else 0
+    told = area.as_dict() | ({"turned": 90 * quarters} if turn else {})
+    return turned(one, quarters).encode(strip=strip), told
+
+
+@cache
+def _by_faces() -> Turn:
+    from bringback.stages.faces.detector import FaceFinder  # imported late: it loads dlib
+
+    return FaceFinder().quarters
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise PhotoError(f"{path}: cannot be read: {error.strerror or error}") from None
