@@ -527,7 +527,7 @@ def test_bfloat16_does_not_show():
     assert psnr(near, exact).min() > 45 and not torch.equal(near, exact)
 
 
-# How much a tile takes depends on the processor's kernels: the room shrinks until tiles of 1536 pixels do not fit in it.
+# How much a tile takes depends on the processor: the room shrinks until tiles of 1536 pixels do not fit in it.
 LITTLE_MEMORY = """
 import resource
 import numpy as np, torch
