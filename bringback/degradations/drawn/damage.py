@@ -47,15 +47,15 @@ _MOST = 5
 def coverage(layer: Layer, photo: np.ndarray) -> np.ndarray:
     """How much of the photo (H, W, 3) below is lost under a layer: (H, W) float32 in [0, 1].
 
-    What hides the photo counts by its alpha. What only darkens it counts by the change: a faint stain, which shows
-    the picture, a little, a fifth of the range as `SPOILED`, a half fully; over dark places as over a tone of 0.3.
+    What hides the photo counts by its alpha. What only darkens it counts by the change: nothing up to a tenth of
+    the range, as a faint stain shows the picture, a fifth as `SPOILED`, a half fully; over dark places as over a tone of 0.3.
     """
     if not layer.multiplies:
         return layer.alpha
     taken = 1 - layer.color.min(axis=-1).astype(np.float32)
     brightest = np.maximum(np.maximum(photo[..., 0], photo[..., 1]), photo[..., 2])  # photo.max(-1) is 10 times slower
     change = taken * np.maximum(brightest, 0.3)
-    return layer.alpha * np.interp(change, (0.02, 0.1, 0.2, 0.5), (0, 0.06, SPOILED, 1)).astype(np.float32)
+    return layer.alpha * np.interp(change, (0.1, 0.2, 0.5), (0, SPOILED, 1)).astype(np.float32)
 
 
 def damaged(canvas: Canvas, photo: np.ndarray, amount: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
