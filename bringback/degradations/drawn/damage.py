@@ -47,8 +47,9 @@ _MOST = 5
 def coverage(layer: Layer, photo: np.ndarray) -> np.ndarray:
     """How much of the photo (H, W, 3) below is lost under a layer: (H, W) float32 in [0, 1].
 
-    What hides the photo counts by its alpha. What only darkens it counts by the change: nothing up to a tenth of
-    the range, as a faint stain shows the picture, a fifth as `SPOILED`, a half fully; over dark places as over a tone of 0.3.
+    What hides the photo counts by its alpha. What only darkens it counts by the change: nothing up to a tenth of the
+    range, as a faint stain shows the picture, a fifth as `SPOILED`, a half fully; over dark places as over a tone of
+    0.3.
     """
     if not layer.multiplies:
         return layer.alpha
