@@ -301,8 +301,8 @@ gate = mixture(
 )  # fmt: skip
 marked = mixture(
     "What the scratch detector learns from: damage of three programs, and photos that have none.",
-    (structured, 0.12), (stained, 0.03), (lightly_structured, 0.07), (lightly_mixed, 0.16), (battered, 0.15),
-    (drawn, 0.36), (unstructured, 0.04), (clean, 1.0),
+    (structured, 0.12), (stained, 0.07), (lightly_structured, 0.07), (lightly_mixed, 0.15), (battered, 0.15),
+    (drawn, 0.33), (unstructured, 0.04), (clean, 1.0),
 )  # fmt: skip
 scans = mixture(
     "What the native scale is learned from: sharp prints, which are enlarged then, and soft ones.",
