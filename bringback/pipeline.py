@@ -300,7 +300,7 @@ class Pipeline:
     def plan_for(self, photo: Photo) -> Plan:
         """`plan` for the photo's size and native scale."""
         height, width = photo.pixels.shape[:2]
-        beside = 0 if photo.levels is None else photo.levels.nbytes
+        beside = sum(planes.nbytes for planes in (photo.levels, photo.infrared) if planes is not None)
         return self.plan(height, width, self.native_scale(own_pixels(photo)), beside)
 
     def _restore(

@@ -11,6 +11,7 @@ from bringback.batch.masks import mask_png
 from bringback.errors import PhotoError, UsageError
 from bringback.images import xmp
 from bringback.images.photo import Photo
+from bringback.images.shards import output_name
 from bringback.stages.record import Restoration
 
 GAP = 8  # white pixels between the pictures of a strip
@@ -54,8 +55,13 @@ def stage_pictures(folder: Path, stage: str, restoration: Restoration) -> dict[P
 
 
 def sidecar_path(job: Job, sidecar: Path) -> Path:
-    """Where a sidecar of a photo is copied: beside the result, by the same name."""
-    return job.output.with_name(sidecar.name)
+    """Where a sidecar of a photo is copied: beside the result, by the same name, or by that of a renamed result."""
+    photo, result = job.source, job.output
+    if output_name(Path(photo.name)) == Path(result.name):
+        return result.with_name(sidecar.name)
+    named = result.name if sidecar.name.startswith(photo.name) else result.stem
+    of = photo.name if sidecar.name.startswith(photo.name) else photo.stem
+    return result.with_name(named + sidecar.name[len(of) :])
 
 
 def read_sidecars(job: Job, photo: Photo) -> dict[Path, bytes]:

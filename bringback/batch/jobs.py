@@ -23,7 +23,8 @@ class Job:
 
     `stem` is `relative` without its extension, or with it if two photos share the stem or it is the name of another
     photo. A job with a `problem` is a folder or link that cannot be read; it is reported like a failed photo.
-    `sidecars` are files beside the photo with its name and the suffix of captions or edits.
+    `sidecars` are files beside the photo with its name and the suffix of captions or edits. `format` is the format to
+    write, by Pillow's name, "" for the photo's own.
     """
 
     source: Path
@@ -32,18 +33,20 @@ class Job:
     stem: Path
     problem: str = ""
     sidecars: tuple[Path, ...] = ()
+    format: str = ""
 
 
 def silent(line: str) -> None:
     """Ignore the line."""
 
 
-def plan(inputs: Sequence[Path], out: Path, tell: Tell = silent) -> list[Job]:
+def plan(inputs: Sequence[Path], out: Path, tell: Tell = silent, *, follow_links: bool = True) -> list[Job]:
     """The photos of `inputs`: files, or folders with their subfolders, whose trees are mirrored in `out`.
 
-    Folders, also linked ones, are searched for files with an image suffix; unreadable folders and links come last, as
-    jobs with a problem. Raises `UsageError` if an input is missing or has no photos, if `out` is or lies in an input
-    folder, or if a result would overwrite an input, the manifest or another result.
+    Folders, also linked ones unless `follow_links` is False, are searched for files with an image suffix; unreadable
+    folders and links come last, as jobs with a problem. Raises `UsageError` if an input is missing
+    or has no photos, if `out` is or lies in an input folder, or if a result would overwrite an input, the manifest or
+    another result.
     """
     if out.exists() and not out.is_dir():
         raise UsageError(f"the output {out} is not a folder")
@@ -55,7 +58,7 @@ def plan(inputs: Sequence[Path], out: Path, tell: Tell = silent) -> list[Job]:
         if given.is_dir():
             if out.resolve().is_relative_to(given.resolve()):
                 raise UsageError(f"the output folder {out} is inside the input {given}: choose one outside")
-            found = survey(given, out)
+            found = survey(given, out, follow_links=follow_links)
             if given in found.unread:
                 raise UsageError(f"{given}: {found.unread[given]}")
             pairs = [(path, path.relative_to(given)) for path in found.pictures]
@@ -66,7 +69,7 @@ def plan(inputs: Sequence[Path], out: Path, tell: Tell = silent) -> list[Job]:
                 tell(f"{path}: {reason}")
             others += found.others
             for path in found.others:
-                if _is_sidecar(path):
+                if is_sidecar(path):
                     beside.setdefault(path.parent, []).append(path)
             if not found.pictures and not found.unread:
                 raise UsageError(f"no photos in {given}")
@@ -74,7 +77,7 @@ def plan(inputs: Sequence[Path], out: Path, tell: Tell = silent) -> list[Job]:
             pairs = [(given, Path(given.name))]
             if given.parent not in beside:
                 with suppress(OSError):  # the folder may not be listed
-                    beside[given.parent] = [path for path in given.parent.iterdir() if _is_sidecar(path)]
+                    beside[given.parent] = [path for path in given.parent.iterdir() if is_sidecar(path)]
         else:
             raise UsageError(f"no such file or folder: {given}")
         for path, relative in pairs:
@@ -83,7 +86,7 @@ def plan(inputs: Sequence[Path], out: Path, tell: Tell = silent) -> list[Job]:
                 raise UsageError(f"{other} and {path} would both be written to {out / relative}")
     protect(sources.values(), (out / output_name(relative) for relative in sources))
     stems = Counter(relative.with_suffix("") for relative in sources)
-    sidecars = _shared_out(beside, sources.values())
+    sidecars = shared_out(beside, sources.values())
     outputs: dict[Path, Path] = {}
     jobs = []
     for relative, path in sources.items():
@@ -105,11 +108,12 @@ def _is_raw(path: Path) -> bool:
     return path.suffix.lower() in RAW
 
 
-def _is_sidecar(path: Path) -> bool:
+def is_sidecar(path: Path) -> bool:
+    """Whether a file has the suffix of captions or edits of a photo."""
     return path.suffix.lower() in SIDECARS and path.is_file()
 
 
-def _shared_out(beside: Mapping[Path, Iterable[Path]], photos: Iterable[Path]) -> dict[Path, list[Path]]:
+def shared_out(beside: Mapping[Path, Iterable[Path]], photos: Iterable[Path]) -> dict[Path, list[Path]]:
     """The sidecars of each photo: named like it, with its suffix or a part of it, or like its stem.
 
     Of photos with the same stem the RAW gets the latter, which editors of RAW files write, else the first.
@@ -160,14 +164,14 @@ def protect(inputs: Iterable[Path], files: Iterable[Path], folders: Iterable[Pat
     hit = next((path for path in files if path.resolve() in kept), None)
     hit = hit or next((below[path.resolve()] for path in folders if path.resolve() in below), None)
     if hit:
-        raise UsageError(f"{hit} is an input itself: choose another output folder")
+        raise UsageError(f"{hit} is an input itself: choose another output")
 
 
 def plan_with_masks(
-    inputs: Sequence[Path], out: Path, mask: Path | None, tell: Tell = silent
+    inputs: Sequence[Path], out: Path, mask: Path | None, tell: Tell = silent, *, follow_links: bool = True
 ) -> tuple[list[Job], dict[Path, Path]]:
     """`plan` and `pair_masks`; masks among the inputs are not photos. Raises `UsageError`."""
-    jobs = plan(inputs, out, tell)
+    jobs = plan(inputs, out, tell, follow_links=follow_links)
     masks = pair_masks(jobs, mask)
     used = {path.resolve() for path in masks.values()}
     jobs = [job for job in jobs if job.source.resolve() not in used]

@@ -55,7 +55,7 @@ def restore_remote(
         if on_start:
             on_start(len(desk.jobs))
         restorer = FolderRestorer(desk.out, pipeline, **choices)
-        restorer.manifest = _Manifest(restorer.claims, desk)
+        manifest = restorer.manifest = _Manifest(restorer.claims, desk)
         restorer.check(desk.jobs)  # all of them: `run` checks only its own group
         groups = [desk.jobs[begin : begin + GROUP] for begin in range(0, len(desk.jobs), GROUP)]
         with nullcontext() if dry else locks_in(desk.out), ThreadPoolExecutor(1, "fetch") as pool:
@@ -70,7 +70,7 @@ def restore_remote(
                 finally:  # finished photos are uploaded after an interruption too
                     desk.put_manifest()
                     for entry in map(desk.told, finished):
-                        desk.put(entry, restorer.manifest)
+                        desk.put(entry, manifest)
                         entries.append(entry)
                         if on_photo:
                             on_photo(entry)
@@ -182,7 +182,7 @@ class _Desk:
                     job.source.unlink(missing_ok=True)
 
     def _may_be_redone(self, job: Job, restorer: FolderRestorer) -> bool:
-        before: Any = restorer.manifest.done.get(job.relative.as_posix())
+        before: Any = restorer.manifest and restorer.manifest.done.get(job.relative.as_posix())
         if not before:
             return False  # not a result of ours
         same = before.get("settings") == restorer.settings and before.get("weights") == restorer.pipeline.weights

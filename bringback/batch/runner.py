@@ -42,6 +42,7 @@ from bringback.batch.prefetch import overlapped
 from bringback.batch.resume import complete, own_files, result_is_there, same_work
 from bringback.errors import PhotoError, WriteError
 from bringback.images.codecs import MAX_PIXELS
+from bringback.images.formats import converted
 from bringback.images.photo import Photo
 from bringback.pipeline import ALONE, Pipeline
 from bringback.runtime.files import write_all
@@ -95,6 +96,7 @@ class FolderRestorer:
     and after of photos with warnings; those of earlier runs are replaced. `sidecars` copies files with captions and
     edits that lie beside a photo. `keep_times` gives results the photo's time of modification. `strip_metadata` removes
     the file's metadata.
+    Without `record` there is no manifest and no lock: for a single file. A photo is converted to its job's `format`.
     With `dry_run` photos are read, the entries say what would happen to them, and nothing is written. A photo of more
     than `max_pixels` is refused. A bad photo is an entry with status "failed" and a message of one line. `on_plan` is
     called with the memory plan of each photo before it is restored, `on_step` as in `Pipeline.restore`.
@@ -115,6 +117,7 @@ class FolderRestorer:
         skip_existing: bool = False,
         strip_metadata: bool = False,
         dry_run: bool = False,
+        record: bool = True,
         max_pixels: int = MAX_PIXELS,
         on_plan: Callable[[str, Plan], None] | None = None,
         on_step: OnStep | None = None,
@@ -141,7 +144,7 @@ class FolderRestorer:
             **({"plugins": foreign} if (foreign := origins(stages)) else {}),
         }
         self.claims = Locks.of(out)
-        self.manifest = Manifest(self.claims)
+        self.manifest = Manifest(self.claims) if record else None
 
     def run(self, jobs: Sequence[Job], on_start: OnStart | None = None, on_photo: OnPhoto | None = None) -> list[Entry]:
         """Restore these jobs; returns their entries. Raises `UsageError` before anything is written."""
@@ -151,7 +154,7 @@ class FolderRestorer:
         works = [_Work(job, new_entry(job, job.output)) for job in jobs]
         together = 1 if self.extras["stages"] else self.pipeline.compute.batch
         steps = _Steps(self)
-        with nullcontext() if self.dry_run else locks_in(self.out):
+        with nullcontext() if self.dry_run or not self.manifest else locks_in(self.out):
             going = overlapped(works, steps.read, steps.restore, steps.write, together=together, alone=_large)
             try:
                 with closing(going):  # when interrupted, it finishes what is being written and starts nothing new
@@ -169,7 +172,8 @@ class FolderRestorer:
         work.files.clear()
         entry = work.entry
         others = entry["status"] == "skipped" and not work.claimed  # that run will record it
-        if entry["status"] != "done" and not others and not self.dry_run:  # done ones are recorded already
+        recorded = entry["status"] == "done" or others
+        if self.manifest and not recorded and not self.dry_run:
             with suppress(OSError):  # the disk may be full; the entry is returned in any case
                 self.manifest.add(entry)
         self._let_go(work)
@@ -222,7 +226,7 @@ class _Steps:
         if self.full:
             raise PhotoError(f"{job.source}: not begun: {self.full}")
         stay_inside(run.out, [job.output])
-        if not run.dry_run:
+        if run.manifest and not run.dry_run:
             work.claimed = run.claims.take(entry["photo"])
             if not work.claimed:
                 entry |= {"status": "skipped", "message": f"{job.source}: {CLAIMED}"}
@@ -236,7 +240,7 @@ class _Steps:
             "settings": run.settings,
             "weights": run.pipeline.weights,
         }
-        before = run.manifest.done.get(entry["photo"])
+        before = run.manifest.done.get(entry["photo"]) if run.manifest else None
         if reason := self._reason_to_skip(job, entry, before):
             entry |= {"status": "skipped", "message": reason}
             return
@@ -244,6 +248,8 @@ class _Steps:
         if not run.overwrite:
             refuse_existing({job.output} - work.ours.keys(), ADVICE)
         work.photo = Photo.decode(data, str(job.source), run.max_pixels)
+        if job.format:
+            work.photo = converted(work.photo, job.format)
         if mask_data is not None:
             work.mask = Photo.decode(mask_data, str(mask), run.max_pixels).as_mask()
         entry["warnings"] = list(work.photo.warnings)
@@ -345,7 +351,8 @@ class _Steps:
         }
         try:  # the entry is written before the files are renamed: the next run then completes what a killed run left
             times = self._times(job) if run.keep_times else None
-            write_all(strips | files, lambda: run.manifest.add(entry), times)
+            record = partial(run.manifest.add, entry) if run.manifest else lambda: None
+            write_all(strips | files, record, times)
         except WriteError as error:
             self.full = str(error) if error.full else ""
             raise

@@ -21,7 +21,10 @@ Inputs = Annotated[
 Out = Annotated[
     str,
     typer.Option(
-        "--out", "-o", help="Folder or URL for the results; the tree of each input is mirrored.", metavar="OUT"
+        "--out",
+        "-o",
+        help="Folder or URL for the results, as a mirror of each input; or a file (x.jpg) for one photo.",
+        metavar="OUT",
     ),
 ]
 LocalInputs = Annotated[
@@ -69,6 +72,14 @@ KeepTimes = Annotated[
     bool,
     typer.Option(
         "--keep-times/--no-keep-times", help="Give results the file time of the photo.", rich_help_panel=FILES
+    ),
+]
+FollowLinks = Annotated[
+    bool,
+    typer.Option(
+        "--follow-links/--no-follow-links",
+        help="Read linked folders, each once, or leave them out with a word.",
+        rich_help_panel=FILES,
     ),
 ]
 DryRun = Annotated[
@@ -135,6 +146,14 @@ FillMethod = Annotated[
         "--fill",
         help="How damage is filled: pushpull (default), telea, ns or prior.",
         metavar="NAME",
+        rich_help_panel=DAMAGE,
+    ),
+]
+Infrared = Annotated[
+    str,
+    typer.Option(
+        help="Dust in the infrared channel of a film scan: auto finds it where there is one, off does not.",
+        metavar="auto|off",
         rich_help_panel=DAMAGE,
     ),
 ]

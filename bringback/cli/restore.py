@@ -45,6 +45,7 @@ def restore(
     mask: options.Mask = None,
     scratches: options.ScratchMethod = None,
     fill: options.FillMethod = None,
+    infrared: options.Infrared = "auto",
     fidelity: options.Fidelity = None,
     faces_min_size: options.FacesMinSize = None,
     only_center_face: options.OnlyCenterFace = False,
@@ -53,6 +54,7 @@ def restore(
     strip_metadata: options.StripMetadata = False,
     sidecars: options.Sidecars = False,
     keep_times: options.KeepTimes = True,
+    follow_links: options.FollowLinks = True,
     device: options.Device = "auto",
     dtype: options.Dtype = "auto",
     engine: options.Engine = "torch",
@@ -90,6 +92,7 @@ def restore(
                 faces_settings(faces_min_size, only_center_face, fidelity),
                 {} if saturation is None else {"colorize": {"saturation": saturation}},
                 method_settings(scratches=scratches, fill=fill),
+                {} if infrared == "auto" else {"scratches": {"infrared": infrared}},
                 prior_settings(fill, stages, form=prior_form, seconds=prior_seconds, seed=seed),
             ),
         )
@@ -98,7 +101,8 @@ def restore(
     choices |= {"overwrite": overwrite, "skip_existing": skip_existing, "dry_run": dry_run}
     choices |= {"strip_metadata": strip_metadata, "sidecars": sidecars, "keep_times": keep_times}
     choices |= {} if max_pixels is None else {"max_pixels": max_pixels}
-    run_restore(inputs, out, load, mask=mask, split=split, upright=upright, json_lines=json_lines, **choices)
+    choices |= {"split": split, "upright": upright, "follow_links": follow_links}
+    run_restore(inputs, out, load, mask=mask, json_lines=json_lines, **choices)
 
 
 def run_restore(
@@ -109,6 +113,7 @@ def run_restore(
     mask: Path | None = None,
     split: bool = False,
     upright: bool = False,
+    follow_links: bool = True,
     json_lines: bool = False,
     **choices: Any,
 ) -> None:
@@ -119,6 +124,7 @@ def run_restore(
     with one_line_errors(RESUMES), starting(json_lines) as started:
         reject_conflict(choices.get("overwrite", False), choices.get("skip_existing", False))
         from bringback.batch.jobs import plan_with_masks
+        from bringback.batch.one_file import names_a_file, plan_file
         from bringback.batch.remote import is_remote, restore_remote
         from bringback.batch.runner import restore_jobs
         from bringback.runtime.memory import keep_tiles_in_heap
@@ -129,17 +135,22 @@ def run_restore(
             raise ValueError("--mask goes with folders of this machine, not with URLs")
         if remote and choices.get("sidecars"):
             raise ValueError("--sidecars goes with folders of this machine, not with URLs")
+        if remote and not follow_links:
+            raise ValueError("--no-follow-links goes with folders of this machine, not with URLs")
         review = choices.get("review")
         for place in map(Path, inputs):
             if review and place.is_dir() and review.resolve().is_relative_to(place.resolve()):
                 raise ValueError(f"the folder to review {review} is inside the input {place}: choose one outside")
         notes: list[str] = []
         unsplit: list[Entry] = []
+        one_file = names_a_file(out, [] if remote else inputs)
         if upright and not split:
             raise ValueError("--upright goes with --split")
+        if remote and one_file:
+            raise ValueError(f"{out} is one file, which goes with files of this machine, not with URLs: name a folder")
         if split:
-            if remote or mask is not None or choices.get("sidecars") or choices.get("dry_run"):
-                raise ValueError("--split goes without URLs, --mask, --sidecars and --dry-run")
+            if remote or one_file or mask is not None or choices.get("sidecars") or choices.get("dry_run"):
+                raise ValueError("--split goes without URLs, an output file, --mask, --sidecars and --dry-run")
             from bringback.batch.split import split_first
 
             given: dict[str, Any] = {
@@ -149,8 +160,12 @@ def run_restore(
                 given |= {"on_start": show.on_start, "on_photo": show.on_photo}
                 jobs, unsplit = split_first(list(map(Path, inputs)), Path(out), notes.append, upright=upright, **given)
             masks: dict[Path, Path] = {}
+        elif one_file:
+            jobs, masks = plan_file([Path(place) for place in inputs], Path(out), mask)
         elif not remote:  # plan before loading weights, to reject bad arguments at once
-            jobs, masks = plan_with_masks([Path(place) for place in inputs], Path(out), mask, notes.append)
+            places = [Path(place) for place in inputs]
+            jobs, masks = plan_with_masks(places, Path(out), mask, notes.append, follow_links=follow_links)
+        folder = Path(out).parent if one_file else Path(out)
         treat_sigterm_as_ctrl_c()
         keep_tiles_in_heap()
         pipeline = load()
@@ -161,5 +176,5 @@ def run_restore(
             if remote:
                 entries = restore_remote(inputs, out, pipeline, tell=notes.append, **choices)
             else:
-                entries = restore_jobs(jobs, Path(out), pipeline, masks=masks, **choices)
+                entries = restore_jobs(jobs, folder, pipeline, masks=masks, record=not one_file, **choices)
     finish(unsplit + entries, json_lines, notes)

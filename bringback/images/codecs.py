@@ -151,16 +151,18 @@ def _decode_jpeg(data: bytes, image: Image.Image) -> tuple[np.ndarray, Container
 
 
 def _decode_tiff(data: bytes, max_pixels: int) -> tuple[np.ndarray, Container]:
-    left_out = _check_pages(data)
+    left_out, page = _check_pages(data)
     try:
         usual = not layouts.is_unusual(data)
         array, container = _decode_usual_tiff(data, max_pixels) if usual else layouts.decode(data, max_pixels)
     except UnidentifiedImageError:
         array, container = layouts.decode(data, max_pixels)
-    more = container.extra.get("unspecified")
+    more, infrared = container.extra.get("unspecified"), None
     if more is not None:
-        left_out = (*left_out, f"channels of unspecified use (infrared?) are kept as scanned: {more.shape[2]}")
-    return array, replace(container, warnings=(*container.warnings, *left_out))
+        left_out, infrared = (*left_out, unspecified_kept(more.shape[2])), more[..., 0]
+    elif page:
+        infrared = _or(None, lambda: layouts.plane(data, page, array.shape[:2], container.orientation))
+    return array, replace(container, infrared=infrared, warnings=(*container.warnings, *left_out))
 
 
 def _decode_usual_tiff(data: bytes, max_pixels: int) -> tuple[np.ndarray, Container]:
@@ -183,9 +185,21 @@ def _decode_usual_tiff(data: bytes, max_pixels: int) -> tuple[np.ndarray, Contai
     elif bits == (12,):
         array = ((array.astype(np.uint32) * 65535 + 2047) // 4095).astype(np.uint16)  # Pillow scales all but these
     elif tags.get(tiff.PHOTOMETRIC) == layouts.RGB and len(bits) > 3 and array.shape[2:] == (3,):
-        left_out.append(f"channels of unspecified use (infrared?) are left out: {len(bits) - 3}")
+        with suppress(CodecError):  # of what is not installed
+            return layouts.decode(data, max_pixels)
+        left_out.append(unspecified_left_out(len(bits) - 3))
     known = replace(container, exif=_or(None, lambda: tiff.describing(data)), extra=extra, orientation=orientation)
     return array, replace(known.turned(), warnings=tuple(left_out))
+
+
+def unspecified_kept(channels: int) -> str:
+    """The word about channels that are neither color nor alpha, and are written as they were read."""
+    return f"channels of unspecified use (infrared?) are kept as scanned: {channels}"
+
+
+def unspecified_left_out(channels: int) -> str:
+    """The word about channels that are neither color nor alpha, and are not written."""
+    return f"channels of unspecified use (infrared?) are left out: {channels}"
 
 
 def _or(otherwise: T, read: Callable[[], T]) -> T:
@@ -196,12 +210,15 @@ def _or(otherwise: T, read: Callable[[], T]) -> T:
         return otherwise
 
 
-def _check_pages(data: bytes) -> tuple[str, ...]:
-    """Raise `CodecError` if a TIFF holds several photos; the words about a page that is left out."""
+def _check_pages(data: bytes) -> tuple[tuple[str, ...], int]:
+    """The words about a page of a TIFF that is left out, and its number if it is infrared, else 0.
+
+    Raises `CodecError` if it holds several photos.
+    """
     pages = tiff.pages(data)
     full = [page for page in pages if page.full]
     if len(full) == 2 and full[0].size == full[1].size and full[0].samples >= 3 and full[1].samples == 1:
-        return ("the second page, the infrared channel of the same photo, is left out",)
+        return ("the second page, the infrared channel of the same photo, is left out",), pages.index(full[1])
     if len(full) > 1:
         alike = ", all of one size" if len({page.size for page in full}) == 1 else ""
         infrared = "; infrared is known by being gray beside color" if alike else ""
@@ -210,9 +227,10 @@ def _check_pages(data: bytes) -> tuple[str, ...]:
         )
     if pages and not pages[0].full and (full or tiff.has_subfiles(data)):
         raise CodecError("a thumbnail comes first: a RAW file is known by its suffix, save others as a plain TIFF")
-    if any(page.mask and page.size == pages[0].size for page in pages[1:]):
-        return ("a page that is marked as a mask (infrared?) is left out",)
-    return ()
+    masks = [number for number, page in enumerate(pages) if number and page.mask and page.size == pages[0].size]
+    if masks:
+        return ("a page that is marked as a mask (infrared?) is left out",), masks[0]
+    return (), 0
 
 
 def from_image(image: Image.Image) -> tuple[np.ndarray, Container]:

@@ -22,6 +22,7 @@ class Container:
     extra: Mapping[str, Any] = field(default_factory=dict)
     orientation: int = 1
     warnings: tuple[str, ...] = ()
+    infrared: np.ndarray | None = None
 
     def turned(self) -> Self:
         """The container of the picture after it was turned upright."""

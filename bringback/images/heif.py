@@ -86,6 +86,11 @@ def encode(array: np.ndarray, **known: Any) -> bytes:
     return file.getvalue()
 
 
+def require() -> None:
+    """Raise `CodecError` if pillow-heif is not installed."""
+    _library()
+
+
 def _library() -> Any:
     try:
         import pillow_heif

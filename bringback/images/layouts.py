@@ -86,6 +86,19 @@ def decode(data: bytes, max_pixels: int) -> tuple[np.ndarray, Container]:
     return np.squeeze(colors, 2) if colors.shape[2] == 1 else colors, known.turned()
 
 
+def plane(data: bytes, number: int, size: tuple[int, int], orientation: int) -> np.ndarray | None:
+    """The gray page of this number, turned like the photo of `size` (H, W); None if it is no such page.
+
+    Raises `CodecError` without tifffile.
+    """
+    with _library().TiffFile(BytesIO(data)) as file:
+        page: Any = file.pages[number]
+        turned = (page.imagewidth, page.imagelength) if orientation >= 5 else (page.imagelength, page.imagewidth)
+        if turned != size or page.dtype not in (np.uint8, np.uint16) or page.samplesperpixel != 1:
+            return None
+        return upright(page.asarray(maxworkers=1).reshape(page.imagelength, page.imagewidth), orientation)
+
+
 @cache
 def _library() -> Any:
     try:

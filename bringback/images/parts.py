@@ -20,8 +20,11 @@ def cut_out(photo: Photo, corners: np.ndarray) -> Photo:
     if (more := extra.get("unspecified")) is not None:  # channels of a TIFF (H, W, N), as of infrared
         extra["unspecified"] = _levels(more, corners)
     alpha = None if photo.alpha is None else straightened(photo.alpha, corners)
-    levels = None if photo.levels is None else _levels(photo.levels, corners)
-    return _told(replace(photo, pixels=straightened(photo.pixels, corners), alpha=alpha, levels=levels, extra=extra))
+    whole: dict[str, Any] = {
+        name: None if (planes := getattr(photo, name)) is None else _levels(planes, corners)
+        for name in ("levels", "infrared")
+    }
+    return _told(replace(photo, pixels=straightened(photo.pixels, corners), alpha=alpha, extra=extra, **whole))
 
 
 def turned(photo: Photo, quarters: int) -> Photo:
@@ -36,7 +39,7 @@ def turned(photo: Photo, quarters: int) -> Photo:
     if "unspecified" in extra:
         extra["unspecified"] = turn(extra["unspecified"])
     dpi = photo.dpi[::-1] if photo.dpi and quarters % 2 else photo.dpi
-    arrays = {"pixels": turn(photo.pixels), "alpha": turn(photo.alpha), "levels": turn(photo.levels)}
+    arrays = {name: turn(getattr(photo, name)) for name in ("pixels", "alpha", "levels", "infrared")}
     return _told(replace(photo, **arrays, dpi=dpi, extra=extra))
 
 

@@ -70,7 +70,8 @@ class Photo:
     and is written with one. `alpha` is (H, W) float32 in [0, 1] or None. `bit_depth` is 8 or 16. `format` is Pillow's
     name of the file format. `dpi` is (horizontal, vertical). `extra` are arguments of the format's writer (JPEG tables,
     texts). `orientation` is the EXIF orientation that was applied. `warnings` are lines about what of the file is not
-    in the photo, or not applied. CMYK and CIELab become RGB and lose their profile.
+    in the photo, or not applied. `infrared` is the channel (H, W), uint8 or uint16, of a scan that has one. CMYK and
+    CIELab become RGB and lose their profile.
     """
 
     pixels: np.ndarray
@@ -84,6 +85,7 @@ class Photo:
     extra: Mapping[str, Any] = field(default_factory=dict)
     orientation: int = 1
     warnings: tuple[str, ...] = ()
+    infrared: np.ndarray | None = field(default=None, repr=False)
     levels: np.ndarray | None = field(default=None, repr=False)
 
     def __repr__(self) -> str:

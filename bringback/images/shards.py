@@ -67,8 +67,8 @@ class Found:
     others: list[Path] = field(default_factory=list)
 
 
-def survey(folder: Path, out: Path | None = None) -> Found:
-    """Scan a folder recursively, following links to folders, but not into the output folder `out`.
+def survey(folder: Path, out: Path | None = None, *, follow_links: bool = True) -> Found:
+    """Scan a folder recursively, following links to folders unless told not to, but not into the output folder `out`.
 
     Each folder is read once, so loops end. Real folders come before links, so their files keep their own paths.
     """
@@ -79,6 +79,10 @@ def survey(folder: Path, out: Path | None = None) -> Found:
         if not waiting:
             path, linked = heapq.heappop(links), True
             waiting.append((path, os.path.realpath(path)))
+            if not follow_links:
+                waiting.pop()
+                found.passed[path] = "a link to a folder, which --no-follow-links leaves out"
+                continue
         path, real = waiting.pop()
         if real in read:
             found.passed[path] = f"the same folder as {read[real]}: read once"

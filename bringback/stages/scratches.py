@@ -13,6 +13,7 @@ from bringback.errors import known_names
 from bringback.images.adapters import accepts_any_image
 from bringback.models.unet import EAGER, ScratchUNet
 from bringback.ops.areas import Area
+from bringback.ops.infrared import find_dust
 from bringback.ops.masks import SOUND, calm_, certain_share, fill_mask
 from bringback.ops.opencv import GradientSettings, gradient_mask
 from bringback.ops.patterns import Pattern
@@ -52,6 +53,7 @@ _TRACES = 1.0
 
 
 METHODS = ("unet", "gradient")
+INFRARED = ("auto", "off")  # whether the infrared channel of a scan is looked at, if it has one
 
 
 def _used(height: int, width: int, scale: float) -> float:
@@ -94,16 +96,29 @@ class ScratchDetector(StageBase):
     name = "scratches"
     in_areas = True
 
-    def __init__(self, means: ScratchUNet | GradientSettings, compute: Compute | torch.device | str = "cpu") -> None:
-        """Args: means: the network, or the settings of `ops.opencv.gradient_mask`."""
-        self.means, self.compute = means, Compute.of(compute)
+    def __init__(
+        self,
+        means: ScratchUNet | GradientSettings,
+        compute: Compute | torch.device | str = "cpu",
+        *,
+        infrared: str = "auto",
+    ) -> None:
+        """Args: means: the network, or the settings of `ops.opencv.gradient_mask`; infrared: one of `INFRARED`."""
+        if infrared not in INFRARED:
+            raise ValueError(f"unknown way with infrared {infrared!r}: one of {known_names(infrared, INFRARED)}")
+        self.means, self.compute, self.infrared = means, Compute.of(compute), infrared
         self.at_native_scale = not isinstance(means, GradientSettings)
         if self.at_native_scale:
             self.tile = self.compute.tile or TILE
 
     @classmethod
     def from_checkpoints(
-        cls, checkpoints: Checkpoints, compute: Compute | torch.device, method: str = "unet", **settings: Any
+        cls,
+        checkpoints: Checkpoints,
+        compute: Compute | torch.device,
+        method: str = "unet",
+        infrared: str = "auto",
+        **settings: Any,
     ) -> Self:
         """With the checkpoint `scratches`; with method "gradient" without one, `settings` are of `GradientSettings`.
 
@@ -112,8 +127,9 @@ class ScratchDetector(StageBase):
         if method not in METHODS:
             raise ValueError(f"unknown detector {method!r}: one of {known_names(method, METHODS)}")
         if method == "gradient":
-            return cls(GradientSettings(**settings), compute)
-        return cls(checkpoints.load("scratches", ScratchUNet, Compute.of(compute).device), compute, **settings)
+            return cls(GradientSettings(**settings), compute, infrared=infrared)
+        network = checkpoints.load("scratches", ScratchUNet, Compute.of(compute).device)
+        return cls(network, compute, infrared=infrared, **settings)
 
     def needs(self, height: int, width: int, tile: int | None, scale: float = 1.0) -> int:
         """Bytes in addition to photo, pixels and mask; `tile` limits the stage's own tiles."""
@@ -233,18 +249,38 @@ class ScratchDetector(StageBase):
             odds[seen] = self._both(tiles[seen]).to(odds)
         return odds
 
+    def _known(self, restoration: Restoration) -> Tensor | None:
+        """The damage that is known before the detector looks: what was given, and dust in infrared."""
+        infrared = restoration.photo.infrared
+        if self.infrared == "off" or infrared is None or infrared.shape != restoration.pixels.shape[-2:]:
+            return restoration.mask
+        found, refused = torch.zeros_like(restoration.pixels[:, :1]), dict[str, None]()
+        parts: list[tuple[Any, Any]] = [(area.part, area.inside()) for area in restoration.areas]
+        for part, inside in parts or [(..., 1)]:
+            dust = find_dust(infrared[part], restoration.pixels[part])
+            if dust.mask is None:
+                refused[dust.refused] = None
+            else:
+                found[part] = torch.maximum(found[part], dust.mask * inside)
+        restoration.warnings += refused
+        share = int(torch.count_nonzero(found > SOUND)) / found.numel()
+        restoration.notes[self.name] = {"infrared_share": round(share, 5)}
+        return found if restoration.mask is None else torch.maximum(restoration.mask, found)
+
     def __call__(self, restoration: Restoration) -> Restoration:
         """Set the photo's damage mask, of its picture areas only; a given one is united with what is found, all of it.
 
-        Notes the share of pixels above 0.5, and what `Found` tells; warns of the latter.
+        So is the dust that a scan shows in infrared. Notes the share of pixels above 0.5, that of this dust, and what
+        `Found` tells; warns of the latter, and of a channel that is no use.
         """
-        pixels, given = restoration.pixels, restoration.mask
+        pixels, given = restoration.pixels, self._known(restoration)
         if given is not None:  # known damage must not cause false alarms around it
             pixels = filled(pixels, fill_mask(given), self.compute.device)
         found, about = self._find_inside(pixels, restoration.areas, restoration.scale)
         restoration.mask = found if given is None else torch.maximum(given, found)
         share = int(torch.count_nonzero(restoration.mask > SOUND)) / restoration.mask.numel()
-        notes = restoration.notes[self.name] = {"damaged_share": round(share, 5)}
+        notes = restoration.notes.setdefault(self.name, {})
+        notes["damaged_share"] = round(share, 5)
         if about.periodic:
             notes["periodic_share"] = round(about.periodic, 5)
             restoration.warnings.append(

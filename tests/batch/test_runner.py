@@ -513,7 +513,7 @@ def test_no_input_is_ever_overwritten(tree, light, mark, tmp_path):
         lambda: age_folder([photo], masks, "mixed", 1, overlays=[masks / "a.png"], overwrite=True),
     ]
     for begin in wrong:
-        with pytest.raises(UsageError, match="is an input itself: choose another output folder") as caught:
+        with pytest.raises(UsageError, match="is an input itself: choose another output") as caught:
             begin()
         assert "\n" not in str(caught.value)
     assert {path: path.read_bytes() for path in tmp_path.rglob("*.png")} == before

@@ -143,7 +143,9 @@ def test_options_reach_the_library(run, photos, tmp_path):
 def test_the_inputs_are_searched_once(run, photos, tmp_path, monkeypatch):
     searched = []
     search = jobs.survey
-    monkeypatch.setattr(jobs, "survey", lambda folder, *rest: searched.append(folder) or search(folder, *rest))
+    monkeypatch.setattr(
+        jobs, "survey", lambda folder, *rest, **more: searched.append(folder) or search(folder, *rest, **more)
+    )
     masks = tmp_path / "masks"
     masks.mkdir()
     Image.new("L", (64, 48)).save(masks / "a_mask.png")
@@ -229,7 +231,7 @@ def test_existing_files(run, photos, tmp_path):
 def test_wrong_usage_is_2_and_one_line(run, photos, tmp_path, monkeypatch):
     assert "no such file or folder" in one_line(run("restore", tmp_path / "gone.jpg", "-o", tmp_path / "out"))
     assert "inside the input" in one_line(run("restore", photos, "-o", photos / "out"))
-    assert "is not a folder" in one_line(run("restore", photos, "-o", photos / "a.png"))
+    assert "is a folder; name a folder" in one_line(run("restore", photos, "-o", photos / "a.png"))
     assert "no stage" in one_line(run("restore", photos, "-o", tmp_path / "out", "--stages", ","))
     assert "no such mask" in one_line(run("restore", photos, "-o", tmp_path / "out", "--mask", tmp_path / "m.png"))
     assert run("restore", photos).exit_code == 2
@@ -498,3 +500,17 @@ def test_what_is_left_out_is_told(run, photos, tmp_path, lock):
         assert result.stderr == f"failed: {photos / '1931'}: cannot be read: Permission denied\n"
     result = run("restore", photos, "-o", tmp_path / "lines", "--json")
     assert result.exit_code == 1 and [json.loads(line)["status"] for line in result.stdout.splitlines()][2] == "failed"
+
+
+def test_linked_folders_are_read_once_or_left_out_with_a_word(run, photos, tmp_path, pixels):
+    (tmp_path / "elsewhere").mkdir()
+    Image.fromarray(pixels).save(tmp_path / "elsewhere" / "c.png")
+    (photos / "linked").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "back").symlink_to(photos)
+    result = run("restore", photos, "-o", tmp_path / "with")
+    assert (tmp_path / "with" / "linked" / "c.png").is_file() and "3 done" in result.output
+    result = run("restore", photos, "-o", tmp_path / "without", "--no-follow-links")
+    assert not (tmp_path / "without" / "linked").exists() and "2 done" in result.output
+    assert f"{photos / 'linked'}: a link to a folder, which --no-follow-links leaves out" in result.output
+    result = run("restore", "memory://x", "-o", tmp_path / "out", "--no-follow-links")
+    assert "not with URLs" in one_line(result)

@@ -77,6 +77,7 @@ def test_infrared_is_no_alpha(pixels, orientation, extrasamples):
     assert photo.alpha is None and photo.bit_depth == 16 and "infrared" in photo.warnings[0]
     array, page = again(photo)
     np.testing.assert_array_equal(array, container.upright(deep, orientation))
+    np.testing.assert_array_equal(photo.infrared, container.upright(deep[..., 3], orientation))
     assert [int(extra) for extra in page.extrasamples] == [0]
 
 
@@ -86,10 +87,18 @@ def test_alpha_stays_alpha(pixels):
     assert photo.alpha is not None and not photo.warnings
 
 
-def test_infrared_of_8_bits_is_left_out_with_a_word(pixels):
+def test_infrared_of_8_bits(pixels, monkeypatch):
     array = np.dstack([pixels, pixels[..., :1]])
-    photo = Photo.decode(written(array, photometric="rgb", extrasamples=["unspecified"]), "a.tif")
+    data = written(array, photometric="rgb", extrasamples=["unspecified"])
+    photo = Photo.decode(data, "a.tif")
+    assert photo.alpha is None and photo.warnings == ("channels of unspecified use (infrared?) are kept as scanned: 1",)
+    np.testing.assert_array_equal(photo.infrared, array[..., 3])
+    np.testing.assert_array_equal(again(photo)[0], array)
+    layouts._library.cache_clear()
+    monkeypatch.setitem(sys.modules, "tifffile", None)
+    photo = Photo.decode(data, "a.tif")
     assert photo.alpha is None and photo.warnings == ("channels of unspecified use (infrared?) are left out: 1",)
+    assert photo.infrared is None
 
 
 @pytest.mark.parametrize("alpha", ["unassalpha", "unspecified"])
@@ -100,19 +109,29 @@ def test_gray_of_16_bits_with_another_channel(pixels, alpha):
     np.testing.assert_array_equal(again(photo)[0], array)
 
 
-def test_an_infrared_page_is_no_second_photo(pixels):
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_an_infrared_page_is_no_second_photo(pixels, orientation):
     deep = pixels.astype(np.uint16) * 257
     file = io.BytesIO()
     with tifffile.TiffWriter(file) as writer:
-        writer.write(deep, photometric="rgb", metadata=None)
+        writer.write(deep, photometric="rgb", metadata=None, extratags=[(274, 3, 1, orientation, True)])
         writer.write(deep[..., 0], photometric="minisblack", metadata=None)
     photo = Photo.decode(file.getvalue(), "a.tif")
-    np.testing.assert_array_equal(photo.array(), deep)
+    np.testing.assert_array_equal(photo.array(), container.upright(deep, orientation))
+    np.testing.assert_array_equal(photo.infrared, container.upright(deep[..., 0], orientation))
     assert "infrared" in photo.warnings[0]
     with tifffile.TiffWriter(file := io.BytesIO()) as writer:
         writer.write(deep, photometric="rgb", metadata=None)
         writer.write(pixels[..., 0] > 99, photometric="minisblack", subfiletype=4, metadata=None)
-    assert "marked as a mask (infrared?)" in Photo.decode(file.getvalue(), "a.tif").warnings[0]
+    photo = Photo.decode(file.getvalue(), "a.tif")
+    assert "marked as a mask (infrared?)" in photo.warnings[0] and photo.infrared is None
+    with tifffile.TiffWriter(file := io.BytesIO()) as writer:
+        writer.write(deep, photometric="rgb", metadata=None)
+        writer.write(deep[..., 0], photometric="minisblack", subfiletype=2, metadata=None)
+    typed = file.getvalue().replace(struct.pack("<HHII", 254, 4, 1, 2), struct.pack("<HHII", 254, 4, 1, 4))
+    photo = Photo.decode(typed, "a.tif")  # as SilverFast writes it: a mask of 16 bits
+    np.testing.assert_array_equal(photo.infrared, deep[..., 0])
+    assert "marked as a mask (infrared?)" in photo.warnings[0]
     with tifffile.TiffWriter(file := io.BytesIO()) as writer:
         for _ in range(2):
             writer.write(deep[..., 0], photometric="minisblack", metadata=None)
