@@ -282,8 +282,8 @@ class Pipeline:
 
     def areas(self, photo: Photo) -> tuple[Area, ...]:
         """Where the picture is inside its frame, if one of the stages asks for that; () for a photo without a frame."""
-        asked = any(getattr(stage, "in_areas", False) for stage in self.stages)
-        return find_areas(own_pixels(photo)) if asked else ()
+        asking = [stage.name for stage in self.stages if getattr(stage, "in_areas", False)]
+        return find_areas(own_pixels(photo), torn="scratches" in asking) if asking else ()  # else nothing mends them
 
     def plan(self, height: int, width: int, scale: float | None = None, beside: int = 0) -> Plan:
         """The memory and the tiles for a photo of this size and native scale, for these settings on this machine.

@@ -4,7 +4,8 @@ Classical means only. A frame is peeled off layer by layer (lid, then the white 
 must be of one color from the edge of the photo inwards and end in a straight line. All is done on small copies.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import combinations
 from typing import Any
@@ -14,14 +15,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bringback.ops.ground import middle_color
 from bringback.ops.strips import strips
+from bringback.ops.torn import Torn, find_torn
 
 _SIDE = 512  # pixels of the longer side of the small copy
 _LEAST_SIDE = 32  # pixels there of the shorter side, below which nothing is looked for
 _LAYERS = 4  # most frames in frames: lid, page, border, key line
 _STARTS = (0.0, 0.012, 0.03)  # where a border may begin, as shares of the height: uneven edges come before it
 _EVEN = 0.8  # share of a line along the edge that must be of one color; the rest may be a caption or dirt
-_LEAST, _MOST = 0.05, 0.12  # difference from a border's color from which on something else begins, by its noise
 _STEEPEST = 0.2  # slope of a side's line: about 11 degrees
 _THIN, _DEEP = 0.004, 0.75  # least depth of a border and the most, as shares of the height
 _OFF = 0.006  # distance from the line, as a share of the height, up to which a place counts as on it
@@ -38,6 +40,7 @@ _OF_COLOR = {4: 0.75, 3: 0.9, 2: 0.97}
 _NARROW, _BROAD = 0.012, 0.25  # least depth of a border on two sides only, and depth from which on each must be sure
 _SOLID = 0.4  # least share of a print's box on a page that is not of the color of the page
 _OF_PRINTS = 0.6  # least share of what is not of the color of a page that belongs to its prints
+_SAME = 0.5  # share of the smaller one that an area has in common with a torn print from which on it is that
 _ON_PAGE = 0.7  # least share of the places along each side of one of several prints that is on its line
 
 
@@ -46,9 +49,11 @@ class Area:
     """Where a picture is in a photo: its four corners (x, y) in pixels, from the top left one clockwise.
 
     Coordinates count from the outer edge of the first pixel: a whole photo has the corners (0, 0) and (width, height).
+    Of a torn print, `missing` says which pixels of the box show the ground instead: (1, 1, height, width), bool.
     """
 
     corners: tuple[tuple[float, float], ...]
+    missing: Tensor | None = field(default=None, compare=False, repr=False)
 
     @property
     def box(self) -> tuple[int, int, int, int]:
@@ -118,16 +123,53 @@ class _Border:
         return max(1.0, _OFF * self.apart.shape[0])
 
 
-def find_areas(pixels: Tensor) -> tuple[Area, ...]:
+def find_areas(pixels: Tensor, *, torn: bool = True) -> tuple[Area, ...]:
     """The picture areas of a photo (1, 3, H, W) in [0, 1]; () if it has no frame, so the image is the whole photo.
 
     Areas are what is left within lid, page, border or mount, tilted by any small angle; of a page with several prints,
-    each of these, if the page is of one color and can be seen all around them.
+    each of these, if the page is of one color and can be seen all around them. With `torn`, halves of a print that lie
+    apart are one area, and what is missing of prints is told.
     """
     picture = np.ascontiguousarray(pixels[0].detach().cpu().permute(1, 2, 0).numpy(), np.float32)
     height, width = picture.shape[:2]
+    prints = find_torn(picture) if torn else []
+    if prints:
+        picture = _mended(picture, prints)
     inside = [corners.clip(0, (width, height)) for corners in _search(picture, _LAYERS)]
-    return tuple(Area(tuple((float(x), float(y)) for x, y in corners)) for corners in inside)
+    sound = [_area(corners) for corners in inside if not any(_share(corners, one.corners) > _SAME for one in prints)]
+    return (*sound, *(_torn_area(one) for one in prints))
+
+
+def _area(corners: np.ndarray) -> Area:
+    return Area(tuple((float(x), float(y)) for x, y in corners))
+
+
+def _torn_area(one: Torn) -> Area:
+    """The area of a torn print, the whole of it."""
+    area = _area(one.corners)
+    left, top, right, bottom = area.box
+    missing = np.zeros((bottom - top, right - left), bool)
+    x, y = one.first[0] - left, one.first[1] - top  # at most one pixel before the box, which is rounded
+    own = one.missing[max(-y, 0) :, max(-x, 0) :][: bottom - top - max(y, 0), : right - left - max(x, 0)]
+    missing[max(y, 0) :, max(x, 0) :][: own.shape[0], : own.shape[1]] = own
+    return replace(area, missing=torch.from_numpy(missing)[None, None] & area.inside())
+
+
+def _mended(picture: np.ndarray, prints: list[Torn]) -> np.ndarray:
+    """The picture with what is missing in the middle color of its print, as if that were whole."""
+    mended = picture.copy()
+    for one in prints:
+        (x, y), (height, width) = one.first, one.missing.shape
+        part = mended[y : y + height, x : x + width]
+        part[one.missing] = np.median(part[~one.missing][::7], 0)
+    return mended
+
+
+def _share(one: np.ndarray, other: np.ndarray) -> float:
+    """What two quadrilaterals share, as a share of the smaller one."""
+    one, other = one.astype(np.float32), other.astype(np.float32)
+    smaller = max(min(cv2.contourArea(one), cv2.contourArea(other)), 1.0)
+    return float(cv2.intersectConvexConvex(one, other)[0]) / smaller
 
 
 def outside(areas: tuple[Area, ...], height: int, width: int) -> Tensor:
@@ -136,6 +178,33 @@ def outside(areas: tuple[Area, ...], height: int, width: int) -> Tensor:
     for area in areas:
         frame[area.part] &= ~area.inside()
     return frame
+
+
+def missing(areas: tuple[Area, ...], height: int, width: int) -> Tensor | None:
+    """Damage mask (1, 1, H, W), 0 or 1, of what is missing of torn prints in a photo; None if nothing is."""
+    if all(area.missing is None for area in areas):
+        return None
+    mask = torch.zeros(1, 1, height, width)
+    for area in areas:
+        if area.missing is not None:
+            mask[area.part] = torch.maximum(mask[area.part], area.missing.float())
+    return mask
+
+
+def fill_inside(pixels: Tensor, target: Tensor, areas: tuple[Area, ...], fill: Callable[[Tensor, Tensor], Any]) -> None:
+    """Fill photos in place by `fill(pixels, target)`, but torn prints from their inside only, not from the ground."""
+    rest = target
+    for area in areas:
+        if area.missing is None:
+            continue
+        inside = area.inside().to(pixels.device)
+        own = pixels[area.part].clone()
+        fill(own, target[area.part].masked_fill(~inside.to(target.device), 1))
+        pixels[area.part] = torch.where(inside & (target[area.part].to(pixels.device) > 0), own, pixels[area.part])
+        rest = rest.clone() if rest is target else rest
+        rest[area.part] = rest[area.part].masked_fill(inside.to(rest.device), 0)
+    if rest is target or rest.any():
+        fill(pixels, rest)
 
 
 def _search(picture: np.ndarray, layers: int) -> list[np.ndarray]:
@@ -177,7 +246,7 @@ def _prints(picture: np.ndarray) -> list[np.ndarray]:
     edge = max(round(_STARTS[1] * max(height, width)), 1)
     ring = np.ones((height, width), bool)
     ring[edge:-edge, edge:-edge] = False
-    color, most, even = _color(picture[ring])
+    color, most, even = middle_color(picture[ring])
     if even < _EVEN:
         return []
     other = (np.abs(picture - color).max(2) >= most).astype(np.uint8)
@@ -314,16 +383,8 @@ def _start(picture: np.ndarray, share: float) -> tuple[int, np.ndarray, float, f
     share of the row that is; reduced a little with the depth, so that of two even rows the outer one is taken.
     """
     row = round(share * len(picture))
-    color, most, even = _color(picture[row : row + 2].reshape(-1, 3))
+    color, most, even = middle_color(picture[row : row + 2].reshape(-1, 3))
     return row, color, most, even - share
-
-
-def _color(pixels: np.ndarray) -> tuple[np.ndarray, float, float]:
-    """The middle color of pixels (n, 3), the distance from it up to which noise is expected, and the share within."""
-    color = np.median(pixels, axis=0)
-    off = np.abs(pixels - color).max(1)
-    most = float(np.clip(0.02 + 4 * np.median(off), _LEAST, _MOST))
-    return color, most, float((off < most).mean())
 
 
 def _depths(within: np.ndarray, apart: np.ndarray, row: int) -> np.ndarray:

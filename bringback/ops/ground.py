@@ -12,6 +12,7 @@ _CLUSTERS = 4  # colors of a ground, once its light is even
 _SEGMENTS, _AROUND = 24, 0.55  # parts of the edge, and the share of them where a color of the ground is seen
 _ALIKE = 0.08  # how far colors, in Lab by 100, may be apart that count as one in this
 _NOISE = 0.025  # least distance from the ground's colors, in Lab by 100
+_LEAST, _MOST = 0.05, 0.12  # difference from a ground's color from which on something else begins, by its noise
 _EVEN = 0.5  # least share of the edge that is ground
 
 
@@ -21,11 +22,9 @@ def apart_from_ground(seen: np.ndarray) -> np.ndarray | None:
     None if the edge of the picture shows no ground.
     """
     height, width = seen.shape[:2]
-    edge = max(round(RING * max(height, width)), 2)
-    ring = np.ones((height, width), bool)
-    ring[edge:-edge, edge:-edge] = False
+    ring = ring_of(seen.shape)
     smooth = cv2.medianBlur(seen, 3)
-    surface = _surface(smooth, ring)
+    surface = surface_through(smooth, ring)
     rest = smooth - surface
     y, x = np.nonzero(ring)
     colors = rest[y, x]
@@ -51,7 +50,24 @@ def apart_from_ground(seen: np.ndarray) -> np.ndarray | None:
     return apart if ground.mean() >= _EVEN else None
 
 
-def _surface(smooth: np.ndarray, ring: np.ndarray) -> np.ndarray:
+def ring_of(shape: tuple[int, ...]) -> np.ndarray:
+    """Which pixels of a picture of this shape (h, w, ...) are its edge: (h, w), bool."""
+    height, width = shape[:2]
+    edge = max(round(RING * max(height, width)), 2)
+    ring = np.ones((height, width), bool)
+    ring[edge:-edge, edge:-edge] = False
+    return ring
+
+
+def middle_color(pixels: np.ndarray) -> tuple[np.ndarray, float, float]:
+    """The middle color of pixels (n, 3), the distance from it up to which noise is expected, and the share within."""
+    color = np.median(pixels, axis=0)
+    off = np.abs(pixels - color).max(1)
+    most = float(np.clip(0.02 + 4 * np.median(off), _LEAST, _MOST))
+    return color, most, float((off < most).mean())
+
+
+def surface_through(smooth: np.ndarray, ring: np.ndarray) -> np.ndarray:
     """The light of the ground: a quadratic surface (h, w, 3) through the middle colors of the ring."""
     height, width = ring.shape
     down, across = (side.astype(np.float32) for side in np.mgrid[:height, :width])

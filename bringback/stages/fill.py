@@ -10,6 +10,7 @@ from torch import Tensor
 from bringback.errors import known_names
 from bringback.images.adapters import accepts_any_image
 from bringback.ops import opencv
+from bringback.ops.areas import fill_inside
 from bringback.ops.masks import fill_mask
 from bringback.ops.tiled_fill import WHOLE, fill_into
 from bringback.runtime.compute import Compute
@@ -92,7 +93,12 @@ class HoleFiller(StageBase):
         target, on_step = restoration.to_fill(), restoration.on_step
         if restoration.pixels.is_inference() and not torch.is_inference_mode_enabled():  # in-place writes would raise
             restoration.pixels = restoration.pixels.clone()
-        steps = self._fill(restoration.pixels, target, partial(on_step, self.name) if on_step else None)
+        steps: list[Progress] = []
+
+        def fill(pixels: Tensor, holes: Tensor) -> None:
+            steps.extend(self._fill(pixels, holes, partial(on_step, self.name) if on_step else None))
+
+        fill_inside(restoration.pixels, target, restoration.areas, fill)
         restoration.filled = target
         share = target.mean().item()
         restoration.notes[self.name] = {"filled": round(share, 5)}

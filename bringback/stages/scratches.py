@@ -12,14 +12,14 @@ from torch import Tensor
 from bringback.errors import known_names
 from bringback.images.adapters import accepts_any_image
 from bringback.models.unet import EAGER, ScratchUNet
-from bringback.ops.areas import Area
+from bringback.ops.areas import Area, fill_inside, missing
 from bringback.ops.infrared import find_dust
 from bringback.ops.masks import SOUND, calm_, certain_share, fill_mask
 from bringback.ops.opencv import GradientSettings, gradient_mask
 from bringback.ops.patterns import Pattern
 from bringback.ops.scale import divisor, enlarged_rows, shrink, stands_out
 from bringback.ops.strips import strips
-from bringback.ops.tiled_fill import filled
+from bringback.ops.tiled_fill import fill_into
 from bringback.ops.tiling import run_tiled
 from bringback.runtime.compute import Compute
 from bringback.stages.base import StageBase
@@ -270,17 +270,25 @@ class ScratchDetector(StageBase):
     def __call__(self, restoration: Restoration) -> Restoration:
         """Set the photo's damage mask, of its picture areas only; a given one is united with what is found, all of it.
 
-        So is the dust that a scan shows in infrared. Notes the share of pixels above 0.5, that of this dust, and what
-        `Found` tells; warns of the latter, and of a channel that is no use.
+        So is dust that a scan shows in infrared, and what is missing of torn prints. Notes the share of pixels above
+        0.5, those of dust and of what is missing, and what `Found` tells; warns of the latter, and of a channel that is
+        no use.
         """
         pixels, given = restoration.pixels, self._known(restoration)
+        gone = missing(restoration.areas, *pixels.shape[-2:])
+        if gone is not None:
+            gone = gone.to(pixels.device)
+            given = gone if given is None else torch.maximum(given, gone)
         if given is not None:  # known damage must not cause false alarms around it
-            pixels = filled(pixels, fill_mask(given), self.compute.device)
+            pixels = pixels.clone()
+            fill_inside(pixels, fill_mask(given), restoration.areas, partial(fill_into, device=self.compute.device))
         found, about = self._find_inside(pixels, restoration.areas, restoration.scale)
         restoration.mask = found if given is None else torch.maximum(given, found)
         share = int(torch.count_nonzero(restoration.mask > SOUND)) / restoration.mask.numel()
         notes = restoration.notes.setdefault(self.name, {})
         notes["damaged_share"] = round(share, 5)
+        if gone is not None:
+            notes["missing_share"] = round(gone.mean().item(), 5)
         if about.periodic:
             notes["periodic_share"] = round(about.periodic, 5)
             restoration.warnings.append(
