@@ -1,7 +1,6 @@
 """An output that names a file: one photo, restored into just that file, in the format of its ending."""
 
 import os
-import re
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -9,28 +8,22 @@ from pathlib import Path
 from bringback.batch.jobs import Job, is_sidecar, pair_masks, protect, shared_out
 from bringback.errors import CodecError, UsageError
 from bringback.images.formats import WRITTEN, check_written
-from bringback.images.shards import SUFFIXES
-
-ENDING = re.compile(r"\.[A-Za-z][A-Za-z0-9]{1,4}")  # of a file's name
+from bringback.images.shards import RAW, SUFFIXES
 
 
-def names_a_file(out: str, inputs: Sequence[str]) -> bool:
-    """Whether an output is a file: by an ending of pictures or, if a file is the only input, by any ending.
-
-    A folder that exists, or a name with a slash at its end, is a folder.
-    """
+def names_a_file(out: str) -> bool:
+    """Whether an output is a file: by an ending of pictures, but not if it is a folder, or has a slash at its end."""
     path = Path(out)
     if path.is_dir() or out.endswith(("/", os.sep)):
         return False
-    one = len(inputs) == 1 and Path(inputs[0]).is_file()
-    return path.suffix.lower() in SUFFIXES.union(WRITTEN) or (one and bool(ENDING.fullmatch(path.suffix)))
+    return path.suffix.lower() in SUFFIXES.union(WRITTEN)
 
 
 def plan_file(inputs: Sequence[Path], output: Path, mask: Path | None) -> tuple[list[Job], dict[Path, Path]]:
     """The job for the one photo in `inputs`, and its damage mask if there is one, as in `jobs.pair_masks`.
 
-    Raises `UsageError` if there is not just one photo, if the ending names no format that is written, or if the output
-    is the photo or its mask.
+    Raises `UsageError` if there is not just one photo, if the ending is neither the photo's nor of a format to which
+    photos are converted, or if the output is the photo or its mask.
     """
     instead = "name a folder" if output.exists() else f"for a folder of this name write {output}{os.sep}"
     if len(inputs) != 1:
@@ -40,11 +33,13 @@ def plan_file(inputs: Sequence[Path], output: Path, mask: Path | None) -> tuple[
         raise UsageError(f"{output} is one file, but {photo} is a folder; {instead}")
     if not photo.exists():
         raise UsageError(f"no such file or folder: {photo}")
-    format = WRITTEN.get(output.suffix.lower())
-    if format is None:
-        raise UsageError(f"{output}: {output.suffix} is not written, but {', '.join(sorted(WRITTEN))} are; {instead}")
+    ending = output.suffix.lower()
+    format = WRITTEN.get(ending, "")
+    if not format and (ending != photo.suffix.lower() or ending in RAW):
+        raise UsageError(f"{output}: no photo is converted to {ending}, but to {', '.join(sorted(WRITTEN))}; {instead}")
     try:
-        check_written(format)
+        if format:
+            check_written(format)
     except CodecError as error:
         raise UsageError(f"{output}: {error}") from None
     given, relative = Path(photo.name), Path(output.name)

@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -15,7 +15,7 @@ from bringback.batch.jobs import Job, Tell, plan, silent
 from bringback.batch.manifest import Entry, OnPhoto, OnStart, each, refuse_existing, seconds_since
 from bringback.errors import PhotoError, UsageError
 from bringback.images.codecs import MAX_PIXELS
-from bringback.images.parts import cut_out, turned
+from bringback.images.parts import cut_out, turned, with_infrared
 from bringback.images.photo import Photo
 from bringback.ops.areas import Area
 from bringback.ops.prints import find_prints, is_more
@@ -37,6 +37,7 @@ def split_folder(
     skip_existing: bool = False,
     strip_metadata: bool = False,
     keep_times: bool = True,
+    follow_links: bool = True,
     max_pixels: int = MAX_PIXELS,
     on_start: OnStart | None = None,
     on_photo: OnPhoto | None = None,
@@ -44,26 +45,29 @@ def split_folder(
     """Write each print on the pages of `inputs` to `<stem>-1`, `<stem>-2`, ... in `out`, in the order of reading.
 
     A page without a print is copied. `upright` turns prints by their faces; prints without any stay as they lie. A page
-    whose files exist is skipped with `skip_existing`, overwritten with `overwrite`, and failed otherwise. Each entry
-    has the `files`, and the `prints` with their place on the page. Raises `UsageError`; bad photos are failed entries.
+    whose files exist is skipped with `skip_existing`, overwritten with `overwrite`, and failed otherwise. Files that an
+    overwritten page had and has no more get the suffix `.old`. Links to folders are followed with `follow_links`. Each
+    entry has the `files`, and the `prints` with their place on the page. Raises `UsageError`; bad photos are failed
+    entries.
     """
-    jobs = plan(inputs, out)
+    jobs = plan(inputs, out, follow_links=follow_links)
     results = {job.output: job for job in jobs}
 
     def work(job: Job, entry: Entry) -> None:
         begin = time.perf_counter()
-        earlier = _earlier(job)
+        earlier = _earlier(job, results)
         if skip_existing and earlier:
             entry |= {"status": "skipped", "message": f"{earlier[0]} exists already", "files": list(map(str, earlier))}
+            entry["warnings"] = [NONE] if earlier == [job.output] else []
             return
-        photo = Photo.decode(data := _bytes(job.source), str(job.source), max_pixels)
+        photo = with_infrared(Photo.decode(data := _bytes(job.source), str(job.source), max_pixels))
         pixels = torch.from_numpy(photo.pixels).permute(2, 0, 1)[None]
         areas = find_prints(pixels)
         paths = [print_path(job, number + 1) for number in range(len(areas))] or [job.output]
         if areas and (other := next((results[path] for path in paths if path in results), None)):
             raise PhotoError(f"{job.source}: a print of it would have the name of {other.source}: rename one of them")
         if not overwrite:
-            refuse_existing(paths, "use --overwrite or --skip-existing")
+            refuse_existing([*paths, *earlier], "use --overwrite or --skip-existing")
         files: dict[Path, bytes] = {}
         if areas:
             turn = _by_faces() if upright else None
@@ -84,27 +88,32 @@ def split_folder(
         warnings = [*photo.warnings, *([] if areas else [NONE])]
         if areas and is_more(pixels, areas):
             warnings.append(MORE)
-        if rest := [path.name for path in earlier if path not in files]:
-            warnings.append(f"left of an earlier run: {', '.join(rest)}")
+        if rest := [path for path in earlier if path not in files]:
+            aside = [path.replace(path.with_name(f"{path.name}.old")).name for path in rest]  # or the next run has them
+            warnings.append(f"set aside as of an earlier run: {', '.join(aside)}")
         entry |= {"files": list(map(str, paths)), "warnings": warnings, "seconds": seconds_since(begin)}
 
     return each(jobs, work, lambda job: job.output, out, on_start, on_photo)
 
 
 def split_first(
-    inputs: Sequence[Path], out: Path, tell: Tell = silent, **choices: Any
+    inputs: Sequence[Path], out: Path, tell: Tell = silent, *, follow_links: bool = True, **choices: Any
 ) -> tuple[list[Job], list[Entry]]:
-    """Split pages into the folder `split` of `out`: the prints as jobs to restore into `out`, and the failed entries.
+    """Split pages into the folder `split` of `out`: the prints as jobs to restore into `out`, and what is to be told.
 
-    `choices` are those of `split_folder`. Pages that were split before are not split again, except with `overwrite`.
+    The latter are the entries of pages that failed and, with the status "split", of those with warnings. `choices` are
+    those of `split_folder`. Pages that were split before are not split again, except with `overwrite`.
     """
-    if any(len(job.relative.parts) > 1 and job.relative.parts[0] == FOLDER for job in plan(inputs, out, tell)):
+    pages = plan(inputs, out, tell, follow_links=follow_links)
+    if any(len(job.relative.parts) > 1 and job.relative.parts[0] == FOLDER for job in pages):
         raise UsageError(f"the photos have a folder {FOLDER!r} of their own, where their prints would go")
     folder = out / FOLDER
-    entries = split_folder(inputs, folder, skip_existing=not choices.get("overwrite"), **choices)
+    choices |= {"skip_existing": not choices.get("overwrite"), "follow_links": follow_links}
+    entries = split_folder(inputs, folder, **choices)
     files = {Path(path) for entry in entries for path in entry.get("files", [])}
     jobs = [job for job in plan([folder], out) if job.source in files] if files else []
-    return jobs, [entry for entry in entries if entry["status"] == "failed"]
+    failed = [entry for entry in entries if entry["status"] == "failed"]
+    return jobs, failed + [entry | {"status": "split"} for entry in entries if entry["warnings"]]
 
 
 def print_path(job: Job, number: int) -> Path:
@@ -112,15 +121,15 @@ def print_path(job: Job, number: int) -> Path:
     return job.output.with_name(f"{job.stem.name}-{number}{job.output.suffix}")
 
 
-def _earlier(job: Job) -> list[Path]:
-    """The files of an earlier run for this page; [] if it did not finish."""
+def _earlier(job: Job, results: Collection[Path]) -> list[Path]:
+    """The files of an earlier run for this page, not those of `results`, of other pages; [] if it did not finish."""
     if job.output.exists():
         return [job.output]
-    if not print_path(job, 1).exists():
+    if (first := print_path(job, 1)) in results or not first.exists():
         return []
     name = re.compile(rf"{re.escape(job.stem.name)}-([1-9]\d*){re.escape(job.output.suffix)}")
     found = {int(match[1]): path for path in job.output.parent.iterdir() if (match := name.fullmatch(path.name))}
-    return [found[number] for number in sorted(found)]
+    return [found[number] for number in sorted(found) if found[number] not in results]
 
 
 def _encoded(photo: Photo, area: Area, turn: Turn | None, strip: bool) -> tuple[bytes, dict[str, Any]]:

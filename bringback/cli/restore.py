@@ -143,7 +143,7 @@ def run_restore(
                 raise ValueError(f"the folder to review {review} is inside the input {place}: choose one outside")
         notes: list[str] = []
         unsplit: list[Entry] = []
-        one_file = names_a_file(out, [] if remote else inputs)
+        one_file = names_a_file(out)
         if upright and not split:
             raise ValueError("--upright goes with --split")
         if remote and one_file:
@@ -153,11 +153,10 @@ def run_restore(
                 raise ValueError("--split goes without URLs, an output file, --mask, --sidecars and --dry-run")
             from bringback.batch.split import split_first
 
-            given: dict[str, Any] = {
-                name: choices[name] for name in ("overwrite", "keep_times", "max_pixels") if name in choices
-            }
+            handed = ("overwrite", "keep_times", "strip_metadata", "max_pixels")
+            given: dict[str, Any] = {name: choices[name] for name in handed if name in choices}
             with progress(json_lines) as show:
-                given |= {"on_start": show.on_start, "on_photo": show.on_photo}
+                given |= {"on_start": show.on_start, "on_photo": show.on_photo, "follow_links": follow_links}
                 jobs, unsplit = split_first(list(map(Path, inputs)), Path(out), notes.append, upright=upright, **given)
             masks: dict[Path, Path] = {}
         elif one_file:

@@ -1,5 +1,7 @@
 """`bringback split`: one file for each print on an album page, in a flatbed scan or in a photo of a table."""
 
+from typing import Any
+
 from bringback.cli import options
 from bringback.cli.console import RESUMES_WITH_SKIP, finish, one_line_errors, progress
 from bringback.cli.settings import reject_conflict
@@ -23,6 +25,7 @@ def split(
         from bringback.batch.split import split_folder
 
         notes: list[str] = []
+        limit: dict[str, Any] = {} if max_pixels is None else {"max_pixels": max_pixels}
         plan(inputs, out, notes.append)
         with progress(json_lines) as show:
             entries = split_folder(
@@ -33,7 +36,7 @@ def split(
                 skip_existing=skip_existing,
                 strip_metadata=strip_metadata,
                 keep_times=keep_times,
-                **({} if max_pixels is None else {"max_pixels": max_pixels}),
+                **limit,
                 on_start=show.on_start,
                 on_photo=show.on_photo,
             )

@@ -30,7 +30,9 @@ __all__ = ["EXTENDED_XMP", "MAX_PIXELS", "CodecError", "Container", "decode", "e
 
 NOTED = ("JPEG", "PNG", "TIFF", "WEBP", "HEIF", "AVIF")  # formats that can hold XMP
 TELLING = ("xmp", "comment", "extra", "pnginfo")  # keys of `extra` removed by --strip-metadata, in addition to EXIF
-LONGEST_XMP = 65_000  # bytes, in a JPEG
+LONGEST = 65_000  # bytes of XMP, or of EXIF, in a JPEG
+INFRARED_PAGE = "the second page, the infrared channel of the same photo, is left out"
+MASK_PAGE = "a page that is marked as a mask (infrared?) is left out"
 LOSSY = ("JPEG", "WEBP", "AVIF")
 
 T = TypeVar("T")
@@ -161,7 +163,11 @@ def _decode_tiff(data: bytes, max_pixels: int) -> tuple[np.ndarray, Container]:
     if more is not None:
         left_out, infrared = (*left_out, unspecified_kept(more.shape[2])), more[..., 0]
     elif page:
-        infrared = _or(None, lambda: layouts.plane(data, page, array.shape[:2], container.orientation))
+        try:
+            infrared = layouts.plane(data, page, array.shape[:2], container.orientation)
+        except Exception as error:  # as of decoders
+            reason = error if isinstance(error, CodecError) else "it is broken"
+            left_out = (*left_out, f"the infrared page is not looked at for dust: {reason}")
     return array, replace(container, infrared=infrared, warnings=(*container.warnings, *left_out))
 
 
@@ -218,7 +224,7 @@ def _check_pages(data: bytes) -> tuple[tuple[str, ...], int]:
     pages = tiff.pages(data)
     full = [page for page in pages if page.full]
     if len(full) == 2 and full[0].size == full[1].size and full[0].samples >= 3 and full[1].samples == 1:
-        return ("the second page, the infrared channel of the same photo, is left out",), pages.index(full[1])
+        return (INFRARED_PAGE,), pages.index(full[1])
     if len(full) > 1:
         alike = ", all of one size" if len({page.size for page in full}) == 1 else ""
         infrared = "; infrared is known by being gray beside color" if alike else ""
@@ -229,7 +235,7 @@ def _check_pages(data: bytes) -> tuple[tuple[str, ...], int]:
         raise CodecError("a thumbnail comes first: a RAW file is known by its suffix, save others as a plain TIFF")
     masks = [number for number, page in enumerate(pages) if number and page.mask and page.size == pages[0].size]
     if masks:
-        return ("a page that is marked as a mask (infrared?) is left out",), masks[0]
+        return (MASK_PAGE,), masks[0]
     return (), 0
 
 
@@ -277,7 +283,7 @@ def encode(
         container = replace(container, exif=None, extra=kept)
     elif note and container.format in NOTED:
         packet = xmp.noted(container.extra.get("xmp"), note)
-        if container.format != "JPEG" or len(packet) <= LONGEST_XMP:
+        if container.format != "JPEG" or len(packet) <= LONGEST:
             container = replace(container, extra={**container.extra, "xmp": packet})
     if container.format == "TIFF":
         return tiff.encode(array, container.exif, container.icc, container.dpi, **container.extra)

@@ -16,8 +16,8 @@ WRITTEN = {  # format by the ending of a file's name
     **dict.fromkeys([".jpg", ".jpeg", ".jpe", ".jfif"], "JPEG"),
     **dict.fromkeys([".tif", ".tiff"], "TIFF"),
     **dict.fromkeys([".heic", ".heif", ".hif"], "HEIF"),
-    **dict.fromkeys([".ppm", ".pgm"], "PPM"),
     ".png": "PNG",
+    ".ppm": "PPM",
     ".webp": "WEBP",
     ".jp2": "JPEG2000",
     ".avif": "AVIF",
@@ -64,6 +64,12 @@ def converted(photo: Photo, format: str) -> Photo:
     packet = photo.extra.get("xmp")
     others = {"IPTC": "extra", "texts": "pnginfo", "a comment": "comment"}
     left = [what for what, key in others.items() if _has(photo.extra.get(key))]
+    if format == "JPEG" and len(photo.exif or b"") > codecs.LONGEST:
+        left.append("EXIF of more than 65 KB")
+        photo = replace(photo, exif=None)
+    if format == "JPEG" and len(packet or b"") > codecs.LONGEST:
+        left.append("XMP of more than 65 KB")
+        packet = None
     if format in BARE:
         blocks = {"EXIF": photo.exif, "XMP": packet, "a color profile": photo.icc}
         left += [what for what, block in blocks.items() if block]
@@ -72,7 +78,8 @@ def converted(photo: Photo, format: str) -> Photo:
         extra["xmp"] = packet
     if left:
         lost.append(f"left out: {', '.join(left)}")
-    if photo.gray and format in COLORED:
+    deep_clear = photo.bit_depth == 16 and photo.alpha is not None  # which with gray nothing writes to JPEG 2000
+    if photo.gray and (format in COLORED or (format == "JPEG2000" and deep_clear)):
         photo = photo.in_color()
     more, kept = photo.extra.get("unspecified"), photo.warnings
     if more is not None:

@@ -5,9 +5,23 @@ from typing import Any
 
 import numpy as np
 
-from bringback.images import jpeg, tiff, xmp
+from bringback.images import codecs, jpeg, tiff, xmp
 from bringback.images.photo import Photo
 from bringback.ops.rectify import straightened
+
+
+def with_infrared(photo: Photo) -> Photo:
+    """The photo with the infrared page of its TIFF as a channel of unspecified use, which is written with it."""
+    if photo.format != "TIFF" or photo.infrared is None or photo.extra.get("unspecified") is not None:
+        return photo
+    levels = photo.infrared
+    if levels.dtype == np.uint8 and photo.bit_depth == 16:
+        levels = levels * np.uint16(257)
+    elif levels.dtype == np.uint16 and photo.bit_depth == 8:
+        levels = np.rint(levels / np.float32(257)).astype(np.uint8)
+    told = [line for line in photo.warnings if line not in (codecs.INFRARED_PAGE, codecs.MASK_PAGE)]
+    extra = {**photo.extra, "unspecified": levels[..., None]}
+    return replace(photo, infrared=levels, extra=extra, warnings=(*told, codecs.unspecified_kept(1)))
 
 
 def cut_out(photo: Photo, corners: np.ndarray) -> Photo:
@@ -45,10 +59,9 @@ def turned(photo: Photo, quarters: int) -> Photo:
 
 def _levels(planes: np.ndarray, corners: np.ndarray) -> np.ndarray:
     """Whole numbers (H, W) or (H, W, N), straightened."""
-    top = np.float32(np.iinfo(planes.dtype).max)
     if planes.ndim == 2:
-        return np.rint(straightened(planes / top, corners) * top).astype(planes.dtype)
-    return np.stack([_levels(planes[..., k], corners) for k in range(planes.shape[2])], axis=2)
+        return straightened(planes, corners)
+    return np.stack([straightened(planes[..., k], corners) for k in range(planes.shape[2])], axis=2)
 
 
 def _told(photo: Photo) -> Photo:

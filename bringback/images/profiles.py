@@ -45,10 +45,11 @@ class Conversion(Protocol):
 
 
 def restored(conversion: Conversion, pixels: np.ndarray, levels: np.ndarray | None) -> np.ndarray:
-    """Pixels (..., 3), or (...) for gray, as numbers of the file in [0, 1]; see above.
+    """Pixels (..., 3), or (...) for gray, clipped to [0, 1], as numbers of the file in [0, 1]; see above.
 
     `levels` are what the file had there, uint8 or uint16; None if there is nothing to compare with.
     """
+    pixels = np.clip(pixels, 0, 1)
     if levels is None:
         return conversion.from_srgb(pixels)
     own = levels / np.float32(np.iinfo(levels.dtype).max)

@@ -31,6 +31,7 @@ GROWN = 1  # pixels by which damage is grown: seen edges are wider, and blurred;
 # correlation, and with much of its own contrast. Dyes explain some, with little contrast.
 ALIKE, CONTRAST = 0.5, 0.35
 NOISY = 0.06  # deviation of the logarithms, above which the channel is none of dust
+SAME = 0.9  # share of pixels that are exactly like the next one, above which it is drawn (a selection), not scanned
 MOST = 0.2  # share of a photo; no dust covers more
 
 
@@ -46,9 +47,12 @@ def find_dust(infrared: np.ndarray, pixels: Tensor) -> Dust:
     """The dust of a photo (1, 3, H, W) in [0, 1] by its infrared channel (H, W), uint8 or uint16, clear film bright.
 
     Computed in strips of rows. Refused are photos that are seen in their infrared, as on black-and-white film, and a
-    channel that finds more than a fifth of them damaged.
+    channel without noise, as a selection that was saved, or one that finds more than a fifth of them damaged.
     """
     height, width = infrared.shape
+    same = sum(np.count_nonzero(infrared[rows, 1:] == infrared[rows, :-1]) for rows in strips(pixels))
+    if same > SAME * height * (width - 1):
+        return Dust(None, "the infrared channel has no noise (a selection?): not used to find dust")
     small = _background(pixels, infrared)
 
     def flat(rows: slice) -> Tensor:

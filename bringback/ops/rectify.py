@@ -15,7 +15,8 @@ def straightened(pixels: np.ndarray, corners: np.ndarray) -> np.ndarray:
     """The print within four corners of pixels (H, W) or (H, W, C), as a rectangle at no less than its resolution.
 
     `corners` (4, 2) are (x, y) as in `Area`, from the top left clockwise. A print that lies straight is cropped: its
-    pixels stay what they are. Others are interpolated (Lanczos), in strips, and clipped to [0, 1]. Pixels are float32.
+    pixels stay what they are. Others are interpolated (Lanczos), in strips, and clipped to [0, 1]. Pixels are float32,
+    or uint8 or uint16 levels, which stay such.
     """
     height, width = pixels.shape[:2]
     if (box := _box(corners)) is not None:
@@ -28,6 +29,7 @@ def straightened(pixels: np.ndarray, corners: np.ndarray) -> np.ndarray:
     back = np.linalg.inv(half) @ back @ half
     result = np.empty((down, across, *pixels.shape[2:]), np.float32)
     rows = max(1, _STRIP // across)
+    top_level = np.float32(1 if pixels.dtype.kind == "f" else np.iinfo(pixels.dtype).max)
     for top in range(0, down, rows):
         part = result[top : top + rows]
         ends = [(0, top), (across, top), (across, top + len(part)), (0, top + len(part))]
@@ -39,10 +41,11 @@ def straightened(pixels: np.ndarray, corners: np.ndarray) -> np.ndarray:
             @ back
             @ np.array([(1, 0, 0), (0, 1, top), (0, 0, 1)])
         )
-        source = np.ascontiguousarray(pixels[first[1] : last[1], first[0] : last[0]])
+        source = np.ascontiguousarray(pixels[first[1] : last[1], first[0] : last[0]], np.float32)
         flags = cv2.INTER_LANCZOS4 | cv2.WARP_INVERSE_MAP
         cv2.warpPerspective(source, moved, part.shape[1::-1], dst=part, flags=flags, borderMode=cv2.BORDER_REPLICATE)
-    return result.clip(0, 1, out=result)
+    result.clip(0, top_level, out=result)
+    return result if pixels.dtype.kind == "f" else np.rint(result, out=result).astype(pixels.dtype)
 
 
 def size_of(corners: np.ndarray, shape: tuple[int, ...]) -> tuple[int, int]:

@@ -101,14 +101,16 @@ class Trainer:
             self._train(batches, bar, stop)
             accelerator.wait_for_everyone()
             self.failures.clear()  # only the last writes count
+            metrics = dict[str, float]()
             if is_main and not self.state.stop:
-                self._warn_if_worse(self._validate_and_save())
+                metrics = self._validate_and_save()
             elif is_main and self.state.step > self.first_step:  # interrupted: the weights without their numbers
                 self.ema.swap(self.task)
                 self._save_networks(None)
                 self.ema.swap(self.task)
             if self.state.step > self.first_step:
                 self._save_state()
+            self._warn_if_worse(metrics)  # last, as it may run out of memory
         if is_main:
             self.ema.swap(self.task)
         accelerator.wait_for_everyone()
@@ -251,16 +253,17 @@ class Trainer:
             return
         own = {name: deepcopy(network.state_dict()) for name, network in task.networks().items()}
         try:
-            states = {name: shipped.load(name, type(net)).state_dict() for name, net in task.networks().items()}
-            for name, network in task.networks().items():
-                network.load_state_dict(states[name])
+            try:
+                states = {name: shipped.load(name, type(net)).state_dict() for name, net in task.networks().items()}
+                for name, network in task.networks().items():
+                    network.load_state_dict(states[name])
+            except (MissingWeights, RuntimeError):  # none of that name and kind, or of another size
+                logger.info("not compared with the shipped weights, which are of another size or kind")
+                return
             task.eval()
             with torch.no_grad():
                 batch = self.validation_crops.batch(range(self.config.validation_samples), self.accelerator.device)
                 theirs = task.validate(batch, self.validation_overlays)[0]["score"]
-        except (MissingWeights, RuntimeError):  # none of that name and kind, or of another size
-            logger.info("not compared with the shipped weights, which are of another size or kind")
-            return
         finally:
             for name, network in task.networks().items():
                 network.load_state_dict(own[name])

@@ -53,6 +53,13 @@ def test_again(run, photo, tmp_path):
     assert run(photo, "-o", out, "--overwrite").exit_code == 0
 
 
+@pytest.mark.parametrize("ending", ["gif", "tga"])
+def test_the_format_of_the_photo_may_be_one_to_which_nothing_is_converted(run, tmp_path, pixels, ending):
+    Image.fromarray(pixels[..., 0]).save(tmp_path / f"a.{ending}")
+    assert run(tmp_path / f"a.{ending}", "-o", tmp_path / f"b.{ending}").exit_code == 0
+    assert Image.open(tmp_path / f"b.{ending}").format == ending.upper()
+
+
 def test_what_lies_beside_it_goes_by_its_name(run, photo, tmp_path):
     out = tmp_path / "b.jpg"
     assert run(photo, "-o", out, "--sidecars", "--compare").exit_code == 0
@@ -80,8 +87,9 @@ def test_wrong_usage_is_one_line(run, photo, tmp_path):
         ([photo, photo, "-o", tmp_path / "b.jpg"], "one file for 2 inputs; for a folder of this name write"),
         ([tmp_path, "-o", tmp_path / "b.jpg"], "is a folder"),
         ([tmp_path / "none", "-o", tmp_path / "b.jpg"], "no such file"),
-        ([photo, "-o", tmp_path / "b.jgp"], ".jgp is not written, but .avif,"),
-        ([photo, "-o", tmp_path / "b.nef"], ".nef is not written"),
+        ([photo, "-o", tmp_path / "b.gif"], "no photo is converted to .gif, but to .avif,"),
+        ([photo, "-o", tmp_path / "b.pgm"], "converted to .pgm"),  # which has no color
+        ([photo, "-o", tmp_path / "b.nef"], "converted to .nef"),
         ([photo, "-o", photo, "--overwrite"], "is an input itself"),
         ([photo, "-o", "memory://x/b.jpg"], "name a folder"),
     ):
@@ -92,8 +100,7 @@ def test_wrong_usage_is_one_line(run, photo, tmp_path):
 
 def test_folders_are_still_folders(run, photo, tmp_path):
     (tmp_path / "old.jpg").mkdir()
-    assert not names_a_file(str(tmp_path / "old.jpg"), [str(photo)])
-    assert not names_a_file(f"{tmp_path}/new.jpg/", [str(photo)])
-    assert not names_a_file(str(tmp_path / "restored.2024"), [str(photo)])
-    assert not names_a_file(str(tmp_path / "out.v2"), [str(tmp_path)])
+    assert names_a_file(str(tmp_path / "new.JPG"))
+    for name in ("old.jpg", "new.jpg/", "restored.2024", "results.old"):
+        assert not names_a_file(f"{tmp_path}/{name}")
     assert run(photo, "-o", f"{tmp_path}/new.jpg/").exit_code == 0 and (tmp_path / "new.jpg" / "a.tif").is_file()

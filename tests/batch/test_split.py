@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from made_profiles import ADOBE
 from PIL import Image
 from skimage import data
@@ -13,7 +14,7 @@ from typer.testing import CliRunner
 
 from bringback.batch.split import MORE, NONE, split_folder
 from bringback.cli import main as cli
-from bringback.images import parts
+from bringback.images import codecs, parts
 from bringback.images.photo import Photo
 from bringback.images.xmp import of_part
 from bringback.pipeline import Pipeline
@@ -78,7 +79,9 @@ def test_files_that_exist_are_left_alone(scans: Path, tmp_path: Path) -> None:
     assert (out / "1974" / "page-2.png").read_bytes() == b"changed"
     entries = split_folder([scans], out, overwrite=True)
     assert [entry["status"] for entry in entries] == ["done", "done"]
-    assert entries[0]["warnings"] == ["left of an earlier run: page-3.png"]
+    assert entries[0]["warnings"] == ["set aside as of an earlier run: page-3.png.old"]
+    assert (out / "1974" / "page-3.png.old").read_bytes() == b"left"
+    assert len(split_folder([scans], out, skip_existing=True)[0]["files"]) == 2
     assert np.array_equal(np.asarray(Image.open(out / "1974" / "page-2.png")), page()[1][1])
     Image.fromarray(data.coffee()).save(scans / "1974" / "page-1.png")  # has the name of a print
     entries = split_folder([scans], tmp_path / "new", overwrite=True)
@@ -87,6 +90,31 @@ def test_files_that_exist_are_left_alone(scans: Path, tmp_path: Path) -> None:
         "page.png": "failed",
         "single.jpg": "done",
     }
+
+
+def test_the_file_of_another_page_is_no_print(tmp_path: Path) -> None:
+    (tmp_path / "scans").mkdir()
+    Image.fromarray(page()[0]).save(tmp_path / "scans" / "a.png")
+    Image.fromarray(data.coffee()).save(tmp_path / "scans" / "a-1.png")  # comes first, and is copied
+    for _ in range(2):
+        other, entry = split_folder([tmp_path / "scans"], tmp_path / "out", skip_existing=True)
+        assert entry["status"] == "failed" and "a-1.png: rename one of them" in entry["message"]
+    assert other["status"] == "skipped" and other["warnings"] == [NONE]
+
+
+@pytest.mark.parametrize("deep", [False, True])
+def test_an_infrared_page_becomes_a_channel_of_the_prints(deep: bool, tmp_path: Path) -> None:
+    """Of the depth of the photo: here it has the other one."""
+    pixels, prints = page(np.uint16 if deep else np.uint8)
+    infrared = (pixels[..., 1] // 257).astype(np.uint8) if deep else pixels[..., 1].astype(np.uint16) * 257
+    with tifffile.TiffWriter(tmp_path / "page.tif") as writer:
+        writer.write(pixels, photometric="rgb", metadata=None)
+        writer.write(infrared, photometric="minisblack", metadata=None)
+    (entry,) = split_folder([tmp_path / "page.tif"], tmp_path / "out")
+    assert entry["warnings"] == [codecs.unspecified_kept(1)]
+    made = Photo.read(tmp_path / "out" / "page-1.tif")
+    assert np.array_equal(made.array(), prints[0])
+    assert np.array_equal(made.infrared, prints[0][..., 1] // 257 * 257 if deep else prints[0][..., 1])
 
 
 def test_what_is_no_print_is_told(tmp_path: Path) -> None:
@@ -144,12 +172,23 @@ def test_restore_splits_first(scans: Path, tmp_path: Path, monkeypatch: pytest.M
     restored = np.asarray(Image.open(out / "1974" / "page-1.png")).astype(int)
     assert restored.shape == page()[1][0].shape and (restored.mean() - page()[1][0].mean()) > 1
     assert {path.name for path in (out / "split" / "1974").iterdir()} == {"page-1.png", "page-2.png", "single.jpg"}
+    assert f"single.jpg: {NONE}" in result.stdout.partition("want a look:")[2]
     again = run("restore", scans, "-o", out, "--split")
     assert "0 done, 3 skipped, 1 failed" in again.stdout
     lines = [json.loads(line) for line in (out / "manifest.jsonl").read_text().splitlines()]
     assert {line["photo"] for line in lines} == {"1974/page-1.png", "1974/page-2.png", "1974/single.jpg"}
     for wrong in (["--upright"], ["--split", "--dry-run"], ["--split", "--mask", scans]):
         assert run("restore", scans, "-o", out, *wrong).exit_code == 2
+
+
+def test_restore_hands_its_options_to_split(scans: Path, tmp_path: Path, monkeypatch, lighten) -> None:
+    monkeypatch.setattr(Pipeline, "from_pretrained", lambda *given, **more: Pipeline([lighten]))
+    (tmp_path / "linked").mkdir()
+    Image.fromarray(data.coffee()).save(tmp_path / "linked" / "a.jpg")
+    (scans / "elsewhere").symlink_to(tmp_path / "linked")
+    result = run("restore", scans, "-o", tmp_path / "out", "--split", "--no-follow-links", "--strip-metadata")
+    assert "elsewhere: a link to a folder" in result.output and not (tmp_path / "out" / "elsewhere").exists()
+    assert 306 not in Image.open(tmp_path / "out" / "split" / "1974" / "page-1.png").getexif()
 
 
 def test_a_straight_print_of_a_page_with_a_profile_is_cropped_to_the_bit(tmp_path: Path) -> None:

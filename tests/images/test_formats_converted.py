@@ -1,6 +1,7 @@
 """Photos in another format than they came in: what is carried, what is converted, and what is said of the rest."""
 
 import io
+from dataclasses import replace
 
 import made_profiles
 import numpy as np
@@ -69,6 +70,25 @@ def test_what_has_no_place_is_told(pixels):
     Image.fromarray(pixels).save(file, "JPEG", comment="1931", extra=block)
     photo = converted(Photo.decode(file.getvalue(), "a.jpg"), "PNG")
     assert photo.warnings == ("in PNG: left out: IPTC, a comment",)
+
+
+def test_long_blocks_are_told(pixels):
+    tags = Image.Exif()
+    tags[270] = "x" * 70_000
+    packet = PACKET.replace(b"</rdf:RDF>", b" " * 80_000 + b"</rdf:RDF>")
+    photo = replace(Photo.from_array(pixels), format="TIFF", exif=tags.tobytes(), extra={"xmp": packet})
+    made = converted(photo, "JPEG")
+    assert made.warnings == ("in JPEG: left out: EXIF of more than 65 KB, XMP of more than 65 KB",)
+    image = Image.open(io.BytesIO(made.encode({"stages": "fill"})))
+    assert "urn:bringback" in str(image.info["xmp"]) and not image.getexif()
+    assert not converted(photo, "PNG").warnings
+
+
+def test_gray_of_16_bits_with_alpha_becomes_color_in_jpeg_2000(pixels):
+    photo = replace(Photo.from_array(pixels[..., 0].astype(np.uint16) * 257), alpha=pixels[..., 1] / np.float32(255))
+    again = Photo.decode(converted(photo, "JPEG2000").encode(), "x")
+    np.testing.assert_array_equal(again.pixels, photo.pixels)
+    np.testing.assert_allclose(again.alpha, photo.alpha, atol=1e-4)
 
 
 def test_infrared_is_not_carried_to_jpeg(pixels):

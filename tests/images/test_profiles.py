@@ -176,6 +176,12 @@ def test_a_colorized_picture_leaves_the_profile_for_gray(levels):
     np.testing.assert_array_equal(photo.array(), np.rint(photo.pixels * 255))  # which is sRGB
 
 
+def test_pixels_outside_the_range_are_clipped(levels):
+    photo = Photo.decode(png(levels, made.ADOBE), "a.png")
+    beyond = photo.pixels * np.float32(1.4) - np.float32(0.2)
+    np.testing.assert_array_equal(photo.with_pixels(beyond).array(), photo.with_pixels(beyond.clip(0, 1)).array())
+
+
 def test_neutral_stays_neutral():
     own = np.repeat(np.arange(0, 65536, 257, dtype=np.uint16)[None, :, None], 3, axis=2)
     for icc in (made.ADOBE, made.PROPHOTO):

@@ -99,6 +99,11 @@ def test_infrared_of_8_bits(pixels, monkeypatch):
     photo = Photo.decode(data, "a.tif")
     assert photo.alpha is None and photo.warnings == ("channels of unspecified use (infrared?) are left out: 1",)
     assert photo.infrared is None
+    with tifffile.TiffWriter(file := io.BytesIO()) as writer:
+        writer.write(pixels, photometric="rgb", metadata=None)
+        writer.write(pixels[..., 0], photometric="minisblack", metadata=None)
+    photo = Photo.decode(file.getvalue(), "a.tif")
+    assert "left out" in photo.warnings[0] and "not looked at for dust: such TIFF files need" in photo.warnings[1]
 
 
 @pytest.mark.parametrize("alpha", ["unassalpha", "unspecified"])

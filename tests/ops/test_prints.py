@@ -72,6 +72,8 @@ def test_a_print_seen_in_perspective_becomes_what_it_was(strip: int, monkeypatch
     view = np.linalg.inv(half) @ cv2.getPerspectiveTransform(ends, corners) @ half
     scan = cv2.warpPerspective(truth, view, (800, 600), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
     made = cv2.resize(straightened(scan, corners.astype(float)), (450, 300), interpolation=cv2.INTER_AREA)
+    levels = straightened(np.rint(scan.clip(0, 1) * 65535).astype(np.uint16), corners.astype(float))
+    assert np.abs(levels / 65535 - straightened(scan.clip(0, 1), corners.astype(float))).max() < 1e-4
     inner = np.s_[8:-8, 8:-8]
     assert np.abs(made - truth)[inner].mean() < 0.004 and np.abs(made - truth)[inner].max() < 0.05
 

@@ -312,6 +312,24 @@ def test_networks_of_another_size_are_not_compared(tiny, tmp_path: Path, caplog)
     assert "not compared with the shipped weights" in caplog.text and "worse" not in caplog.text
 
 
+def test_errors_of_the_comparison_are_not_taken_for_another_size(tiny, tmp_path: Path, monkeypatch) -> None:
+    settings = tiny("clean_vae", tmp_path / "run", max_train_steps=1)
+    save_network(build_task(settings).networks()["clean_vae"], tmp_path / "shipped" / "clean_vae")
+    monkeypatch.setattr(loop, "Checkpoints", lambda: Checkpoints(tmp_path / "shipped"))
+    task = build_task(settings)
+    real, given = task.validate, iter(({"score": 1.0}, None))
+
+    def validate(*arguments):
+        if (score := next(given)) is None:
+            raise RuntimeError("out of memory")
+        return real(*arguments)[0] | score, real(*arguments)[1]
+
+    monkeypatch.setattr(task, "validate", validate)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        train(task, settings)
+    assert (tmp_path / "run" / "checkpoints" / "checkpoint-1").is_dir()  # all is saved before
+
+
 def test_the_bar_tells_pictures_a_second(tiny, tmp_path: Path, monkeypatch) -> None:
     fields = []
     real = loop.Progress.update
