@@ -13,7 +13,8 @@ let erasing = false, live = null, held = false, blinking = false;
 let zoom = 1, left = 0, top_ = 0;  // CSS pixels a pixel of the photo, and where its corner is
 let pointer = null, pan = null, pinch = null, spaced = false, dragsDivider = false;
 const touches = new Map();
-let sending = false, waits = false;
+const unsent = new Map();  // by number of the photo: what the server has not answered yet
+let sending = false;
 
 // ---- what is shown
 
@@ -221,27 +222,29 @@ function redo() {
 async function send() {
   buttons();
   if (after && strokes.length > inResult && !strokes[strokes.length - 1].erases) said.textContent = "Mending ...";
-  if (sending) { waits = true; return; }
+  unsent.delete(photo.photo);  // to be the last, which is sent first: what is on display
+  unsent.set(photo.photo, { desk: photo.desk, photo: photo.photo, strokes: [...strokes] });
+  if (sending) return;
   sending = true;
-  const asked = photo;
   try {
-    do {
-      waits = false;
-      const answer = await server.draw({ desk: photo.desk, photo: photo.photo, strokes });
-      if (photo !== asked) break;  // another one is shown by now
-      for (const { box, url } of answer.patches) {
-        const image = await picture(url), scale = after.width / photo.width;
-        if (image) after.getContext("2d").drawImage(image, ...box.map((value) => value * scale));
-      }
+    while (unsent.size) {
+      const [number, one] = [...unsent].pop();
+      const answer = await server.draw(one);
+      if (unsent.get(number) === one) unsent.delete(number);
+      const images = await Promise.all(answer.patches.map(({ url }) => picture(url)));
+      if (photo?.photo != number) continue;  // another one is shown by now
+      if (after) answer.patches.forEach(({ box }, at) => {
+        const scale = after.width / photo.width;
+        if (images[at]) after.getContext("2d").drawImage(images[at], ...box.map((value) => value * scale));
+      });
       inResult = answer.done;
       said.textContent = answer.said;
-    } while (waits);
+    }
   } catch (error) {
     said.textContent = "The server does not answer: load the page again";
   }
   sending = false;
-  if (photo !== asked) return;
-  if (!live) redrawOverlay();
+  if (photo && !live) redrawOverlay();
   trigger("drawn");
 }
 
@@ -259,7 +262,7 @@ async function take() {
   after = three && layer(three.naturalWidth, three.naturalHeight);
   if (after) after.getContext("2d").drawImage(three, 0, 0);
   overlay = layer(one.naturalWidth, one.naturalHeight);
-  if (!same || !(sending || live)) strokes = told.strokes;  // what is on its way is newer
+  if (!same || !live) strokes = [...(unsent.get(told.photo) ?? told).strokes];  // what is on its way is newer
   inResult = told.done;
   if (!same) { undone = []; said.textContent = ""; }
   canvas.setAttribute("aria-label", told.label);

@@ -1,6 +1,6 @@
 """The result of a photo: its files, and places in it that are mended without restoring all of it again."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,6 +9,7 @@ import numpy as np
 
 from bringback.images.photo import Photo
 from bringback.ops.areas import Area
+from bringback.runtime.files import write_beside
 from bringback.stages import FAMILIES
 from bringback.stages.record import Face
 from bringback.web.copies import PREVIEW, jpeg
@@ -19,9 +20,10 @@ MARGIN = 32  # pixels at the native scale around a stroke from which it is fille
 
 
 class Mend(NamedTuple):
-    """A place that was mended: rows and columns of the result, and its pixels before, (h, w, 3)."""
+    """A place that was mended: rows and columns of the result, `where` in it, and the pixels (n, 3) there before."""
 
     box: tuple[slice, slice]
+    where: tuple[np.ndarray, ...]  # rows and columns
     before: np.ndarray
 
 
@@ -47,43 +49,43 @@ class Outcome:
     preview: Path
     file: Path
     bare: Path  # without EXIF, XMP, IPTC and texts
-    mends: list[Mend] = field(default_factory=list)
+    mends: list[Mend | None] = field(default_factory=list)  # of the last strokes; None where one covers nothing
     changed: bool = False  # since the files were written
 
     def write(self, photo: Photo) -> None:
         """Write all files; `photo` is the photo as it came, for its metadata and alpha."""
-        result = replace(photo, pixels=np.load(self.pixels), gray=self.kind.gray, icc=self.kind.icc)
+        levels = photo.levels if self.kind.gray == photo.gray else None
+        result = replace(photo, pixels=np.load(self.pixels), gray=self.kind.gray, icc=self.kind.icc, levels=levels)
         made = {self.preview: jpeg(result), self.file: result.encode(self.stamp), self.bare: result.encode(strip=True)}
         for path, data in made.items():
-            path.parent.mkdir(exist_ok=True)
-            path.write_bytes(data)
+            write_beside(path, data)  # a download may be reading it
         self.changed = False
 
-    def follow(self, strokes: tuple[Stroke, ...], pipelines: Pipelines) -> list[tuple[slice, slice]]:
+    def follow(self, strokes: tuple[Stroke, ...], pipelines: Pipelines) -> Iterator[tuple[slice, slice]]:
         """Bring the result to these strokes as far as mending can: fill new ones, take back those undone.
 
-        Returns the boxes that changed. What it cannot follow, `self.strokes` does not have: strokes that erase, and
+        Yields each box that changed. What it cannot follow, `self.strokes` does not have: strokes that erase, and
         strokes undone that were in the restoration itself. The files are left for `write`.
         """
-        common, changed = shared(self.strokes, strokes), []
+        common = shared(self.strokes, strokes)
         if len(self.strokes) - common > len(self.mends):
-            return []
+            return
         pixels = np.load(self.pixels, mmap_mode="r+")
         while len(self.strokes) > common:
-            box, before = self.mends.pop()
-            pixels[box] = before
-            self.strokes = self.strokes[:-1]
-            changed.append(box)
+            mend, self.strokes = self.mends.pop(), self.strokes[:-1]
+            if mend:
+                pixels[mend.box][mend.where] = mend.before
+                self.changed = True
+                yield mend.box
         for stroke in strokes[common:]:
             if stroke.erases:
                 break
-            if done := self._mend(stroke, pixels, pipelines):
-                changed.append(done.box)
-            self.mends.append(done or Mend((slice(0, 0), slice(0, 0)), np.array(pixels[:0, :0])))
+            mend = self._mend(stroke, pixels, pipelines)
+            self.mends.append(mend)
             self.strokes += (stroke,)
-        pixels.flush()
-        self.changed |= bool(changed)
-        return changed
+            if mend:
+                self.changed = True
+                yield mend.box
 
     def patch(self, box: tuple[slice, slice]) -> bytes:
         """A JPEG of a box of the result, at the scale of the preview."""
@@ -106,6 +108,8 @@ class Outcome:
             pipeline = pipelines.of(Choices(stages, scale=f"{self.scale:g}"))
             restoration = pipeline.restore(self.kind.with_pixels(before), mask.astype(np.float32))
         share = restoration.damage() if restoration.filled is None else restoration.filled
-        weight = share[0, 0].float().cpu().numpy()[..., None]
-        pixels[box] = before + weight * (restoration.result().pixels - before)
-        return Mend(box, before)
+        weight = share[0, 0].float().cpu().numpy()
+        where = np.nonzero(weight)
+        kept = before[where]
+        pixels[box][where] = kept + weight[where][:, None] * (restoration.result().pixels[where] - kept)
+        return Mend(box, where, kept)

@@ -28,6 +28,9 @@ ARRIVED = """() => {
   sessionStorage.setItem("bringback", token);
   return [token, innerWidth < 700];
 }"""
+DOWNLOAD = """(file) => {
+  Object.assign(document.createElement("a"), { href: file.url, download: file.orig_name }).click();
+}"""
 
 
 class Page:
@@ -48,6 +51,9 @@ class Page:
                 with gr.Column(scale=3, min_width=320, elem_id="work"):
                     self._place_work()
             self._connect()
+        # gradio deletes files by their age: uploads, but not those of sessions, which end with the page
+        ours = [id(component.temp_files) for component in (self.list, self.download, self.archive)]
+        self.blocks.temp_file_sets = [files for files in self.blocks.temp_file_sets if id(files) not in ours]
 
     def _place_photos(self) -> None:
         self.drop = gr.File(label="Drop photos here", file_count="multiple", height=170, elem_id="photos")
@@ -94,7 +100,8 @@ class Page:
             self.warnings = gr.HTML(elem_id="warnings")
             with gr.Row():
                 self.download = gr.DownloadButton("Download this photo", interactive=False, elem_id="download")
-                self.download_all = gr.DownloadButton("Download all (ZIP)", interactive=False, elem_id="zip")
+                self.download_all = gr.Button("Download all (ZIP)", interactive=False, elem_id="zip")
+                self.archive = gr.DownloadButton(visible="hidden")
             with gr.Accordion("Faces"):
                 self.faces = gr.HTML(elem_id="faces")
             with gr.Accordion("What was done", open=False):
@@ -127,6 +134,8 @@ class Page:
             button.click(deed, work, view, **long)
         at_once(self.stop.click, web_text.STOPPING)
         self.stop.click(_stop, self.desk, None, queue=False, **own)
+        zipped = self.download_all.click(self._zip, [self.desk, self.bare], [self.archive, self.problems], **own)
+        zipped.success(None, self.archive, None, js=DOWNLOAD, **own)
         self.bare.change(self._downloads, [self.desk, self.bare], view, **own)
         self.stages.change(
             lambda stages: gr.update(visible=_colors(Choices(tuple(stages)))), self.stages, self.saturation, **own
@@ -168,7 +177,7 @@ class Page:
         scan = desk.numbered(sent.get("photo")) if desk else None
         if desk is None or scan is None:
             return {"patches": [], "done": 0, "said": web_text.GONE}
-        with desk.drawing:
+        with scan.drawing:
             return self._follow(desk, scan, sent.get("strokes"))
 
     def _follow(self, desk: Session, scan: Item, sent: Any) -> dict[str, Any]:
@@ -181,7 +190,7 @@ class Page:
             return {"patches": [], "done": len(made.strokes) if made else 0, "said": ""}
         boxes: list[tuple[slice, slice]] = []
         before = len(made.strokes)
-        said = attempt(scan, lambda: boxes.extend(made.follow(scan.strokes, self.pipelines)))
+        said = attempt(scan, lambda: boxes.extend(made.follow(scan.strokes, self.pipelines)))  # up to an error
         if not said and made.strokes != scan.strokes:
             said = web_text.AGAIN
         return {
@@ -191,15 +200,9 @@ class Page:
         }
 
     def _drawn(self, desk: Session, bare: bool) -> View:
-        """After strokes: the files of a result that was mended."""
+        """After strokes: the files of results that were mended; another photo may be on display by now."""
         _there(desk)
-        scan = desk.chosen
-        made = scan.outcome if scan else None
-        if scan is None or made is None or not made.changed or desk.busy:
-            return {}
-        with desk.drawing:
-            problem = attempt(scan, lambda: made.write(scan.photo()))
-        return self._downloads(desk, bare) | ({self.problems: web_text.problems([problem])} if problem else {})
+        return self._downloads(desk, bare) if any(made.changed for made in desk.made) else {}
 
     def _add(self, desk: Session, files: list, bare: bool) -> View:
         _there(desk)
@@ -240,6 +243,7 @@ class Page:
                 yield {self.status: said}
         finally:
             desk.end(work)
+        problems += desk.settle()  # the canvas shows the preview
         view = self._deeds(desk) | {self.problems: web_text.problems(problems)}
         if desk.chosen is scan:
             view[self.canvas] = shown(desk, web_text.label(scan), "before")
@@ -280,9 +284,9 @@ class Page:
         finally:
             desk.end(work)
         done = sum(scan.done_with(choices) for scan in scans)
-        view = self._deeds(desk) | self._list(desk) | {self.problems: web_text.problems(problems)}
-        if desk.chosen in scans:
-            view |= self._about(desk, bare, "slider")
+        problems += desk.settle()
+        view = self._about(desk, bare, "slider") if desk.chosen in scans else self._downloads(desk, bare)
+        view |= self._deeds(desk) | self._list(desk) | {self.problems: web_text.problems(problems)}
         yield view | {self.status: web_text.restored(done, len(scans), stopped=not work.complete)}
 
     def _restored(self, scans: list[Item], choices: Choices, problems: list[str], tell: Tell) -> None:
@@ -328,12 +332,19 @@ class Page:
         }
 
     def _downloads(self, desk: Session, bare: bool) -> View:
-        outcome, archive = desk.chosen.outcome if desk.chosen else None, desk.zip(bare=bare)
+        problems = desk.settle()
+        outcome = desk.chosen.outcome if desk.chosen else None
         file = outcome and (outcome.bare if bare else outcome.file)
         return {
             self.download: gr.update(value=file and str(file), interactive=bool(file)),
-            self.download_all: gr.update(value=archive and str(archive), interactive=bool(archive)),
-        }
+            self.download_all: gr.update(interactive=len(desk.made) > 1),
+        } | ({self.problems: web_text.problems(problems)} if problems else {})
+
+    def _zip(self, desk: Session, bare: bool) -> View:
+        _there(desk)
+        problems = desk.settle()
+        said = {self.problems: web_text.problems(problems)} if problems else {}
+        return {self.archive: str(desk.zip(bare=bare))} | said
 
 
 def _colors(choices: Choices) -> bool:

@@ -1,12 +1,13 @@
 """The web page's session, without the page: a visitor's photos, their damage, strokes, restorations and files."""
 
+import os
 import shutil
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PureWindowsPath
-from tempfile import mkdtemp
+from tempfile import NamedTemporaryFile, mkdtemp
 from threading import Lock
 from typing import Any
 
@@ -44,6 +45,7 @@ class Item:
     share: float = 0.0
     searched: bool = False  # whether `find` has looked for damage
     warnings: list[str] = field(default_factory=list)  # of the search for damage
+    drawing: Lock = field(default_factory=Lock, repr=False)  # while strokes are followed, and files written
 
     @property
     def original(self) -> Path:
@@ -136,26 +138,37 @@ class Item:
                 restoration = pipeline.restore(photo, mask, on_step=on_step)
         report(len(names) - 1)
         result, name = restoration.result(), output_name(Path(self.name)).name
-        with (self.folder / "after.npy").open("wb") as file:
+        nothing = np.empty((0, result.pixels.shape[1], 3), np.float32)  # a slice would keep all pixels in memory
+        bare: dict[str, Any] = {"alpha": None, "exif": None, "dpi": None, "extra": {}, "levels": None, "infrared": None}
+        with NamedTemporaryFile(dir=self.folder, suffix=".npy", delete=False) as file:  # strokes may be at the old one
             np.save(file, result.pixels)
         made = Outcome(
             choices,
             strokes,
             {"photo": {"native_scale": restoration.scale}, **restoration.notes},
             list(restoration.warnings),
-            replace(result, pixels=result.pixels[:0], alpha=None, exif=None, dpi=None, extra={}, bit_depth=8),
+            replace(result, pixels=nothing, bit_depth=8, **bare),
             restoration.scale,
             restoration.areas,
             pipeline.note,
             restoration.faces,
             [(around(photo, face), around(result, face)) for face in restoration.faces],
-            self.folder / "after.npy",
+            Path(file.name),
             self.folder / "after.jpg",
             self.folder / "with" / name,
             self.folder / "without" / name,
         )
-        made.write(photo)
-        self.outcome = made
+        with self.drawing:
+            made.write(photo)
+            old, self.outcome = self.outcome, made
+            if old:
+                old.pixels.unlink()
+
+    def settle(self) -> None:
+        """Write the files of a result that strokes have mended since; waits for a stroke that is being followed."""
+        with self.drawing:
+            if self.outcome and self.outcome.changed:
+                self.outcome.write(self.photo())
 
 
 @contextmanager
@@ -181,9 +194,7 @@ class Session:
         self.scans: list[Item] = []
         self.chosen: Item | None = None
         self.work: Work | None = None  # at work now
-        self.drawing = Lock()  # while strokes are followed, and files written
         self._count = 0
-        self._zipped: list[tuple[Path, int]] = []  # the files in the archive, and when they were written
 
     @property
     def busy(self) -> bool:
@@ -231,25 +242,31 @@ class Session:
         """The photo of this number, None if there is none any more."""
         return next((scan for scan in self.scans if scan.number == number), None)
 
-    def zip(self, *, bare: bool) -> Path | None:
-        """An archive of all results, if there are several; results of the same name get numbers."""
-        made = [scan.outcome for scan in self.scans if scan.outcome]
-        if len(made) < 2:
-            return None
+    def settle(self) -> list[str]:
+        """Write the files of all results that strokes have mended since; returns a line for each that fails."""
+        mended = [scan for scan in self.scans if scan.outcome and scan.outcome.changed]
+        return [problem for scan in mended if (problem := attempt(scan, scan.settle))]
+
+    @property
+    def made(self) -> list[Outcome]:
+        """All results."""
+        return [scan.outcome for scan in self.scans if scan.outcome]
+
+    def zip(self, *, bare: bool) -> Path:
+        """A new archive of all results; those of the same name get numbers."""
         archive, used = self.folder / "bringback.zip", set[str]()
-        files = [outcome.bare if bare else outcome.file for outcome in made]
-        wanted = [(file, file.stat().st_mtime_ns) for file in files]
-        if wanted == self._zipped:
-            return archive
-        with zipfile.ZipFile(archive, "w") as into:  # not compressed: photos already are
-            for outcome in made:
+        with (
+            NamedTemporaryFile(dir=self.folder, delete=False) as file,
+            zipfile.ZipFile(file, "w") as into,  # not compressed: photos already are
+        ):
+            for outcome in self.made:
                 name, number = Path(outcome.file.name), 1
                 while name.name.lower() in used:
                     number += 1
                     name = Path(outcome.file.name).with_stem(f"{outcome.file.stem}-{number}")
                 used.add(name.name.lower())
                 into.write(outcome.bare if bare else outcome.file, name.name)
-        self._zipped = wanted
+        os.replace(file.name, archive)  # the one before may be on its way to the browser
         return archive
 
 

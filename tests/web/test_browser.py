@@ -65,7 +65,7 @@ class Visitor:
         self.page.wait_for_selector("#photos input[type=file]", state="attached")
 
     def says(self, words, where="#status"):
-        script = "([words, where]) => document.querySelector(where).innerText.includes(words)"
+        script = "([words, where]) => document.querySelector(where)?.innerText.includes(words)"
         self.page.wait_for_function(script, arg=[words, where], timeout=60_000)
 
     def drop(self, *files):
@@ -221,6 +221,50 @@ def test_a_visitor_mends_undoes_compares_reloads_and_removes(server, browser, tm
     visitor.click("Remove this photo")
     visitor.says("a.jpg is removed.")
     page.wait_for_selector("#canvas canvas", state="hidden")
+    assert visitor.errors == []
+
+
+SLOW = """() => {
+  const fetched = window.fetch, wait = () => new Promise((done) => setTimeout(done, 1000));
+  window.fetch = async (...given) => {
+    if (String(given[0]).includes("component_server")) await wait();
+    return fetched(...given);
+  };
+}"""
+
+
+def test_strokes_reach_their_photos_though_another_is_on_display_by_then(server, browser, tmp_path):
+    url, _ = server
+    visitor, gray = Visitor(browser, url), np.full((300, 400, 3), 80, np.uint8)
+    page = visitor.page
+    visitor.drop(*(jpeg(tmp_path / name, gray, (400, 300)) for name in ("a.jpg", "b.jpg")))
+    visitor.click("Restore all")
+    visitor.says("2 of 2 photos restored")
+    visitor.shows("slider")
+    page.select_option("[data-view]", "after")
+    plain = visitor.color(0)[0]
+    page.evaluate(SLOW)
+    visitor.stroke(60)
+    visitor.stroke(-60)  # waits for the first
+    for number, name in ((1, "b.jpg"), (0, "a.jpg"), (1, "b.jpg")):
+        page.locator("#list button.thumbnail-item").nth(number).click()
+        visitor.says(name)
+        page.wait_for_function(f"document.querySelector('#canvas canvas').dataset.photo == {number + 1}")
+        page.wait_for_timeout(200)
+    page.select_option("[data-view]", "after")
+    visitor.stroke(100)
+    visitor.says("Mended.", "[data-said]")
+    page.mouse.move(0, 0)
+    page.wait_for_timeout(500)
+    assert visitor.color(100)[0] > plain + 30 and abs(visitor.color(60)[0] - plain) < 5
+    page.locator("#list button.thumbnail-item").nth(0).click()
+    visitor.says("a.jpg")
+    page.wait_for_function("document.querySelector('#canvas canvas').dataset.photo == 1")
+    page.select_option("[data-view]", "after")
+    page.wait_for_timeout(3000)
+    assert min(visitor.color(60)[0], visitor.color(-60)[0]) > plain + 30
+    photo = Photo.decode(visitor.download("#download")[1], "a.jpg").pixels[150, :, 0]
+    assert np.ptp(photo) > 0.1 and abs(photo[:200].max() - photo[200:].max()) < 0.05  # both strokes are in the file
     assert visitor.errors == []
 
 

@@ -1,5 +1,7 @@
 """Strokes of the brush: what a browser may send, and which pixels of a photo they cover."""
 
+import time
+
 import numpy as np
 import pytest
 
@@ -36,6 +38,13 @@ def test_a_dot_is_a_stroke_and_one_outside_the_photo_covers_nothing():
     assert apply([stroke((-200, 50), (300, 50))], np.zeros((100, 100), np.float32))[50].all()
 
 
+def test_wide_strokes_are_drawn_at_once():
+    zigzag = stroke(*((x, 2000 * (x % 2)) for x in range(100)), width=2000)
+    begin = time.process_time()
+    assert zigzag.draw((slice(0, 2000), slice(0, 2000))).sum() > 2_000_000
+    assert time.process_time() - begin < 5  # not seconds a segment
+
+
 def test_a_box_holds_all_of_its_stroke():
     one = stroke((30.4, 20.6), (61.2, 70.9), width=9)
     whole = one.draw((slice(0, 100), slice(0, 120)))
@@ -57,6 +66,7 @@ def test_a_box_holds_all_of_its_stroke():
         [{"points": [["x", 2]], "width": 3, "erases": False}],
         [{"points": [[1, float("nan")]], "width": 3, "erases": False}],
         [{"points": [[1, 1e9]], "width": 3, "erases": False}],
+        [{"points": [[1, 10**400]], "width": 3, "erases": False}],
         [{"points": [[1, 2]], "width": 0, "erases": False}],
         [{"points": [[1, 2]], "width": float("inf"), "erases": False}],
         [{"points": [[1, 2]], "width": 3, "erases": False}] * (MAX_STROKES + 1),
