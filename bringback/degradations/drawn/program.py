@@ -16,6 +16,7 @@ from bringback.ops.color import luminance
 
 SOUND = 0.4  # share of the photos without damage
 SOFT = 0.35  # share of the photos that show less detail than they have pixels
+SMALLEST = 8  # pixels of a side, below which nothing can be drawn
 MOST_SOFT = 3.0  # times as many pixels a side as they need
 
 
@@ -44,6 +45,8 @@ def _composed(photo: Tensor, random: np.random.Generator) -> tuple[Tensor, Tenso
         print_ = cv2.resize(print_[:rows, :columns], (width, height), interpolation=cv2.INTER_CUBIC).clip(0, 1)
     unit = float(0.6 * 6 ** random.random()) * (soft if random.random() < 0.5 else 1.0)
     canvas = Canvas(random, height, width, min(unit, 6.0))
+    if min(height, width) < SMALLEST:
+        return photo, photo, torch.zeros_like(photo[:1])
     damaging = random.random() >= SOUND
     print_ = with_innocents(canvas, print_, 0.35 if damaging else 0.6)
     marked, mask = print_, np.zeros((height, width), np.float32)
