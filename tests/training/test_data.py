@@ -340,7 +340,7 @@ first = threading.Lock()
 
 def hang(*arguments):
     if first.acquire(blocking=False):
-        time.sleep(0.3)
+        time.sleep(2)  # until the main thread waits
         signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)  # no other thread may take it
     threading.Event().wait()
 
