@@ -39,6 +39,7 @@ def split_folder(
     keep_times: bool = True,
     follow_links: bool = True,
     max_pixels: int = MAX_PIXELS,
+    tell: Tell = silent,
     on_start: OnStart | None = None,
     on_photo: OnPhoto | None = None,
 ) -> list[Entry]:
@@ -46,11 +47,11 @@ def split_folder(
 
     A page without a print is copied. `upright` turns prints by their faces; prints without any stay as they lie. A page
     whose files exist is skipped with `skip_existing`, overwritten with `overwrite`, and failed otherwise. Files that an
-    overwritten page had and has no more get the suffix `.old`. Links to folders are followed with `follow_links`. Each
-    entry has the `files`, and the `prints` with their place on the page. Raises `UsageError`; bad photos are failed
-    entries.
+    overwritten page had and has no more get the suffix `.old`. Links to folders are followed with `follow_links`;
+    `tell` is called with what is left out of the inputs. Each entry has the `files`, and the `prints` with their place
+    on the page. Raises `UsageError`; bad photos are failed entries.
     """
-    jobs = plan(inputs, out, follow_links=follow_links)
+    jobs = plan(inputs, out, tell, follow_links=follow_links)
     results = {job.output: job for job in jobs}
 
     def work(job: Job, entry: Entry) -> None:

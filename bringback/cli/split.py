@@ -21,12 +21,10 @@ def split(
     """Split pages into prints: OUT/PAGE-1, OUT/PAGE-2 and so on, straightened; a page without prints is copied."""
     with one_line_errors(RESUMES_WITH_SKIP):
         reject_conflict(overwrite, skip_existing)
-        from bringback.batch.jobs import plan
         from bringback.batch.split import split_folder
 
         notes: list[str] = []
         limit: dict[str, Any] = {} if max_pixels is None else {"max_pixels": max_pixels}
-        plan(inputs, out, notes.append)
         with progress(json_lines) as show:
             entries = split_folder(
                 inputs,
@@ -37,6 +35,7 @@ def split(
                 strip_metadata=strip_metadata,
                 keep_times=keep_times,
                 **limit,
+                tell=notes.append,
                 on_start=show.on_start,
                 on_photo=show.on_photo,
             )

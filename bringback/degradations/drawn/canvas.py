@@ -38,12 +38,6 @@ class Layer:
             else:
                 pixels += alpha * (paint - pixels)
 
-    def over(self, photo: np.ndarray) -> np.ndarray:
-        """The photo (H, W, 3) float32 in [0, 1] with this layer on it."""
-        result = photo.copy()
-        self.lay(result)
-        return result
-
 
 def _enlarged(field: np.ndarray, height: int, width: int) -> np.ndarray:
     if field.shape == (height, width):
@@ -103,10 +97,6 @@ class Canvas:
         normal = np.stack([-along[:, 1], along[:, 0]], 1) / (np.hypot(along[:, 0], along[:, 1])[:, None] + 1e-6)
         half = np.broadcast_to(np.asarray(width, float), len(line))[:, None] / 2
         return np.concatenate([line + normal * half, (line - normal * half)[::-1]])
-
-    def ribbon(self, line: np.ndarray, width: float | np.ndarray) -> np.ndarray:
-        """A line (N, 2) drawn `width` pixels wide, one for all or one a point: alpha (H, W)."""
-        return self.polygons([self.outline(line, width)])
 
     def polygons(self, outlines: list[np.ndarray], strengths: np.ndarray | None = None) -> np.ndarray:
         """Filled outlines, each (N, 2) of (x, y) in pixels: alpha (H, W). Thin ones fade, none is lost.

@@ -38,6 +38,8 @@ def _composed(photo: Tensor, random: np.random.Generator) -> tuple[Tensor, Tenso
     height, width = photo.shape[-2:]
     if random.random() < 0.4:
         photo = luminance(photo[None])[0].expand(3, -1, -1)
+    if min(height, width) < SMALLEST:
+        return photo, photo, torch.zeros_like(photo[:1])
     print_ = np.ascontiguousarray(photo.permute(1, 2, 0).cpu().numpy())
     soft = MOST_SOFT ** random.random() if random.random() < SOFT else 1.0
     if soft > 1:  # a piece of it, enlarged: marks on it are as sharp as the scan, or as soft as the photo
@@ -45,8 +47,6 @@ def _composed(photo: Tensor, random: np.random.Generator) -> tuple[Tensor, Tenso
         print_ = cv2.resize(print_[:rows, :columns], (width, height), interpolation=cv2.INTER_CUBIC).clip(0, 1)
     unit = float(0.6 * 6 ** random.random()) * (soft if random.random() < 0.5 else 1.0)
     canvas = Canvas(random, height, width, min(unit, 6.0))
-    if min(height, width) < SMALLEST:
-        return photo, photo, torch.zeros_like(photo[:1])
     damaging = random.random() >= SOUND
     print_ = with_innocents(canvas, print_, 0.35 if damaging else 0.6)
     marked, mask = print_, np.zeros((height, width), np.float32)
