@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from typing import Self
 
-import torch.nn.functional as F
 from torch import Tensor
 
 from bringback.ops.scale import enlarged_rows
+from bringback.ops.windows import window_means
 
 _REACH = 4  # window radius in coarse pixels
 _FLAT = 2e-3  # regularization: where the variance of luminance is well below this, the map is nearly constant
@@ -41,4 +41,4 @@ class Guided:
 def _mean(x: Tensor) -> Tensor:
     reach = min(_REACH, *(side - 1 for side in x.shape[-2:])) if min(x.shape[-2:]) > 1 else 0
     box = 2 * reach + 1
-    return F.avg_pool2d(x, box, stride=1, padding=reach, count_include_pad=False)
+    return window_means(x, box, box)

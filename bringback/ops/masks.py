@@ -3,10 +3,10 @@
 import math
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from bringback.ops.strips import strips
+from bringback.ops.windows import window_maxima
 
 # From damage mask to fill mask.
 SOUND = 0.5  # up to this a pixel is kept
@@ -27,7 +27,7 @@ def fill_mask(mask: Tensor, *, sound: float = SOUND, damaged: float = DAMAGED, r
     for rows in strips(mask):
         first, last = max(rows.start - 1, 0), min(rows.stop + 1, mask.shape[-2])
         steep = ((mask[..., first:last, :] - sound) / (damaged - sound)).clamp(0, 1)
-        widened = torch.maximum(steep, rim * F.max_pool2d(steep, 3, stride=1, padding=1))
+        widened = torch.maximum(steep, rim * window_maxima(steep))
         target[..., rows, :] = widened[..., rows.start - first : rows.stop - first, :]
     return target
 
@@ -37,7 +37,7 @@ def dilate_edges(mask: Tensor) -> Tensor:
 
     Pixels above 0 get the maximum of their 3x3 neighborhood, because a soft edge covers damage too. Pixels of 0 stay 0.
     """
-    return torch.where(mask > 0, F.max_pool2d(mask, 3, stride=1, padding=1), mask)
+    return torch.where(mask > 0, window_maxima(mask), mask)
 
 
 def certain_share(odds: Tensor) -> float:

@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from bringback.ops.windows import window_maxima, window_means
+
 TINY = 1e-6  # a coarse pixel with less total weight has no trusted source
 TRUST = 4  # a pixel with mask m informs its neighbors with weight (1 - m) ** TRUST
 
@@ -122,13 +124,11 @@ def _flow(surface: Tensor, weight: Tensor) -> list[Tensor]:
     padded = F.pad(surface, (1, 1, 1, 1), mode="replicate")
     dx = padded[..., 1:-1, 2:] - padded[..., 1:-1, :-2]
     dy = padded[..., 2:, 1:-1] - padded[..., :-2, 1:-1]
-    doubt = F.max_pool2d(1 - weight, 3, stride=1, padding=1)
+    doubt = window_maxima(1 - weight)
     tensor = torch.cat(((dx.square() - dy.square()).sum(1, keepdim=True), 2 * (dx * dy).sum(1, keepdim=True)), 1)
     tensor = tensor * (1 - doubt * (1 - EDGE_DOUBT))
     for _ in range(2):
-        for box in ((EDGE_REACH, 1), (1, EDGE_REACH)):
-            padding = (box[0] // 2, box[1] // 2)
-            tensor = F.avg_pool2d(tensor, box, stride=1, padding=padding, count_include_pad=False)
+        tensor = window_means(tensor, EDGE_REACH, EDGE_REACH)
     cosine, sine = (tensor * torch.rsqrt(tensor.square().sum(1, keepdim=True) + 1e-16)).split(1, 1)
     # (1 - cos 2a) / 2 is the squared cosine between edge and neighbor; diagonal neighbors are farther away
     flow = [((1 - along) / 2) ** EDGE_POWER / far for along, far in ((cosine, 1), (-cosine, 1), (sine, 2), (-sine, 2))]

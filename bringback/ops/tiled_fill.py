@@ -29,9 +29,7 @@ def fill_into(pixels: Tensor, target: Tensor, device: torch.device | str = "cpu"
     tiles where there is damage, so a hole is filled consistently across all tiles that it spans. Sides are padded to a
     multiple of the coarse pixel by replication, which shifts the coarse levels by a fraction of one of their pixels.
     """
-    levels = 0
-    while pixels[0, 0].numel() / 4**levels > WHOLE:
-        levels += 1
+    levels = _levels(pixels[0, 0].numel())
     with torch.autocast(torch.device(device).type, enabled=False):
         for number in range(len(pixels)):
             photo, holes = pixels[number : number + 1], target[number : number + 1]
@@ -41,6 +39,19 @@ def fill_into(pixels: Tensor, target: Tensor, device: torch.device | str = "cpu"
                 _fill_large(photo, holes, device, levels)
             else:  # channels last would take 1.4 times as long
                 photo.copy_(push_pull(photo.to(device).contiguous(), holes.to(device)))
+
+
+def solved_at_once(pixels: int) -> int:
+    """Of a photo with so many pixels: all of them, or those of the finest pyramid level that is solved as a whole."""
+    return pixels // 4 ** _levels(pixels)
+
+
+def _levels(pixels: int) -> int:
+    """How often a photo is halved before it is solved as a whole."""
+    levels = 0
+    while pixels / 4**levels > WHOLE:
+        levels += 1
+    return levels
 
 
 def _fill_large(photo: Tensor, target: Tensor, device: torch.device | str, levels: int) -> None:

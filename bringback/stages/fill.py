@@ -12,7 +12,7 @@ from bringback.images.adapters import accepts_any_image
 from bringback.ops import opencv
 from bringback.ops.areas import fill_inside
 from bringback.ops.masks import fill_mask
-from bringback.ops.tiled_fill import WHOLE, fill_into
+from bringback.ops.tiled_fill import fill_into, solved_at_once
 from bringback.runtime.compute import Compute
 from bringback.stages.base import StageBase
 from bringback.stages.record import Restoration
@@ -25,7 +25,7 @@ METHODS = ("pushpull", *opencv.INPAINTING, "prior")
 
 MUCH = 0.08  # share of a photo, above which a person should look at what was filled
 
-_A_PIXEL = 260  # bytes per pixel solved at once, measured
+_A_PIXEL = 310  # bytes per pixel solved at once, measured
 _CLASSICAL = 50  # bytes per pixel if the window is the whole photo, measured
 _PRIOR = 36  # bytes per pixel: the network's output, its share of the result, and the remainder
 
@@ -67,7 +67,7 @@ class HoleFiller(StageBase):
         """Bytes in addition to photo, pixels and masks: what is solved at once."""
         if self.method in opencv.INPAINTING:
             return _CLASSICAL * height * width
-        at_once = _A_PIXEL * min(height * width, WHOLE)
+        at_once = _A_PIXEL * solved_at_once(height * width)
         if self.method == "prior":
             from bringback.stages.prior.fit import working_memory
 

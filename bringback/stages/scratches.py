@@ -189,9 +189,11 @@ class ScratchDetector(StageBase):
         if scale > FINER:
             closer = run_tiled(partial(self._closer, scale=scale), [pixels], **self._tiling, batch=self.compute.batch)
             for number, pattern in enumerate(patterns):
-                for one in (pattern, Pattern.of(pixels.detach()[number : number + 1])):
+                own = closer[number : number + 1]
+                finer = own.detach().amax() > _NOTHING + 1  # else no tile was looked at
+                for one in (pattern, Pattern.of(pixels.detach()[number : number + 1])) if finer else ():
                     if one:
-                        _replace(closer[number : number + 1], None, one)
+                        _replace(own, None, one)
             _keep_larger(closer, odds)
             odds = closer
         elif scale != 1:

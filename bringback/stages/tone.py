@@ -46,16 +46,16 @@ class ToneCorrector(StageBase):
 
         The less surely a photo has faded, the less it is changed, see `models.tone.fading`.
         """
-        return self._corrected(pixels, mask)[0]
+        return self._corrected(pixels, mask)[0].clamp(0, 1)
 
     def _corrected(self, pixels: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
-        """The corrected photos, and how surely each has faded, (B,) in [0, 1]."""
+        """The corrected photos, the same tensor if none has faded; and how surely each has, (B,) in [0, 1]."""
         mask = torch.zeros_like(pixels[:, :1]) if mask is None else mask
         thumbnail = self.network.thumbnail(pixels, mask)
         with torch.no_grad():
             faded = fading(thumbnail)
         if not faded.any():
-            return pixels.clamp(0, 1), faded
+            return pixels, faded
         looked_at = thumbnail, cumulated(pixels, mask)
         curves = self.network.curves(*(part.to(self.compute.device) for part in looked_at))
         curves = one_for_gray(pixels, doubted(curves))
@@ -75,11 +75,14 @@ class ToneCorrector(StageBase):
         sure, change = 0.0, 0.0
         if not restoration.areas:
             restoration.pixels, faded = self._corrected(pixels, damage)
-            sure, change = faded.item(), mean_change(restoration.pixels, pixels)
+            sure = faded.item()
+            change = mean_change(restoration.pixels, pixels) if sure else 0.0
         for area in restoration.areas:
             part, around = pixels[area.part], ~area.inside().to(pixels.device)
             mask = damage[area.part].masked_fill(around.to(damage.device), 1)
             corrected, faded = self._corrected(part, mask)
+            if corrected is part:
+                continue
             area.keep_around_(corrected, part)
             sure = max(sure, faded.item())
             change += mean_change(corrected, part) * part.numel() / pixels.numel()
