@@ -15,11 +15,14 @@ restore: $(VENV)/.installed
 	$(BIN)/bringback restore examples/photos -o restored --compare
 	@echo "Restored photos are in restored/, before/after strips in restored/compare/."
 
+# Whole files to each worker, in the order of tests/conftest.py.
+WORKERS = -n 2 --dist loadfile --no-loadscope-reorder
+
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest $(WORKERS)
 
 test-all: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "heavy or not heavy"
+	$(BIN)/python -m pytest $(WORKERS) -m "heavy or not heavy"
 
 # In a worktree of its own, pinned at the commit, so that the checkout can change meanwhile; threads that wait must not
 # spin beside other work. COMMIT names an older one, to go on with its leg.

@@ -20,6 +20,13 @@ from bringback.weights.checkpoints import save_network
 
 torch.set_num_threads(1)
 
+LONGEST = ("test_onnx.py", "test_browser.py", "test_resume.py", "test_quality.py", "test_ray.py", "test_loop.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The files that take longest come first: with one of them last, the other worker would have nothing to do."""
+    items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
+
 
 @pytest.fixture(scope="session")
 def pixels() -> np.ndarray:

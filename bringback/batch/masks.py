@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from bringback.batch.jobs import Job, mask_path, plan, protect
+from bringback.batch.jobs import Job, Tell, mask_path, plan, protect, silent
 from bringback.batch.manifest import Entry, OnPhoto, OnStart, each, refuse_existing, seconds_since
 from bringback.errors import UsageError
 from bringback.images.photo import Photo
@@ -56,20 +56,22 @@ def age_folder(
     overlays: Sequence[Path] = (),
     overwrite: bool = False,
     skip_existing: bool = False,
+    tell: Tell = silent,
     on_start: OnStart | None = None,
     on_photo: OnPhoto | None = None,
 ) -> list[Entry]:
     """Write aged photos under their own names and their damage as `<stem>_mask.png`.
 
     Photo number k is aged as `evaluate` ages it. Existing files are handled as in `mask_folder`. Raises `UsageError`,
-    also for an unknown recipe, and ValueError for invalid overlays; bad photos are failed entries.
+    also for an unknown recipe, and ValueError for invalid overlays; bad photos are failed entries. `tell` is called
+    with what is left out of the inputs.
     """
     from bringback.degradations import RECIPES, OverlayBank, degrade
     from bringback.degradations.rng import photo_seed
 
     if recipe not in RECIPES:
         raise UsageError(f"unknown recipe {recipe!r}; the recipes are {', '.join(RECIPES)}")
-    jobs = plan(inputs, out)
+    jobs = plan(inputs, out, tell)
     if both := {job.output for job in jobs} & {mask_path(job, out) for job in jobs}:
         raise UsageError(f"{min(both)} would be a photo and the mask of another")
     read = [*(job.source for job in jobs), *overlays]

@@ -45,7 +45,7 @@ from bringback.images.codecs import MAX_PIXELS
 from bringback.images.formats import converted
 from bringback.images.photo import Photo
 from bringback.pipeline import ALONE, Pipeline
-from bringback.runtime.files import write_all
+from bringback.runtime.files import read_whole, write_all
 from bringback.runtime.memory import Plan, forget_peak, peak_memory
 from bringback.stages import origins
 from bringback.stages.record import OnStep, Restoration
@@ -233,7 +233,7 @@ class _Steps:
                 return
             run.manifest.refresh()
         mask = run.masks.get(job.relative)
-        data, mask_data = _bytes(job.source), _bytes(mask) if mask else None
+        data, mask_data = read_whole(job.source), read_whole(mask) if mask else None
         entry |= {
             "sha256": hashlib.sha256(data).hexdigest(),
             "mask": hashlib.sha256(mask_data).hexdigest() if mask_data is not None else None,
@@ -374,10 +374,3 @@ class _Steps:
             if result_is_there(run.out, job, before):
                 return "already done with the same settings"
         return f"{job.output} exists already" if run.skip_existing and job.output.exists() else None
-
-
-def _bytes(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise PhotoError(f"{path}: cannot be read: {error.strerror or error}") from None

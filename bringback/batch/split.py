@@ -19,7 +19,7 @@ from bringback.images.parts import cut_out, turned, with_infrared
 from bringback.images.photo import Photo
 from bringback.ops.areas import Area
 from bringback.ops.prints import find_prints, is_more
-from bringback.runtime.files import write_all
+from bringback.runtime.files import read_whole, write_all
 
 FOLDER = "split"  # in the output folder of `restore --split`
 NONE = "no print found: copied as it came"
@@ -61,7 +61,7 @@ def split_folder(
             entry |= {"status": "skipped", "message": f"{earlier[0]} exists already", "files": list(map(str, earlier))}
             entry["warnings"] = [NONE] if earlier == [job.output] else []
             return
-        photo = with_infrared(Photo.decode(data := _bytes(job.source), str(job.source), max_pixels))
+        photo = with_infrared(Photo.decode(data := read_whole(job.source), str(job.source), max_pixels))
         pixels = torch.from_numpy(photo.pixels).permute(2, 0, 1)[None]
         areas = find_prints(pixels)
         paths = [print_path(job, number + 1) for number in range(len(areas))] or [job.output]
@@ -145,10 +145,3 @@ def _by_faces() -> Turn:
     from bringback.stages.faces.detector import FaceFinder  # imported late: it loads dlib
 
     return FaceFinder().quarters
-
-
-def _bytes(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise PhotoError(f"{path}: cannot be read: {error.strerror or error}") from None

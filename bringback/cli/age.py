@@ -18,11 +18,9 @@ def age(
     """Degrade clean photos as training and evaluation do: OUT/PHOTO, and its damage as OUT/PHOTO_mask.png."""
     with one_line_errors(RESUMES_WITH_SKIP):
         reject_conflict(overwrite, skip_existing)
-        from bringback.batch.jobs import plan
         from bringback.batch.masks import age_folder
 
         notes: list[str] = []
-        plan(inputs, out, notes.append)
         with progress(json_lines) as show:
             entries = age_folder(
                 inputs,
@@ -32,6 +30,7 @@ def age(
                 overlays=overlays or [],
                 overwrite=overwrite,
                 skip_existing=skip_existing,
+                tell=notes.append,
                 on_start=show.on_start,
                 on_photo=show.on_photo,
             )

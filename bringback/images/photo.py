@@ -10,7 +10,7 @@ from PIL import Image
 
 from bringback.errors import CodecError, PhotoError
 from bringback.images import codecs, profiles
-from bringback.runtime.files import write_beside
+from bringback.runtime.files import read_whole, write_beside
 
 # Rec. 601 luma, as in JPEG and in Pillow's "L".
 LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
@@ -100,11 +100,7 @@ class Photo:
         A RAW file becomes a 16-bit TIFF. Raises `PhotoError` if the file is missing, empty, broken, too large, not an
         image, or has several pages.
         """
-        try:
-            data = Path(path).read_bytes()
-        except OSError as error:
-            raise PhotoError(f"{path}: cannot be read: {error.strerror or error}") from None
-        return cls.decode(data, str(path))
+        return cls.decode(read_whole(path), str(path))
 
     @classmethod
     def decode(cls, data: bytes, name: str, max_pixels: int = codecs.MAX_PIXELS) -> Self:

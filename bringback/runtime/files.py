@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from bringback.errors import WriteError
+from bringback.errors import PhotoError, WriteError
 
 PASSING = ".bringback-"  # prefix of temporary files, which end with .part
 
@@ -15,6 +15,14 @@ def file_hash(path: Path) -> str:
     """SHA-256 of a file in hexadecimal; raises OSError."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def read_whole(path: Path | str) -> bytes:
+    """The bytes of a photo's file; raises `PhotoError` if it cannot be read."""
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise PhotoError(f"{path}: cannot be read: {error.strerror or error}") from None
 
 
 def passing(path: Path) -> Path:

@@ -19,6 +19,8 @@ from bringback.images.photo import Photo
 from bringback.images.xmp import of_part
 from bringback.pipeline import Pipeline
 
+PHOTO = data.coffee()[::2, ::2]  # without a page around it
+
 
 def page(dtype: type = np.uint8) -> tuple[np.ndarray, list[np.ndarray]]:
     """A white page with two prints that lie straight."""
@@ -38,7 +40,7 @@ def scans(tmp_path: Path) -> Path:
     exif[306] = "1974:06:01 12:00:00"
     exif.get_ifd(0x8769)[0xA002], exif.get_ifd(0x8769)[0xA003] = 600, 400
     Image.fromarray(page()[0]).save(root / "page.png", exif=exif, dpi=(300, 300))
-    Image.fromarray(data.coffee()).save(root / "single.jpg")
+    Image.fromarray(PHOTO).save(root / "single.jpg")
     (root / "broken.jpg").write_bytes(b"no")
     return root.parent
 
@@ -83,7 +85,7 @@ def test_files_that_exist_are_left_alone(scans: Path, tmp_path: Path) -> None:
     assert (out / "1974" / "page-3.png.old").read_bytes() == b"left"
     assert len(split_folder([scans], out, skip_existing=True)[0]["files"]) == 2
     assert np.array_equal(np.asarray(Image.open(out / "1974" / "page-2.png")), page()[1][1])
-    Image.fromarray(data.coffee()).save(scans / "1974" / "page-1.png")  # has the name of a print
+    Image.fromarray(PHOTO).save(scans / "1974" / "page-1.png")  # has the name of a print
     entries = split_folder([scans], tmp_path / "new", overwrite=True)
     assert {Path(entry["input"]).name: entry["status"] for entry in entries} == {
         "page-1.png": "done",
@@ -95,7 +97,7 @@ def test_files_that_exist_are_left_alone(scans: Path, tmp_path: Path) -> None:
 def test_the_file_of_another_page_is_no_print(tmp_path: Path) -> None:
     (tmp_path / "scans").mkdir()
     Image.fromarray(page()[0]).save(tmp_path / "scans" / "a.png")
-    Image.fromarray(data.coffee()).save(tmp_path / "scans" / "a-1.png")  # comes first, and is copied
+    Image.fromarray(PHOTO).save(tmp_path / "scans" / "a-1.png")  # comes first, and is copied
     for _ in range(2):
         other, entry = split_folder([tmp_path / "scans"], tmp_path / "out", skip_existing=True)
         assert entry["status"] == "failed" and "a-1.png: rename one of them" in entry["message"]
@@ -184,7 +186,7 @@ def test_restore_splits_first(scans: Path, tmp_path: Path, monkeypatch: pytest.M
 def test_restore_hands_its_options_to_split(scans: Path, tmp_path: Path, monkeypatch, lighten) -> None:
     monkeypatch.setattr(Pipeline, "from_pretrained", lambda *given, **more: Pipeline([lighten]))
     (tmp_path / "linked").mkdir()
-    Image.fromarray(data.coffee()).save(tmp_path / "linked" / "a.jpg")
+    Image.fromarray(PHOTO).save(tmp_path / "linked" / "a.jpg")
     (scans / "elsewhere").symlink_to(tmp_path / "linked")
     result = run("restore", scans, "-o", tmp_path / "out", "--split", "--no-follow-links", "--strip-metadata")
     assert "elsewhere: a link to a folder" in result.output and not (tmp_path / "out" / "elsewhere").exists()

@@ -462,28 +462,26 @@ def test_did_you_mean(photos, tmp_path, wrong, meant):
     assert one_line(result).endswith(f"; did you mean {meant!r}?\n")
 
 
-def command(*arguments):
-    arguments = [sys.executable, "-m", "bringback", *map(str, arguments)]
-    return subprocess.run(arguments, capture_output=True, text=True, check=False, encoding="utf-8")
+def test_the_stage_that_needs_no_weights(photos, tmp_path, pixels):
+    def command(*arguments):
+        return CliRunner().invoke(cli.app, [str(argument) for argument in arguments])
 
-
-def test_the_real_command_with_the_stage_that_needs_no_weights(photos, tmp_path, pixels):
     mask = np.zeros((48, 64), np.uint8)
     mask[20:23] = 255
     Image.fromarray(mask).save(tmp_path / "m.png")
     arguments = ["restore", photos / "a.png", "-o", tmp_path / "out", "--stages", "fill", "--mask", tmp_path / "m.png"]
     result = command(*arguments)
-    assert result.returncode == 0, result.stderr
+    assert result.exit_code == 0, result.stderr
     restored = np.asarray(Image.open(tmp_path / "out" / "a.png"))
     assert np.array_equal(restored[30:], pixels[30:]) and not np.array_equal(restored[20:23], pixels[20:23])
     empty = tmp_path / "empty"
     (empty / "none").mkdir(parents=True)
-    result = command("restore", photos, "-o", tmp_path / "out", "--weights", empty)
-    assert result.returncode == 2 and result.stderr.count("\n") == 1 and str(empty) in result.stderr
+    assert str(empty) in one_line(command("restore", photos, "-o", tmp_path / "out", "--weights", empty))
 
 
-def test_shipped_weights_restore_a_photo(photos, tmp_path):
-    result = command("restore", photos, "-o", tmp_path / "out", "--json")
+def test_the_real_command_restores_photos_with_the_shipped_weights(photos, tmp_path):
+    command = [sys.executable, "-m", "bringback", "restore", str(photos), "-o", str(tmp_path / "out"), "--json"]
+    result = subprocess.run(command, capture_output=True, text=True, check=False, encoding="utf-8")
     assert result.returncode == 0, result.stdout + result.stderr
     entries = [json.loads(line) for line in result.stdout.splitlines()]
     assert [list(entry["stages"]) for entry in entries] == [list(DEFAULT)] * 2

@@ -1,6 +1,5 @@
 """Programs that made none of the lessons: the same bytes by seed, exact masks, and the severity they are pinned to."""
 
-import subprocess
 import sys
 from pathlib import Path
 
@@ -21,7 +20,6 @@ from bringback.ops.metrics import psnr
 
 WEAR = ("foreign-wear", "enlarged-noise")
 NAMES = (*WEAR, "foreign-damage")
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -123,16 +121,6 @@ def test_without_kornia_the_protocol_says_so_at_once(photos: Path, monkeypatch: 
     monkeypatch.setattr("bringback.evaluation.protocol.evaluate", lambda *_, **__: pytest.fail("a case was run"))
     with pytest.raises(MissingExtra, match=r'pip install "bringback\[test\]"'):
         run_protocol(photos, stages=["fill"])
-
-
-def test_training_never_sees_them() -> None:
-    code = (
-        "import importlib, pkgutil, sys, bringback.degradations, bringback.training.tasks as tasks\n"
-        "for one in pkgutil.iter_modules(tasks.__path__, tasks.__name__ + '.'): importlib.import_module(one.name)\n"
-        "print([name for name in sys.modules if name.startswith(('bringback.evaluation', 'kornia'))])"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
-    assert done.stdout.strip() == "[]"
 
 
 def test_the_severity_is_pinned(data_folder: Path) -> None:

@@ -74,7 +74,7 @@ def test_the_mask_is_what_scikit_image_makes_of_it(share: float) -> None:
     assert (mask != expected)[inside].mean() < 1e-3 and (mask != expected).mean() < 0.01
 
 
-@pytest.mark.parametrize(("size", "thickness"), [((120, 160), 3), ((120, 160), 1), ((2100, 2800), 9)])
+@pytest.mark.parametrize(("size", "thickness"), [((120, 160), 3), ((120, 160), 1), ((1350, 1800), 6)])
 def test_a_bright_scratch_on_a_smooth_photo_is_found_and_filled(size: tuple[int, int], thickness: int) -> None:
     truth, mask = smooth(*size), scratch(*size, thickness)
     spoilt = torch.where(mask > 0, torch.ones(()), truth)
@@ -187,7 +187,7 @@ def test_every_detector_goes_with_every_fill(tmp_path: Path, detector: str, fill
     truth, mask = smooth(288, 384), scratch(288, 384)
     spoilt = torch.where(mask > 0, torch.ones(()), truth)
     settings: dict = {"scratches": {"method": detector}, "fill": {"method": fill}}
-    settings["fill"] |= {"iterations": 10} if fill == "prior" else {}
+    settings["fill"] |= {"iterations": 10, "size": 96} if fill == "prior" else {}
     stages = ["scratches", "fill"]
     pipeline = Pipeline.from_pretrained(stages=stages, settings=settings, device="cpu", dtype="float32", scale=4)
     assert list(pipeline.weights) == (["scratches"] if detector == "unet" else [])
@@ -203,7 +203,7 @@ def test_every_detector_goes_with_every_fill(tmp_path: Path, detector: str, fill
 def test_and_so_they_do_on_the_command_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, detector: str, fill: str
 ) -> None:
-    monkeypatch.setattr("bringback.stages.prior.settings.PriorSettings", lambda: PriorSettings(iterations=2))
+    monkeypatch.setattr("bringback.stages.prior.settings.PriorSettings", lambda: PriorSettings(iterations=2, size=96))
     spoilt = torch.where(scratch(288, 384) > 0, torch.ones(()), smooth(288, 384))
     Image.fromarray(np.rint(as_array(spoilt) * 255).astype(np.uint8)).save(tmp_path / "a.png")
     arguments = ["restore", tmp_path / "a.png", "-o", tmp_path / "out", "--preset", "classical", "--json"]

@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
 
 from bringback import stages
+from bringback.cli.main import app
 
 STAGE = """
 class Brighten:
@@ -94,23 +96,23 @@ def test_an_unknown_stage_is_told_which_there_are(installed):
         stages.ordered("lean", ["brigthen"])
 
 
-def test_it_works_by_name_on_the_command_line_and_in_yaml(site: Path, tmp_path: Path):
+def test_it_works_by_name_on_the_command_line_and_in_yaml(installed, site: Path, tmp_path: Path):
     Image.fromarray(np.full((40, 50, 3), 100, np.uint8)).save(tmp_path / "a.png")
     (tmp_path / "mine.yaml").write_text("stages: [brighten]\nsettings: {brighten: {by: 0.2}}\n", encoding="utf-8")
+
+    def restore(out: str, *more: str) -> list[str]:
+        return ["restore", str(tmp_path / "a.png"), "-o", str(tmp_path / out), "--device", "cpu", *more]
+
     # as for whoever has it installed: nothing of this is known to the process that begins
     code = f"import sys; sys.path.insert(0, {str(site)!r}); from bringback.cli.main import app; app()"
-
-    def restore(out: str, *more: str) -> subprocess.CompletedProcess[str]:
-        places = [str(tmp_path / "a.png"), "-o", str(tmp_path / out), "--device", "cpu"]
-        command = [sys.executable, "-c", code, "restore", *places, *more]
-        return subprocess.run(command, capture_output=True, text=True)
-
-    done = restore("named", "--stages", "brighten")
+    command = [sys.executable, "-c", code, *restore("named", "--stages", "brighten")]
+    done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert np.asarray(Image.open(tmp_path / "named" / "a.png")).mean() == pytest.approx(100 + 25.5, abs=0.6)
     entry = json.loads((tmp_path / "named" / "manifest.jsonl").read_text(encoding="utf-8").splitlines()[-1])
     assert entry["stages"]["brighten"]["by"] == 0.1 and entry["settings"]["plugins"] == {"brighten": "brightener 1.2"}
-    assert restore("yaml", "--config", str(tmp_path / "mine.yaml")).returncode == 0
+    again = CliRunner().invoke(app, restore("yaml", "--config", str(tmp_path / "mine.yaml")))
+    assert again.exit_code == 0, again.output
     assert np.asarray(Image.open(tmp_path / "yaml" / "a.png")).mean() == pytest.approx(100 + 51, abs=0.6)
-    refused = restore("none", "--stages", "brighter")
-    assert refused.returncode == 2 and "brighten" in refused.stderr and refused.stderr.count("\n") == 1
+    refused = CliRunner().invoke(app, restore("none", "--stages", "brighter"))
+    assert refused.exit_code == 2 and "brighten" in refused.stderr and refused.stderr.count("\n") == 1
