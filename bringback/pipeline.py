@@ -13,12 +13,13 @@ from torch import Tensor
 
 from bringback import __version__
 from bringback.errors import PhotoError, known_names
-from bringback.images.adapters import convert_back, each, mask_array, to_photo
+from bringback.images.adapters import areas_of_each, convert_back, each, mask_array, to_photo
 from bringback.images.negatives import inverted
 from bringback.images.photo import Photo
 from bringback.models.native_scale import NativeScale
 from bringback.models.registry import SCALE
-from bringback.ops.areas import Area, find_areas
+from bringback.ops.areas import Area, areas_by_hand
+from bringback.ops.frames import find_areas
 from bringback.pipeline_config import PipelineConfig
 from bringback.runtime.compute import Compute
 from bringback.runtime.hub import fetched
@@ -166,39 +167,41 @@ class Pipeline:
         self.compute = compute
         return self
 
-    def __call__(self, image: Any, mask: Any = None) -> Any:
+    def __call__(self, image: Any, mask: Any = None, areas: Any = None) -> Any:
         """Restore one or several pictures; the result is of the same kind as the input.
 
         `image` is a path or `Photo` (the result is a `Photo`), a Pillow image, an array (H, W) or (H, W, 3) of uint8,
         uint16 or floats in [0, 1], or a tensor (3, H, W) of floats in [0, 1]; or a list of those, an array
         (B, H, W, 3) or a tensor (B, 3, H, W). Gray pictures that were colorized have three channels. `mask` is of any
         of these kinds and of the same height and width, one (H, W) for all or one for each; 1 or the largest
-        integer = damaged. Several pictures go through `restore_many` in batches of `compute.batch`, with the same
+        integer = damaged. `areas` are the picture areas, which are looked for if it is None: a list of what `Area.of`
+        takes, such as boxes (left, top, right, bottom), or "all" for the whole photo; of several pictures, a list with
+        that (or None) for each. Several pictures go through `restore_many` in batches of `compute.batch`, with the same
         results as one by one. Raises `PhotoError`.
         """
         given: list[tuple[Any, Any]] = []
         # as a list: nothing is stacked yet, and the pictures of a list may have different sizes
         images = list(image) if getattr(image, "ndim", 0) == 4 else image
         each(lambda one, its_mask: given.append((one, its_mask)), images, mask)
-        results = self._results(given)
+        results = self._results([(*pair, its) for pair, its in zip(given, areas_of_each(areas, images), strict=True)])
         return each(lambda one, _: next(results), image)
 
-    def _results(self, given: Sequence[tuple[Any, Any]]) -> Iterator[Any]:
+    def _results(self, given: Sequence[tuple[Any, Any, Any]]) -> Iterator[Any]:
         """The restored pictures, each of the kind of its input; only one batch is decoded at a time."""
-        batch: list[tuple[Any, Photo, np.ndarray | None]] = []
+        batch: list[tuple[Any, Photo, np.ndarray | None, Any]] = []
 
         def restored() -> Iterator[Any]:
-            images, photos, masks = zip(*batch, strict=True)
+            images, photos, masks, areas = zip(*batch, strict=True)
             batch.clear()
-            for image, one in zip(images, self.restore_many(photos, masks), strict=True):
+            for image, one in zip(images, self.restore_many(photos, masks, areas=areas), strict=True):
                 yield convert_back(image, one.result())
 
-        for image, mask in given:
+        for image, mask, areas in given:
             photo = to_photo(image)
             large = photo.pixels[..., 0].size > ALONE
             if large and batch:
                 yield from restored()
-            batch.append((image, photo, None if mask is None else mask_array(mask)))
+            batch.append((image, photo, None if mask is None else mask_array(mask), areas))
             del photo  # free its memory before the next one is decoded
             if large or len(batch) >= self.compute.batch:
                 yield from restored()
@@ -212,15 +215,17 @@ class Pipeline:
         on_stage: OnStage | None = None,
         on_step: OnStep | None = None,
         plan: Plan | None = None,
+        areas: Any = None,
     ) -> Restoration:
         """Take a photo, and a damage mask (H, W) in [0, 1] if there is one, through all stages.
 
         `on_stage` is called after each stage, `on_step` by stages that take minutes, see `record.OnStep`. `plan` is
-        what `plan_for` or `plan` returned for this photo; it is made here if it is not given. A gray photo stays gray,
+        what `plan_for` or `plan` returned for this photo; it is made here if it is not given. `areas` are the picture
+        areas, if they are not to be looked for, as in `__call__`. A gray photo stays gray,
         and a photo of a single tint keeps it: the detector sees the colors, as they distinguish damage; every later
         stage sees three equal channels, its result is reduced to the luminance, and the tint is applied again at the
-        end, unless a stage has added colors. Raises `PhotoError` for a mask of another size and for a photo that needs
-        more memory than there is.
+        end, unless a stage has added colors. Raises `PhotoError` for a mask of another size, for wrong areas, and for a
+        photo that needs more memory than there is.
 
         If memory runs out, the photo is restored again with tiles of half the side, down to `SMALLEST_TILE`;
         `restoration.tile` has the final size.
@@ -230,7 +235,7 @@ class Pipeline:
         while True:
             try:
                 with self._tiles_of(tile):
-                    return self._restore([photo], [mask], [plan], tile, on_stage, on_step)[0]
+                    return self._restore([photo], [mask], [areas], [plan], tile, on_stage, on_step)[0]
             except Exception as error:
                 if not out_of_memory(error):
                     raise
@@ -250,6 +255,7 @@ class Pipeline:
         masks: Sequence[np.ndarray | None],
         on_step: OnStep | None = None,
         plans: Sequence[Plan] | None = None,
+        areas: Sequence[Any] | None = None,
     ) -> list[Restoration]:
         """`restore` for several photos, which are in memory at once and whose faces go through the generator together.
 
@@ -257,15 +263,16 @@ class Pipeline:
         `compute.memory`, or if memory runs out: results do not depend on the composition of the batch.
         """
         plans = plans or [self.plan_for(photo) for photo in photos]
+        areas = areas or [None] * len(photos)
         if len(photos) > 1 and self._fit_together(plans):
             try:
-                return self._restore(photos, masks, plans, None, None, on_step)
+                return self._restore(photos, masks, areas, plans, None, None, on_step)
             except Exception as error:
                 if not out_of_memory(error):
                     raise
         return [
-            self.restore(photo, mask, on_step=on_step, plan=plan)
-            for photo, mask, plan in zip(photos, masks, plans, strict=True)
+            self.restore(photo, mask, on_step=on_step, plan=plan, areas=its)
+            for photo, mask, plan, its in zip(photos, masks, plans, areas, strict=True)
         ]
 
     def _fit_together(self, plans: Sequence[Plan]) -> bool:
@@ -280,8 +287,13 @@ class Pipeline:
         with torch.no_grad():
             return self.scale.of(pixels)
 
-    def areas(self, photo: Photo) -> tuple[Area, ...]:
-        """Where the picture is inside its frame, if one of the stages asks for that; () for a photo without a frame."""
+    def areas(self, photo: Photo, given: Any = None) -> tuple[Area, ...]:
+        """Where the picture is inside its frame: as it was `given`, see `__call__`, or else found, if a stage asks.
+
+        () for a photo without a frame. Raises `PhotoError` for wrong areas.
+        """
+        if given is not None:
+            return areas_by_hand(given, *photo.pixels.shape[:2])
         asking = [stage.name for stage in self.stages if getattr(stage, "in_areas", False)]
         return find_areas(own_pixels(photo), torn="scratches" in asking) if asking else ()  # else nothing mends them
 
@@ -307,6 +319,7 @@ class Pipeline:
         self,
         photos: Sequence[Photo],
         masks: Sequence[np.ndarray | None],
+        areas: Sequence[Any],
         plans: Sequence[Plan],
         tile: int | None,
         on_stage: OnStage | None,
@@ -316,8 +329,8 @@ class Pipeline:
             photos = [inverted(photo) for photo in photos]
         with torch.no_grad():
             restorations = [
-                start(photo, mask, tile, on_step, self._scale_of(photo, plan), self.areas(photo))
-                for photo, mask, plan in zip(photos, masks, plans, strict=True)
+                start(photo, mask, tile, on_step, self._scale_of(photo, plan), self.areas(photo, given))
+                for photo, mask, plan, given in zip(photos, masks, plans, areas, strict=True)
             ]
             positive = [n for n, one in enumerate(restorations) if self.negative or not self._left_alone(one)]
             for number, stage in enumerate(self.stages if positive else ()):

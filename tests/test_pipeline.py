@@ -19,6 +19,7 @@ from bringback.errors import PhotoError
 from bringback.images.adapters import mask_array
 from bringback.images.photo import Photo
 from bringback.models.native_scale import NativeScale
+from bringback.ops.areas import Area
 from bringback.ops.metrics import psnr
 from bringback.pipeline import Pipeline
 from bringback.pipeline_config import DEFAULT
@@ -618,6 +619,29 @@ def test_what_is_around_a_picture_stays_as_it_came():
     assert np.abs(result[:10, :10] - framed[:10, :10] / 2.0).max() <= 1
     assert np.array_equal(result[:, 300:], framed[:, 300:])
     assert Pipeline([]).areas(Photo.from_array(framed)) == ()  # nobody asks
+
+
+def test_areas_by_hand_take_the_place_of_those_that_are_found():
+    framed = np.random.default_rng(0).integers(4, 240, (60, 80, 3)).astype(np.uint8)
+    pipeline = Pipeline([Darken()])
+    boxes = [(5, 5, 35, 55), (40, 10, 75, 50)]
+    made = pipeline(framed, areas=boxes)
+    expected = framed.copy()
+    for left, top, right, bottom in boxes:
+        expected[top:bottom, left:right] = framed[top:bottom, left:right] // 2
+    assert np.abs(made.astype(int) - expected).max() <= 1
+    assert np.array_equal(made[:, :5], framed[:, :5]) and np.array_equal(made[:, 35:40], framed[:, 35:40])
+    whole, cut, found = pipeline([framed] * 3, areas=["all", boxes[:1], None])
+    assert (whole <= 120).all() and np.array_equal(cut[:, 35:], framed[:, 35:])
+    assert np.array_equal(found, pipeline(framed)) and np.array_equal(pipeline([framed], areas="all")[0], whole)
+    oval = Area(((10.0, 10.0), (70.0, 10.0), (70.0, 50.0), (10.0, 50.0)), (30.0, 20.0))
+    made, changed = pipeline(framed, areas=[oval]), np.zeros((60, 80), bool)
+    changed[10:50, 10:70] = oval.inside()[0, 0].numpy()
+    assert np.array_equal(made[~changed], framed[~changed]) and (made[changed] < framed[changed]).all()
+    with pytest.raises(PhotoError, match="reaches beyond the photo of 80x60 pixels"):
+        pipeline(framed, areas=[(0, 0, 81, 60)])
+    with pytest.raises(PhotoError, match="areas of 2 photos for 1"):
+        pipeline([framed], areas=boxes)
 
 
 def test_a_gray_picture_on_a_colored_page_stays_gray():

@@ -185,7 +185,9 @@ class _Desk:
         before: Any = restorer.manifest and restorer.manifest.done.get(job.relative.as_posix())
         if not before:
             return False  # not a result of ours
-        same = before.get("settings") == restorer.settings and before.get("weights") == restorer.pipeline.weights
+        same = (
+            before.get("settings") == restorer.settings_of(job) and before.get("weights") == restorer.pipeline.weights
+        )
         masks = before.get("mask") or job.relative in restorer.masks
         return bool(not same or masks or before.get("earlier") or before.get("sha256") != file_hash(job.source))
 

@@ -44,6 +44,7 @@ from bringback.errors import PhotoError, WriteError
 from bringback.images.codecs import MAX_PIXELS
 from bringback.images.formats import converted
 from bringback.images.photo import Photo
+from bringback.ops.areas import areas_by_hand, parsed_areas
 from bringback.pipeline import ALONE, Pipeline
 from bringback.runtime.files import read_whole, write_all
 from bringback.runtime.memory import Plan, forget_peak, peak_memory
@@ -108,6 +109,7 @@ class FolderRestorer:
         pipeline: Pipeline,
         *,
         masks: Mapping[Path, Path] | None = None,
+        areas: Mapping[Path, Any] | None = None,
         save_stages: bool = False,
         compare: bool = False,
         review: Path | None = None,
@@ -122,8 +124,11 @@ class FolderRestorer:
         on_plan: Callable[[str, Plan], None] | None = None,
         on_step: OnStep | None = None,
     ) -> None:
-        """Writes nothing yet. `masks` are damage mask files by the photos' relative paths."""
+        """Writes nothing yet. `masks` are damage mask files, `areas` picture areas as in `Pipeline.restore`, both by
+        the photos' relative paths.
+        """
         self.out, self.pipeline, self.masks = out, pipeline, masks or {}
+        self.areas = {path: parsed_areas(given) for path, given in (areas or {}).items()}
         self.extras = {"stages": save_stages, "compare": compare, "review": review is not None, "sidecars": sidecars}
         self.review, self.keep_times = review, keep_times
         self.overwrite, self.skip_existing, self.dry_run = overwrite, skip_existing, dry_run
@@ -145,6 +150,12 @@ class FolderRestorer:
         }
         self.claims = Locks.of(out)
         self.manifest = Manifest(self.claims) if record else None
+
+    def settings_of(self, job: Job) -> dict[str, Any]:
+        """The settings for a photo, with its areas if they were given."""
+        if (areas := self.areas.get(job.relative)) is None:
+            return self.settings
+        return self.settings | {"areas": [area.as_dict() for area in areas]}
 
     def run(self, jobs: Sequence[Job], on_start: OnStart | None = None, on_photo: OnPhoto | None = None) -> list[Entry]:
         """Restore these jobs; returns their entries. Raises `UsageError` before anything is written."""
@@ -237,7 +248,7 @@ class _Steps:
         entry |= {
             "sha256": hashlib.sha256(data).hexdigest(),
             "mask": hashlib.sha256(mask_data).hexdigest() if mask_data is not None else None,
-            "settings": run.settings,
+            "settings": run.settings_of(job),
             "weights": run.pipeline.weights,
         }
         before = run.manifest.done.get(entry["photo"]) if run.manifest else None
@@ -250,6 +261,10 @@ class _Steps:
         work.photo = Photo.decode(data, str(job.source), run.max_pixels)
         if job.format:
             work.photo = converted(work.photo, job.format)
+        try:
+            areas_by_hand(run.areas.get(job.relative, ()), *work.photo.pixels.shape[:2])
+        except PhotoError as error:
+            raise PhotoError(f"{job.source}: {error}") from None
         if mask_data is not None:
             work.mask = Photo.decode(mask_data, str(mask), run.max_pixels).as_mask()
         entry["warnings"] = list(work.photo.warnings)
@@ -279,11 +294,12 @@ class _Steps:
         try:
             plans = [self._plan(work, photo) for work, photo in zip(works, photos, strict=True)]
             pipeline, on_step = self.run.pipeline, self.run.on_step
+            areas = [self.run.areas.get(work.job.relative) for work in works]
             if len(works) > 1:
-                restorations = pipeline.restore_many(photos, [work.mask for work in works], on_step, plans)
+                restorations = pipeline.restore_many(photos, [work.mask for work in works], on_step, plans, areas)
             else:
                 keep = partial(self._keep, works[0]) if self.run.extras["stages"] else None
-                restorations = [pipeline.restore(photos[0], works[0].mask, keep, on_step, plans[0])]
+                restorations = [pipeline.restore(photos[0], works[0].mask, keep, on_step, plans[0], areas[0])]
         except PhotoError as error:
             raise PhotoError(f"{works[0].job.source}: {error}") from None
         seconds = seconds_since(begin) / len(works)

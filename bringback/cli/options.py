@@ -99,6 +99,18 @@ Split = Annotated[
 Upright = Annotated[
     bool, typer.Option("--upright", help="Turn each print by 90 or 180 degrees if its faces ask for it.")
 ]
+AreaBoxes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--area",
+        help="A picture area of the photos, in pixels, instead of those that are found; again for more. all: no frame.",
+        metavar="LEFT,TOP,RIGHT,BOTTOM|all",
+    ),
+]
+AreasFile = Annotated[
+    Path | None,
+    typer.Option("--areas", help="JSON with the picture areas of single photos, as in the manifest.", metavar="FILE"),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object per line and nothing else.")]
 
 # The pipeline and its stages

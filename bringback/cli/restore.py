@@ -1,6 +1,6 @@
 """`bringback restore`, and `run_restore`, which other commands call with pipelines of their own."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +38,8 @@ def restore(
     review: options.Review = None,
     split: options.Split = False,
     upright: options.Upright = False,
+    area: options.AreaBoxes = None,
+    areas: options.AreasFile = None,
     overwrite: options.Overwrite = False,
     skip_existing: options.SkipExisting = False,
     dry_run: options.DryRun = False,
@@ -102,7 +104,7 @@ def restore(
     choices |= {"strip_metadata": strip_metadata, "sidecars": sidecars, "keep_times": keep_times}
     choices |= {} if max_pixels is None else {"max_pixels": max_pixels}
     choices |= {"split": split, "upright": upright, "follow_links": follow_links}
-    run_restore(inputs, out, load, mask=mask, json_lines=json_lines, **choices)
+    run_restore(inputs, out, load, mask=mask, area=area or [], areas=areas, json_lines=json_lines, **choices)
 
 
 def run_restore(
@@ -111,6 +113,8 @@ def run_restore(
     load: Callable[[], "Pipeline"],
     *,
     mask: Path | None = None,
+    area: Sequence[str] = (),
+    areas: Path | None = None,
     split: bool = False,
     upright: bool = False,
     follow_links: bool = True,
@@ -119,10 +123,12 @@ def run_restore(
 ) -> None:
     """Restore photos with the pipeline that `load` returns; `choices` are those of `runner.FolderRestorer`.
 
-    With `split`, the photos are pages, and their prints are restored, turned by their faces with `upright`.
+    `area` and `areas` are those of `pair_areas`. With `split`, the photos are pages, and their prints are
+    restored, turned by their faces with `upright`.
     """
     with one_line_errors(RESUMES), starting(json_lines) as started:
         reject_conflict(choices.get("overwrite", False), choices.get("skip_existing", False))
+        from bringback.batch.areas import pair_areas
         from bringback.batch.jobs import plan_with_masks
         from bringback.batch.one_file import names_a_file, plan_file
         from bringback.batch.remote import is_remote, restore_remote
@@ -133,6 +139,8 @@ def run_restore(
         remote = any(is_remote(place) for place in (*inputs, out))
         if remote and mask is not None:
             raise ValueError("--mask goes with folders of this machine, not with URLs")
+        if remote and (area or areas):
+            raise ValueError("--area and --areas go with folders of this machine, not with URLs")
         if remote and choices.get("sidecars"):
             raise ValueError("--sidecars goes with folders of this machine, not with URLs")
         if remote and not follow_links:
@@ -149,8 +157,10 @@ def run_restore(
         if remote and one_file:
             raise ValueError(f"{out} is one file, which goes with files of this machine, not with URLs: name a folder")
         if split:
-            if remote or one_file or mask is not None or choices.get("sidecars") or choices.get("dry_run"):
-                raise ValueError("--split goes without URLs, an output file, --mask, --sidecars and --dry-run")
+            if any((remote, one_file, mask, area, areas, choices.get("sidecars"), choices.get("dry_run"))):
+                raise ValueError(
+                    "--split goes without URLs, an output file, --mask, --area, --areas, --sidecars and --dry-run"
+                )
             from bringback.batch.split import split_first
 
             handed = ("overwrite", "keep_times", "strip_metadata", "max_pixels")
@@ -165,6 +175,7 @@ def run_restore(
             places = [Path(place) for place in inputs]
             jobs, masks = plan_with_masks(places, Path(out), mask, notes.append, follow_links=follow_links)
         folder = Path(out).parent if one_file else Path(out)
+        by_hand = {} if remote or split else pair_areas(jobs, area, areas)
         treat_sigterm_as_ctrl_c()
         keep_tiles_in_heap()
         pipeline = load()
@@ -175,5 +186,7 @@ def run_restore(
             if remote:
                 entries = restore_remote(inputs, out, pipeline, tell=notes.append, **choices)
             else:
-                entries = restore_jobs(jobs, folder, pipeline, masks=masks, record=not one_file, **choices)
+                entries = restore_jobs(
+                    jobs, folder, pipeline, masks=masks, areas=by_hand, record=not one_file, **choices
+                )
     finish(unsplit + entries, json_lines, notes)

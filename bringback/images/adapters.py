@@ -84,6 +84,20 @@ def each(function: Callable[[Any, Any], Any], images: Any, masks: Any = None) ->
     return results
 
 
+def areas_of_each(areas: Any, images: Any) -> list[Any]:
+    """The picture areas given for one image, or for each of a list: "all" and None are for all, others lists of each.
+
+    Raises `PhotoError` if the numbers of images and lists differ.
+    """
+    if not isinstance(images, list | tuple):
+        return [areas]
+    if areas is None or isinstance(areas, str):
+        return [areas] * len(images)
+    if len(areas) != len(images):
+        raise PhotoError(f"areas of {len(areas)} photos for {len(images)}: give each its list, or None")
+    return list(areas)
+
+
 def accepts_any_image(verb: Callable[..., Tensor], *, colors: bool = False) -> Callable[..., Any]:
     """Decorate a stage method on tensors (B, 3, H, W), optionally with masks (B, 1, H, W), to accept any image type.
 

@@ -43,7 +43,19 @@ def _mask(tooltip: str) -> io.Mask.Input:
     return io.Mask.Input("mask", optional=True, tooltip=f"Damage, 1 = damaged. {tooltip}")
 
 
-def _restore(images: Tensor, masks: Tensor | None, stages: Settings, strength: float = 1.0) -> Restored:
+def _areas() -> io.String.Input:
+    return io.String.Input(
+        "areas",
+        default="",
+        optional=True,
+        tooltip="Where the picture is in its frame: left,top,right,bottom; more after a semicolon; all: no frame. "
+        "Empty: it is looked for.",
+    )
+
+
+def _restore(
+    images: Tensor, masks: Tensor | None, stages: Settings, strength: float = 1.0, areas: str = ""
+) -> Restored:
     """`restore` on ComfyUI's device, with its progress bar and interruption between stages."""
     bar = comfy.utils.ProgressBar(len(images) * len(stages))
 
@@ -52,7 +64,7 @@ def _restore(images: Tensor, masks: Tensor | None, stages: Settings, strength: f
         bar.update_absolute(done, steps)
 
     device = str(comfy.model_management.get_torch_device())
-    return restore(images, masks, stages, strength=strength, device=device, tell=tell)
+    return restore(images, masks, stages, strength=strength, areas=areas, device=device, tell=tell)
 
 
 class FindDamage(io.ComfyNode):
@@ -73,13 +85,14 @@ class FindDamage(io.ComfyNode):
                     default=DETECTORS[0],
                     tooltip="unet: a network. gradient: steep edges, those of the photo among them.",
                 ),
+                _areas(),
             ],
             outputs=[io.Mask.Output()],
         )
 
     @classmethod
-    def execute(cls, image: Tensor, method: str) -> io.NodeOutput:
-        return io.NodeOutput(_restore(image, None, {"scratches": {"method": method}}).masks)
+    def execute(cls, image: Tensor, method: str, areas: str = "") -> io.NodeOutput:
+        return io.NodeOutput(_restore(image, None, {"scratches": {"method": method}}, areas=areas).masks)
 
 
 class FillAndTranslate(io.ComfyNode):
@@ -102,14 +115,17 @@ class FillAndTranslate(io.ComfyNode):
                     tooltip="telea and ns are OpenCV's; prior is a network fitted to the photo, minutes a photo.",
                 ),
                 _strength(),
+                _areas(),
             ],
             outputs=[io.Image.Output()],
         )
 
     @classmethod
-    def execute(cls, image: Tensor, fill: str, strength: float, mask: Tensor | None = None) -> io.NodeOutput:
+    def execute(
+        cls, image: Tensor, fill: str, strength: float, mask: Tensor | None = None, areas: str = ""
+    ) -> io.NodeOutput:
         stages: Settings = {"fill": {"method": fill}, "translate": {}}
-        return io.NodeOutput(_restore(image, mask, stages, strength).images)
+        return io.NodeOutput(_restore(image, mask, stages, strength, areas).images)
 
 
 class RefineFaces(io.ComfyNode):
@@ -178,17 +194,24 @@ class Restore(io.ComfyNode):
                     "find_damage", default=True, tooltip="Off: what the mask covers is damaged, and nothing else."
                 ),
                 _strength(),
+                _areas(),
             ],
             outputs=[io.Image.Output(), io.Mask.Output()],
         )
 
     @classmethod
     def execute(
-        cls, image: Tensor, preset: str, find_damage: bool, strength: float, mask: Tensor | None = None
+        cls,
+        image: Tensor,
+        preset: str,
+        find_damage: bool,
+        strength: float,
+        mask: Tensor | None = None,
+        areas: str = "",
     ) -> io.NodeOutput:
         chosen = PipelineConfig.read(preset)
         names = [name for name in chosen.stages if find_damage or name != "scratches"]
-        made = _restore(image, mask, {name: chosen.settings.get(name, {}) for name in names}, strength)
+        made = _restore(image, mask, {name: chosen.settings.get(name, {}) for name in names}, strength, areas)
         return io.NodeOutput(made.images, made.masks)
 
 

@@ -16,10 +16,11 @@ import torch
 from torch import Tensor
 
 from bringback.errors import PhotoError
-from bringback.images.adapters import each, mask_array, to_photo
+from bringback.images.adapters import areas_of_each, each, mask_array, to_photo
 from bringback.images.photo import Photo
 from bringback.models.native_scale import NativeScale
-from bringback.ops.areas import find_areas
+from bringback.ops.areas import areas_by_hand
+from bringback.ops.frames import find_areas
 from bringback.pipeline import Pipeline, checked_scale
 from bringback.runtime.extras import extra
 from bringback.stages import STAGES
@@ -70,10 +71,11 @@ class Begin(ModularPipelineBlocks):
 
     @property
     def inputs(self) -> list[Any]:
-        """`image` and `mask`, as in `Pipeline.__call__`, and `scale`, as in `Pipeline.from_pretrained`."""
+        """`image`, `mask` and `areas`, as in `Pipeline.__call__`, and `scale`, as in `Pipeline.from_pretrained`."""
         return [
             InputParam("image", required=True, description="a photo or several, as in bringback.Pipeline"),
             InputParam("mask", description="damage, 1 = damaged: of the image's height and width"),
+            InputParam("areas", description="where the pictures are in their frames; without it, they are looked for"),
             InputParam("scale", default="auto", description="native scale of the photos: auto, or a number from 1 on"),
         ]
 
@@ -83,21 +85,25 @@ class Begin(ModularPipelineBlocks):
         return _passes_on()
 
     def __call__(self, components: Any, state: PipelineState) -> tuple[Any, PipelineState]:
-        """Raises `PhotoError`, and ValueError for a wrong scale."""
+        """Raises `PhotoError`, also for wrong areas, and ValueError for a wrong scale."""
         own = self.get_block_state(state)
         own.restorations = []
         reader = Checkpoints().load("scale", NativeScale) if own.scale == "auto" else None
+        # as a list, because `each` would stack the results, which are not used
+        images = list(own.image) if getattr(own.image, "ndim", 0) == 4 else own.image
+        by_hand = iter(areas_of_each(own.areas, images))
 
         def one(image: Any, mask: Any) -> Tensor:
             photo = to_photo(image)
             scale = checked_scale(own.scale) if reader is None else reader.of(own_pixels(photo))
-            areas = find_areas(own_pixels(photo))  # whichever blocks follow
+            given, (height, width) = next(by_hand), photo.pixels.shape[:2]
+            # looked for whichever blocks follow
+            areas = find_areas(own_pixels(photo)) if given is None else areas_by_hand(given, height, width)
             restoration = start(photo, None if mask is None else mask_array(mask), scale=scale, areas=areas)
             own.restorations.append(restoration)
             return restoration.pixels
 
-        # as a list, because `each` would stack the results, which are not used
-        each(one, list(own.image) if getattr(own.image, "ndim", 0) == 4 else own.image, own.mask)
+        each(one, images, own.mask)
         if not own.restorations:
             raise PhotoError("there is no photo in the list of images")
         self.set_block_state(state, own)

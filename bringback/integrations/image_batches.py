@@ -32,6 +32,7 @@ def restore(
     stages: Settings,
     *,
     strength: float = 1.0,
+    areas: str = "",
     device: str = "auto",
     tell: Tell | None = None,
 ) -> Restored:
@@ -39,13 +40,16 @@ def restore(
 
     Values outside [0, 1], as from resizing, are clipped; alpha is kept; gray stays gray, unless `colorize` is among the
     stages: then one channel becomes three. `masks` (B, H, W), or (1, H, W) for all, is resized if it has another size,
-    as in ComfyUI (its empty mask has 64x64 pixels). `strength` and `device` are as in
+    as in ComfyUI (its empty mask has 64x64 pixels). `areas` are the picture areas of all images, if they are not to be
+    looked for: "all", or boxes "left,top,right,bottom" with semicolons between them. `strength` and `device` are as in
     `Pipeline.from_pretrained`. Raises `PhotoError`, `MissingWeights` and ValueError, in one line.
     """
     count, height, width, _ = images.shape
     given = _fitting(masks, count, height, width)
     parts = [_stage(name, device, tuple(sorted(settings.items()))) for name, settings in stages.items()]
     pipeline = Pipeline.joined(parts, strength)
+    boxes = [part for part in areas.split(";") if part.strip()]
+    by_hand = "all" if [box.strip() for box in boxes] == ["all"] else boxes or None
     done = 0
 
     def step(_: str, __: Restoration) -> None:
@@ -59,7 +63,7 @@ def restore(
     made, damage, faces = [], [], []
     for image, mask in zip(images, given, strict=True):
         array = image.float().clamp(0, 1).cpu().numpy()
-        restoration = pipeline.restore(to_photo(array), None if mask is None else mask.numpy(), step)
+        restoration = pipeline.restore(to_photo(array), None if mask is None else mask.numpy(), step, areas=by_hand)
         made.append(torch.from_numpy(convert_back(array, restoration.result())))
         damage.append(restoration.damage()[0, 0].cpu())
         faces.append(restoration.faces)

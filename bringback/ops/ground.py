@@ -4,6 +4,9 @@ Its light is a smooth surface, and what is left of its colors a few clusters, so
 grained.
 """
 
+from dataclasses import dataclass
+from functools import cached_property
+
 import cv2
 import numpy as np
 
@@ -13,6 +16,7 @@ _SEGMENTS, _AROUND = 24, 0.55  # parts of the edge, and the share of them where 
 _ALIKE = 0.08  # how far colors, in Lab by 100, may be apart that count as one in this
 _NOISE = 0.025  # least distance from the ground's colors, in Lab by 100
 _LEAST, _MOST = 0.05, 0.12  # difference from a ground's color from which on something else begins, by its noise
+_CLIPPED = 0.012  # distance from white and black within which a ground is that
 _EVEN = 0.5  # least share of the edge that is ground
 
 
@@ -50,10 +54,44 @@ def apart_from_ground(seen: np.ndarray) -> np.ndarray | None:
     return apart if ground.mean() >= _EVEN else None
 
 
-def ring_of(shape: tuple[int, ...]) -> np.ndarray:
-    """Which pixels of a picture of this shape (h, w, ...) are its edge: (h, w), bool."""
+@dataclass(frozen=True)
+class Plain:
+    """A ground of one color around what a picture (h, w, 3) shows.
+
+    `color` (3,) is its middle one, `off` (h, w, 3) are the signed differences of the pixels from it, and `most` that up
+    to which noise is expected; `even` is the share of the picture's edge, `ring` (h, w), within.
+    """
+
+    ring: np.ndarray
+    color: np.ndarray
+    off: np.ndarray
+    most: float
+    even: float
+
+    @cached_property
+    def apart(self) -> np.ndarray:
+        """(h, w) how far each pixel is from the ground, from 1 on it is something else."""
+        return np.abs(self.off).max(2) / self.most
+
+    @property
+    def clipped(self) -> bool:
+        """Whether it is white or black, so that it has no noise by which it could be told."""
+        return bool((self.color > 1 - _CLIPPED).all() or (self.color < _CLIPPED).all())
+
+
+def plain_ground(picture: np.ndarray, share: float = RING, *, lit: bool = False) -> Plain:
+    """The ground that the edge of a picture shows, so much of its longer side wide; under uneven light with `lit`."""
+    ring = ring_of(picture.shape, share)
+    rest = picture - surface_through(cv2.medianBlur(picture, 3), ring) if lit else picture
+    color, most, even = middle_color(rest[ring])
+    off = rest - color
+    return Plain(ring, np.median((picture - off)[ring], 0) if lit else color, off, most, even)
+
+
+def ring_of(shape: tuple[int, ...], share: float = RING) -> np.ndarray:
+    """Which pixels of a picture of this shape (h, w, ...) are its edge, so much of the longer side wide: (h, w)."""
     height, width = shape[:2]
-    edge = max(round(RING * max(height, width)), 2)
+    edge = max(round(share * max(height, width)), 2)
     ring = np.ones((height, width), bool)
     ring[edge:-edge, edge:-edge] = False
     return ring

@@ -11,9 +11,10 @@ import cv2
 import numpy as np
 from torch import Tensor
 
-from bringback.ops.areas import Area, straightened_small
+from bringback.ops.areas import Area
 from bringback.ops.ground import RING, apart_from_ground
 from bringback.ops.lines import corners_of, side_line
+from bringback.ops.rectify import moved, shrunk, skew_of, upright
 
 _SIDE, _FINER = 800, 2000  # pixels of the longer side of the copy where pieces are found, and of that for their sides
 _LEVELS = (1.0, 1.6, 2.5, 4.0)  # thresholds, by the noise
@@ -51,7 +52,7 @@ def find_prints(pixels: Tensor) -> tuple[Area, ...]:
     height, width = picture.shape[:2]
     if min(height, width) < _SMALLEST * _SIDE:
         return ()
-    finer = _shrunk(picture, _FINER)
+    finer = shrunk(picture, _FINER)[0]
     times = np.array([width, height]) / finer.shape[1::-1]
     found = []
     for corners in _search(finer):
@@ -65,7 +66,7 @@ def find_prints(pixels: Tensor) -> tuple[Area, ...]:
 def is_more(pixels: Tensor, prints: tuple[Area, ...]) -> bool:
     """Whether something as large as a print is on the ground of a picture (1, 3, H, W) beside the prints in it."""
     picture = np.ascontiguousarray(pixels[0].detach().cpu().permute(1, 2, 0).numpy(), np.float32)
-    _, something = _pieces_of(_shrunk(picture, _SIDE))
+    _, something = _pieces_of(shrunk(picture, _SIDE)[0])
     scale = something.shape[1] / picture.shape[1]
     margin = round(_REACH * max(something.shape))
     for area in prints:
@@ -79,16 +80,16 @@ def is_more(pixels: Tensor, prints: tuple[Area, ...]) -> bool:
 
 def _search(finer: np.ndarray, *, pages: bool = True) -> list[np.ndarray]:
     """The corners of each print in a copy (h, w, 3); with `pages`, prints may lie on a page that does not fill it."""
-    candidates, something = _pieces_of(_shrunk(finer, _SIDE))
+    candidates, something = _pieces_of(shrunk(finer, _SIDE)[0])
     if not candidates:
         return []
     found = []
     for corners in _with_sides(_lab(finer), candidates, something):
         inner = []
         if pages and cv2.contourArea(corners.astype(np.float32)) > _PAGE * finer[..., 0].size:
-            page, back = straightened_small(finer, corners)
+            page, back = upright(finer, corners)
             inner = _search(page, pages=False)
-        found += [cv2.perspectiveTransform(one[None], back)[0] for one in inner] if len(inner) > 1 else [corners]
+        found += [moved(one, back) for one in inner] if len(inner) > 1 else [corners]
     return found
 
 
@@ -107,13 +108,6 @@ def in_order(found: list[np.ndarray]) -> list[np.ndarray]:
 
 def _lab(picture: np.ndarray) -> np.ndarray:
     return cv2.cvtColor(picture.clip(0, 1), cv2.COLOR_RGB2LAB) / 100
-
-
-def _shrunk(picture: np.ndarray, side: int) -> np.ndarray:
-    """A copy whose longer side is at most so many pixels long."""
-    scale = side / max(picture.shape[:2])
-    size = [max(round(length * scale), 1) for length in picture.shape[1::-1]]
-    return cv2.resize(picture, size, interpolation=cv2.INTER_AREA) if scale < 1 else picture
 
 
 def _pieces_of(small: np.ndarray) -> tuple[list[_Piece], np.ndarray]:
@@ -199,13 +193,11 @@ def _pieces(outline: np.ndarray, shape: tuple[int, ...]) -> list[_Piece]:
 
 
 def _piece(corners: np.ndarray, filled: float, shape: tuple[int, ...]) -> _Piece | None:
-    along = np.roll(corners, -1, 0) - corners
-    sides = np.linalg.norm(along, axis=1)
+    sides = np.linalg.norm(np.roll(corners, -1, 0) - corners, axis=1)
     area = cv2.contourArea(corners.astype(np.float32))
     if sides.min() < max(_SMALLEST * max(shape), sides.max() / _LONGEST) or area > _LARGEST * shape[0] * shape[1]:
         return None
-    along /= sides[:, None]
-    if np.abs((along * np.roll(along, -1, 0)).sum(1)).max() > _SQUARE:
+    if skew_of(corners) > _SQUARE:
         return None
     solid = min(filled / area, 1.0)
     return _Piece(corners, solid, area) if solid >= _SOLID else None

@@ -12,9 +12,11 @@ from itertools import combinations
 import cv2
 import numpy as np
 
-from bringback.ops.ground import middle_color, ring_of, surface_through
+from bringback.ops.ground import Plain, plain_ground
+from bringback.ops.lines import Line, corners_of
+from bringback.ops.rectify import back_to, ends_of, moved, seen_through, skew_of
 
-_SIDE = 1200  # pixels of the longer side of the small copy
+COPY = 1200  # pixels of the longer side of the small copy
 _EVEN = 0.8  # least share of the photo's edge that is ground
 _PIECE, _PRINT, _MOST_PIECES = 0.003, 0.03, 12  # least shares of the photo of a piece and of a print; pieces looked at
 _OFF = (
@@ -32,7 +34,6 @@ _CONTRAST, _LEAST_CONTRAST = 0.85, 0.5  # least share of a tear's edge that stan
 _NEARLY_ALL = 0.9  # of the pixels of something missing and of the ground, which are compared
 _STANDS_OUT = 1.4  # how far from the ground, by its noise, a tear's edge is
 _LIKE_GROUND = 0.005  # share of the rest of a print up to which it may be as flat and of the tone as the ground
-_CLIPPED = 0.012  # distance from white and black within which a ground has no noise by which it could be told
 _ROUGH, _LEAST_ROUGH = 0.007, 0.7  # least deviation of a tear from a straight line, by its length, and in pixels
 _FIT_ROUGH = 0.003  # the same of two edges that fit each other
 _ROUGHER = 2.0  # by how much a tear is rougher than the sides of the print
@@ -57,15 +58,12 @@ class Torn:
 
 @dataclass(frozen=True)
 class _Seen:
-    """The small copy (h, w, 3), its ground, and how far each pixel is from that, by its noise."""
+    """A small copy (h, w, 3): its ground, that in its pixels (`bare`), and differences from it."""
 
-    pixels: np.ndarray
-    ground: np.ndarray
-    apart: np.ndarray
-    most: float
-    noise: float
-    farthest: float  # from the ground, of nearly all its pixels
-    clipped: bool
+    ground: Plain
+    bare: np.ndarray
+    noise: float  # of the middle one of its pixels
+    farthest: float  # of nearly all
 
 
 @dataclass(frozen=True)
@@ -80,14 +78,12 @@ class _Upright:
     near: float
 
 
-def find_torn(picture: np.ndarray) -> list[Torn]:
-    """The torn prints in a photo (H, W, 3) in [0, 1], on a ground of one color that is seen all around them."""
-    height, width = picture.shape[:2]
-    scale = max(1.0, max(height, width) / _SIDE)
-    small = round(width / scale), round(height / scale)
-    if min(small) < _SHORTEST:
-        return []
-    seen = _look(cv2.resize(picture, small, interpolation=cv2.INTER_AREA))
+def find_torn(picture: np.ndarray, copy: np.ndarray) -> list[Torn]:
+    """The torn prints in a photo (H, W, 3) in [0, 1], on a ground of one color that is seen all around them.
+
+    `copy` is the photo with a longer side of at most `COPY` pixels.
+    """
+    seen = _look(copy) if min(copy.shape[:2]) >= _SHORTEST else None
     if seen is None:
         return []
     pieces = _pieces(seen)
@@ -108,23 +104,17 @@ def find_torn(picture: np.ndarray) -> list[Torn]:
 
 
 def _look(pixels: np.ndarray) -> _Seen | None:
-    ring = ring_of(pixels.shape)
-    ground = surface_through(cv2.medianBlur(pixels, 3), ring)
-    rest = pixels - ground
-    color, most, even = middle_color(rest[ring])
-    if even < _EVEN:
+    ground = plain_ground(pixels, lit=True)
+    if ground.even < _EVEN:
         return None
-    ground = ground + color
-    off = np.abs(rest - color)
-    farthest = float(np.quantile(off[ring].max(1), _NEARLY_ALL))
-    tone = np.median(ground[ring], 0)
-    clipped = bool((tone > 1 - _CLIPPED).all() or (tone < _CLIPPED).all())
-    return _Seen(pixels, ground, off.max(2) / most, most, float(np.median(off[ring])), farthest, clipped)
+    off = np.abs(ground.off[ground.ring])
+    farthest = float(np.quantile(off.max(1), _NEARLY_ALL))
+    return _Seen(ground, pixels - ground.off, float(np.median(off)), farthest)
 
 
 def _pieces(seen: _Seen) -> np.ndarray:
     """(h, w) what is not ground, or within: the largest pieces from 1 on, ground 0."""
-    ground = cv2.medianBlur((seen.apart < 1).astype(np.uint8), 3)
+    ground = cv2.medianBlur((seen.ground.apart < 1).astype(np.uint8), 3)
     ground = cv2.copyMakeBorder(ground, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=1)
     around = cv2.connectedComponents(ground, connectivity=4)[1]
     inside = (around != around[0, 0])[1:-1, 1:-1].astype(np.uint8)
@@ -150,14 +140,13 @@ def _upright(seen: _Seen, pieces: np.ndarray, numbers: tuple[int, ...]) -> _Upri
     size = round((lengths[0] + lengths[2]) / 2), round((lengths[1] + lengths[3]) / 2)
     if min(size) < _SHORTEST or max(size) > _LONGEST * min(size):
         return None
-    target = np.array([(0, 0), (size[0], 0), size, (0, size[1])], np.float32)
-    back = cv2.getPerspectiveTransform(target, corners.astype(np.float32))
+    back = back_to(corners, size)
     own = np.zeros_like(pieces)
     for number, one in enumerate(numbers, 1):
         own[pieces == one] = number
-    own[(own > 0) & (cv2.medianBlur((seen.apart < 1).astype(np.uint8), 3) > 0)] = 0  # holes
-    own = _warped(own, back, size, cv2.INTER_NEAREST)
-    off = _warped(seen.pixels - seen.ground, back, size)
+    own[(own > 0) & (cv2.medianBlur((seen.ground.apart < 1).astype(np.uint8), 3) > 0)] = 0  # holes
+    own = seen_through(own, back, size, nearest=True)
+    off = seen_through(seen.ground.off, back, size)
     near = max(2.0, _OFF * max(size))
     sides = []
     for turn in range(4):
@@ -166,7 +155,7 @@ def _upright(seen: _Seen, pieces: np.ndarray, numbers: tuple[int, ...]) -> _Upri
     reached = [float((side <= near).mean()) for side in sides]
     if min(reached) < _SUPPORT or np.mean(reached) < _ALL_ROUND:
         return None
-    return _Upright(own, off, np.abs(off).max(2) / seen.most, back, sides, near)
+    return _Upright(own, off, np.abs(off).max(2) / seen.ground.most, back, sides, near)
 
 
 def _rectangle(mask: np.ndarray) -> np.ndarray | None:
@@ -177,23 +166,15 @@ def _rectangle(mask: np.ndarray) -> np.ndarray | None:
     box = np.roll(box, -int(box.sum(1).argmin()), 0)
     near = 2 + _OFF * float(np.linalg.norm(box - np.roll(box, -1, 0), axis=1).max())
     sides = [_side(points, box[k], box[(k + 1) % 4], near) for k in range(4)]
-    corners = []
-    for one, other in zip([sides[-1], *sides], sides, strict=False):
-        if one is None or other is None:
-            return None
-        (a, b), (c, d) = one, other
-        matrix = np.stack([b - a, c - d], 1)
-        if abs(np.linalg.det(matrix)) < 1e-6:
-            return None
-        corners.append(a + np.linalg.solve(matrix, c - a)[0] * (b - a))
-    found = np.array(corners) + 0.5  # coordinates from the outer edge of the first pixel
-    along = np.roll(found, -1, 0) - found
-    along /= np.linalg.norm(along, axis=1)[:, None]
-    return found if np.abs((along * np.roll(along, -1, 0)).sum(1)).max() <= _SQUARE else None
+    known = [side for side in sides if side is not None]
+    if len(known) < 4:
+        return None
+    found = corners_of(known) + 0.5  # coordinates from the outer edge of the first pixel
+    return found if skew_of(found) <= _SQUARE else None
 
 
-def _side(points: np.ndarray, first: np.ndarray, last: np.ndarray, near: float) -> tuple[np.ndarray, np.ndarray] | None:
-    """Two points of the line that an outline (n, 2) follows near a side of the box around it; None if there is none."""
+def _side(points: np.ndarray, first: np.ndarray, last: np.ndarray, near: float) -> Line | None:
+    """The line that an outline (n, 2) follows near a side of the box around it; None if there is none."""
     length = max(float(np.linalg.norm(last - first)), 1e-6)
     along = (last - first) / length
     inward = np.array([-along[1], along[0]])
@@ -213,13 +194,7 @@ def _side(points: np.ndarray, first: np.ndarray, last: np.ndarray, near: float) 
         x, y = x[kept], y[kept]
         slope, begin = np.polyfit(x, y, 1)
     start = first + (begin - 0.5) * inward  # from the centers of the outermost pixels to their edges
-    return start, start + (along + slope * inward) * length
-
-
-def _warped(values: np.ndarray, back: np.ndarray, size: tuple[int, int], how: int = cv2.INTER_LINEAR) -> np.ndarray:
-    half = np.array([(1, 0, 0.5), (0, 1, 0.5), (0, 0, 1)])  # OpenCV counts from the center of the first pixel
-    matrix = np.linalg.inv(half) @ back @ half
-    return cv2.warpPerspective(values, matrix, size, flags=how | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REPLICATE)
+    return Line(start, start + (along + slope * inward) * length, len(at) / _PLACES)
 
 
 # What is missing
@@ -284,8 +259,10 @@ def _like_ground(seen: _Seen, upright: _Upright, parts: list[np.ndarray]) -> flo
     mean = cv2.blur(upright.off, (5, 5))
     spread = np.sqrt(np.maximum(cv2.blur(upright.off**2, (5, 5)) - mean**2, 0)).max(2)
     like = (np.abs(mean).max(2) <= _TONE) & (spread <= 2.5 * seen.noise + _EVENER)
-    if seen.clipped:  # nothing but a gap in the tones tells a ground from a part of the print that is white or black
-        like |= np.abs(mean).max(2) < 2 * seen.most
+    if (
+        seen.ground.clipped
+    ):  # nothing but a gap in the tones tells a ground from a part of the print that is white or black
+        like |= np.abs(mean).max(2) < 2 * seen.ground.most
     rest = ~_wider(np.logical_or.reduce(parts), 4)
     edge = math.ceil(upright.near) + 2
     return float(like[edge:-edge, edge:-edge][rest[edge:-edge, edge:-edge]].mean())
@@ -437,34 +414,20 @@ def _fit(one: np.ndarray, other: np.ndarray, surely: np.ndarray) -> _Fit | None:
 def _at_full_size(picture: np.ndarray, seen: _Seen, upright: _Upright, missing: np.ndarray) -> Torn:
     """The print in the photo: what is missing ends where the ground does there, not in the small copy."""
     height, width = picture.shape[:2]
-    small = seen.pixels.shape
+    small = seen.bare.shape
     to_full = np.diag([width / small[1], height / small[0], 1.0])
-    size = missing.shape[1], missing.shape[0]
-    target = np.array([[(0, 0), (size[0], 0), size, (0, size[1])]], np.float32)
     back = to_full @ upright.back
-    corners = cv2.perspectiveTransform(target, back)[0].astype(float).clip(0, (width, height))
+    corners = moved(ends_of(*missing.shape[::-1]), back).clip(0, (width, height))
     first = np.floor(corners.min(0)).astype(int)
     last = np.minimum(np.ceil(corners.max(0)).astype(int), (width, height))
-    box = np.s_[first[1] : last[1], first[0] : last[0]]
-    scale = width / small[1]
     near = _wider(missing, 2) & (missing | (upright.pieces > 0))
-    half = np.array([(1, 0, 0.5), (0, 1, 0.5), (0, 0, 1)])
-    moved = np.array([(1, 0, -first[0]), (0, 1, -first[1]), (0, 0, 1)])
-    matrix = np.linalg.inv(half) @ moved @ back @ half
-    place = cv2.warpPerspective(
-        near.astype(np.uint8), matrix, tuple(int(s) for s in last - first), flags=cv2.INTER_NEAREST
-    )
-    rows, columns = (np.arange(a, b) for a, b in zip(first[::-1], last[::-1], strict=True))
-    at = np.meshgrid((columns + 0.5) / scale - 0.5, (rows + 0.5) * small[0] / height - 0.5)
-    ground = cv2.remap(
-        seen.ground,
-        at[0].astype(np.float32),
-        at[1].astype(np.float32),
-        cv2.INTER_LINEAR,
-        borderMode=cv2.BORDER_REPLICATE,
-    )
-    off = np.abs(cv2.blur(picture[box], (3, 3)) - ground).max(2)
-    bare = (place > 0) & (off < 1.5 * seen.most)
+    to_box = np.array([(1, 0, -first[0]), (0, 1, -first[1]), (0, 0, 1)])
+    size = int(last[0] - first[0]), int(last[1] - first[1])
+    place = seen_through(near.astype(np.uint8), to_box @ back, size, nearest=True, inverse=False)
+    # the ground is smooth
+    ground = seen_through(seen.bare, np.linalg.inv(to_full) @ np.linalg.inv(to_box), size)
+    off = np.abs(cv2.blur(picture[first[1] : last[1], first[0] : last[0]], (3, 3)) - ground).max(2)
+    bare = (place > 0) & (off < 1.5 * seen.ground.most)
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5))
     bare = cv2.morphologyEx(bare.astype(np.uint8), cv2.MORPH_CLOSE, kernel) > 0
     return Torn(corners, (int(first[0]), int(first[1])), _wider(bare, 2) & (place > 0))

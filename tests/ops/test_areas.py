@@ -8,7 +8,9 @@ import pytest
 import torch
 from skimage import data
 
-from bringback.ops.areas import Area, find_areas, outside
+from bringback.errors import PhotoError
+from bringback.ops.areas import Area, areas_by_hand, outside, parsed_areas
+from bringback.ops.frames import find_areas
 
 WHITE, BLACK, CREAM = (0.94, 0.94, 0.93), (0.06, 0.06, 0.07), (0.93, 0.89, 0.8)
 Made = tuple[np.ndarray, list[np.ndarray]]  # a scan (H, W, 3) in [0, 1] and the corners (4, 2) of its pictures
@@ -91,6 +93,27 @@ def pair(picture: np.ndarray) -> Made:
     ]
 
 
+def oval(picture: np.ndarray) -> tuple[np.ndarray, Area]:
+    """A portrait in the oval opening of a tilted mount."""
+    pixels = print_of(picture)[0][:, :220]
+    mask = cv2.ellipse(np.zeros(pixels.shape[:2], np.uint8), (110, 150), (100, 140), 0, 0, 360, 1, -1)
+    pixels = framed((np.where(mask[..., None] > 0, pixels, np.float32(CREAM)), []), CREAM, 30, 40, 70, 40)[0]
+    turn = cv2.getRotationMatrix2D((150, 180), 3, 1)
+    pixels = cv2.warpAffine(pixels, turn, (300, 400), borderMode=cv2.BORDER_REPLICATE)
+    corners = np.array([(50, 40), (250.8, 40), (250.8, 320.8), (50, 320.8)]) - 0.4
+    return pixels, Area(tuple(map(tuple, np.c_[corners, np.ones(4)] @ turn.T)), (100.0, 140.0))
+
+
+def rounded(picture: np.ndarray) -> tuple[np.ndarray, Area]:
+    """A print with round corners on a black page."""
+    pixels, (place,) = print_of(picture)
+    height, width = pixels.shape[:2]
+    mask = cv2.rectangle(np.zeros((height, width), np.uint8), (24, 24), (width - 25, height - 25), 1, -1)
+    mask = cv2.dilate(mask, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (49, 49)))
+    made = framed((np.where(mask[..., None] > 0, pixels, np.float32(BLACK)), [place]), BLACK, 30, 24, 26, 28)
+    return made[0], Area(tuple(map(tuple, made[1][0])), (24.5, 24.5))
+
+
 def scanned(pixels: np.ndarray) -> torch.Tensor:
     """With the noise and the compression of a scan: (1, 3, H, W)."""
     noisy = pixels + np.random.default_rng(0).normal(0, 0.012, pixels.shape)
@@ -120,6 +143,17 @@ def test_pictures_are_found_in_frames(kind: Callable[[np.ndarray], Made], pictur
         best = max(found, key=lambda area: overlap(np.array(area.corners), place, made.shape[:2]))
         assert overlap(np.array(best.corners), place, made.shape[:2]) >= 0.97
         assert np.abs(np.array(best.corners) - place).max() <= 0.01 * max(made.shape)
+
+
+@pytest.mark.parametrize("picture", ["astronaut", "coffee"])
+@pytest.mark.parametrize("kind", [oval, rounded])
+def test_round_pictures_are_found(kind: Callable[[np.ndarray], tuple[np.ndarray, Area]], picture: str) -> None:
+    made, true = kind(PICTURES[picture]())
+    (found,) = find_areas(scanned(made))
+    assert found.radii == pytest.approx(true.radii, rel=0.15)
+    between = np.linalg.norm(found.outline[:, None] - true.outline[None], axis=2).min(1)
+    assert between.max() <= 3 + 8 * (found.radii[0] > 60)  # points of the outline are 8 pixels apart
+    assert overlap(found.outline, true.outline, made.shape[:2]) >= 0.97
 
 
 def test_a_large_scan_is_found_to_the_pixel() -> None:
@@ -157,7 +191,24 @@ def snow() -> np.ndarray:
     return pixels
 
 
-@pytest.mark.parametrize("made", [night, studio, sea, snow, lambda: np.full((200, 300, 3), 0.5, np.float32)])
+def vignette() -> np.ndarray:
+    """A portrait that fades into white paper on all sides."""
+    pixels = print_of(data.astronaut())[0]
+    mask = cv2.ellipse(np.zeros(pixels.shape[:2], np.float32), (150, 150), (70, 95), 0, 0, 360, 1, -1)
+    mask = cv2.GaussianBlur(mask, (0, 0), 18)[..., None]
+    return pixels * mask + np.float32(WHITE) * (1 - mask)
+
+
+def full_moon() -> np.ndarray:
+    """A moon that nearly fills the sky."""
+    sky = np.full((300, 320, 3), 0.02, np.float32)
+    cv2.circle(sky, (160, 150), 120, (0.8, 0.8, 0.75), -1, cv2.LINE_AA)
+    return sky
+
+
+@pytest.mark.parametrize(
+    "made", [vignette, full_moon, night, studio, sea, snow, lambda: np.full((200, 300, 3), 0.5, np.float32)]
+)
 def test_no_frame_is_invented(made: Callable[[], np.ndarray]) -> None:
     assert find_areas(scanned(made())) == ()
 
@@ -166,6 +217,46 @@ def test_no_frame_is_invented(made: Callable[[], np.ndarray]) -> None:
 def test_whole_pictures_are_whole(picture: Callable[[], np.ndarray]) -> None:
     assert find_areas(scanned(print_of(picture())[0])) == ()
     assert find_areas(scanned(print_of(picture(), 20)[0])) == ()  # too small to say
+
+
+def test_an_oval_is_its_middle_not_its_corners() -> None:
+    area = Area(((10.0, 20.0), (110.0, 20.0), (110.0, 80.0), (10.0, 80.0)), (50.0, 30.0))
+    assert area.box == (10, 20, 110, 80) and area.as_dict()["radii"] == [50.0, 30.0]
+    inside = area.inside()[0, 0]
+    assert inside.sum().item() == pytest.approx(np.pi * 50 * 30, rel=0.03) and not inside[0, 0] and inside[30, 0]
+    round_corners = Area(area.corners, (10.0, 10.0)).inside()[0, 0]
+    assert 6000 - round_corners.sum().item() == pytest.approx((4 - np.pi) * 100, abs=40)
+
+
+def test_areas_by_hand_are_those_of_the_manifest() -> None:
+    area = Area(((10.0, 20.0), (110.0, 22.0), (109.0, 80.0), (10.0, 79.0)), (5.0, 5.0))
+    assert parsed_areas([area.as_dict()]) == (area,) == parsed_areas([area])
+    box = Area(((1.0, 2.0), (30.0, 2.0), (30.0, 40.0), (1.0, 40.0)))
+    assert parsed_areas(["1, 2,30,40"]) == parsed_areas([(1, 2, 30, 40)]) == parsed_areas([{"box": [1, 2, 30, 40]}])
+    assert areas_by_hand([box], 40, 30) == (box,) and parsed_areas("all") == parsed_areas([]) == ()
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        ([(5, 5, 5, 20)], "the area 5,5,5,20 is empty"),
+        ([(20, 5, 5, 20)], "is empty"),
+        ([(0, 0, 41, 30)], "the area 0,0,41,30 reaches beyond the photo of 40x30 pixels"),
+        ([(-2, 0, 20, 30)], "reaches beyond"),
+        ([(0, 0, 20, 30), (19, 0, 40, 30)], "the areas 0,0,20,30 and 19,0,40,30 overlap"),
+        (["1,2,3"], "no area: '1,2,3'|no area: \\[1.0, 2.0, 3.0\\]"),
+        (["left"], "no area: 'left'"),
+        ([{"box": [0, 0, 9, float("nan")]}], "no area"),
+        ([{"box": [0, 0, 9, 9], "radii": [-1, 2]}], "no area"),
+        ([7], "no area: 7"),
+        (7, "no areas: 7"),
+        ("0,0,9,9", "no areas"),
+    ],
+)
+def test_wrong_areas_are_told_in_a_line(given: object, reason: str) -> None:
+    with pytest.raises(PhotoError, match=reason) as told:
+        areas_by_hand(given, 30, 40)
+    assert "\n" not in str(told.value)
 
 
 def test_what_is_inside_an_area() -> None:

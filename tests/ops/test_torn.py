@@ -9,7 +9,8 @@ import torch
 from skimage import data
 
 from bringback.images.photo import Photo
-from bringback.ops.areas import Area, fill_inside, find_areas, missing
+from bringback.ops.areas import Area, fill_inside, missing
+from bringback.ops.frames import find_areas
 from bringback.ops.masks import fill_mask
 from bringback.ops.opencv import GradientSettings
 from bringback.ops.tiled_fill import fill_into
