@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from threading import RLock
 from typing import Any, Self
 
 import numpy as np
@@ -62,6 +63,7 @@ class Pipeline:
         """Raises ValueError for a strength outside [0, 1] and for a scale below 1."""
         if not 0 <= strength <= 1:
             raise ValueError(f"strength {strength:g}: wants 0 (the photo as it came) to 1 (all that was restored)")
+        self._one_at_a_time = RLock()  # what runs has its tiles in the stages, which other threads share
         self.strength, self.scale = strength, scale if isinstance(scale, NativeScale) else checked_scale(scale)
         self.stages = list(stages)
         self.weights = dict(weights or {})
@@ -234,7 +236,7 @@ class Pipeline:
         tile = plan.tile
         while True:
             try:
-                with self._tiles_of(tile):
+                with self._one_at_a_time, self._tiles_of(tile):
                     return self._restore([photo], [mask], [areas], [plan], tile, on_stage, on_step)[0]
             except Exception as error:
                 if not out_of_memory(error):
@@ -266,7 +268,8 @@ class Pipeline:
         areas = areas or [None] * len(photos)
         if len(photos) > 1 and self._fit_together(plans):
             try:
-                return self._restore(photos, masks, areas, plans, None, None, on_step)
+                with self._one_at_a_time:
+                    return self._restore(photos, masks, areas, plans, None, None, on_step)
             except Exception as error:
                 if not out_of_memory(error):
                     raise
@@ -309,10 +312,10 @@ class Pipeline:
     def _scale_of(self, photo: Photo, plan: Plan) -> float:
         return self.native_scale(own_pixels(photo)) if plan.scale is None else plan.scale
 
-    def plan_for(self, photo: Photo) -> Plan:
-        """`plan` for the photo's size and native scale."""
+    def plan_for(self, photo: Photo, waiting: int = 0) -> Plan:
+        """`plan` for the photo's size and native scale; `waiting` are bytes of other photos."""
         height, width = photo.pixels.shape[:2]
-        beside = sum(planes.nbytes for planes in (photo.levels, photo.infrared) if planes is not None)
+        beside = waiting + sum(planes.nbytes for planes in (photo.levels, photo.infrared) if planes is not None)
         return self.plan(height, width, self.native_scale(own_pixels(photo)), beside)
 
     def _restore(

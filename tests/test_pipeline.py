@@ -4,7 +4,10 @@ import gc
 import os
 import subprocess
 import sys
+import time
 import weakref
+from dataclasses import replace
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
 
 import numpy as np
@@ -700,3 +703,29 @@ def test_what_things_say_they_are(pixels, lighten):
     shipped = Pipeline.from_pretrained(device="cpu", dtype="bfloat16")
     assert repr(shipped).endswith(" on cpu in bfloat16: strength 1, scale auto>")
     assert all(repr(stage).startswith(f"<{type(stage).__name__} on cpu in bfloat16") for stage in shipped.stages)
+
+
+def test_threads_share_a_pipeline(lighten):
+    """What one photo changes in the stages, another one does not see."""
+    seen = []
+
+    class Tiled:
+        name, tile, compute = "fill", 512, Compute()
+
+        def __call__(self, restoration):
+            before = self.tile
+            time.sleep(0.005)
+            seen.append((restoration.photo.pixels.shape[0], before, self.tile))
+            return restoration
+
+    stage = Tiled()
+    pipeline = Pipeline([stage])
+    plans = {8: 128, 16: 256, 24: None}
+
+    def restore(side):
+        photo = Photo.from_array(np.zeros((side, side, 3), np.uint8))
+        return pipeline.restore(photo, plan=replace(pipeline.plan(side, side, 1.0), tile=plans[side]))
+
+    with ThreadPool(3) as pool:
+        pool.map(restore, [8, 16, 24] * 4)
+    assert stage.tile == 512 and sorted(set(seen), key=str) == [(16, 256, 256), (24, 512, 512), (8, 128, 128)]

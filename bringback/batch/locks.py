@@ -58,8 +58,10 @@ class Locks:
             with suppress(OSError):
                 # Only if no other process has a lock (unknown on Windows) and no other run has replaced the file.
                 if _lock(self._file, 0, whole=True) and self._is_there():
+                    others = {lock.parent for lock in self.folder.rglob(self.path.name)} - {self.folder}
                     for left in self.folder.rglob(f"{PASSING}*.part"):
-                        left.unlink()
+                        if others.isdisjoint(left.parents):  # runs into a folder below have files of their own
+                            left.unlink()
                     self.path.unlink()
             os.close(self._file)
 

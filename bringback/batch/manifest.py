@@ -2,6 +2,7 @@
 
 import errno
 import json
+import logging
 import os
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -16,10 +17,13 @@ from bringback.batch.locks import Locks, locks_in
 from bringback.errors import PhotoError, UsageError, WriteError
 from bringback.runtime.files import leads_out
 
+logger = logging.getLogger(__name__)
+
 Entry = dict[str, Any]
 OnStart = Callable[[int], None]  # called with the number of photos
 OnPhoto = Callable[[Entry], None]  # called with the entry of each photo
 CLAIMED = "another run is working on it"
+ALREADY_DONE = "already done with the same settings"
 KEPT = ("input", "sha256", "mask", "settings", "weights", "extras", "written")  # what a later run needs
 
 
@@ -48,7 +52,7 @@ class Manifest:
 
     `done` has, by the photo's relative path, what a later run needs of its last finished entry, with `earlier`, the
     hashes of older versions of its files. Truncated lines are ignored. Several processes may add lines; `refresh` reads
-    theirs.
+    theirs. What its last line says of a photo is not said again, so that it does not grow by runs that change nothing.
     """
 
     def __init__(self, claims: Locks) -> None:
@@ -57,6 +61,7 @@ class Manifest:
         if self.path.is_symlink():
             raise UsageError(f"{self.path} is a link: put the file itself there, or choose another output folder")
         self.done: dict[str, Entry] = {}
+        self._last: dict[str, str] = {}  # messages of the photos' last lines, "" for done
         self._read, self._same = 0, dict[str, Any]()
         self.refresh()
 
@@ -77,7 +82,10 @@ class Manifest:
             entry = json.loads(line)
         except ValueError:
             return
-        if not isinstance(entry, dict) or entry.get("status") != "done" or "photo" not in entry:
+        if not isinstance(entry, dict) or "photo" not in entry:
+            return
+        self._last[entry["photo"]] = _outcome(entry)
+        if entry.get("status") != "done":
             return
         kept = {key: entry[key] for key in KEPT if key in entry}
         for key in ("settings", "weights", "extras"):  # equal for thousands of photos: stored once
@@ -92,6 +100,10 @@ class Manifest:
             if any(earlier.values()):
                 kept["earlier"] = earlier
         self.done[entry["photo"]] = kept
+
+    def says(self, entry: Entry) -> bool:
+        """Whether the last line of the photo says the same of it as an entry that is not of a new result."""
+        return self._last.get(entry["photo"]) == _outcome(entry)
 
     def add(self, entry: Entry) -> None:
         """Append an entry, completely or not at all; thread-safe. Raises OSError."""
@@ -108,6 +120,11 @@ class Manifest:
             except BaseException:
                 stream.truncate(end)
                 raise
+
+
+def _outcome(entry: Entry) -> str:
+    message = str(entry.get("message", ""))
+    return "" if message == ALREADY_DONE else message
 
 
 def each(
@@ -160,8 +177,10 @@ def attempt(entry: Entry, work: Callable[[Entry], None]) -> Entry:
     try:
         work(entry)
     except (PhotoError, WriteError) as error:
+        logger.debug("%s", error, exc_info=True)
         entry |= {"status": "failed", "message": str(error)}
     except Exception as error:  # one bad photo must not end the run
+        logger.debug("%s", entry["input"], exc_info=True)
         first = (str(error).splitlines() or [""])[0]
         entry |= {"status": "failed", "message": f"{entry['input']}: {type(error).__name__}: {first}"}
     if entry["status"] != "done":

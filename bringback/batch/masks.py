@@ -62,12 +62,12 @@ def age_folder(
 ) -> list[Entry]:
     """Write aged photos under their own names and their damage as `<stem>_mask.png`.
 
-    Photo number k is aged as `evaluate` ages it. Existing files are handled as in `mask_folder`. Raises `UsageError`,
-    also for an unknown recipe, and ValueError for invalid overlays; bad photos are failed entries. `tell` is called
-    with what is left out of the inputs.
+    The seed of a photo is drawn from `seed` and its relative path: others may come or go. Existing files are handled as
+    in `mask_folder`. Raises `UsageError`, also for an unknown recipe, and ValueError for invalid overlays; bad photos
+    are failed entries. `tell` is called with what is left out of the inputs.
     """
     from bringback.degradations import RECIPES, OverlayBank, degrade
-    from bringback.degradations.rng import photo_seed
+    from bringback.degradations.rng import named_seed
 
     if recipe not in RECIPES:
         raise UsageError(f"unknown recipe {recipe!r}; the recipes are {', '.join(RECIPES)}")
@@ -77,7 +77,6 @@ def age_folder(
     read = [*(job.source for job in jobs), *overlays]
     protect(read, (path for job in jobs for path in (job.output, mask_path(job, out))))
     bank = OverlayBank.from_shards(overlays) if overlays else None
-    seeds = {job: photo_seed(seed, index) for index, job in enumerate(jobs)}
 
     def work(job: Job, entry: Entry) -> None:
         begin = time.perf_counter()
@@ -85,7 +84,7 @@ def age_folder(
             return
         _refuse(overwrite, job.output, mask_path(job, out))
         photo = Photo.read(job.source)
-        sample = degrade(Restoration.start(photo).pixels, recipe, [seeds[job]], bank)
+        sample = degrade(Restoration.start(photo).pixels, recipe, [named_seed(seed, job.relative.as_posix())], bank)
         aged = photo.with_pixels(sample.aged[0].numpy().transpose(1, 2, 0))
         write_all({mask_path(job, out): mask_png(sample.mask), job.output: aged.encode()})
         entry["seconds"] = seconds_since(begin)

@@ -5,7 +5,7 @@ import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext, suppress
-from pathlib import Path
+from pathlib import Path, PurePath
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -18,6 +18,7 @@ from bringback.images.shards import is_picture
 from bringback.pipeline import Pipeline
 from bringback.runtime.files import file_hash
 
+PARTS = f"{MANIFEST}.d/"
 GROUP = 16  # photos processed at a time, while as many are downloaded
 
 
@@ -39,10 +40,11 @@ def restore_remote(
 ) -> list[Entry]:
     """`bringback.batch.runner.restore_folder` for fsspec URLs as `inputs`, `out` or both, with the same `choices`.
 
-    A few photos at a time are downloaded, restored in a temporary folder and uploaded to `out` after the manifest, each
-    completely or not at all. Photos that the manifest has as done with the same settings are not restored again, nor
-    are their results downloaded. An interrupted run can be resumed. Object stores have no locks: only one run at a time
-    may use a remote `out`, which supports neither `save_stages` nor `compare`. Failed transfers are failed entries.
+    A few photos at a time are downloaded, restored in a temporary folder and uploaded to `out`, each completely or not
+    at all, after what is new in the manifest: its parts are joined at the end of the run. Photos that the manifest has
+    as done with the same settings are not restored again, nor are their results downloaded. An interrupted run can be
+    resumed. Object stores have no locks: only one run at a time may use a remote `out`, which supports neither
+    `save_stages` nor `compare`. Failed transfers are failed entries.
 
     Raises `UsageError` before anything is written, also for a name that leads out of `out` or an unreachable store;
     ModuleNotFoundError without fsspec or its package for a store; OSError if the manifest cannot be uploaded.
@@ -60,22 +62,24 @@ def restore_remote(
         groups = [desk.jobs[begin : begin + GROUP] for begin in range(0, len(desk.jobs), GROUP)]
         with nullcontext() if dry else locks_in(desk.out), ThreadPoolExecutor(1, "fetch") as pool:
             ahead = pool.submit(desk.fetch, groups[0], restorer)
-            for number, group in enumerate(groups, 1):
-                ahead.result()
-                if number < len(groups):
-                    ahead = pool.submit(desk.fetch, groups[number], restorer)
-                finished: list[Entry] = []
-                try:
-                    restorer.run(group, on_photo=finished.append)
-                finally:  # finished photos are uploaded after an interruption too
-                    desk.put_manifest()
-                    for entry in map(desk.told, finished):
-                        desk.put(entry, manifest)
-                        entries.append(entry)
-                        if on_photo:
-                            on_photo(entry)
-                    desk.clear(group)
-        desk.put_manifest()  # with the failed uploads
+            try:
+                for number, group in enumerate(groups, 1):
+                    ahead.result()
+                    if number < len(groups):
+                        ahead = pool.submit(desk.fetch, groups[number], restorer)
+                    finished: list[Entry] = []
+                    try:
+                        restorer.run(group, on_photo=finished.append)
+                    finally:  # finished photos are uploaded after an interruption too
+                        desk.put_manifest()
+                        for entry in map(desk.told, finished):
+                            desk.put(entry, manifest)
+                            entries.append(entry)
+                            if on_photo:
+                                on_photo(entry)
+                        desk.clear(group)
+            finally:
+                desk.join_manifest()  # with the failed uploads
     return entries
 
 
@@ -87,7 +91,8 @@ class _Desk:
 
     def __init__(self, folder: Path, inputs: Sequence[str], out: str, tell: Tell = silent) -> None:
         self.folder, self.there, self.size = folder, set[str](), 0
-        self.store: Any = None  # of the results; `root`: their path; `there`: files in it; `size`: the manifest's
+        self.store: Any = None  # of the results; `root`: their path; `there`: files in it
+        self.parts: list[str] = []  # of the manifest, in the store; `size`: of what of it is there
         self.root = ""
         self.out = folder / "out" if is_remote(out) else _local(out)
         self.names: dict[str, str] = {}  # real names by paths on the desk
@@ -103,9 +108,7 @@ class _Desk:
         if self.store:
             self.there = {key.removeprefix(self.root).lstrip("/") for key in _ask(out, self.store.find, self.root)}
             self.out.mkdir()
-            if MANIFEST in self.there:
-                _ask(out, self.store.get_file, f"{self.root}/{MANIFEST}", str(self.out / MANIFEST))
-                self.size = (self.out / MANIFEST).stat().st_size
+            self._get_manifest(out)
         try:
             self.jobs = plan(places, self.out, tell)
         except UsageError as error:
@@ -202,16 +205,46 @@ class _Desk:
             entry |= {"status": "failed", "message": f"{entry['output']}: cannot be put: {_why(error)}"}
             manifest.add(entry)
 
+    def _get_manifest(self, out: str) -> None:
+        """Download the manifest, with the parts that a run left which could not join them."""
+        path = self.out / MANIFEST
+        if MANIFEST in self.there:
+            _ask(out, self.store.get_file, f"{self.root}/{MANIFEST}", str(path))
+            self.size = path.stat().st_size
+        self.parts = sorted(name for name in self.there if name.startswith(PARTS))
+        for name in self.parts:
+            if int(PurePath(name).stem) == self.size:  # others were joined before
+                with path.open("ab") as stream:
+                    stream.write(_ask(out, self.store.cat_file, f"{self.root}/{name}"))
+                self.size = path.stat().st_size
+
     def put_manifest(self) -> None:
-        """Upload the manifest if it has changed; raises OSError."""
+        """Upload what was added to the manifest, as a part of its own, named by its place; raises OSError."""
         path = self.out / MANIFEST
         if self.store and path.exists() and path.stat().st_size != self.size:
-            data = path.read_bytes()
-            try:
-                self.store.pipe_file(f"{self.root}/{MANIFEST}", data)
-            except Exception as error:  # the type depends on the store
-                raise OSError(f"{self.shown(str(path))}: cannot be put: {_why(error)}") from None
-            self.size = len(data)
+            with path.open("rb") as stream:
+                stream.seek(self.size)
+                added = stream.read()
+            name = f"{PARTS}{self.size:015}.jsonl"
+            self._put(name, added)
+            self.parts.append(name)
+            self.size += len(added)
+
+    def join_manifest(self) -> None:
+        """Upload the whole manifest once, in place of its parts; raises OSError."""
+        self.put_manifest()
+        if self.store and self.parts:
+            self._put(MANIFEST, (self.out / MANIFEST).read_bytes())
+            with suppress(Exception):  # those that stay are known by their place
+                for name in self.parts:
+                    self.store.rm_file(f"{self.root}/{name}")
+            self.parts = []
+
+    def _put(self, name: str, data: bytes) -> None:
+        try:
+            self.store.pipe_file(f"{self.root}/{name}", data)
+        except Exception as error:  # the type depends on the store
+            raise OSError(f"{self.shown(str(self.out / MANIFEST))}: cannot be put: {_why(error)}") from None
 
     def clear(self, jobs: Sequence[Job]) -> None:
         """Delete photos from the desk, and results for a remote `out`."""
@@ -228,6 +261,10 @@ class _Manifest(Manifest):
     def __init__(self, claims: Locks, desk: _Desk) -> None:
         self.desk = desk
         super().__init__(claims)
+
+    def says(self, entry: Entry) -> bool:
+        """The same, of an entry with paths on the desk."""
+        return super().says(self.desk.told(entry))
 
     def add(self, entry: Entry) -> None:
         """Append an entry with real names."""

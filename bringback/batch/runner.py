@@ -27,6 +27,7 @@ from bringback.batch.extras import (
 from bringback.batch.jobs import Job, plan_with_masks
 from bringback.batch.locks import Locks, locks_in
 from bringback.batch.manifest import (
+    ALREADY_DONE,
     CLAIMED,
     Entry,
     Manifest,
@@ -47,7 +48,7 @@ from bringback.images.photo import Photo
 from bringback.ops.areas import areas_by_hand, parsed_areas
 from bringback.pipeline import ALONE, Pipeline
 from bringback.runtime.files import read_whole, write_all
-from bringback.runtime.memory import Plan, forget_peak, peak_memory
+from bringback.runtime.memory import Plan, forget_peak, peak_memory, queued
 from bringback.stages import origins
 from bringback.stages.record import OnStep, Restoration
 
@@ -164,7 +165,7 @@ class FolderRestorer:
             on_start(len(jobs))
         works = [_Work(job, new_entry(job, job.output)) for job in jobs]
         together = 1 if self.extras["stages"] else self.pipeline.compute.batch
-        steps = _Steps(self)
+        steps = _Steps(self, together if len(jobs) > 1 else 0)
         with nullcontext() if self.dry_run or not self.manifest else locks_in(self.out):
             going = overlapped(works, steps.read, steps.restore, steps.write, together=together, alone=_large)
             try:
@@ -184,7 +185,7 @@ class FolderRestorer:
         entry = work.entry
         others = entry["status"] == "skipped" and not work.claimed  # that run will record it
         recorded = entry["status"] == "done" or others
-        if self.manifest and not recorded and not self.dry_run:
+        if self.manifest and not recorded and not self.dry_run and not self.manifest.says(entry):
             with suppress(OSError):  # the disk may be full; the entry is returned in any case
                 self.manifest.add(entry)
         self._let_go(work)
@@ -223,6 +224,8 @@ class _Steps:
     """The steps of each photo: they fill in its `_Work`; a photo whose entry is no longer "done" gets no further."""
 
     run: FolderRestorer
+    together: int  # photos that are read ahead, and that may wait to be written; 0 for one alone
+    largest: int = 0  # pixels of the largest photo so far that is not alone in memory
     full: str = ""  # the reason, once nothing more can be written
 
     def read(self, work: _Work) -> None:
@@ -259,6 +262,8 @@ class _Steps:
         if not run.overwrite:
             refuse_existing({job.output} - work.ours.keys(), ADVICE)
         work.photo = Photo.decode(data, str(job.source), run.max_pixels)
+        if not _large(work):
+            self.largest = max(self.largest, work.photo.pixels[..., 0].size)
         if job.format:
             work.photo = converted(work.photo, job.format)
         try:
@@ -292,7 +297,10 @@ class _Steps:
         photos = [work.photo for work in works if work.photo is not None]
         forget_peak()
         try:
-            plans = [self._plan(work, photo) for work, photo in zip(works, photos, strict=True)]
+            plans = [
+                self._plan(work, photo, 0 if number or _large(work) else queued(self.largest, self.together))
+                for number, (work, photo) in enumerate(zip(works, photos, strict=True))
+            ]
             pipeline, on_step = self.run.pipeline, self.run.on_step
             areas = [self.run.areas.get(work.job.relative) for work in works]
             if len(works) > 1:
@@ -313,9 +321,9 @@ class _Steps:
                 "fallback": restoration.tile != plan_.tile,  # memory ran out although the plan had enough
             }
 
-    def _plan(self, work: _Work, photo: Photo) -> Plan:
+    def _plan(self, work: _Work, photo: Photo, waiting: int) -> Plan:
         if work.plan is None:
-            work.plan = self.run.pipeline.plan_for(photo)
+            work.plan = self.run.pipeline.plan_for(photo, waiting)
             if self.run.on_plan:
                 self.run.on_plan(work.entry["photo"], work.plan)
         return work.plan
@@ -388,5 +396,5 @@ class _Steps:
             if not run.dry_run:
                 complete(run.out, before)
             if result_is_there(run.out, job, before):
-                return "already done with the same settings"
+                return ALREADY_DONE
         return f"{job.output} exists already" if run.skip_existing and job.output.exists() else None

@@ -1,5 +1,6 @@
 """What commands print: progress, results, one-line errors; and the exit codes."""
 
+import logging
 import signal
 import sys
 from collections import Counter
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from bringback.stages.prior.settings import Progress as PriorProgress
     from bringback.stages.record import OnStep
 
+logger = logging.getLogger(__name__)
+
 SEEN = 0.002  # mean change of a photo, half a level of 255, from which on it can be seen
 
 SOME_FAILED, WRONG_USAGE, INTERRUPTED = 1, 2, 130  # exit codes
@@ -37,17 +40,24 @@ NOTHING_WRITTEN = "nothing was written"
 def one_line_errors(after_ctrl_c: str) -> Iterator[None]:
     """Turn wrong usage and missing packages into one line and exit code 2, Ctrl-C into exit code 130.
 
-    What libraries print goes to the log.
+    What libraries print goes to the log, and so do tracebacks; `show_log` shows them.
     """
     try:
-        with library_noise_to_log():
+        with nullcontext() if logger.isEnabledFor(logging.DEBUG) else library_noise_to_log():
             yield
     except KeyboardInterrupt:
         typer.echo(f"bringback: interrupted; {after_ctrl_c}", err=True)
         raise typer.Exit(INTERRUPTED) from None
     except (ValueError, OSError, ImportError) as error:
+        logger.debug("%s", error, exc_info=True)
         typer.echo(f"bringback: {error}", err=True)
         raise typer.Exit(WRONG_USAGE) from None
+
+
+def show_log() -> None:
+    """Print all that is logged to standard error."""
+    logging.basicConfig(format="%(asctime)s %(name)s: %(message)s")
+    logging.getLogger("bringback").setLevel(logging.DEBUG)
 
 
 def treat_sigterm_as_ctrl_c() -> None:

@@ -10,7 +10,7 @@ import typer
 
 from bringback import __version__
 from bringback.cli.age import age
-from bringback.cli.console import escape_unprintable
+from bringback.cli.console import escape_unprintable, show_log
 from bringback.cli.convert import convert
 from bringback.cli.evaluate import evaluate
 from bringback.cli.export import export
@@ -30,10 +30,15 @@ app.add_typer(weights_app, name="weights", help="List, locate, verify and downlo
 
 
 @app.callback(invoke_without_command=True)
-def main(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+def main(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks, and what libraries print.")] = False,
+) -> None:
     """Restore scanned old photographs: scratches, fading, noise, blur and faces."""
     escape_unprintable()
     wait_passively()
+    if debug:
+        show_log()
     if version:
         typer.echo(f"bringback {__version__}")
 

@@ -95,7 +95,7 @@ def restore(
                 {} if saturation is None else {"colorize": {"saturation": saturation}},
                 method_settings(scratches=scratches, fill=fill),
                 {} if infrared == "auto" else {"scratches": {"infrared": infrared}},
-                prior_settings(fill, stages, form=prior_form, seconds=prior_seconds, seed=seed),
+                prior_settings(fill, stages, config, form=prior_form, seconds=prior_seconds, seed=seed),
             ),
         )
 

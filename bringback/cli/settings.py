@@ -20,10 +20,16 @@ def method_settings(**methods: str | None) -> Settings:
     return {stage: {"method": method} for stage, method in methods.items() if method is not None}
 
 
-def prior_settings(fill: str | None, stages: str | None, **given: Any) -> Settings:
-    """The settings given for the deep image prior, for each stage that uses it."""
+def prior_settings(fill: str | None, stages: str | None, config: str | None = None, **given: Any) -> Settings:
+    """The settings given for the deep image prior, for each stage that uses it, by the options or the configuration."""
     given = {name: value for name, value in given.items() if value is not None}
-    uses = {"fill": fill == "prior", "prior": "prior" in (parse_stages(stages) or [])}
+    names = parse_stages(stages)
+    if given and config is not None:
+        from bringback.pipeline_config import PipelineConfig
+
+        known = PipelineConfig.read(config)
+        fill, names = fill or known.settings.get("fill", {}).get("method"), names or known.stages
+    uses = {"fill": fill == "prior", "prior": "prior" in (names or [])}
     if given and not any(uses.values()):
         raise ValueError("--prior-form, --prior-seconds and --seed go with --fill prior or with prior in --stages")
     return {stage: given for stage, used in uses.items() if used}

@@ -1,5 +1,6 @@
 """Per-sample random numbers."""
 
+import zlib
 from collections.abc import Sequence
 from typing import Self
 
@@ -60,3 +61,8 @@ class Draws:
 def photo_seed(seed: int, index: int) -> int:
     """The 32-bit aging seed of photo number `index` in an evaluation with this `seed`."""
     return int(np.random.SeedSequence([seed, index]).generate_state(1)[0])
+
+
+def named_seed(seed: int, name: str) -> int:
+    """The 32-bit aging seed of the photo of this name, whatever others there are."""
+    return photo_seed(seed, zlib.crc32(name.encode()))

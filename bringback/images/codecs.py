@@ -7,7 +7,6 @@ files and unusual TIFFs have their own modules.
 
 import re
 import struct
-import warnings
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -20,10 +19,10 @@ import numpy as np
 from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
 from bringback.errors import CodecError
-from bringback.images import heif, jpeg, layouts, png, raw, tiff, xmp
+from bringback.images import heif, jpeg, jxl, layouts, png, raw, tiff, xmp
 from bringback.images.container import MAX_PIXELS, Container, check_size, upright
 from bringback.images.jpeg import EXTENDED_XMP, MIN_QUALITY
-from bringback.images.modes import BY_NAME, FORMATS, MORE, beyond_limit, from_cmyk, open_any_size
+from bringback.images.modes import BY_NAME, FORMATS, MORE, beyond_limit, from_cmyk, open_any_size, without_warnings
 from bringback.images.shards import RAW
 
 __all__ = ["EXTENDED_XMP", "MAX_PIXELS", "CodecError", "Container", "decode", "encode", "from_image"]
@@ -34,6 +33,8 @@ LONGEST = 65_000  # bytes of XMP, or of EXIF, in a JPEG
 INFRARED_PAGE = "the second page, the infrared channel of the same photo, is left out"
 MASK_PAGE = "a page that is marked as a mask (infrared?) is left out"
 LOSSY = ("JPEG", "WEBP", "AVIF")
+# What decoders written in Python stumble over in broken files; their words mean nothing to people.
+NONSENSE = (TypeError, AttributeError, LookupError, ArithmeticError, AssertionError, struct.error)
 
 T = TypeVar("T")
 
@@ -44,14 +45,16 @@ def decode(data: bytes, name: str = "", max_pixels: int = MAX_PIXELS) -> tuple[n
         raise CodecError("the file is empty")
     suffix = PurePath(name).suffix.lower()
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with without_warnings():
             if suffix in RAW:
                 array, container = raw.decode(data, max_pixels)
             elif heif.is_heif(data):
                 array, container = heif.decode(data, max_pixels)
             elif tiff.is_tiff(data):
                 array, container = _decode_tiff(data, max_pixels)
+            elif jxl.is_jxl(data):
+                array, container = _decode(jxl.to_jpeg(data), suffix, max_pixels)
+                container = replace(container, format="JXL")
             else:
                 array, container = _decode(data, suffix, max_pixels)
             return array, _fitted(container, array.shape[1], array.shape[0])
@@ -61,6 +64,8 @@ def decode(data: bytes, name: str = "", max_pixels: int = MAX_PIXELS) -> tuple[n
         raise CodecError(_refusal(data)) from None
     except MemoryError:
         raise CodecError("there is not enough memory to decode it") from None
+    except NONSENSE:
+        raise CodecError("broken or cut short: what it says of itself does not fit together") from None
     except Exception as error:  # decoders raise errors of any type on broken files
         reason = next(iter(str(error).splitlines()), repr(error))
         raise CodecError(f"broken or cut short: {reason}") from None
@@ -73,10 +78,9 @@ def _refusal(data: bytes) -> str:
     if data.startswith(png.SIGNATURE):
         return "broken or cut short: it begins like a PNG"
     if data[4:12] in (b"ftypavif", b"ftypavis"):
-        return "an AVIF that cannot be read: it is broken, or Pillow is older than 11.3 or lacks AVIF"
-    if data.startswith((b"\xff\x0a", b"\0\0\0\x0cJXL ")):
-        return "JPEG XL is not read: convert it to PNG or TIFF"
-    return "not a picture (JPEG, PNG, TIFF, WebP, BMP, GIF, JPEG 2000, AVIF, PPM and HEIF are read)"
+        reads = "AVIF" in Image.OPEN
+        return f"broken or cut short: it begins like an AVIF{'' if reads else ' (read by Pillow 11.3 or later)'}"
+    return "not a picture (JPEG, PNG, TIFF, WebP, BMP, GIF, JPEG 2000, AVIF, JPEG XL, PPM and HEIF are read)"
 
 
 def _fitted(container: Container, width: int, height: int) -> Container:
@@ -157,7 +161,9 @@ def _decode_tiff(data: bytes, max_pixels: int) -> tuple[np.ndarray, Container]:
     try:
         usual = not layouts.is_unusual(data)
         array, container = _decode_usual_tiff(data, max_pixels) if usual else layouts.decode(data, max_pixels)
-    except UnidentifiedImageError:
+    except OSError as error:
+        if not isinstance(error, UnidentifiedImageError) and not layouts.may_lack(data):
+            raise
         array, container = layouts.decode(data, max_pixels)
     more, infrared = container.extra.get("unspecified"), None
     if more is not None:
@@ -276,6 +282,8 @@ def encode(
     array: np.ndarray, container: Container, note: Mapping[str, str] | None = None, strip: bool = False
 ) -> bytes:
     """Encode to a file in the container's format; see `Photo.encode`."""
+    if container.format == "JXL":
+        return jxl.of_jpeg(encode(array, replace(container, format="JPEG"), note, strip))
     if strip:
         kept = {name: value for name, value in container.extra.items() if name not in TELLING}
         if "pnginfo" in container.extra:
@@ -421,7 +429,7 @@ def _extra(data: bytes, image: Image.Image, chunks: png.Chunks) -> dict[str, Any
     if image.format == "PNG":
         return {"pnginfo": png.texts(chunks), "xmp": _xmp(image)}
     if image.format == "WEBP":
-        lossless = b"VP8L" in data
+        lossless = _is_lossless(data)
         return {"xmp": _xmp(image), "lossless": lossless, "quality": 75 if lossless else MIN_QUALITY, "exact": True}
     if image.format == "JPEG2000":
         return {"no_jp2": data.startswith(b"\xff\x4f\xff\x51"), "comment": image.info.get("comment")}
@@ -434,6 +442,17 @@ def _extra(data: bytes, image: Image.Image, chunks: png.Chunks) -> dict[str, Any
     if image.format in ("JPEG", "MPO"):
         return {**jpeg.extra(image), "xmp": _xmp(image)}
     return {}
+
+
+def _is_lossless(data: bytes) -> bool:
+    """Whether the pixels of a WebP, or of its first frame, are lossless: by the chunk that they are in."""
+    place = 12
+    while place + 8 <= len(data):
+        name, size = struct.unpack_from("<4sI", data, place)
+        if name in (b"VP8 ", b"VP8L"):
+            return bool(name == b"VP8L")
+        place += 24 if name == b"ANMF" else 8 + size + size % 2  # a frame has 16 bytes before its own chunks
+    return False
 
 
 def _xmp(image: Image.Image) -> bytes | None:

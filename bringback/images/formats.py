@@ -53,6 +53,8 @@ def converted(photo: Photo, format: str) -> Photo:
     """
     if format == photo.format:
         return photo
+    if (photo.format, format) == ("JXL", "JPEG"):  # which it holds
+        return replace(photo, format=format)
     lost = []
     if photo.bit_depth == 16 and format not in DEEP:
         lost.append("16 bits a channel become 8")

@@ -57,11 +57,11 @@ def decode(data: bytes, max_pixels: int) -> tuple[np.ndarray, Container]:
 def properties(data: bytes) -> dict[bytes, bytes]:
     """The properties of pictures in a HEIF or AVIF, by name, for all pictures together: the boxes of meta/iprp/ipco."""
     for name, skipped in ((b"meta", 4), (b"iprp", 0), (b"ipco", 0)):
-        data = dict(_boxes(data)).get(name, b"")[skipped:]
-    return dict(_boxes(data))
+        data = dict(boxes(data)).get(name, b"")[skipped:]
+    return dict(boxes(data))
 
 
-def _boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+def boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
     """Name and content of each box."""
     place = 0
     while place + 8 <= len(data):

@@ -20,7 +20,8 @@ MIN_IS_WHITE, MIN_IS_BLACK, RGB, CMYK, CIELAB, ICCLAB = 0, 1, 2, 5, 8, 9  # Phot
 COLORS = {MIN_IS_WHITE: 1, MIN_IS_BLACK: 1, RGB: 3, CMYK: 4, CIELAB: 3, ICCLAB: 3}  # channels of each
 MOST = 16  # channels; more are no photo's
 BY_OPENCV = (1, 5, 8, 32946, 32773)  # compressions: none, LZW, deflated, the same, PackBits
-BY_PILLOW = (*BY_OPENCV, 2, 3, 4, 6, 7, 32771, 34925, 50000, 50001)  # and fax, JPEG, LZMA, Zstandard, WebP
+NOT_BY_EVERY_PILLOW = (34925, 50000, 50001)  # LZMA, Zstandard, WebP: it may be built without them
+BY_PILLOW = (*BY_OPENCV, 2, 3, 4, 6, 7, 32771, *NOT_BY_EVERY_PILLOW)  # and fax, JPEG
 
 
 def is_unusual(data: bytes) -> bool:
@@ -35,6 +36,11 @@ def is_unusual(data: bytes) -> bool:
     return samples not in plain or (planes == 2 and samples > 1) or compression not in BY_OPENCV
 
 
+def may_lack(data: bytes) -> bool:
+    """Whether a TIFF is compressed in a way that Pillow may have been built without."""
+    return (tiff.numbers(data, tiff.COMPRESSION) or (1,))[0] in NOT_BY_EVERY_PILLOW
+
+
 def decode(data: bytes, max_pixels: int) -> tuple[np.ndarray, Container]:
     """Upright pixels of the first page, and the container; raises `CodecError`.
 
@@ -43,10 +49,13 @@ def decode(data: bytes, max_pixels: int) -> tuple[np.ndarray, Container]:
     with _library().TiffFile(BytesIO(data)) as file:
         page: Any = file.pages[0]
         check_size(page.imagewidth, page.imagelength, max_pixels)
-        photometric, bits, kind = int(page.photometric), page.bitspersample, page.dtype
-        if photometric not in COLORS or not COLORS[photometric] <= page.samplesperpixel <= MOST or page.imagedepth > 1:
-            raise CodecError(f"a TIFF of {page.photometric.name} pixels, which are not read: save it as RGB")
-        if kind not in (np.uint8, np.uint16):
+        photometric, bits, dtype = int(page.photometric), page.bitspersample, page.dtype
+        if photometric not in COLORS or page.imagedepth > 1:
+            kind = getattr(page.photometric, "name", "unknown")
+            raise CodecError(f"a TIFF of {kind} pixels, which are not read: save it as RGB")
+        if not COLORS[photometric] <= page.samplesperpixel <= MOST:
+            raise CodecError(f"a TIFF of {page.samplesperpixel} channels, of which no photo can be made")
+        if dtype not in (np.uint8, np.uint16):
             numbers = "floating point numbers" if page.sampleformat == 3 else "numbers"
             raise CodecError(f"a TIFF of {numbers} of {bits} bits: save it with 8 or 16 bits a channel")
         try:

@@ -1,5 +1,6 @@
 """Pillow helpers shared by restoration and training; they depend on Pillow only."""
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
@@ -15,6 +16,7 @@ BY_NAME = {".pcx": "PCX", ".tga": "TGA"}  # hardly to be told by their content
 
 _lock, _users = Lock(), 0
 _limit: int | None = None  # Pillow's limit, saved while it is lifted
+_quiet, _readers = warnings.catch_warnings(), 0
 
 
 @contextmanager
@@ -38,6 +40,29 @@ def beyond_limit(pixels: float = float("inf")) -> Iterator[None]:
             _users -= lifts
             if lifts and not _users:
                 Image.MAX_IMAGE_PIXELS = _limit
+
+
+@contextmanager
+def without_warnings() -> Iterator[None]:
+    """Ignore the warnings of decoders.
+
+    The filters are those of the process: threads that each save and restore them could leave them off for good. The
+    first thread saves, and the last one restores them.
+    """
+    global _quiet, _readers
+    with _lock:
+        if not _readers:
+            _quiet = warnings.catch_warnings()
+            _quiet.__enter__()
+            warnings.simplefilter("ignore")
+        _readers += 1
+    try:
+        yield
+    finally:
+        with _lock:
+            _readers -= 1
+            if not _readers:
+                _quiet.__exit__(None, None, None)
 
 
 def open_any_size(data: bytes, suffix: str = "") -> Image.Image:

@@ -13,7 +13,7 @@ PLAIN = frozenset(  # also read by training
     [".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".tif", ".tiff", ".webp", ".bmp", ".gif", ".jp2", ".j2k", ".jpx"]
 )
 HEIF = frozenset([".heic", ".heif", ".hif"])
-MORE = frozenset([".avif", ".ppm", ".pgm", ".pbm", ".pnm", ".pcx", ".tga"])
+MORE = frozenset([".avif", ".jxl", ".ppm", ".pgm", ".pbm", ".pnm", ".pcx", ".tga"])
 RAW = frozenset([".dng", ".cr2", ".nef", ".arw", ".raf", ".orf", ".rw2"])  # camera files
 SUFFIXES = PLAIN | HEIF | MORE | RAW
 

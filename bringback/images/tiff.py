@@ -1,7 +1,8 @@
 """TIFF directories (also used by EXIF blocks): edit an EXIF block in place, extract tags, write a TIFF.
 
-Pillow cannot write 16-bit color and replaces non-ASCII characters by "?", so TIFFs are written here: in strips, plain
-or deflated, with the original's tags byte for byte. BigTIFF is read, and becomes a classic TIFF (below 4 GB).
+Pillow cannot write 16-bit color and replaces non-ASCII characters by "?", tifffile writes no EXIF and GPS directories,
+so TIFFs are written here: in strips, plain or deflated, with the original's tags byte for byte. BigTIFF is read, and
+becomes a classic TIFF (below 4 GB).
 """
 
 import struct

@@ -1,10 +1,14 @@
-"""Weights on the Hugging Face Hub: an id (`org/name`) is accepted wherever a folder is. No pickles."""
+"""Weights on the Hugging Face Hub: `hf://org/name`, or `org/name`, is accepted wherever a folder is. No pickles."""
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
 from bringback.errors import MissingWeights, first_line
 
+logger = logging.getLogger(__name__)
+
+SCHEME = "hf://"
 ONE = ("config.json", "model.safetensors", "README.md")
 """The files of a checkpoint, that is one network, as written by `push_to_hub`."""
 SET = (*(f"*/{file}" for file in ONE), "pipeline.yaml")
@@ -12,7 +16,7 @@ SET = (*(f"*/{file}" for file in ONE), "pipeline.yaml")
 
 
 def is_hub_id(place: Path | str) -> bool:
-    """Whether `place` does not exist locally and is a valid hub id, `org/name`."""
+    """Whether `place` is `hf://org/name`, or does not exist locally and is a valid hub id, `org/name`."""
     from huggingface_hub.errors import HFValidationError
     from huggingface_hub.utils import validate_repo_id
 
@@ -21,7 +25,7 @@ def is_hub_id(place: Path | str) -> bool:
         validate_repo_id(name)
     except HFValidationError:
         return False
-    return "/" in name and not Path(place).exists()
+    return "/" in name and (_has_scheme(place) or not Path(place).exists())
 
 
 def fetched(
@@ -37,7 +41,8 @@ def fetched(
     """The local folder of `place`: itself, or for a hub id its snapshot in the hub's cache, downloaded if needed.
 
     The arguments are those of `huggingface_hub.snapshot_download`, `files` being its `allow_patterns`. An interrupted
-    download is resumed by the next call. `local_files_only` uses the local cache only, as does HF_HUB_OFFLINE=1 for the
+    download is resumed by the next call. An id without `hf://` may be a mistyped path: a warning says that it is
+    looked for on the hub. `local_files_only` uses the local cache only, as does HF_HUB_OFFLINE=1 for the
     whole process. Raises `MissingWeights` if the id or revision does not exist, access is denied, the files are not in
     the cache, or the download fails.
     """
@@ -52,6 +57,8 @@ def fetched(
     )
 
     name = _as_id(place)
+    if not _has_scheme(place):
+        logger.warning("%s is no folder here: it is looked for on the Hugging Face Hub, as %s%s", name, SCHEME, name)
     offline = local_files_only or constants.HF_HUB_OFFLINE
     try:
         folder = snapshot_download(
@@ -81,5 +88,10 @@ def fetched(
     return Path(folder)
 
 
+def _has_scheme(place: Path | str) -> bool:
+    return str(place).startswith(("hf:/", "hf:\\"))  # a Path has one slash, or Windows' own
+
+
 def _as_id(place: Path | str) -> str:
-    return place.as_posix() if isinstance(place, Path) else place
+    name = place.as_posix() if isinstance(place, Path) else place
+    return name.removeprefix("hf:").lstrip("/") if _has_scheme(place) else name

@@ -21,6 +21,7 @@ PROGRAM = 360_000_000  # bytes of Python, torch, OpenCV and dlib, before any wei
 # Bytes a pixel: the photo as it came and as it is now, the damage mask, and the share to which each pixel is filled. At
 # the end, in place of a stage's needs: the result as floats and as integers, and the encoder's memory.
 HELD, WRITTEN = 12 + 12 + 4 + 4, 12 + 3 + 4
+READ = 12 + 4  # of a photo that waits for its turn
 LEFT, LEFT_A_PIXEL, LEFT_AT_MOST = 30_000_000, 10, 110_000_000  # freed memory that the allocator keeps
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
@@ -32,8 +33,7 @@ class Plan:
     """What a photo needs: `peak` bytes of the whole process, `tile` pixels a side (None: the stages' own).
 
     `scale` is the photo's native scale, None if it is not known.
-    Other photos that a folder run reads and writes at the same time, each of at most `pipeline.ALONE` pixels, are not
-    included.
+    In a folder run, `queued` photos are included.
     """
 
     height: int
@@ -91,6 +91,11 @@ def together(stages: Sequence[Any], plans: Sequence[Plan]) -> int:
     """
     fixed = _fixed(stages)
     return fixed + sum(plan.peak - fixed for plan in plans)
+
+
+def queued(pixels: int, count: int) -> int:
+    """Bytes of other photos in a folder run, of so many pixels: `count` are read ahead, as many wait to be written."""
+    return pixels * (count * (READ + HELD) + WRITTEN) if count else 0
 
 
 def _peak(stages: Sequence[Any], height: int, width: int, tile: int | None, scale: float = 1.0) -> int:

@@ -114,7 +114,7 @@ class Colorizer(StageBase):
 
     def __call__(self, restoration: Restoration) -> Restoration:
         """Colorize the photo. Notes its `metrics.colorfulness`, or that it has colors of its own, and warns of that."""
-        if restoration.tint is None:
+        if restoration.judged and restoration.tint is None:
             restoration.notes[self.name] = {"kept": "the photo has colours of its own"}
             restoration.warnings.append("not colorized: the photo has colors of its own")
             return restoration

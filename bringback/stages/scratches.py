@@ -50,6 +50,9 @@ _NOTHING = -12.0  # logit of a place that was not looked at
 _MOST, _CERTAIN = 0.35, 0.1
 # What is seen after a periodic pattern was removed has to be surer, by so much of its log odds: traces of it are left.
 _TRACES = 1.0
+# Where a scan has infrared that shows dust, what is seen in the picture alone is dust that infrared missed, one speck
+# in twenty in scans out of register, or detail of the picture: the odds of damage are lower by so much, ln(1 / 20).
+_CLEARED = 3.0
 
 
 METHODS = ("unet", "gradient")
@@ -251,12 +254,12 @@ class ScratchDetector(StageBase):
             odds[seen] = self._both(tiles[seen]).to(odds)
         return odds
 
-    def _known(self, restoration: Restoration) -> Tensor | None:
-        """The damage that is known before the detector looks: what was given, and dust in infrared."""
+    def _known(self, restoration: Restoration) -> tuple[Tensor | None, list[Any]]:
+        """The damage that is known before the detector looks, given or in infrared, and the parts with infrared."""
         infrared = restoration.photo.infrared
         if self.infrared == "off" or infrared is None or infrared.shape != restoration.pixels.shape[-2:]:
-            return restoration.mask
-        found, refused = torch.zeros_like(restoration.pixels[:, :1]), dict[str, None]()
+            return restoration.mask, []
+        found, refused, looked = torch.zeros_like(restoration.pixels[:, :1]), dict[str, None](), list[Any]()
         parts: list[tuple[Any, Any]] = [(area.part, area.inside()) for area in restoration.areas]
         for part, inside in parts or [(..., 1)]:
             dust = find_dust(infrared[part], restoration.pixels[part])
@@ -264,19 +267,20 @@ class ScratchDetector(StageBase):
                 refused[dust.refused] = None
             else:
                 found[part] = torch.maximum(found[part], dust.mask * inside)
+                looked.append(part)
         restoration.warnings += refused
         share = int(torch.count_nonzero(found > SOUND)) / found.numel()
         restoration.notes[self.name] = {"infrared_share": round(share, 5)}
-        return found if restoration.mask is None else torch.maximum(restoration.mask, found)
+        return (found if restoration.mask is None else torch.maximum(restoration.mask, found)), looked
 
     def __call__(self, restoration: Restoration) -> Restoration:
         """Set the photo's damage mask, of its picture areas only; a given one is united with what is found, all of it.
 
         So is dust that a scan shows in infrared, and what is missing of torn prints. Notes the share of pixels above
         0.5, those of dust and of what is missing, and what `Found` tells; warns of the latter, and of a channel that is
-        no use.
+        no use. Where infrared has been looked at, what is seen in the picture alone has to be surer.
         """
-        pixels, given = restoration.pixels, self._known(restoration)
+        pixels, (given, looked) = restoration.pixels, self._known(restoration)
         gone = missing(restoration.areas, *pixels.shape[-2:])
         if gone is not None:
             gone = gone.to(pixels.device)
@@ -285,6 +289,8 @@ class ScratchDetector(StageBase):
             pixels = pixels.clone()
             fill_inside(pixels, fill_mask(given), restoration.areas, partial(fill_into, device=self.compute.device))
         found, about = self._find_inside(pixels, restoration.areas, restoration.scale)
+        for part in looked:
+            found[part] = found[part] / (found[part] + (1 - found[part]) * math.exp(_CLEARED))
         restoration.mask = found if given is None else torch.maximum(given, found)
         share = int(torch.count_nonzero(restoration.mask > SOUND)) / restoration.mask.numel()
         notes = restoration.notes.setdefault(self.name, {})

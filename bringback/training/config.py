@@ -160,7 +160,9 @@ def check_recipe(name: str, recipes: Iterable[str]) -> str:
 
 def load_config(path: Path, overrides: list[str]) -> TrainConfig:
     """Read a YAML file and apply `key=value` (or `key.sub=value`) overrides; raises ConfigError."""
-    values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    values = _yaml(path.read_text(encoding="utf-8", errors="replace"), str(path))
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path}: must be keys and values, not {values!r}")
     for override in overrides:
         key, equals, text = override.partition("=")
         if not equals:
@@ -169,5 +171,14 @@ def load_config(path: Path, overrides: list[str]) -> TrainConfig:
         *parents, last = key.split(".")
         for parent in parents:
             place = place.setdefault(parent, {})
-        place[last] = yaml.safe_load(text) if text else ""
+            if not isinstance(place, dict):
+                raise ConfigError(f"--set {override}: {parent} has no keys of its own")
+        place[last] = _yaml(text, f"--set {override}") if text else ""
     return _parse(TrainConfig, values, "")
+
+
+def _yaml(text: str, where: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise ConfigError(f"{where}: {' '.join(str(error).split())}") from None

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 import yaml
 
+from bringback import __version__
 from bringback.models.base import Network
 from bringback.runtime.files import file_hash
 from bringback.training.config import TrainConfig
@@ -172,10 +173,14 @@ def _hardware() -> str:
     return f"{torch.get_num_threads()} thread(s) of a {platform.machine()} CPU"
 
 
-def _commit() -> str:
-    command = ["git", "rev-parse", "--short=12", "HEAD"]
+def _commit(root: Path = Path(__file__).parents[2]) -> str:
+    """The commit of the checkout that the package lies in, "-dirty" if files are changed; else the version."""
+    version = f"version {__version__}"
+    if not (root / ".git").exists():  # installed, perhaps into the checkout of another project
+        return version
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
     try:
-        result = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True)
+        result = subprocess.run(command, cwd=root, capture_output=True, text=True)
     except OSError:  # git is not installed
-        return "unknown"
-    return result.stdout.strip() or "unknown"
+        return version
+    return result.stdout.strip() or version

@@ -189,6 +189,36 @@ def test_an_interrupted_run_has_put_what_was_finished(remote, store, light, ligh
     assert statuses(again) == dict.fromkeys(NAMES, "done") | {NAMES[0]: "skipped"}
 
 
+def test_the_manifest_goes_up_by_parts_that_the_next_run_joins(remote, store, light, monkeypatch):
+    put, sizes, killed = store.pipe_file, {}, []
+
+    def counted(self, key, data):
+        sizes[key] = [*sizes.get(key, []), len(data)]
+        if key == "/out/manifest.jsonl" and not killed:
+            killed.append(key)
+            raise OSError("killed")  # so that the parts stay
+        put(key, data)
+
+    monkeypatch.setattr(storage, "GROUP", 1)
+    monkeypatch.setattr(type(store), "pipe_file", counted)
+    with pytest.raises(OSError, match="cannot be put: killed"):
+        restore_remote([remote], "memory://out", light)
+    parts = {key: data for key, data in sizes.items() if ".jsonl.d/" in key}
+    assert len(parts) == 3 and sum(map(sum, parts.values())) == sizes["/out/manifest.jsonl"][0]
+    assert set(statuses(restore_remote([remote], "memory://out", light)).values()) == {"skipped"}
+    assert sizes["/out/manifest.jsonl"] == 2 * [sum(map(sum, parts.values()))]
+    assert [line["photo"] for line in manifest(store)] == NAMES and not store.glob("/out/manifest.jsonl.d/*")
+    before = store.cat_file("/out/manifest.jsonl")
+    stale = next(iter(parts))
+    put(stale, before[: parts[stale][0]])  # joined before, but not removed
+    sizes.clear()
+    restore_remote([remote], "memory://out", light)
+    assert store.cat_file("/out/manifest.jsonl") == before and list(sizes) == ["/out/manifest.jsonl"]
+    sizes.clear()
+    restore_remote([remote], "memory://out", light)
+    assert sizes == {}  # nothing is new
+
+
 def test_a_dry_run_writes_nothing(remote, store, light):
     assert set(statuses(restore_remote([remote], "memory://out", light, dry_run=True)).values()) == {"planned"}
     assert not store.exists("/out")

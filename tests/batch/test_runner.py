@@ -17,6 +17,7 @@ from bringback.errors import UsageError
 from bringback.images.photo import Photo
 from bringback.pipeline import Pipeline
 from bringback.runtime.compute import Compute
+from bringback.runtime.memory import queued
 from bringback.stages.record import Face
 
 
@@ -222,7 +223,11 @@ def test_the_same_command_again_skips_what_is_done(tree, light, lighten, tmp_pat
     assert (out / "a.png").stat().st_mtime_ns == times[out / "a.png"]
     assert Image.open(out / "1931/deep/c.tif").size == (9, 9)
     assert set(statuses(restore_folder([tree], out, light)).values()) == {"skipped"}
-    assert len(manifest(out)) == 4 + 5 + 5
+    assert len(manifest(out)) == 4 + 3  # what is done already, or fails as before, is not told again
+    for _ in range(2):
+        (tree / "1931" / "broken.jpg").write_bytes(b"no")
+        restore_folder([tree], out, light)
+        assert len(manifest(out)) == 4 + 3 + 1 and manifest(out)[-1]["status"] == "failed"
 
 
 @pytest.mark.parametrize("change", ["stages", "weights", "mask", "strength"])
@@ -275,7 +280,7 @@ def test_a_manifest_cut_short_is_still_good(tree, light, tmp_path):
     entries = restore_folder([tree], out, light, overwrite=True)
     assert list(statuses(entries).values()) == ["skipped", "skipped", "skipped", "done"]
     lines = (out / "manifest.jsonl").read_text("utf-8").splitlines()
-    assert [json.loads(line)["status"] for line in lines[-4:]] == ["skipped", "skipped", "skipped", "done"]
+    assert len(lines) == 5 and json.loads(lines[-1])["status"] == "done"
 
 
 def test_a_file_that_is_not_ours_is_overwritten_only_when_told(tree, light, tmp_path):
@@ -596,6 +601,10 @@ def test_ageing_a_folder_is_seeded(tree, tmp_path):
     one, two, three = (np.asarray(Image.open(tmp_path / name / "a.png")) for name in ("one", "two", "three"))
     assert np.array_equal(one, two) and not np.array_equal(one, three)
     assert not np.array_equal(one, np.asarray(Image.open(tree / "a.png")))
+    (tree / "0.png").write_bytes((tree / "a.png").read_bytes())  # comes first: the seeds of the others stay
+    age_folder([tree], tmp_path / "four", "structured", 5)
+    assert np.array_equal(one, np.asarray(Image.open(tmp_path / "four" / "a.png")))
+    assert not np.array_equal(one, np.asarray(Image.open(tmp_path / "four" / "0.png")))
     mask = Image.open(tmp_path / "one" / "a_mask.png")
     assert mask.mode == "L" and mask.size == (64, 48) and np.asarray(mask).max() > 0
     with pytest.raises(UsageError, match="unknown recipe 'rust'"):
@@ -760,8 +769,13 @@ def test_a_photo_is_planned_once_and_slow_stages_report(tree, tmp_path, monkeypa
     choices = {"on_step": lambda *step: steps.append(step), "on_plan": lambda name, plan: plans.append(name)}
     entries = restore_folder([tree], tmp_path / "out", Pipeline([stage], compute=stage.compute), **choices)
     assert set(statuses(entries).values()) == {"done"} and len(stage.groups) == 4 / batch
-    assert planned == [(48, 64, 1.0, 0)] * 4 and plans == [entry["photo"] for entry in entries]
+    assert [size[:3] for size in planned] == [(48, 64, 1.0)] * 4 and plans == [entry["photo"] for entry in entries]
     assert sorted(steps) == [("translate", kind) for kind in ("JPEG", "JPEG", "PNG", "TIFF")]
+    waiting = [size[3] for size in planned]  # of photos that are read ahead or wait to be written
+    assert waiting == [queued(48 * 64, batch), *[0] * (batch - 1)] * (4 // batch) and waiting[0] >= 48 * 64 * 67
+    planned.clear()
+    restore_folder([tree / "a.png"], tmp_path / "one", Pipeline([stage], compute=stage.compute))
+    assert planned == [(48, 64, 1.0, 0)]  # nothing waits
 
 
 def test_kept_stages_are_numbered_whatever_is_in_the_notes(tree, tmp_path, mark, lighten):

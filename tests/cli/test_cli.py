@@ -2,6 +2,7 @@
 
 import io
 import json
+import logging
 import os
 import re
 import signal
@@ -22,6 +23,7 @@ from bringback.batch import jobs
 from bringback.cli import console
 from bringback.cli import main as cli
 from bringback.cli.options import STAGES
+from bringback.cli.settings import prior_settings
 from bringback.evaluation import runner as evaluate
 from bringback.pipeline import Pipeline
 from bringback.pipeline_config import DEFAULT
@@ -329,6 +331,25 @@ def test_scratches(photos, tmp_path, monkeypatch):
     mask = Image.open(tmp_path / "out" / "Käthe [1]_mask.png")
     assert mask.size == (64, 48) and np.unique(np.asarray(mask)).tolist() == [128]
     assert "inside the input" in one_line(run("scratches", photos, "-o", photos / "out"))
+
+
+def test_settings_of_the_prior_go_with_a_configuration_that_has_it(tmp_path):
+    (tmp_path / "a.yaml").write_text("stages: [scratches, fill]\nsettings: {fill: {method: prior}}\n")
+    (tmp_path / "b.yaml").write_text("stages: [scratches, fill]\n")
+    assert prior_settings(None, None, str(tmp_path / "a.yaml"), seconds=60.0) == {"fill": {"seconds": 60.0}}
+    with pytest.raises(ValueError, match="go with --fill prior"):
+        prior_settings(None, None, str(tmp_path / "b.yaml"), seconds=60.0)
+
+
+def test_tracebacks_are_logged_on_request_alone(run, tmp_path, caplog, monkeypatch):
+    (tmp_path / "a.png").write_bytes(b"no")
+    monkeypatch.setattr(logging.getLogger("bringback"), "level", logging.WARNING)  # is put back afterwards
+    for debug in ([], ["--debug"]):
+        caplog.clear()
+        result = run(*debug, "restore", tmp_path / "a.png", "-o", tmp_path / "out", "--stages", "tone")
+        assert result.exit_code == 1 and "not a picture" in result.stderr
+        assert any(record.exc_info for record in caplog.records) == bool(debug)
+    logging.getLogger("bringback").setLevel(logging.WARNING)  # which forgets what it knew of the loggers below
 
 
 def test_age(run, photos, tmp_path):

@@ -6,10 +6,12 @@ import struct
 import subprocess
 import sys
 import time
+import warnings
 import zlib
 from dataclasses import replace
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
+from threading import Barrier
 from xml.etree import ElementTree
 
 import cv2
@@ -21,7 +23,7 @@ import tifffile
 from PIL import Image, ImageCms, PngImagePlugin
 
 from bringback.errors import PhotoError
-from bringback.images import codecs, container, shards, xmp
+from bringback.images import codecs, container, modes, shards, xmp
 from bringback.images.photo import Photo
 from bringback.training.config import Source
 from bringback.training.data import read_source
@@ -214,6 +216,31 @@ def test_levels_and_the_resolution_of_a_bmp_stay(pixels, kind):
     assert np.abs(again.pixels - photo.pixels).max() <= lossy
     if kind == "BMP":
         assert opened(photo.encode()).info["dpi"] == pytest.approx((300, 600), abs=0.1)
+
+
+def test_a_lossy_webp_stays_one_whatever_its_texts_say(pixels):
+    image = Image.fromarray(pixels)
+    told = XMP.replace(b"Gro&#223;vater", b"VP8L")
+    assert not Photo.decode(saved(image, "WEBP", xmp=told, quality=80), "a").extra["lossless"]
+    assert Photo.decode(saved(image, "WEBP", xmp=told, lossless=True), "a").extra["lossless"]
+    frames = {"save_all": True, "append_images": [Image.fromarray(255 - pixels)]}
+    for lossless in (False, True):
+        assert Photo.decode(saved(image, "WEBP", lossless=lossless, **frames), "a").extra["lossless"] == lossless
+
+
+def test_threads_that_read_leave_the_filters_of_warnings_as_they_were(pixels):
+    before, barrier = list(warnings.filters), Barrier(3)
+
+    def read(number):
+        with modes.without_warnings():
+            barrier.wait(10)
+            warnings.warn("nobody sees this", stacklevel=1)
+            barrier.wait(10)
+            time.sleep(0.01 * number)  # the first to come is the first to go
+
+    with ThreadPool(3) as pool:
+        pool.map(read, range(3))
+    assert warnings.filters == before
 
 
 @pytest.mark.parametrize("kind", CARRIED)

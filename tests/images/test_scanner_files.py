@@ -11,6 +11,7 @@ import time
 import zlib
 
 import cv2
+import imagecodecs
 import numpy as np
 import pillow_heif
 import pytest
@@ -20,6 +21,7 @@ from PIL.ExifTags import IFD
 
 from bringback.errors import PhotoError
 from bringback.images import container, jpeg, layouts, png, resources, tiff, xmp
+from bringback.images.formats import converted
 from bringback.images.photo import Photo
 
 MUTATIONS = 30  # of each kind of file
@@ -190,6 +192,17 @@ def test_what_is_not_read_says_what_it_is(pixels, monkeypatch):
     layouts._library.cache_clear()
     with pytest.raises(PhotoError, match=r'such TIFF files need one more package: pip install "bringback\[io\]"'):
         Photo.decode(unknown, "a.tif")
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("compression", ["zstd", "lzma", "lerc", "webp"])
+def test_compressions_of_tiff(pixels, compression, dtype):
+    if (compression, dtype) == ("webp", np.uint16):
+        pytest.skip("of 8 bits only")
+    array = pixels.astype(dtype) * dtype(1 if dtype == np.uint8 else 257)
+    photo = Photo.decode(written(array, photometric="rgb", compression=compression), "a.tif")
+    np.testing.assert_array_equal(photo.array(), array)
+    np.testing.assert_array_equal(again(photo)[0], array)
 
 
 def test_metadata_of_a_bigtiff(pixels):
@@ -515,6 +528,31 @@ def test_formats_that_are_read_besides(pixels, format, name, gray):
     assert np.abs(again.pixels * 255 - expected).mean() < (3 if format == "AVIF" else 0.01)
 
 
+def test_a_jpeg_xl_that_holds_a_jpeg(pixels, monkeypatch):
+    tags = Image.Exif()
+    tags[271], tags[274] = "Leica", 6
+    told = packet("<x:Label>Oma</x:Label>")
+    whole = saved(pixels, "JPEG", quality=97, exif=tags.tobytes(), icc_profile=SRGB, xmp=told, dpi=(600, 300))
+    data = imagecodecs.jpegxl_encode_jpeg(whole)
+    photo = Photo.decode(data, "a.jxl")
+    np.testing.assert_array_equal(photo.pixels, Photo.decode(whole, "a.jpg").pixels)
+    assert photo.format == "JXL" and photo.orientation == 6
+    out = photo.encode({"tool": "x"})
+    shown = imagecodecs.jpegxl_decode(out)
+    assert shown.shape == (64, 48, 3) and np.abs(shown - photo.pixels * 255).mean() < 2
+    image = Image.open(io.BytesIO(imagecodecs.jpegxl_decode_jpeg(out)))
+    assert (image.getexif()[271], image.getexif()[274]) == ("Leica", 1) and image.info["icc_profile"] == SRGB
+    assert b"Oma" in image.info["xmp"] and b"bringback" in image.info["xmp"] and image.info["dpi"] == (300, 600)
+    assert Photo.decode(converted(photo, "JPEG").encode(), "a.jpg").exif == photo.exif
+    with pytest.raises(PhotoError, match=r"a\.jxl: broken or cut short"):
+        Photo.decode(data[:-300], "a.jxl")
+    with pytest.raises(PhotoError, match="not made of a JPEG is not read"):
+        Photo.decode(imagecodecs.jpegxl_encode(pixels), "a.jxl")
+    monkeypatch.setitem(sys.modules, "imagecodecs", None)
+    with pytest.raises(PhotoError, match=r'JPEG XL files need one more package: pip install "bringback\[io\]"'):
+        Photo.decode(data, "a.jxl")
+
+
 @pytest.mark.parametrize("white", [65535, 1023])
 @pytest.mark.parametrize("gray", [False, True])
 def test_a_deep_ppm(pixels, white, gray):
@@ -529,7 +567,10 @@ def test_a_deep_ppm(pixels, white, gray):
 
 @pytest.mark.parametrize(
     ("data", "words"),
-    [(b"\xff\x0a" + bytes(20), "JPEG XL is not"), (b"\0\0\0\x1cftypavif" + bytes(20), "an AVIF that cannot be read")],
+    [
+        (b"\xff\x0a" + bytes(20), "a JPEG XL that was not made of a JPEG is not read: convert it to PNG or TIFF"),
+        (b"\0\0\0\x1cftypavif" + bytes(20), "begins like an AVIF"),
+    ],
 )
 def test_other_formats_are_called_by_their_name(data, words):
     with pytest.raises(PhotoError, match=words):

@@ -18,6 +18,7 @@ from bringback.ops.metrics import color_error, colorfulness
 from bringback.ops.monochrome import Tint
 from bringback.pipeline import Pipeline
 from bringback.stages.colorize import Colorizer, Hint
+from bringback.stages.record import Restoration
 from bringback.weights.checkpoints import save_network
 
 
@@ -157,6 +158,8 @@ def test_gray_and_sepia_photos_are_colored_and_colored_ones_are_not(colored: Pip
         assert float(colorfulness(restoration.pixels)) > 0.1 and restoration.colored
     untouched = colored.restore(Photo.from_array(pixels))
     assert torch.equal(untouched.pixels, photo) and "kept" in untouched.notes["colorize"]
+    alone = colored.stages[0](Restoration.start(Photo.from_array(pixels[..., 0])))  # nobody has judged it
+    assert alone.colored and "kept" not in alone.notes["colorize"]
 
 
 def test_a_gray_file_becomes_one_in_color(colored: Pipeline, pixels: np.ndarray, tmp_path: Path) -> None:

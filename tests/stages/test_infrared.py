@@ -48,6 +48,15 @@ def test_off_and_in_picture_areas_alone(photo):
         detect(photo, "on")
 
 
+def test_what_infrared_does_not_show_has_to_be_surer(photo, monkeypatch):
+    seen = torch.zeros(1, 1, HEIGHT, WIDTH)
+    seen[..., 60, :], seen[..., 61, :] = 0.9, 0.99
+    monkeypatch.setattr("bringback.stages.scratches.gradient_mask", lambda pixels, settings: seen.clone())
+    marked = detect(photo).damage()[0, 0] > 0.5
+    assert not marked[60].any() and marked[61].all() and marked[20:24, 20:24].all()
+    assert (detect(photo, "off").damage() > 0.5)[0, 0, 60:62].all()
+
+
 def test_a_channel_that_is_no_use_is_told(photo):
     noise = np.random.default_rng(0).integers(0, 65535, (HEIGHT, WIDTH), np.uint16)
     found = detect(replace(photo, infrared=noise))

@@ -405,3 +405,18 @@ def test_a_prefetched_error_is_raised_in_its_turn(in_thread: bool) -> None:
         with pytest.raises(ValueError, match="seven"):
             next(made)
     assert all("ThreadPoolExecutor" not in thread.name for thread in threading.enumerate())
+
+
+@pytest.mark.parametrize(
+    ("text", "override", "reason"),
+    [
+        ("a: [1,", "x=1", "while parsing a flow node"),
+        ("", "x=1", "must be keys and values, not None"),
+        ("seed: 1", "seed.x=1", "--set seed.x=1: seed has no keys of its own"),
+        ("seed: 1", "seed=[1", "--set seed=.1: while parsing a flow sequence"),
+    ],
+)
+def test_a_config_that_is_no_yaml_is_told_in_one_line(tmp_path: Path, text: str, override: str, reason: str) -> None:
+    (tmp_path / "a.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=rf"^[^\n]*{reason}[^\n]*$"):
+        load_config(tmp_path / "a.yaml", [override])

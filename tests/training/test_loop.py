@@ -14,6 +14,7 @@ import yaml
 from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
 
+from bringback import __version__
 from bringback.degradations import RECIPES, DegradedBatch, OverlayBank
 from bringback.errors import ConfigError
 from bringback.models.base import Network
@@ -363,7 +364,24 @@ def test_the_command_in_the_card_reproduces_the_weights(tiny, tmp_path: Path) ->
 
 def test_a_machine_without_git_can_train(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
-    assert model_card._commit() == "unknown"
+    assert model_card._commit() == f"version {__version__}"
+
+
+def test_the_commit_is_that_of_our_own_checkout_and_says_when_files_are_changed(tmp_path: Path) -> None:
+    def git(*words: str) -> None:
+        identity = ["-c", "user.name=a", "-c", "user.email=a@b"]
+        subprocess.run(["git", "-C", str(tmp_path), *identity, *words], check=True, capture_output=True)
+
+    git("init")
+    (tmp_path / "a").write_text("a")
+    git("add", "a")
+    git("commit", "-m", "a")
+    assert re.fullmatch("[0-9a-f]{12}", model_card._commit(tmp_path))
+    (tmp_path / "a").write_text("b")
+    assert re.fullmatch("[0-9a-f]{12}-dirty", model_card._commit(tmp_path))
+    inside = tmp_path / "venv" / "site-packages"  # installed into the checkout of another project
+    inside.mkdir(parents=True)
+    assert model_card._commit(inside) == f"version {__version__}"
 
 
 def test_unknown_options_and_recipes_are_named(tiny, tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ from bringback.models.translation.vae import VAE
 from bringback.models.unet import ScratchUNet
 from bringback.models.wan2020.face import PaperFaceGenerator
 from bringback.runtime.files import file_hash
-from bringback.runtime.hub import fetched
+from bringback.runtime.hub import fetched, is_hub_id
 from bringback.weights.catalog import Weight, fault, files, pull
 from bringback.weights.checkpoints import Checkpoints, MissingWeights, save_network
 
@@ -339,6 +339,17 @@ def test_a_set_of_checkpoints_goes_by_its_id(hub: Hub, checkpoints: Path, tmp_pa
     hub.put("me/one", checkpoints / "tone")
     with pytest.raises(MissingWeights, match="me/one: no checkpoint folder in it"):
         Checkpoints("me/one")
+
+
+def test_a_mistyped_path_is_taken_from_the_hub_with_a_warning_alone(hub: Hub, checkpoints: Path, caplog) -> None:
+    hub.put("me/set", checkpoints)
+    assert fetched("me/set").is_dir()
+    assert [one.getMessage() for one in caplog.records] == [
+        "me/set is no folder here: it is looked for on the Hugging Face Hub, as hf://me/set"
+    ]
+    caplog.clear()
+    assert fetched("hf://me/set") == fetched(Path("hf://me/set")) and not caplog.records
+    assert not is_hub_id("hf://set") and not is_hub_id(checkpoints)
 
 
 @pytest.mark.usefixtures("offline")
