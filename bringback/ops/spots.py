@@ -27,6 +27,7 @@ _NOISE = 0.99  # more colored blocks than `monochrome.SOUND` allows would make t
 _LEAST = 12  # pixels of strong color in a spot
 _MEDIAN = 3  # side of the window of the median in pixels: specks and fringes one pixel wide are no color
 _STAIN = 0.5  # share of a spot under the damage mask from which on it is a stain
+_LEMON = 0.05  # green of a yellow dye beyond its luminance, per missing blue; stains, amber to brown, have none
 _SOFT = 5  # width of the edge in pixels
 
 
@@ -42,7 +43,7 @@ class ColoredSpots:
         """The spots of a photo (1, 3, H, W) as it came, None without any.
 
         A spot is connected, and its color differs from the tint by much more than the noise. Not spots are: stains,
-        which are mostly under the damage mask or have the colors of aging, yellow to brown; what has less color than
+        which are mostly under the damage mask or have the colors of aging, amber to brown; what has less color than
         the tint, as white dust on sepia; edges with chromatic aberration, where luminance is steeper than color is
         strong.
         """
@@ -61,10 +62,10 @@ class ColoredSpots:
         def total(values: np.ndarray) -> np.ndarray:
             return np.bincount(label.ravel(), values.ravel(), count)
 
-        red, _, blue = (total(np.where(strong, beyond[..., channel], 0)) for channel in range(3))
+        red, green, blue = (total(np.where(strong, beyond[..., channel], 0)) for channel in range(3))
         around = cv2.dilate(damaged.astype(np.uint8), np.ones((_SOFT, _SOFT), np.uint8))  # stains have faint rims
         spots = (total(strong) >= _LEAST) & (total(around) < _STAIN * total(np.ones_like(around)))
-        spots &= (blue > -red) | (red < blue / 2)
+        spots &= (blue > -red) | (red < blue / 2) | (green > -_LEMON * blue)
         spots[0] = False
         if not spots.any():
             return None
