@@ -37,6 +37,7 @@ class TrainConfig:
     whole_pictures: downscale pictures to the resolution instead of cutting crops from them.
     in_memory_max_gb: how much of a machine's memory, in 10^9 bytes, the decoded pictures of a set (training or
         validation) may take; 0 is half of the free memory. Larger sets are read and decoded when drawn.
+    decoded_cache: keep the decoded pictures in a file beside them, which later runs and all processes map into memory.
     ageing_processes: worker processes that degrade pictures, for a device that is faster than one core can degrade
         (0: a thread, if a core is idle).
     reuse: how many times each degraded picture is used, on average; needs `ageing_processes`.
@@ -57,6 +58,7 @@ class TrainConfig:
     resolution: int = 256
     whole_pictures: bool = False
     in_memory_max_gb: float = 0.0
+    decoded_cache: bool = False
     ageing_processes: int = 0
     reuse: int = 1
     network: dict[str, Any] = field(default_factory=dict)

@@ -109,7 +109,8 @@ class Crops:
 
     `whole` downscales pictures to the resolution first, so that a crop shows nearly all of one. All pictures are held
     in memory if they take at most `in_memory_max_gb` on this machine (0: half of the free memory); otherwise they are
-    read when drawn. Raises ConfigError for invalid weights and for sources without a readable picture.
+    read when drawn. With `cache`, they are mapped from files beside them, which are made once, whatever they take.
+    Raises ConfigError for invalid weights and for sources without a readable picture.
     """
 
     def __init__(
@@ -120,6 +121,7 @@ class Crops:
         seed: int,
         whole: bool = False,
         in_memory_max_gb: float = 0.0,
+        cache: bool = False,
     ) -> None:
         self.resolution, self.seed = resolution, seed
         weights = np.array([source.weight for source in sources], dtype=np.float64)
@@ -131,7 +133,7 @@ class Crops:
         weakref.finalize(self, self._pool.terminate)
         self.pictures = [read_source(source, root, resolution if whole else None, self._pool) for source in sources]
         self.old = [source.domain == "old" for source in sources]
-        self._hold_if_room(", ".join(source.path for source in sources), memory_budget(in_memory_max_gb))
+        self._hold_if_room(", ".join(source.path for source in sources), memory_budget(in_memory_max_gb), cache)
         for source, pictures in zip(sources, self.pictures, strict=True):
             if all(pictures[index] is None for index in range(len(pictures))):
                 known = "JPEG, PNG, TIFF, WebP, BMP, GIF or JPEG 2000, or plain tar shards of them"
@@ -139,11 +141,14 @@ class Crops:
         self._pending: dict[int, AsyncResult[_Sample]] = {}
         self._last_start: int | None = None
 
-    def _hold_if_room(self, name: str, budget: float) -> None:
-        """Hold the pictures in memory if they fit; log whether they do, and how many are too small."""
+    def _hold_if_room(self, name: str, budget: float, cache: bool) -> None:
+        """Hold the pictures in files, or in memory if they fit; log which, and how many are too small."""
         sizes = [size for pictures in self.pictures for size in pictures.sizes]
         need = sum(pictures.nbytes for pictures in self.pictures)
-        if need <= budget:
+        if cache:
+            files = [path for pictures in self.pictures if (path := pictures.keep(self._pool))]
+            way = f"kept in {', '.join(map(str, files))}"
+        elif need <= budget:
             for pictures in self.pictures:
                 pictures.hold(self._pool)
             way = "held in memory"

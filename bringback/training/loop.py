@@ -136,7 +136,8 @@ class Trainer:
     def _crops(self, sources: Sequence[Source], seed: int) -> Crops:
         config = self.config
         data = Path(config.data_dir)
-        return Crops(sources, data, config.resolution, seed, config.whole_pictures, config.in_memory_max_gb)
+        kept = config.in_memory_max_gb, config.decoded_cache
+        return Crops(sources, data, config.resolution, seed, config.whole_pictures, *kept)
 
     def _prepare_model(self, phases: list[tuple[Phase, list[nn.Parameter]]]) -> tuple[nn.Module, list[_PhaseOptimizer]]:
         """The task and its optimizers, prepared for the device, the precision and the processes."""

@@ -8,7 +8,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
@@ -22,6 +22,7 @@ from bringback.errors import ConfigError
 from bringback.images import tiff
 from bringback.images.modes import FORMATS, from_cmyk
 from bringback.images.shards import Entry
+from bringback.training import cache
 
 logger = logging.getLogger(__name__)
 
@@ -108,20 +109,34 @@ class Pictures:
         found = [header for header in pool.map(_read_header, entries) if header is not None]
         self.entries, self.sizes, self.side = [entry for entry, _ in found], [size for _, size in found], side
         self.nbytes = sum(3 * width * height for width, height in (downscaled_size(size, side) for size in self.sizes))
-        self._held: list[np.ndarray | None] = []
+        self._held: Sequence[np.ndarray | None] = []
         self._broken: set[int] = set()
         self._lock = threading.Lock()
 
     def hold(self, pool: ThreadPool) -> None:
         """Decode all of them into memory; the log says how far that is, every few seconds."""
-        held: list[np.ndarray | None] = []
+        self._held = list(self._decoded(pool))
+
+    def keep(self, pool: ThreadPool) -> Path | None:
+        """Hold them in a file beside the first, decoded once for all runs, see `cache`; returns it, None without any.
+
+        Raises ConfigError where it cannot be written.
+        """
+        if not self.entries:
+            return None
+        path = cache.place(self.entries, self.side)
+        if not path.exists():
+            cache.write(path, self._decoded(pool))
+        self._held = cache.Decoded(path)
+        return path
+
+    def _decoded(self, pool: ThreadPool) -> Iterator[np.ndarray | None]:
         told = time.monotonic()
-        for picture in pool.imap(self._decode, range(len(self))):
-            held.append(picture)
+        for number, picture in enumerate(pool.imap(self._decode, range(len(self))), 1):
+            yield picture
             if time.monotonic() - told > TELL_EVERY:
                 told = time.monotonic()
-                logger.info("decoding pictures: %d of %d", len(held), len(self))
-        self._held = held
+                logger.info("decoding pictures: %d of %d", number, len(self))
 
     def __len__(self) -> int:
         return len(self.entries)

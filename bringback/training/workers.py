@@ -48,9 +48,8 @@ def _ignore_signals() -> dict[int, Any]:
 def _send_batches(config: TrainConfig, numbers: range, world: int, rank: int, pipe: connection.Connection) -> None:
     """Degrade and send the batches with the given numbers, until the pipe is closed."""
     data, size, device = Path(config.data_dir), config.train_batch_size, torch.device("cpu")
-    crops = Crops(
-        config.train_data, data, config.resolution, config.seed, config.whole_pictures, config.in_memory_max_gb
-    )
+    kept = config.in_memory_max_gb, config.decoded_cache
+    crops = Crops(config.train_data, data, config.resolution, config.seed, config.whole_pictures, *kept)
     overlays = read_overlays(data, config.overlays, device)
     for number in numbers:
         start = (number * world + rank) * size

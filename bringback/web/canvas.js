@@ -11,10 +11,80 @@ let overlay = null;      // canvas: what was found, and the strokes
 let strokes = [], undone = [], inResult = 0;    // inResult: how many of the strokes the result has
 let erasing = false, live = null, held = false, blinking = false;
 let zoom = 1, left = 0, top_ = 0;  // CSS pixels a pixel of the photo, and where its corner is
+let areas = null, arranging = false, corner = [0, 2], dragsCorner = false, moved = null;  // boxes by hand, null: as found
+let paned = false;       // whether there were two panes when the photo was last fitted
 let pointer = null, pan = null, pinch = null, spaced = false, dragsDivider = false;
 const touches = new Map();
 const unsent = new Map();  // by number of the photo: what the server has not answered yet
 let sending = false;
+const arrangedIn = new Set();  // photos whose areas were changed by what is on its way
+
+// ---- where the picture is: boxes [left, top, right, bottom] in pixels of the photo, of which a corner (0 to 3) is held
+
+const around = (corners) => {
+  const [x, y] = [0, 1].map((k) => corners.map((one) => one[k]));
+  return [Math.min(...x), Math.min(...y), Math.max(...x), Math.max(...y)].map(Math.round);
+};
+const boxes = () => areas ?? photo.areas.map(around);
+const sides = (k) => [k == 0 || k == 3 ? 0 : 2, k < 2 ? 1 : 3];  // the numbers in a box that make its corner
+const onCanvas = (box, k) => { const [x, y] = sides(k); return [left + box[x] * zoom, top_ + box[y] * zoom]; };
+
+function cornerAt(x, y) {
+  let best = null, nearest = NEAR;
+  boxes().forEach((box, number) => {
+    for (let k = 0; k < 4; k++) {
+      const [cx, cy] = onCanvas(box, k), far = Math.hypot(x - cx, y - cy);
+      if (far <= nearest) { nearest = far; best = [number, k]; }
+    }
+  });
+  return best;
+}
+
+function moveCorner(x, y) {  // to a place in the photo
+  areas = boxes().map((box) => [...box]);
+  const [across, down] = sides(corner[1]), box = areas[corner[0]];
+  box[across] = Math.round(Math.max(0, Math.min(photo.width, x)));
+  box[down] = Math.round(Math.max(0, Math.min(photo.height, y)));
+  draw();
+}
+
+function arranged() {  // let go: what is turned over or too small is put right, and the server told
+  clearTimeout(moved);
+  moved = null;
+  areas = areas?.map(([x0, y0, x1, y1]) => [Math.min(x0, x1), Math.min(y0, y1), Math.max(x0, x1), Math.max(y0, y1)])
+    .filter(([x0, y0, x1, y1]) => Math.min(x1 - x0, y1 - y0) >= 8) ?? null;
+  if (!boxes()[corner[0]]) corner = [Math.max(0, boxes().length - 1), 2];
+  draw();
+  send(true);
+}
+
+function newArea(box) {
+  areas = [...boxes(), box.map(Math.round)];
+  corner = [areas.length - 1, 2];
+}
+
+function paintAreas() {
+  const all = boxes();
+  context.save();
+  context.beginPath();
+  context.rect(left, top_, photo.width * zoom, photo.height * zoom);
+  for (const [x0, y0, x1, y1] of all) context.rect(left + x0 * zoom, top_ + y0 * zoom, (x1 - x0) * zoom, (y1 - y0) * zoom);
+  context.fillStyle = "rgba(0, 0, 0, 0.45)";
+  if (all.length) context.fill("evenodd");
+  context.lineWidth = 2;
+  all.forEach((box, number) => {
+    context.strokeStyle = number == corner[0] ? "white" : "#cccccc";
+    context.strokeRect(left + box[0] * zoom, top_ + box[1] * zoom, (box[2] - box[0]) * zoom, (box[3] - box[1]) * zoom);
+    for (let k = 0; k < 4; k++) {
+      const [x, y] = onCanvas(box, k), held = number == corner[0] && k == corner[1];
+      context.fillStyle = held ? "#0b57d0" : "white";
+      context.strokeStyle = held ? "white" : "black";
+      context.fillRect(x - 6, y - 6, 12, 12);
+      context.strokeRect(x - 6, y - 6, 12, 12);
+    }
+  });
+  context.restore();
+}
 
 // ---- what is shown
 
@@ -102,7 +172,8 @@ function paint() {
     context.globalAlpha = 1;
   }
   context.lineWidth = 2;
-  if (now == "before" || now == "original") for (const corners of photo.areas) {
+  if (arranging && now == "before") paintAreas();
+  else if (now == "before" || now == "original") for (const corners of areas?.map((box) => [0, 1, 2, 3].map((k) => sides(k).map((at) => box[at]))) ?? photo.areas) {
     context.setLineDash([8, 6]);
     context.strokeStyle = "white";
     context.beginPath();
@@ -111,7 +182,7 @@ function paint() {
     context.stroke();
     context.setLineDash([]);
   }
-  if (pointer && !pan && !dragsDivider && now != "original") {
+  if (pointer && !pan && !dragsDivider && !arranging && now != "original") {
     context.beginPath();
     context.arc(pointer[0], pointer[1], brush.value / 2, 0, 7);
     context.lineWidth = 1;
@@ -125,6 +196,7 @@ function paint() {
 }
 
 function fit() {
+  paned = shows() == "panes";
   zoom = Math.min(wide() / photo.width, canvas.clientHeight / photo.height);
   left = (wide() - photo.width * zoom) / 2;
   top_ = (canvas.clientHeight - photo.height * zoom) / 2;
@@ -162,8 +234,11 @@ function hold() {  // the photo stays in sight
 
 function buttons() {
   const press = (name, on) => $(`[data-do=${name}]`).setAttribute("aria-pressed", on);
-  press("paint", !erasing);
-  press("erase", erasing);
+  press("paint", !erasing && !arranging);
+  press("erase", erasing && !arranging);
+  press("areas", arranging);
+  $("[data-do=areas]").hidden = !photo?.byHand;
+  $("[data-areas]").hidden = !arranging;
   $("[data-do=undo]").disabled = !strokes.length;
   $("[data-do=redo]").disabled = !undone.length;
   view.disabled = $("[data-do=original]").disabled = !after;
@@ -173,8 +248,12 @@ function buttons() {
 
 function show(which) {
   view.value = which;
+  if (which != "before") arranging = false;
   buttons();
-  if (photo) { hold(); redrawOverlay(); }
+  if (!photo) return;
+  if (paned != (which == "panes")) { paned = which == "panes"; fit(); }  // both panes show the whole photo
+  else hold();
+  redrawOverlay();
 }
 
 // ---- strokes
@@ -193,7 +272,9 @@ function begin(x, y) {
 }
 
 function go(x, y) {
-  live.points.push(place(x, y));
+  const next = place(x, y), last = live.points[live.points.length - 1];
+  if (Math.hypot(next[0] - last[0], next[1] - last[1]) * zoom < 0.7) return;  // mice tell a thousand places a second
+  live.points.push(next);
   line(overlay, live, live.points.length - 2);
   draw();
 }
@@ -219,11 +300,12 @@ function redo() {
   send();
 }
 
-async function send() {
+async function send(areasToo = false) {
   buttons();
-  if (after && strokes.length > inResult && !strokes[strokes.length - 1].erases) said.textContent = "Mending ...";
+  if (areasToo) arrangedIn.add(photo.photo);
+  else if (after && strokes.length > inResult && !strokes[strokes.length - 1].erases) said.textContent = "Mending ...";
   unsent.delete(photo.photo);  // to be the last, which is sent first: what is on display
-  unsent.set(photo.photo, { desk: photo.desk, photo: photo.photo, strokes: [...strokes] });
+  unsent.set(photo.photo, { desk: photo.desk, photo: photo.photo, strokes: [...strokes], areas });
   if (sending) return;
   sending = true;
   try {
@@ -246,6 +328,8 @@ async function send() {
   sending = false;
   if (photo && !live) redrawOverlay();
   trigger("drawn");
+  if (photo && arrangedIn.has(photo.photo) && after) trigger("moved");
+  arrangedIn.clear();
 }
 
 // ---- what the server shows
@@ -264,10 +348,12 @@ async function take() {
   overlay = layer(one.naturalWidth, one.naturalHeight);
   if (!same || !live) strokes = [...(unsent.get(told.photo) ?? told).strokes];  // what is on its way is newer
   inResult = told.done;
-  if (!same) { undone = []; said.textContent = ""; }
+  if (!moved && !dragsCorner) areas = unsent.has(told.photo) ? unsent.get(told.photo).areas : told.boxes;
+  if (!same) { undone = []; said.textContent = ""; corner = [0, 2]; arranging = false; }
+  else if (said.textContent == "Restoring ...") said.textContent = "";
   canvas.setAttribute("aria-label", told.label);
   canvas.dataset.photo = told.photo;
-  if (told.view) view.value = told.view;
+  if (told.view && !(arranging && same)) view.value = told.view;  // or the next corner could not be dragged
   buttons();
   if (same && canvas.height > 160) hold(); else resize();
   redrawOverlay();
@@ -290,12 +376,19 @@ canvas.addEventListener("pointerdown", (event) => {
   touches.set(event.pointerId, [x, y]);
   if (touches.size == 2) {  // two fingers: no stroke, but zoom and pan
     live = null;
+    if (dragsCorner) { dragsCorner = false; areas = photo.boxes; }
     redrawOverlay();
     pinch = fingers();
   } else if (event.button == 1 || event.button == 2 || spaced) {
     pan = [x, y];
   } else if (shows() == "slider" && Math.abs(x - divider()) < NEAR) {
     dragsDivider = true;
+  } else if (arranging && touches.size == 1 && shows() == "before") {
+    const there = cornerAt(x, y), [px, py] = place(x, y);
+    if (there) corner = there;
+    else newArea([px, py, px, py]);
+    dragsCorner = true;
+    draw();
   } else if (touches.size == 1 && shows() != "original") {
     begin(x, y);
   }
@@ -323,12 +416,15 @@ canvas.addEventListener("pointermove", (event) => {
     top_ += y - pan[1];
     pan = [x, y];
     hold();
+  } else if (dragsCorner) {
+    moveCorner(...place(x, y));
   } else if (dragsDivider) {
     split.value = 100 * x / canvas.clientWidth;
   } else if (live) {
     for (const one of event.getCoalescedEvents?.() ?? [event]) go(...at(one));
   }
-  canvas.style.cursor = pan || spaced ? "grab" : shows() == "slider" && Math.abs(x - divider()) < NEAR ? "ew-resize" : "none";
+  if (arranging) canvas.style.cursor = pan || spaced ? "grab" : cornerAt(x, y) ? "move" : "crosshair";
+  else canvas.style.cursor = pan || spaced ? "grab" : shows() == "slider" && Math.abs(x - divider()) < NEAR ? "ew-resize" : "none";
   draw();
 });
 
@@ -337,6 +433,7 @@ function lift(event) {
   if (touches.size < 2) pinch = null;
   pan = null;
   dragsDivider = false;
+  if (dragsCorner) { dragsCorner = false; arranged(); }
   if (live) end();
   draw();
 }
@@ -364,9 +461,18 @@ function original(on) {
 
 const middle = () => [wide() / 2, canvas.clientHeight / 2];
 const deeds = {
-  paint: () => { erasing = false; buttons(); },
-  erase: () => { erasing = true; if (view.value != "before") show("before"); buttons(); },
+  paint: () => { erasing = arranging = false; buttons(); draw(); },
+  erase: () => { erasing = true; arranging = false; if (view.value != "before") show("before"); buttons(); },
   undo, redo,
+  areas: () => {
+    if (!photo.byHand) return;
+    said.textContent = "";
+    arranging = !arranging;
+    if (arranging) show("before"); else { buttons(); draw(); }
+  },
+  add: () => { newArea([photo.width * 0.2, photo.height * 0.2, photo.width * 0.8, photo.height * 0.8]); arranged(); },
+  drop: () => { areas = boxes().filter((_, number) => number != corner[0]); arranged(); },
+  auto: () => { areas = null; arranged(); },
   out: () => zoomTo(zoom / 1.4, ...middle()),
   in: () => zoomTo(zoom * 1.4, ...middle()),
   fit,
@@ -382,7 +488,7 @@ view.addEventListener("change", () => show(view.value));
 split.addEventListener("input", draw);
 brush.addEventListener("input", draw);
 
-const keys = { b: "paint", e: "erase", "+": "in", "=": "in", "-": "out", 0: "fit" };
+const keys = { a: "areas", b: "paint", e: "erase", "+": "in", "=": "in", "-": "out", 0: "fit" };
 const moves = { ArrowLeft: [1, 0], ArrowRight: [-1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] };
 document.addEventListener("keydown", (event) => {
   const on = document.activeElement, ours = element.contains(on);
@@ -396,6 +502,18 @@ document.addEventListener("keydown", (event) => {
   else if (key == "[" || key == "]") size(key == "]" ? 3 : -3);
   else if (key == "o" || (on == $("[data-do=original]") && (key == " " || key == "Enter"))) original(true);
   else if (key == " " && (on == canvas || on == document.body)) spaced = true;
+  else if (arranging && on == canvas && key in moves && boxes().length) {  // the marked corner
+    const step = (event.shiftKey ? 1 : 10) / zoom, [x, y] = sides(corner[1]), box = boxes()[corner[0]];
+    moveCorner(box[x] - step * moves[key][0], box[y] - step * moves[key][1]);
+    clearTimeout(moved);
+    moved = setTimeout(arranged, 700);
+  }
+  else if (arranging && on == canvas && key == "n" && boxes().length) {  // the next corner
+    const next = 4 * corner[0] + corner[1] + 1;
+    corner = [Math.floor(next / 4) % boxes().length, next % 4];
+    draw();
+  }
+  else if (arranging && on == canvas && key == "Delete") deeds.drop();
   else if (on == canvas && key in moves) { left += 40 * moves[key][0]; top_ += 40 * moves[key][1]; hold(); }
   else if (key in keys && on != view) deeds[keys[key]]();
   else return;

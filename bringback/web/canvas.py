@@ -7,8 +7,10 @@ from typing import Any
 
 import gradio as gr
 
+from bringback.web import areas
 from bringback.web.copies import inline
 from bringback.web.session import Item, Session
+from bringback.web.strokes import Box
 
 
 def canvas(draw: Callable[[dict[str, Any]], dict[str, Any]]) -> gr.HTML:
@@ -48,7 +50,9 @@ def shown(desk: Session, label: str, view: str = "") -> str:
             "before": inline(scan.preview.read_bytes()),
             "found": inline(scan.overlay.read_bytes()) if scan.searched else "",
             "after": inline(made.preview.read_bytes()) if made else "",
-            "areas": [area.corners for area in made.areas] if made else [],
+            "areas": [area.corners for area in scan.seen],
+            "boxes": scan.areas,
+            "byHand": areas.BY_HAND,
             "strokes": [stroke.sent() for stroke in scan.strokes],
             "done": len(made.strokes) if made else 0,
             "view": view,
@@ -56,7 +60,7 @@ def shown(desk: Session, label: str, view: str = "") -> str:
     )
 
 
-def patches(scan: Item, boxes: list[tuple[slice, slice]]) -> list[dict[str, Any]]:
+def patches(scan: Item, boxes: list[Box]) -> list[dict[str, Any]]:
     """Changed boxes of the result, (left, top, width, height) in pixels of the photo, and their pictures."""
     made = scan.outcome
     assert made is not None  # boxes are of a result

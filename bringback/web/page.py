@@ -11,7 +11,7 @@ from typing import Any
 import gradio as gr
 
 from bringback.stages import FAMILIES, plugins
-from bringback.web import strokes
+from bringback.web import areas, strokes
 from bringback.web import text as web_text
 from bringback.web.canvas import canvas, patches, shown
 from bringback.web.pipelines import Choices, Pipelines
@@ -71,7 +71,9 @@ class Page:
             elem_id="list",
             buttons=[],
         )
-        self.remove = gr.Button("Remove this photo", size="sm", visible=False, elem_id="remove")
+        with gr.Row(visible=False, elem_id="this") as self.this:
+            self.split = gr.Button("Split into prints", size="sm", min_width=100, elem_id="split")
+            self.remove = gr.Button("Remove this photo", size="sm", min_width=100, elem_id="remove")
 
     def _place_choices(self) -> None:
         chosen = Choices.of(self.pipelines.config)
@@ -101,14 +103,14 @@ class Page:
             with gr.Row():
                 self.download = gr.DownloadButton("Download this photo", interactive=False, elem_id="download")
                 self.download_all = gr.Button("Download all (ZIP)", interactive=False, elem_id="zip")
-                self.archive = gr.DownloadButton(visible="hidden")
+                self.archive = gr.DownloadButton(elem_id="archive")  # pressed by DOWNLOAD alone
             with gr.Accordion("Faces"):
                 self.faces = gr.HTML(elem_id="faces")
             with gr.Accordion("What was done", open=False):
                 self.notes = gr.HTML(elem_id="notes")
 
     def _connect(self) -> None:
-        deeds = [self.find, self.restore, self.restore_all, self.stop, self.remove]
+        deeds = [self.find, self.restore, self.restore_all, self.stop, self.this, self.split, self.remove]
         about = [self.bench, self.canvas, self.results, self.warnings, self.faces, self.notes]
         view = [*deeds, *about, self.download, self.download_all, self.list, self.status, self.problems]
         choices = [self.stages, self.strength, self.fidelity, self.saturation, self.scale]
@@ -126,12 +128,15 @@ class Page:
         self.list.select(self._choose, [self.desk, self.bare], view, **own)
         self.remove.click(self._remove, [self.desk, self.bare], view, **own)
         self.canvas.drawn(self._drawn, [self.desk, self.bare], view, **long)
+        at_once(self.split.click, web_text.SPLITTING)
+        self.split.click(self._split, [self.desk, self.bare], view, **long)
         at_once(self.find.click, web_text.SEARCHING)
         self.find.click(self._find, [self.desk, self.scale], view, **long)
         work = [self.desk, self.bare, *choices]
         for button, deed in ((self.restore, self._restore), (self.restore_all, self._restore_all)):
             at_once(button.click, web_text.RESTORING)
             button.click(deed, work, view, **long)
+        self.canvas.moved(self._moved, work, view, **long)
         at_once(self.stop.click, web_text.STOPPING)
         self.stop.click(_stop, self.desk, None, queue=False, **own)
         zipped = self.download_all.click(self._zip, [self.desk, self.bare], [self.archive, self.problems], **own)
@@ -172,29 +177,34 @@ class Page:
             shutil.rmtree(desk.folder, ignore_errors=True)
 
     def _draw(self, sent: dict[str, Any]) -> dict[str, Any]:
-        """Take over the strokes of a photo, and mend its result where that is all they ask for."""
+        """Take over the strokes and areas of a photo, and mend its result where that is all that strokes ask for."""
         desk = self.desks.get(str(sent.get("desk")))
         scan = desk.numbered(sent.get("photo")) if desk else None
         if desk is None or scan is None:
             return {"patches": [], "done": 0, "said": web_text.GONE}
         with scan.drawing:
-            return self._follow(desk, scan, sent.get("strokes"))
+            return self._follow(desk, scan, sent)
 
-    def _follow(self, desk: Session, scan: Item, sent: Any) -> dict[str, Any]:
+    def _follow(self, desk: Session, scan: Item, sent: dict[str, Any]) -> dict[str, Any]:
         try:
-            scan.strokes = strokes.read(sent, *scan.size)
+            drawn, boxes = strokes.read(sent.get("strokes"), *scan.size), areas.read(sent.get("areas"), *scan.size)
         except ValueError as error:
             return {"patches": [], "done": 0, "said": str(error)}
+        scan.strokes, moved, scan.areas = drawn, scan.areas != boxes, boxes
         made = scan.outcome
+        if moved and made is None:
+            return {"patches": [], "done": 0, "said": web_text.AREAS}
+        if moved and made and not desk.busy:
+            return {"patches": [], "done": len(made.strokes), "said": web_text.RESTORING}  # by `_moved`
         if made is None or desk.busy:
             return {"patches": [], "done": len(made.strokes) if made else 0, "said": ""}
-        boxes: list[tuple[slice, slice]] = []
+        changed: list[strokes.Box] = []
         before = len(made.strokes)
-        said = attempt(scan, lambda: boxes.extend(made.follow(scan.strokes, self.pipelines)))  # up to an error
+        said = attempt(scan, lambda: changed.extend(made.follow(scan.strokes, self.pipelines)))  # up to an error
         if not said and made.strokes != scan.strokes:
             said = web_text.AGAIN
         return {
-            "patches": patches(scan, boxes),
+            "patches": patches(scan, changed),
             "done": len(made.strokes),
             "said": said or web_text.mended(before, len(made.strokes)),
         }
@@ -202,7 +212,11 @@ class Page:
     def _drawn(self, desk: Session, bare: bool) -> View:
         """After strokes: the files of results that were mended; another photo may be on display by now."""
         _there(desk)
-        return self._downloads(desk, bare) if any(made.changed for made in desk.made) else {}
+        return self._downloads(desk, bare) if any(made.changed for made in desk.made) else self._as_is()
+
+    def _as_is(self) -> View:
+        """Nothing changes; gradio takes an empty view for an error."""
+        return {self.status: gr.skip()}
 
     def _add(self, desk: Session, files: list, bare: bool) -> View:
         _there(desk)
@@ -217,7 +231,7 @@ class Page:
     def _choose(self, desk: Session, bare: bool, event: gr.SelectData) -> View:
         _there(desk)
         if event.index >= len(desk.scans):  # removed meanwhile
-            return {}
+            return self._as_is()
         desk.chosen = desk.scans[event.index]
         said = {} if desk.busy else {self.status: web_text.title(desk.chosen)}
         return self._about(desk, bare) | said
@@ -225,7 +239,7 @@ class Page:
     def _remove(self, desk: Session, bare: bool) -> View:
         _there(desk)
         if desk.chosen is None or desk.busy:
-            return {}
+            return self._as_is()
         gone = desk.chosen
         desk.remove(gone)
         return self._all(desk, bare) | {self.status: web_text.line(f"{gone.name} is removed.")}
@@ -256,6 +270,44 @@ class Page:
 
         problem = attempt(scan, partial(scan.find, self.pipelines, scale, told))
         problems += [problem] if problem else []
+
+    def _split(self, desk: Session, bare: bool) -> Iterator[View]:
+        """Split the page on display into its prints; the first of them is on display then."""
+        _there(desk)
+        page = desk.chosen
+        if page is None or desk.busy:
+            return
+        made: list[Item] = []
+        problems: list[str] = []
+
+        def cut(tell: Tell) -> None:
+            def take() -> None:
+                prints, said = desk.split(page)
+                made.extend(prints)
+                problems.extend(said)
+
+            problem = attempt(page, take)
+            problems.extend([problem] if problem else [])
+
+        work = desk.work = Work(cut)
+        yield self._deeds(desk) | {self.problems: ""}
+        try:
+            yield from ({self.status: said} for _, said in work.words())
+        finally:
+            desk.end(work)
+        if made and desk.chosen is page:
+            desk.chosen = made[0]
+        yield self._all(desk, bare) | {
+            self.problems: web_text.problems(problems),
+            self.status: web_text.prints(page, len(made)) if work.complete else web_text.line(web_text.STOPPED),
+        }
+
+    def _moved(self, *given: Any) -> Iterator[View]:
+        """After areas were moved: restore the photo again, if it was restored."""
+        _there(given[0])
+        scan = given[0].chosen
+        if scan and scan.outcome and scan.outcome.by_hand != scan.areas:
+            yield from self._work([scan], *given)
 
     def _restore(self, *given: Any) -> Iterator[View]:
         _there(given[0])
@@ -315,7 +367,8 @@ class Page:
         free = gr.update(interactive=bool(desk.scans) and not desk.busy)
         return dict.fromkeys((self.find, self.restore, self.restore_all), free) | {
             self.stop: gr.update(interactive=desk.busy),
-            self.remove: gr.update(visible=bool(desk.scans), interactive=not desk.busy),
+            self.this: gr.update(visible=bool(desk.scans)),
+            **dict.fromkeys((self.split, self.remove), gr.update(interactive=not desk.busy)),
         }
 
     def _about(self, desk: Session, bare: bool, view: str = "") -> View:

@@ -12,15 +12,21 @@ from threading import Lock
 from typing import Any
 
 import numpy as np
+import torch
 
 from bringback.batch.masks import mask_png
+from bringback.batch.split import MORE
 from bringback.errors import PhotoError
 from bringback.images.codecs import MAX_PIXELS
+from bringback.images.parts import cut_out, with_infrared
 from bringback.images.photo import Photo, luminance
 from bringback.images.shards import output_name
+from bringback.ops.areas import Area
 from bringback.ops.masks import SOUND
+from bringback.ops.prints import find_prints, is_more
 from bringback.runtime.progress import watching
 from bringback.stages.prior.settings import Progress
+from bringback.web.areas import Areas, restored
 from bringback.web.copies import THUMB, around, jpeg, overlay
 from bringback.web.outcome import Outcome
 from bringback.web.pipelines import Choices, Pipelines, Stopped
@@ -41,6 +47,8 @@ class Item:
     max_pixels: int = MAX_PIXELS
     size: tuple[int, int] = (0, 0)  # height and width
     strokes: tuple[Stroke, ...] = ()
+    areas: Areas = None  # where the picture is, drawn by hand
+    seen: tuple[Area, ...] = ()  # and as it was found last
     outcome: Outcome | None = None
     share: float = 0.0
     searched: bool = False  # whether `find` has looked for damage
@@ -90,12 +98,14 @@ class Item:
         """
         photo = self.photo()
         with _turn(pipelines, tell), watching(lambda stage, tiles, whole: tell(tiles, stage)):
-            looked = pipelines.of(Choices(("scratches",), scale=scale)).restore(photo)
+            looked = restored(pipelines.of(Choices(("scratches",), scale=scale)), photo, areas=self.areas)
         mask, self.warnings = looked.damage(), looked.warnings
         plane = mask[0, 0].cpu().numpy()
         self.mask_file.write_bytes(mask_png(mask))
         self.overlay.write_bytes(overlay(plane))
         self.share, self.searched = float((plane > SOUND).mean()), True
+        if self.areas is None:
+            self.seen = looked.areas
 
     def mask(self, strokes: tuple[Stroke, ...]) -> np.ndarray | None:
         """The damage mask (H, W) for the pipeline; None without strokes, where the detector's own will do."""
@@ -105,9 +115,11 @@ class Item:
         return apply(strokes, np.array(found))
 
     def done_with(self, choices: Choices) -> bool:
-        """Whether the photo has been restored with these choices and the current strokes."""
+        """Whether the photo has been restored with these choices and the current strokes and areas."""
         made = self.outcome
-        return made is not None and made.choices == choices and made.strokes == self.strokes
+        if made is None or made.choices != choices:
+            return False
+        return made.strokes == self.strokes and made.by_hand == self.areas
 
     def restore(self, pipelines: Pipelines, choices: Choices, tell: Tell) -> None:
         """Restore the photo and write its files. Raises `PhotoError`, `Stopped`, and whatever `tell` raises.
@@ -115,7 +127,7 @@ class Item:
         A mask that was found and then edited replaces the detector, which would find again what was erased. A mask that
         was painted without one is united with the detector's.
         """
-        strokes = self.strokes  # the visitor may change them meanwhile
+        strokes, areas = self.strokes, self.areas  # the visitor may change them meanwhile
         photo, mask, stages = self.photo(), self.mask(strokes), choices.stages
         if mask is not None and self.searched:
             stages = tuple(name for name in stages if name != "scratches")
@@ -135,7 +147,7 @@ class Item:
                 report(names.index(name) + min(progress.done, 0.99))
 
             with watching(on_work):
-                restoration = pipeline.restore(photo, mask, on_step=on_step)
+                restoration = restored(pipeline, photo, mask, areas, on_step=on_step)
         report(len(names) - 1)
         result, name = restoration.result(), output_name(Path(self.name)).name
         nothing = np.empty((0, result.pixels.shape[1], 3), np.float32)  # a slice would keep all pixels in memory
@@ -145,6 +157,7 @@ class Item:
         made = Outcome(
             choices,
             strokes,
+            areas,
             {"photo": {"native_scale": restoration.scale}, **restoration.notes},
             list(restoration.warnings),
             replace(result, pixels=nothing, bit_depth=8, **bare),
@@ -158,6 +171,8 @@ class Item:
             self.folder / "with" / name,
             self.folder / "without" / name,
         )
+        if areas is None:
+            self.seen = restoration.areas
         with self.drawing:
             made.write(photo)
             old, self.outcome = self.outcome, made
@@ -210,9 +225,7 @@ class Session:
             if len(self.scans) >= MAX_PHOTOS:
                 problems.append(f"{name}: not taken, {MAX_PHOTOS} photos at a time are the most")
                 continue
-            self._count += 1
-            scan = Item(name, self.folder / f"{self._count:04}", self._count, self.max_pixels)
-            scan.folder.mkdir()
+            scan = self._new(name)
 
             def take(path: Path = path, scan: Item = scan) -> None:
                 shutil.copyfile(path, scan.original)  # several uploads may share one file
@@ -229,6 +242,38 @@ class Session:
         work.stop()
         if self.work is work:
             self.work = None
+
+    def split(self, page: Item) -> tuple[list[Item], list[str]]:
+        """The prints on a page as photos of their own, right after it in the list, and what there is to be told.
+
+        [] if no print is seen, or only one that fills the page. Raises `PhotoError`.
+        """
+        photo = with_infrared(page.photo())
+        pixels = torch.from_numpy(photo.pixels).permute(2, 0, 1)[None]
+        found = find_prints(pixels)
+        name, made, problems = output_name(Path(page.name)), list[Item](), list[str]()
+        for number, area in enumerate(found, 1):
+            if len(self.scans) + len(made) >= MAX_PHOTOS:
+                problems.append(
+                    f"{page.name}: {len(found) - len(made)} prints not taken, {MAX_PHOTOS} photos are the most"
+                )
+                break
+            one = self._new(f"{name.stem}-{number}{name.suffix}")
+            one.original.write_bytes(cut_out(photo, np.array(area.corners)).encode())
+            one.look()
+            made.append(one)
+        if found and is_more(pixels, found):
+            problems.append(f"{page.name}: {MORE}")
+        after = self.scans.index(page) + 1 if page in self.scans else len(self.scans)
+        self.scans[after:after] = made
+        return made, problems
+
+    def _new(self, name: str) -> Item:
+        """A photo with a folder, not in the list yet."""
+        self._count += 1
+        one = Item(name, self.folder / f"{self._count:04}", self._count, self.max_pixels)
+        one.folder.mkdir()
+        return one
 
     def remove(self, scan: Item) -> None:
         """Remove a photo with all its files; the next one, or else the one before, is chosen instead."""

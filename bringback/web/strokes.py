@@ -8,7 +8,10 @@ import cv2
 import numpy as np
 
 MAX_STROKES, MAX_POINTS = 2000, 200_000  # of one photo, to bound what a visitor can ask for
+LONGEST, FULLEST = 1000, 500  # length of all strokes by the photo's height and width, what they cover by its pixels
 THICKEST = 32767  # of OpenCV's lines
+
+Box = tuple[slice, slice]  # rows and columns
 
 
 class Stroke(NamedTuple):
@@ -31,15 +34,20 @@ class Stroke(NamedTuple):
             raise ValueError("a stroke without points near the photo")
         if not (isfinite(wide) and 0 < wide <= reach):
             raise ValueError(f"a stroke of the width {wide:g}")
-        return cls(erases, wide, points)
+        return cls(erases, wide, _thinned(points, max(0.25, wide / 16)))
 
-    def box(self, height: int, width: int, margin: int = 0) -> tuple[slice, slice]:
+    @property
+    def length(self) -> float:
+        """In pixels of the photo."""
+        return float(np.hypot(*np.diff(np.array(self.points), axis=0).T).sum()) if len(self.points) > 1 else 0.0
+
+    def box(self, height: int, width: int, margin: int = 0) -> Box:
         """Rows and columns of a photo of this size that the stroke can touch, with a margin; may be empty."""
         xs, ys = zip(*self.points, strict=True)
         reach = ceil(self.width / 2) + 2 + margin
         return _range(ys, reach, height), _range(xs, reach, width)
 
-    def draw(self, box: tuple[slice, slice]) -> np.ndarray:
+    def draw(self, box: Box) -> np.ndarray:
         """Which pixels of a box of the photo it covers, (h, w) bool."""
         rows, columns = box
         drawn = np.zeros((rows.stop - rows.start, columns.stop - columns.start), np.uint8)
@@ -61,6 +69,11 @@ def read(given: Any, height: int, width: int) -> tuple[Stroke, ...]:
     strokes = tuple(Stroke.of(one, height, width) for one in given)
     if sum(len(one.points) for one in strokes) > MAX_POINTS:
         raise ValueError(f"more than {MAX_POINTS} points")
+    lengths = [one.length for one in strokes]
+    covered = sum(long * one.width for long, one in zip(lengths, strokes, strict=True))
+    round_ends = sum(len(one.points) * one.width**2 for one in strokes)
+    if sum(lengths) > LONGEST * (height + width) or covered + round_ends > FULLEST * height * width:
+        raise ValueError("so many strokes that they cover the photo many times: erase, or undo some")
     return strokes
 
 
@@ -78,6 +91,15 @@ def shared(one: Sequence[Stroke], other: Sequence[Stroke]) -> int:
     """How many strokes both begin with."""
     pairs = enumerate(zip(one, other, strict=False))
     return next((number for number, (a, b) in pairs if a != b), min(len(one), len(other)))
+
+
+def _thinned(points: tuple[tuple[float, float], ...], apart: float) -> tuple[tuple[float, float], ...]:
+    """The first and the last point, and of those between only what is so many pixels away from the one before."""
+    kept = [points[0]]
+    for x, y in points[1:-1]:
+        if abs(x - kept[-1][0]) + abs(y - kept[-1][1]) >= apart:
+            kept.append((x, y))
+    return (*kept, points[-1]) if len(points) > 1 else points
 
 
 def _range(values: Sequence[float], reach: int, size: int) -> slice:

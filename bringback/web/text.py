@@ -37,6 +37,8 @@ PLAIN = 0.25  # clearly the same person: the median descriptor distance caused b
 
 SEARCHING, RESTORING = "Looking for damage ...", "Restoring ..."  # at once, before the server has answered
 STOPPING, STOPPED = "Stopping ...", "Stopped."
+SPLITTING = "Looking for prints on this page ..."
+AREAS = "Only what is inside will be restored."
 AGAIN, GONE = "Restore again to see this.", "This photo is gone."
 CHOOSE_ONE = "Choose at least one thing to do."
 
@@ -103,6 +105,14 @@ def damage(scan: Item) -> str:
     if not scan.share:
         return line(f"{scan.name}: {said}no damage found. Paint over what you see.")
     return line(f"{scan.name}: {said}{scan.share:.1%} damaged. Erase what is not damage, paint over what was missed.")
+
+
+def prints(page: Item, count: int) -> str:
+    """Result of splitting a page."""
+    if not count:
+        return line(f"{page.name}: no prints were seen on it.")
+    found = f"{count} print{'s' * (count != 1)}"
+    return line(f"{page.name}: {found} found, each a photo of its own now. The page is still in the list.")
 
 
 def mended(before: int, now: int) -> str:

@@ -91,6 +91,23 @@ def test_held_and_streamed_pictures_give_the_same_crops(photos: Path, tmp_path: 
         assert same(shard.batch(range(start, start + 8), CPU), expected)
 
 
+def test_pictures_are_decoded_once_into_a_file_beside_them(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pack(photos, tmp_path / "photos.tar")
+    held = Crops([Source("photos")], tmp_path, 48, 3)
+    first = Crops([Source("photos.tar")], tmp_path, 48, 3, False, STREAMED, True)
+    (file,) = tmp_path.glob(".decoded-*.pixels")
+    monkeypatch.setattr("bringback.training.pictures.decode", None)
+    again = Crops([Source("photos.tar")], tmp_path, 48, 3, False, STREAMED, True)
+    for crops in (first, again):
+        assert same(crops.batch(range(8), CPU), held.batch(range(8), CPU))
+    monkeypatch.undo()
+    (tmp_path / "photos.tar").touch()  # changed since
+    Crops([Source("photos.tar")], tmp_path, 48, 3, False, STREAMED, True)
+    assert len(list(tmp_path.glob(".decod*"))) == 2 and file.exists()
+
+
 @pytest.mark.parametrize("memory", [0.0, STREAMED])
 def test_two_processes_see_what_one_sees(photos: Path, memory: float) -> None:
     def crops() -> Crops:

@@ -7,6 +7,7 @@ from PIL import Image, ImageCms
 
 from bringback.pipeline import Pipeline
 from bringback.stages.record import Face
+from bringback.web.areas import BY_HAND
 
 DATE = "1961:04:12 07:07:00"
 
@@ -46,6 +47,21 @@ class Seen:
                 return restoration
 
         return Pipeline([Stage()], {name: "0123456789abcdef" * 4}, settings={name: settings})
+
+
+def areas_told(monkeypatch) -> list:
+    """The areas that pipelines are told of from now on."""
+    told, restore = [], Pipeline.restore
+
+    def listening(self, photo, mask=None, **more):
+        told.append(more.get("areas"))
+        if not BY_HAND:
+            more.pop("areas", None)
+        return restore(self, photo, mask, **more)
+
+    monkeypatch.setattr("bringback.web.areas.BY_HAND", True)
+    monkeypatch.setattr(Pipeline, "restore", listening)
+    return told
 
 
 def jpeg(path: Path, pixels: np.ndarray, size=(96, 64)) -> Path:

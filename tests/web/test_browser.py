@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from web.stand_ins import DATE, Seen, jpeg
+from web.stand_ins import DATE, Seen, areas_told, jpeg
 
 from bringback.images.photo import Photo
 from bringback.web.pipelines import Pipelines
@@ -93,6 +93,15 @@ class Visitor:
         mouse.move(x, y + rows[1], steps=3)
         mouse.up()
 
+    def drag(self, start, end):
+        """From a place to another, pixels from the middle of the canvas."""
+        box, mouse = self.page.locator("#canvas canvas").bounding_box(), self.page.mouse
+        middle = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+        mouse.move(middle[0] + start[0], middle[1] + start[1])
+        mouse.down()
+        mouse.move(middle[0] + end[0], middle[1] + end[1], steps=3)
+        mouse.up()
+
     def color(self, x, y=0):
         """What the canvas shows there, RGB, `x` and `y` pixels from its middle."""
         data = Image.open(io.BytesIO(self.page.locator("#canvas canvas").screenshot())).convert("RGB")
@@ -102,6 +111,18 @@ class Visitor:
         with self.page.expect_download() as waiting:
             self.page.click(where)
         return waiting.value.suggested_filename, Path(waiting.value.path()).read_bytes()
+
+
+def told_of(told, visitor, box):
+    """Wait until a pipeline is told of this area (left, top, right, bottom), or of none, and has restored the photo."""
+    for _ in range(150):
+        visitor.page.wait_for_timeout(100)
+        last = told[-1][0] if told[-1] else None
+        if last is box or (last and box and np.allclose(last, box, atol=1.5)):
+            break
+    else:
+        raise AssertionError(f"{last}, not {box}")
+    visitor.says("1 of 1 photo restored")
 
 
 def listed(page, count):
@@ -173,8 +194,9 @@ def test_a_visitor_drops_ten_files_edits_the_mask_restores_and_downloads(server,
     assert visitor.errors == []
 
 
-def test_a_visitor_mends_undoes_compares_reloads_and_removes(server, browser, tmp_path):
+def test_a_visitor_mends_undoes_compares_moves_areas_reloads_and_removes(server, browser, tmp_path, monkeypatch):
     url, _ = server
+    told = areas_told(monkeypatch)
     visitor, gray = Visitor(browser, url), np.full((300, 400, 3), 80, np.uint8)
     page = visitor.page
     visitor.drop(jpeg(tmp_path / "a.jpg", gray, (400, 300)))
@@ -213,6 +235,24 @@ def test_a_visitor_mends_undoes_compares_reloads_and_removes(server, browser, tm
         visitor.shows(view)
     blue = visitor.color(60)
     assert blue[2] > blue[0] + 50  # the stroke over the photo, translucent
+
+    visitor.click("Areas")
+    box = page.locator("#canvas canvas").bounding_box()
+    zoom = min(box["width"] / 400, box["height"] / 300)
+    expected = [200 - 100 / zoom, 150 - 80 / zoom, 200 + 120 / zoom, 150 + 90 / zoom]
+    visitor.drag((-100, -80), (120, 90))  # a new area, in which the photo is restored again
+    told_of(told, visitor, expected)
+    visitor.drag((120, -80), (90, -60))  # its upper right corner
+    expected[1:3] = 150 - 60 / zoom, 200 + 90 / zoom
+    told_of(told, visitor, expected)
+    page.locator("#canvas canvas").focus()
+    page.keyboard.press("ArrowLeft")  # the corner that was dragged
+    expected[2] -= 10 / zoom
+    told_of(told, visitor, expected)
+    assert visitor.color(-150)[0] < visitor.color(-80)[0] - 20  # what is outside is dimmed
+    visitor.click("As found")
+    told_of(told, visitor, None)
+    visitor.click("Paint")
     page.reload()
     visitor.says("a.jpg: 400 x 300 pixels")
     visitor.shows("before")

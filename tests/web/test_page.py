@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 from typer.testing import CliRunner
-from web.stand_ins import DATE, Seen, jpeg, silent
+from web.stand_ins import DATE, Seen, areas_told, jpeg, silent
 
 from bringback.images.photo import Photo
+from bringback.ops.areas import Area
 from bringback.pipeline import Pipeline
 from bringback.stages import FAMILIES
 from bringback.web import text as web_text
@@ -189,12 +190,34 @@ def test_what_mending_cannot_do_waits_for_the_next_restoration(desk, pixels, pip
     assert list(made.follow(scan.strokes, pipelines)) == [] and made.strokes == scan.strokes
 
 
-def test_a_mend_keeps_the_pixels_of_its_stroke_alone(desk, pixels, pipelines):
+def test_a_long_stroke_is_mended_in_pieces_along_it(desk, pixels, pipelines, monkeypatch):
+    monkeypatch.setattr("bringback.web.outcome.PIECE", 50)
     scan = put(desk, pixels, "a.png", size=(400, 300))
     scan.restore(pipelines, Choices(("tone",)), silent)
-    assert len(list(scan.outcome.follow((paint((10, 10), (390, 290)),), pipelines))) == 1
-    (mend,) = scan.outcome.mends
-    assert 1000 < len(mend.before) < 4000
+    made = scan.outcome
+    whole, stroke = np.load(made.pixels), paint((10, 10), (390, 290))
+    boxes = list(made.follow((stroke,), pipelines))
+    areas = [(rows.stop - rows.start) * (columns.stop - columns.start) for rows, columns in boxes]
+    assert len(boxes) > 5 and max(areas) < 0.15 * whole[..., 0].size
+    assert 1000 < sum(len(mend.before) for mend in made.mends[0]) < 4000  # of the stroke alone
+    changed = (np.load(made.pixels) != whole).any(2)
+    drawn = stroke.draw((slice(0, 300), slice(0, 400)))
+    assert changed[drawn].all() and changed.sum() < 1.5 * drawn.sum()
+    list(made.follow((), pipelines))
+    assert np.array_equal(np.load(made.pixels), whole)  # to the bit
+
+
+def test_half_a_stroke_is_none(desk, pixels, pipelines, monkeypatch):
+    monkeypatch.setattr("bringback.web.outcome.PIECE", 50)
+    scan = put(desk, pixels, "a.png", size=(400, 300))
+    scan.restore(pipelines, Choices(("tone",)), silent)
+    made = scan.outcome
+    whole, of, left = np.load(made.pixels), pipelines.of, iter([True] * 3)
+    monkeypatch.setattr(pipelines, "of", lambda choices: of(choices) if next(left, False) else None)
+    boxes = []
+    with pytest.raises(AttributeError):
+        boxes.extend(made.follow((paint((10, 10), (390, 290)),), pipelines))
+    assert np.array_equal(np.load(made.pixels), whole) and made.strokes == () and made.mends == []
 
 
 def test_strokes_before_one_that_fails_are_in_the_result(desk, pixels, pipelines, monkeypatch):
@@ -486,7 +509,7 @@ def test_strokes_from_the_browser_mend_a_result(page, pixels):
     assert left <= 68 and left + width >= 72 and top <= 28 and top + height >= 32
     before = scan.outcome.file.read_bytes()
     assert page.download in page._drawn(desk, False) and scan.outcome.file.read_bytes() != before
-    assert page._drawn(desk, False) == {}  # nothing new
+    assert page._drawn(desk, False) == page._as_is()  # nothing new
     sent["strokes"].pop()
     assert page._draw(sent)["said"] == "Undone."
     sent["strokes"].append(paint((70, 30), erases=True).sent())
@@ -555,7 +578,9 @@ def test_another_photo_can_be_chosen_while_one_is_at_work(page, pixels):
     started = next(work)
     assert not started[page.restore]["interactive"] and started[page.stop]["interactive"]
     assert page.status not in page._choose(desk, False, SimpleNamespace(index=1))
-    assert list(page._restore(desk, *CHOSEN)) == [] and page._remove(desk, False) == {}  # a.jpg is still at work
+    assert (
+        list(page._restore(desk, *CHOSEN)) == [] and page._remove(desk, False) == page._as_is()
+    )  # a.jpg is still at work
     *_, last = work
     assert last[page.status] == "<p>1 of 1 photo restored.</p>" and page.canvas not in last  # b.jpg is on display
     assert page.status in page._choose(desk, False, SimpleNamespace(index=0))
@@ -607,6 +632,44 @@ def test_a_removed_photo_leaves_the_page_with_the_next_one(page, pixels):
     )
     view = page._remove(desk, False)
     assert not view[page.bench]["visible"] and not view[page.restore]["interactive"]
+
+
+def test_areas_from_the_browser_are_those_of_the_next_restoration(page, pixels, monkeypatch):
+    told = areas_told(monkeypatch)
+    desk = opened(page, pixels, "a.jpg")
+    (scan,) = desk.scans
+    sent = {"desk": SECRET, "photo": scan.number, "strokes": [], "areas": [[90.2, -3, 9.9, 50]]}
+    assert page._draw(sent)["said"] == web_text.AREAS and scan.areas == ((10, 0, 90, 50),)
+    list(page._restore(desk, *CHOSEN))
+    made = scan.outcome
+    assert told[-1] == [(10, 0, 90, 50)] and made.by_hand == scan.areas
+    shown = json.loads(page._about(desk, False)[page.canvas])
+    assert shown["boxes"] == [[10, 0, 90, 50]] and shown["byHand"]
+    assert list(page._moved(desk, *CHOSEN)) == []  # nothing was moved since
+    assert page._draw(sent | {"areas": []})["said"] == web_text.RESTORING
+    assert list(page._moved(desk, *CHOSEN)) and told[-1] == [(0, 0, 96, 64)] and scan.outcome is not made
+    page._draw(sent | {"areas": None})
+    list(page._moved(desk, *CHOSEN))
+    assert told[-1] is None
+    for wrong in ("x", [[1, 2, 3]], [[0, 0, float("nan"), 9]], [[0, 0, 96, 5]], [[0, 0, 20, 20]] * 101):
+        assert page._draw(sent | {"areas": wrong})["said"] and scan.areas is None
+
+
+def test_a_page_is_split_into_photos_of_their_own(page, pixels, monkeypatch):
+    desk = opened(page, pixels, "page.jpg", "b.jpg")
+    prints = [
+        Area(tuple((x + dx, y + dy) for dx, dy in ((0, 0), (30, 0), (30, 40), (0, 40)))) for x, y in ((5, 5), (50, 9))
+    ]
+    monkeypatch.setattr("bringback.web.session.find_prints", lambda pixels: tuple(prints))
+    monkeypatch.setattr("bringback.web.session.is_more", lambda pixels, prints: True)
+    *_, view = page._split(desk, False)
+    assert [scan.name for scan in desk.scans] == ["page.jpg", "page-1.jpg", "page-2.jpg", "b.jpg"]
+    assert desk.scans[1].size == (40, 30) and desk.chosen is desk.scans[1]
+    assert DATE.encode() in desk.scans[2].photo().exif
+    assert "2 prints found" in view[page.status] and "more on the page" in view[page.problems]
+    monkeypatch.setattr("bringback.web.session.find_prints", lambda pixels: ())
+    *_, view = page._split(desk, False)
+    assert "no prints" in view[page.status] and len(desk.scans) == 4 and desk.chosen is desk.scans[1]
 
 
 def test_no_stage_is_an_answer_and_not_an_error(page, pixels):

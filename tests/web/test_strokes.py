@@ -45,6 +45,16 @@ def test_wide_strokes_are_drawn_at_once():
     assert time.process_time() - begin < 5  # not seconds a segment
 
 
+def test_many_points_are_drawn_at_once():
+    steps = np.cumsum(np.random.default_rng(0).normal(0, 0.5, (30_000, 2)), 0)
+    begin = time.process_time()
+    (one,) = read([{"points": np.abs(steps).tolist(), "width": 40, "erases": False}], 1000, 1000)
+    thinned = one.draw((slice(0, 1000), slice(0, 1000)))
+    assert time.process_time() - begin < 1 and len(one.points) < 10_000
+    exact = Stroke(False, 40.0, tuple(map(tuple, np.abs(steps)))).draw((slice(0, 1000), slice(0, 1000)))
+    assert (thinned != exact).sum() < 0.02 * exact.sum()
+
+
 def test_a_box_holds_all_of_its_stroke():
     one = stroke((30.4, 20.6), (61.2, 70.9), width=9)
     whole = one.draw((slice(0, 100), slice(0, 120)))
@@ -70,6 +80,8 @@ def test_a_box_holds_all_of_its_stroke():
         [{"points": [[1, 2]], "width": 0, "erases": False}],
         [{"points": [[1, 2]], "width": float("inf"), "erases": False}],
         [{"points": [[1, 2]], "width": 3, "erases": False}] * (MAX_STROKES + 1),
+        [{"points": [[0, 100 * (x % 2)] for x in range(3000)], "width": 3, "erases": False}],  # covers it 900 times
+        [{"points": [[0, 100 * (x % 2)] for x in range(9000)], "width": 0.1, "erases": False}],
     ],
 )
 def test_what_is_no_list_of_strokes_is_refused(sent):
