@@ -11,7 +11,7 @@ let overlay = null;      // canvas: what was found, and the strokes
 let strokes = [], undone = [], inResult = 0;    // inResult: how many of the strokes the result has
 let erasing = false, live = null, held = false, blinking = false;
 let zoom = 1, left = 0, top_ = 0;  // CSS pixels a pixel of the photo, and where its corner is
-let areas = null, arranging = false, corner = [0, 2], dragsCorner = false, moved = null;  // boxes by hand, null: as found
+let areas = null, arranging = false, corner = [0, 2], grabbed = null, moved = null;  // areas by hand, null: as found
 let paned = false;       // whether there were two panes when the photo was last fitted
 let pointer = null, pan = null, pinch = null, spaced = false, dragsDivider = false;
 const touches = new Map();
@@ -19,69 +19,137 @@ const unsent = new Map();  // by number of the photo: what the server has not an
 let sending = false;
 const arrangedIn = new Set();  // photos whose areas were changed by what is on its way
 
-// ---- where the picture is: boxes [left, top, right, bottom] in pixels of the photo, of which a corner (0 to 3) is held
+// ---- where the picture is: areas as on the server, { corners, radii } in pixels of the photo, one with a marked corner
 
-const around = (corners) => {
-  const [x, y] = [0, 1].map((k) => corners.map((one) => one[k]));
-  return [Math.min(...x), Math.min(...y), Math.max(...x), Math.max(...y)].map(Math.round);
-};
-const boxes = () => areas ?? photo.areas.map(around);
-const sides = (k) => [k == 0 || k == 3 ? 0 : 2, k < 2 ? 1 : 3];  // the numbers in a box that make its corner
-const onCanvas = (box, k) => { const [x, y] = sides(k); return [left + box[x] * zoom, top_ + box[y] * zoom]; };
+const areasNow = () => areas ?? photo.areas;
+const onCanvas = ([x, y]) => [left + x * zoom, top_ + y * zoom];
+const bounds = (points) => [Math.min, Math.max].map((most) => [0, 1].map((k) => most(...points.map((one) => one[k]))));
+
+function outline({ corners, radii }) {  // as `Area.outline` is
+  const side = (k) => Math.hypot(...[0, 1].map((at) => corners[k][at] - corners[(k + 1) % 4][at]));
+  const [across, down] = radii.map((radius, k) => Math.min(0.5, 2 * radius / Math.max(1, side(k) + side(k + 2))));
+  if (Math.min(across, down) <= 0) return corners;
+  const turns = Array.from({ length: 24 }, (_, step) => step / 23 * Math.PI / 2);
+  const first = turns.map((turn) => [across * (1 - Math.cos(turn)), down * (1 - Math.sin(turn))]);
+  const back = [...first].reverse();
+  return [...first, ...back.map(([u, v]) => [1 - u, v]), ...first.map(([u, v]) => [1 - u, 1 - v]), ...back.map(([u, v]) => [u, 1 - v])]
+    .map(([u, v]) => [0, 1].map((at) => (1 - v) * ((1 - u) * corners[0][at] + u * corners[1][at])
+      + v * ((1 - u) * corners[3][at] + u * corners[2][at])));
+}
+
+function path(points) {
+  const made = new Path2D();
+  for (const point of points) made.lineTo(...onCanvas(point));
+  made.closePath();
+  return made;
+}
 
 function cornerAt(x, y) {
   let best = null, nearest = NEAR;
-  boxes().forEach((box, number) => {
-    for (let k = 0; k < 4; k++) {
-      const [cx, cy] = onCanvas(box, k), far = Math.hypot(x - cx, y - cy);
-      if (far <= nearest) { nearest = far; best = [number, k]; }
-    }
-  });
+  areasNow().forEach(({ corners }, number) => corners.forEach((one, k) => {
+    const [cx, cy] = onCanvas(one), far = Math.hypot(x - cx, y - cy);
+    if (far <= nearest) { nearest = far; best = [number, k]; }
+  }));
   return best;
 }
 
-function moveCorner(x, y) {  // to a place in the photo
-  areas = boxes().map((box) => [...box]);
-  const [across, down] = sides(corner[1]), box = areas[corner[0]];
-  box[across] = Math.round(Math.max(0, Math.min(photo.width, x)));
-  box[down] = Math.round(Math.max(0, Math.min(photo.height, y)));
+function areaAt(x, y) {
+  const ratio = window.devicePixelRatio || 1;
+  return areasNow().findIndex((area) => context.isPointInPath(path(outline(area)), x * ratio, y * ratio));
+}
+
+function grab(x, y) {  // on the canvas: a corner, an area, or where a new one begins
+  const there = cornerAt(x, y), inside = areaAt(x, y), at = place(x, y);
+  const before = areas;
+  if (there) corner = there;
+  else if (inside >= 0) corner = [inside, corner[0] == inside ? corner[1] : 2];
+  else newArea([...at, at[0] + 1, at[1] + 1]);
+  grabbed = { before, area: areasNow()[corner[0]], at, whole: !there && inside >= 0 };
+}
+
+function change(next) {
+  areas = areasNow().map((one, number) => number == corner[0] ? next : one);
   draw();
 }
 
-function arranged() {  // let go: what is turned over or too small is put right, and the server told
+function moveCorner(x, y) {  // to a place in the photo; the opposite one stays, and the sides keep their directions
+  const { corners, radii } = grabbed.area, k = corner[1], [far, one, other] = [2, 1, 3].map((by) => corners[(k + by) % 4]);
+  const [[ax, ay], [bx, by]] = [one, other].map((to) => [to[0] - far[0], to[1] - far[1]]);
+  const to = [Math.max(0, Math.min(photo.width, x)) - far[0], Math.max(0, Math.min(photo.height, y)) - far[1]];
+  const whole = ax * by - ay * bx, s = (to[0] * by - to[1] * bx) / whole, t = (ax * to[1] - ay * to[0]) / whole;
+  const next = [...corners];
+  [[s, t], [s, 0], [0, t]].forEach(([s, t], at) => {
+    next[(k + [0, 1, 3][at]) % 4] = [far[0] + s * ax + t * bx, far[1] + s * ay + t * by].map(Math.round);
+  });
+  const shares = k % 2 ? [s, t] : [t, s];  // the first side and the third are those of `one` at odd corners
+  change({ corners: next, radii: radii.map((radius, at) => radius * Math.abs(shares[at])) });
+}
+
+function moveArea(x, y) {
+  const { corners, radii } = grabbed.area, [low, high] = bounds(corners), room = [photo.width, photo.height];
+  const by = [x, y].map((to, k) => Math.round(Math.max(-low[k], Math.min(room[k] - high[k], to - grabbed.at[k]))));
+  change({ corners: corners.map((one) => [one[0] + by[0], one[1] + by[1]]), radii });
+}
+
+function ordered({ corners, radii }) {  // clockwise from the top left, though it was turned over
+  let [a, b, c, d] = corners;
+  if ((b[0] - a[0]) * (c[1] - b[1]) < (b[1] - a[1]) * (c[0] - b[0])) [a, b, c, d] = [b, a, d, c];
+  if (a[0] + a[1] > c[0] + c[1]) [a, b, c, d] = [c, d, a, b];
+  return { corners: [a, b, c, d], radii };
+}
+
+function arranged() {  // let go: what is turned over is put right, what is too small taken back, and the server told
   clearTimeout(moved);
-  moved = null;
-  areas = areas?.map(([x0, y0, x1, y1]) => [Math.min(x0, x1), Math.min(y0, y1), Math.max(x0, x1), Math.max(y0, y1)])
-    .filter(([x0, y0, x1, y1]) => Math.min(x1 - x0, y1 - y0) >= 8) ?? null;
-  if (!boxes()[corner[0]]) corner = [Math.max(0, boxes().length - 1), 2];
+  const marked = areasNow()[corner[0]]?.corners[corner[1]];
+  const small = ({ corners: [a, b, c] }) => Math.min(Math.hypot(a[0] - b[0], a[1] - b[1]), Math.hypot(b[0] - c[0], b[1] - c[1])) < 8;
+  if (grabbed && areas?.some(small)) areas = grabbed.before;
+  areas = areas?.map(ordered) ?? null;
+  moved = grabbed = null;
+  const number = Math.max(0, Math.min(areasNow().length - 1, corner[0]));
+  const now = areasNow()[number]?.corners.findIndex((one) => one[0] == marked?.[0] && one[1] == marked?.[1]) ?? -1;
+  corner = [number, now < 0 ? 2 : now];
   draw();
   send(true);
 }
 
 function newArea(box) {
-  areas = [...boxes(), box.map(Math.round)];
+  const [x0, y0, x1, y1] = box.map(Math.round);
+  areas = [...areasNow(), { corners: [[x0, y0], [x1, y0], [x1, y1], [x0, y1]], radii: [0, 0] }];
   corner = [areas.length - 1, 2];
 }
 
+function addArea() {  // the largest free one of these: in the middle, a half of the photo, a quarter of it
+  const taken = areasNow().map(({ corners }) => bounds(corners)), at = (u, v) => [u * photo.width, v * photo.height];
+  const free = ([x0, y0, x1, y1]) => taken.every(([low, high]) => x1 <= low[0] || high[0] <= x0 || y1 <= low[1] || high[1] <= y0);
+  const of = (across, down) => Array.from({ length: across * down }, (_, number) => {
+    const u = number % across, v = Math.floor(number / across);
+    return [...at((u + 0.1) / across, (v + 0.1) / down), ...at((u + 0.9) / across, (v + 0.9) / down)];
+  });
+  const middle = [...at(0.2, 0.2), ...at(0.8, 0.8)];
+  newArea([middle, ...of(2, 1), ...of(1, 2), ...of(2, 2), ...of(4, 4)].find(free) ?? middle);
+}
+
 function paintAreas() {
-  const all = boxes();
+  const all = areasNow();
   context.save();
-  context.beginPath();
-  context.rect(left, top_, photo.width * zoom, photo.height * zoom);
-  for (const [x0, y0, x1, y1] of all) context.rect(left + x0 * zoom, top_ + y0 * zoom, (x1 - x0) * zoom, (y1 - y0) * zoom);
+  const dim = new Path2D();
+  dim.rect(left, top_, photo.width * zoom, photo.height * zoom);
+  for (const area of all) dim.addPath(path(outline(area)));
   context.fillStyle = "rgba(0, 0, 0, 0.45)";
-  if (all.length) context.fill("evenodd");
-  context.lineWidth = 2;
-  all.forEach((box, number) => {
+  if (all.length) context.fill(dim, "evenodd");
+  all.forEach((area, number) => {
+    context.lineWidth = 2;
     context.strokeStyle = number == corner[0] ? "white" : "#cccccc";
-    context.strokeRect(left + box[0] * zoom, top_ + box[1] * zoom, (box[2] - box[0]) * zoom, (box[3] - box[1]) * zoom);
-    for (let k = 0; k < 4; k++) {
-      const [x, y] = onCanvas(box, k), held = number == corner[0] && k == corner[1];
+    context.stroke(path(outline(area)));
+    context.lineWidth = 1;
+    if (Math.max(...area.radii) > 0) context.stroke(path(area.corners));
+    area.corners.forEach((one, k) => {
+      const [x, y] = onCanvas(one), held = number == corner[0] && k == corner[1];
       context.fillStyle = held ? "#0b57d0" : "white";
       context.strokeStyle = held ? "white" : "black";
       context.fillRect(x - 6, y - 6, 12, 12);
       context.strokeRect(x - 6, y - 6, 12, 12);
-    }
+    });
   });
   context.restore();
 }
@@ -173,13 +241,12 @@ function paint() {
   }
   context.lineWidth = 2;
   if (arranging && now == "before") paintAreas();
-  else if (now == "before" || now == "original") for (const corners of areas?.map((box) => [0, 1, 2, 3].map((k) => sides(k).map((at) => box[at]))) ?? photo.areas) {
+  else if (now == "before" || now == "original") for (const area of areasNow()) {  // seen on white, and on black
+    context.strokeStyle = "black";
+    context.stroke(path(outline(area)));
     context.setLineDash([8, 6]);
     context.strokeStyle = "white";
-    context.beginPath();
-    for (const [x, y] of corners) context.lineTo(left + x * zoom, top_ + y * zoom);
-    context.closePath();
-    context.stroke();
+    context.stroke(path(outline(area)));
     context.setLineDash([]);
   }
   if (pointer && !pan && !dragsDivider && !arranging && now != "original") {
@@ -237,7 +304,6 @@ function buttons() {
   press("paint", !erasing && !arranging);
   press("erase", erasing && !arranging);
   press("areas", arranging);
-  $("[data-do=areas]").hidden = !photo?.byHand;
   $("[data-areas]").hidden = !arranging;
   $("[data-do=undo]").disabled = !strokes.length;
   $("[data-do=redo]").disabled = !undone.length;
@@ -305,7 +371,7 @@ async function send(areasToo = false) {
   if (areasToo) arrangedIn.add(photo.photo);
   else if (after && strokes.length > inResult && !strokes[strokes.length - 1].erases) said.textContent = "Mending ...";
   unsent.delete(photo.photo);  // to be the last, which is sent first: what is on display
-  unsent.set(photo.photo, { desk: photo.desk, photo: photo.photo, strokes: [...strokes], areas });
+  unsent.set(photo.photo, { desk: photo.desk, photo: photo.photo, strokes: [...strokes], areas, look: arranging && !photo.looked });
   if (sending) return;
   sending = true;
   try {
@@ -319,6 +385,7 @@ async function send(areasToo = false) {
         const scale = after.width / photo.width;
         if (images[at]) after.getContext("2d").drawImage(images[at], ...box.map((value) => value * scale));
       });
+      if (answer.areas) Object.assign(photo, { areas: answer.areas, looked: true });
       inResult = answer.done;
       said.textContent = answer.said;
     }
@@ -328,7 +395,7 @@ async function send(areasToo = false) {
   sending = false;
   if (photo && !live) redrawOverlay();
   trigger("drawn");
-  if (photo && arrangedIn.has(photo.photo) && after) trigger("moved");
+  if (photo && arrangedIn.has(photo.photo)) trigger("moved");
   arrangedIn.clear();
 }
 
@@ -348,9 +415,9 @@ async function take() {
   overlay = layer(one.naturalWidth, one.naturalHeight);
   if (!same || !live) strokes = [...(unsent.get(told.photo) ?? told).strokes];  // what is on its way is newer
   inResult = told.done;
-  if (!moved && !dragsCorner) areas = unsent.has(told.photo) ? unsent.get(told.photo).areas : told.boxes;
+  if (!moved && !grabbed) areas = unsent.has(told.photo) ? unsent.get(told.photo).areas : told.byHand;
   if (!same) { undone = []; said.textContent = ""; corner = [0, 2]; arranging = false; }
-  else if (said.textContent == "Restoring ...") said.textContent = "";
+  else if (!unsent.has(told.photo)) said.textContent = "";  // it is over
   canvas.setAttribute("aria-label", told.label);
   canvas.dataset.photo = told.photo;
   if (told.view && !(arranging && same)) view.value = told.view;  // or the next corner could not be dragged
@@ -376,7 +443,7 @@ canvas.addEventListener("pointerdown", (event) => {
   touches.set(event.pointerId, [x, y]);
   if (touches.size == 2) {  // two fingers: no stroke, but zoom and pan
     live = null;
-    if (dragsCorner) { dragsCorner = false; areas = photo.boxes; }
+    if (grabbed) { areas = grabbed.before; grabbed = null; }
     redrawOverlay();
     pinch = fingers();
   } else if (event.button == 1 || event.button == 2 || spaced) {
@@ -384,10 +451,9 @@ canvas.addEventListener("pointerdown", (event) => {
   } else if (shows() == "slider" && Math.abs(x - divider()) < NEAR) {
     dragsDivider = true;
   } else if (arranging && touches.size == 1 && shows() == "before") {
-    const there = cornerAt(x, y), [px, py] = place(x, y);
-    if (there) corner = there;
-    else newArea([px, py, px, py]);
-    dragsCorner = true;
+    clearTimeout(moved);
+    moved = null;
+    grab(x, y);
     draw();
   } else if (touches.size == 1 && shows() != "original") {
     begin(x, y);
@@ -416,14 +482,14 @@ canvas.addEventListener("pointermove", (event) => {
     top_ += y - pan[1];
     pan = [x, y];
     hold();
-  } else if (dragsCorner) {
-    moveCorner(...place(x, y));
+  } else if (grabbed && touches.size) {
+    (grabbed.whole ? moveArea : moveCorner)(...place(x, y));
   } else if (dragsDivider) {
     split.value = 100 * x / canvas.clientWidth;
   } else if (live) {
     for (const one of event.getCoalescedEvents?.() ?? [event]) go(...at(one));
   }
-  if (arranging) canvas.style.cursor = pan || spaced ? "grab" : cornerAt(x, y) ? "move" : "crosshair";
+  if (arranging) canvas.style.cursor = pan || spaced ? "grab" : cornerAt(x, y) ? "pointer" : areaAt(x, y) >= 0 ? "move" : "crosshair";
   else canvas.style.cursor = pan || spaced ? "grab" : shows() == "slider" && Math.abs(x - divider()) < NEAR ? "ew-resize" : "none";
   draw();
 });
@@ -433,7 +499,7 @@ function lift(event) {
   if (touches.size < 2) pinch = null;
   pan = null;
   dragsDivider = false;
-  if (dragsCorner) { dragsCorner = false; arranged(); }
+  if (grabbed && !moved) arranged();
   if (live) end();
   draw();
 }
@@ -465,13 +531,13 @@ const deeds = {
   erase: () => { erasing = true; arranging = false; if (view.value != "before") show("before"); buttons(); },
   undo, redo,
   areas: () => {
-    if (!photo.byHand) return;
-    said.textContent = "";
     arranging = !arranging;
+    said.textContent = arranging && !photo.looked ? "Looking for the picture ..." : "";
     if (arranging) show("before"); else { buttons(); draw(); }
+    if (arranging && !photo.looked) send();
   },
-  add: () => { newArea([photo.width * 0.2, photo.height * 0.2, photo.width * 0.8, photo.height * 0.8]); arranged(); },
-  drop: () => { areas = boxes().filter((_, number) => number != corner[0]); arranged(); },
+  add: () => { addArea(); arranged(); },
+  drop: () => { areas = areasNow().filter((_, number) => number != corner[0]); arranged(); },
   auto: () => { areas = null; arranged(); },
   out: () => zoomTo(zoom / 1.4, ...middle()),
   in: () => zoomTo(zoom * 1.4, ...middle()),
@@ -502,15 +568,17 @@ document.addEventListener("keydown", (event) => {
   else if (key == "[" || key == "]") size(key == "]" ? 3 : -3);
   else if (key == "o" || (on == $("[data-do=original]") && (key == " " || key == "Enter"))) original(true);
   else if (key == " " && (on == canvas || on == document.body)) spaced = true;
-  else if (arranging && on == canvas && key in moves && boxes().length) {  // the marked corner
-    const step = (event.shiftKey ? 1 : 10) / zoom, [x, y] = sides(corner[1]), box = boxes()[corner[0]];
-    moveCorner(box[x] - step * moves[key][0], box[y] - step * moves[key][1]);
+  else if (arranging && on == canvas && key in moves && areasNow().length) {  // the marked corner
+    const step = (event.shiftKey ? 1 : 10) / zoom, area = areasNow()[corner[0]], [x, y] = area.corners[corner[1]];
+    grabbed ??= { before: areas, area };
+    moveCorner(x - step * moves[key][0], y - step * moves[key][1]);
     clearTimeout(moved);
     moved = setTimeout(arranged, 700);
   }
-  else if (arranging && on == canvas && key == "n" && boxes().length) {  // the next corner
+  else if (arranging && on == canvas && key == "n" && areasNow().length) {  // the next corner
     const next = 4 * corner[0] + corner[1] + 1;
-    corner = [Math.floor(next / 4) % boxes().length, next % 4];
+    if (moved) arranged();
+    corner = [Math.floor(next / 4) % areasNow().length, next % 4];
     draw();
   }
   else if (arranging && on == canvas && key == "Delete") deeds.drop();

@@ -13,7 +13,7 @@ from bringback.ops.areas import Area
 from bringback.runtime.files import write_beside
 from bringback.stages import FAMILIES
 from bringback.stages.record import Face
-from bringback.web.areas import Areas, restored
+from bringback.web.areas import Areas
 from bringback.web.copies import PREVIEW, jpeg
 from bringback.web.pipelines import Choices, Pipelines
 from bringback.web.strokes import Box, Stroke, shared
@@ -131,7 +131,7 @@ class Outcome:
         stages = tuple(name for name in ("fill", "translate") if name in FAMILIES[pipelines.config.family])
         with pipelines.lock:
             pipeline = pipelines.of(Choices(stages, scale=f"{self.scale:g}"))
-            restoration = restored(pipeline, self.kind.with_pixels(pixels), mask.astype(np.float32), areas=())
+            restoration = pipeline.restore(self.kind.with_pixels(pixels), mask.astype(np.float32), areas=())
         share = restoration.damage() if restoration.filled is None else restoration.filled
         return restoration.result().pixels, share[0, 0].float().cpu().numpy()
 

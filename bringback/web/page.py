@@ -3,6 +3,7 @@
 import re
 import secrets
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -16,7 +17,7 @@ from bringback.web import text as web_text
 from bringback.web.canvas import canvas, patches, shown
 from bringback.web.pipelines import Choices, Pipelines
 from bringback.web.session import Item, Session, attempt
-from bringback.web.work import Tell, Work
+from bringback.web.work import EVERY, Tell, Work
 
 View = dict[Any, Any]  # component updates
 TOKEN = re.compile("[0-9a-f]{32}")
@@ -43,11 +44,12 @@ class Page:
         with gr.Blocks(title="bringback", analytics_enabled=False, delete_cache=(600, 7200)) as self.blocks:
             self.desk = gr.State(None, delete_callback=self._forget)
             self.token, self.phone = gr.Textbox(visible=False), gr.Checkbox(visible=False)
-            gr.HTML(web_text.HEAD, padding=False, elem_id="head")
+            names = [*FAMILIES[pipelines.config.family], *plugins()]
+            gr.HTML(web_text.HEAD + web_text.small_print(names), padding=False, elem_id="head")
             with gr.Row(elem_id="desk"):
                 with gr.Column(scale=1, min_width=280, elem_id="side"):
                     self._place_photos()
-                    self._place_choices()
+                    self._place_choices(names)
                 with gr.Column(scale=3, min_width=320, elem_id="work"):
                     self._place_work()
             self._connect()
@@ -75,9 +77,9 @@ class Page:
             self.split = gr.Button("Split into prints", size="sm", min_width=100, elem_id="split")
             self.remove = gr.Button("Remove this photo", size="sm", min_width=100, elem_id="remove")
 
-    def _place_choices(self) -> None:
+    def _place_choices(self, names: list[str]) -> None:
         chosen = Choices.of(self.pipelines.config)
-        labels = [(web_text.stage(name), name) for name in (*FAMILIES[self.pipelines.config.family], *plugins())]
+        labels = [(web_text.stage(name), name) for name in names]
         with gr.Accordion("What to do", open=False, elem_id="choices") as self.choices:
             self.stages = gr.CheckboxGroup(labels, value=list(chosen.stages), label="Steps", elem_id="stages")
             self.strength = gr.Slider(0, 1, chosen.strength, step=0.05, label="Strength", info=web_text.STRENGTH)
@@ -183,7 +185,11 @@ class Page:
         if desk is None or scan is None:
             return {"patches": [], "done": 0, "said": web_text.GONE}
         with scan.drawing:
-            return self._follow(desk, scan, sent)
+            answer = self._follow(desk, scan, sent)
+        if sent.get("look"):
+            problem = attempt(scan, scan.look_around)
+            answer |= {"areas": [areas.sent(area) for area in scan.seen or ()]} | ({"said": problem} if problem else {})
+        return answer
 
     def _follow(self, desk: Session, scan: Item, sent: dict[str, Any]) -> dict[str, Any]:
         try:
@@ -192,10 +198,10 @@ class Page:
             return {"patches": [], "done": 0, "said": str(error)}
         scan.strokes, moved, scan.areas = drawn, scan.areas != boxes, boxes
         made = scan.outcome
-        if moved and made is None:
-            return {"patches": [], "done": 0, "said": web_text.AREAS}
-        if moved and made and not desk.busy:
-            return {"patches": [], "done": len(made.strokes), "said": web_text.RESTORING}  # by `_moved`
+        if moved:
+            said = web_text.RESTORING if made else web_text.AREAS  # by `_moved`
+            said = said if areas.fit(boxes, *scan.size) else web_text.OVERLAP
+            return {"patches": [], "done": len(made.strokes) if made else 0, "said": said}
         if made is None or desk.busy:
             return {"patches": [], "done": len(made.strokes) if made else 0, "said": ""}
         changed: list[strokes.Box] = []
@@ -303,10 +309,18 @@ class Page:
         }
 
     def _moved(self, *given: Any) -> Iterator[View]:
-        """After areas were moved: restore the photo again, if it was restored."""
-        _there(given[0])
-        scan = given[0].chosen
-        if scan and scan.outcome and scan.outcome.by_hand != scan.areas:
+        """After areas were moved: restore the photo again, if it was restored, and when what is at work is done."""
+        desk: Session = given[0]
+        _there(desk)
+        scan = desk.chosen
+        while work := desk.work:
+            while desk.work is work:
+                time.sleep(EVERY)
+            if not work.complete:
+                return
+        if scan is None or scan.outcome is None or not areas.fit(scan.areas, *scan.size):
+            return
+        if scan.outcome.by_hand != scan.areas:
             yield from self._work([scan], *given)
 
     def _restore(self, *given: Any) -> Iterator[View]:

@@ -22,11 +22,13 @@ from bringback.images.parts import cut_out, with_infrared
 from bringback.images.photo import Photo, luminance
 from bringback.images.shards import output_name
 from bringback.ops.areas import Area
+from bringback.ops.frames import find_areas
 from bringback.ops.masks import SOUND
 from bringback.ops.prints import find_prints, is_more
 from bringback.runtime.progress import watching
 from bringback.stages.prior.settings import Progress
-from bringback.web.areas import Areas, restored
+from bringback.stages.record import own_pixels
+from bringback.web.areas import Areas
 from bringback.web.copies import THUMB, around, jpeg, overlay
 from bringback.web.outcome import Outcome
 from bringback.web.pipelines import Choices, Pipelines, Stopped
@@ -48,7 +50,7 @@ class Item:
     size: tuple[int, int] = (0, 0)  # height and width
     strokes: tuple[Stroke, ...] = ()
     areas: Areas = None  # where the picture is, drawn by hand
-    seen: tuple[Area, ...] = ()  # and as it was found last
+    seen: tuple[Area, ...] | None = None  # and as it was found last, None before anything looked
     outcome: Outcome | None = None
     share: float = 0.0
     searched: bool = False  # whether `find` has looked for damage
@@ -91,6 +93,12 @@ class Item:
         self.preview.write_bytes(jpeg(photo))
         self.thumb.write_bytes(jpeg(photo, THUMB))
 
+    def look_around(self) -> tuple[Area, ...]:
+        """Where the picture is, looked for unless that is known; raises `PhotoError`."""
+        if self.seen is None:
+            self.seen = find_areas(own_pixels(self.photo()))
+        return self.seen
+
     def find(self, pipelines: Pipelines, scale: str, tell: Tell) -> None:
         """Find the damage, the `share` of damaged pixels and `warnings`, at this native scale.
 
@@ -98,7 +106,7 @@ class Item:
         """
         photo = self.photo()
         with _turn(pipelines, tell), watching(lambda stage, tiles, whole: tell(tiles, stage)):
-            looked = restored(pipelines.of(Choices(("scratches",), scale=scale)), photo, areas=self.areas)
+            looked = pipelines.of(Choices(("scratches",), scale=scale)).restore(photo, areas=self.areas)
         mask, self.warnings = looked.damage(), looked.warnings
         plane = mask[0, 0].cpu().numpy()
         self.mask_file.write_bytes(mask_png(mask))
@@ -147,7 +155,7 @@ class Item:
                 report(names.index(name) + min(progress.done, 0.99))
 
             with watching(on_work):
-                restoration = restored(pipeline, photo, mask, areas, on_step=on_step)
+                restoration = pipeline.restore(photo, mask, areas=areas, on_step=on_step)
         report(len(names) - 1)
         result, name = restoration.result(), output_name(Path(self.name)).name
         nothing = np.empty((0, result.pixels.shape[1], 3), np.float32)  # a slice would keep all pixels in memory

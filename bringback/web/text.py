@@ -1,5 +1,6 @@
 """Texts of the web page, as HTML; file names and notes of stages are escaped."""
 
+import json
 from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
@@ -38,7 +39,7 @@ PLAIN = 0.25  # clearly the same person: the median descriptor distance caused b
 SEARCHING, RESTORING = "Looking for damage ...", "Restoring ..."  # at once, before the server has answered
 STOPPING, STOPPED = "Stopping ...", "Stopped."
 SPLITTING = "Looking for prints on this page ..."
-AREAS = "Only what is inside will be restored."
+AREAS, OVERLAP = "Only what is inside will be restored.", "Areas must not overlap: move one, or remove it."
 AGAIN, GONE = "Restore again to see this.", "This photo is gone."
 CHOOSE_ONE = "Choose at least one thing to do."
 
@@ -54,9 +55,17 @@ def problems(lines: Sequence[str]) -> str:
 
 
 def stage(name: str) -> str:
-    """Label of a stage: what it does, or the package of a plugin stage, and its name."""
-    does = STAGES[name][0] if name in STAGES else f"Stage of {origins([name])[name]}"
-    return f"{does} ({name})"
+    """Label of a stage: what it does, or the package of a plugin stage."""
+    return STAGES[name][0] if name in STAGES else f"Stage of {origins([name])[name]}"
+
+
+def small_print(names: Sequence[str]) -> str:
+    """Styles that put the names of stages behind their labels, which gradio takes as plain text only."""
+    rules = (
+        f"#stages label:has(input[name={json.dumps(name)}]) span::after {{ content: {json.dumps(name)} }}"
+        for name in names
+    )
+    return f"<style>{' '.join(rules)}</style>"
 
 
 def step(name: str) -> str:
@@ -169,8 +178,8 @@ def notes(outcome: Outcome | None) -> str:
     if outcome is None:
         return line("Not restored yet.")
     rows = "".join(
-        f'<tr><th scope="row">{escape(stage)}</th><td>{escape(_said(said))}</td></tr>'
-        for stage, said in outcome.notes.items()
+        f'<tr><th scope="row">{_named(name)}</th><td>{escape(_said(said))}</td></tr>'
+        for name, said in outcome.notes.items()
     )
     return _table("What was done", f"<tbody>{rows}</tbody>")
 
@@ -178,6 +187,11 @@ def notes(outcome: Outcome | None) -> str:
 def _table(name: str, content: str) -> str:
     """A table that scrolls, by keyboard too, where it is wider than the page."""
     return f'<div class="scroll" tabindex="0" role="group" aria-label="{name}"><table>{content}</table></div>'
+
+
+def _named(name: str) -> str:
+    """What a stage does, with its name in small print; of other notes, what they are about."""
+    return f"{escape(STAGES[name][0])} <small>{escape(name)}</small>" if name in STAGES else escape(name)
 
 
 def _said(said: Mapping[str, Any]) -> str:

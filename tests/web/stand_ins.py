@@ -7,7 +7,6 @@ from PIL import Image, ImageCms
 
 from bringback.pipeline import Pipeline
 from bringback.stages.record import Face
-from bringback.web.areas import BY_HAND
 
 DATE = "1961:04:12 07:07:00"
 
@@ -55,11 +54,8 @@ def areas_told(monkeypatch) -> list:
 
     def listening(self, photo, mask=None, **more):
         told.append(more.get("areas"))
-        if not BY_HAND:
-            more.pop("areas", None)
         return restore(self, photo, mask, **more)
 
-    monkeypatch.setattr("bringback.web.areas.BY_HAND", True)
     monkeypatch.setattr(Pipeline, "restore", listening)
     return told
 

@@ -18,6 +18,7 @@ from bringback.images.photo import Photo
 from bringback.ops.areas import Area
 from bringback.pipeline import Pipeline
 from bringback.stages import FAMILIES
+from bringback.web import areas as web_areas
 from bringback.web import text as web_text
 from bringback.web.copies import PREVIEW
 from bringback.web.pipelines import Choices, Pipelines, Stopped
@@ -638,21 +639,49 @@ def test_areas_from_the_browser_are_those_of_the_next_restoration(page, pixels, 
     told = areas_told(monkeypatch)
     desk = opened(page, pixels, "a.jpg")
     (scan,) = desk.scans
-    sent = {"desk": SECRET, "photo": scan.number, "strokes": [], "areas": [[90.2, -3, 9.9, 50]]}
-    assert page._draw(sent)["said"] == web_text.AREAS and scan.areas == ((10, 0, 90, 50),)
+    oval = Area(((10.0, 4.5), (90.0, 4.5), (90.0, 50.0), (10.0, 50.0)), (40.0, 22.75))
+    given = {"corners": [[10, 4.5], [90, 4.5], [90, 50], [10, 50]], "radii": [40, 22.75]}
+    sent = {"desk": SECRET, "photo": scan.number, "strokes": [], "areas": [given]}
+    assert page._draw(sent)["said"] == web_text.AREAS and scan.areas == (oval,)
     list(page._restore(desk, *CHOSEN))
     made = scan.outcome
-    assert told[-1] == [(10, 0, 90, 50)] and made.by_hand == scan.areas
+    assert told[-1] == (oval,) and made.by_hand == scan.areas == made.areas
     shown = json.loads(page._about(desk, False)[page.canvas])
-    assert shown["boxes"] == [[10, 0, 90, 50]] and shown["byHand"]
+    assert shown["byHand"] == [given]
+    assert page._draw(sent | {"areas": shown["byHand"]})["said"] == ""
     assert list(page._moved(desk, *CHOSEN)) == []  # nothing was moved since
     assert page._draw(sent | {"areas": []})["said"] == web_text.RESTORING
-    assert list(page._moved(desk, *CHOSEN)) and told[-1] == [(0, 0, 96, 64)] and scan.outcome is not made
+    assert list(page._moved(desk, *CHOSEN)) and told[-1] == () and scan.outcome is not made
     page._draw(sent | {"areas": None})
     list(page._moved(desk, *CHOSEN))
     assert told[-1] is None
-    for wrong in ("x", [[1, 2, 3]], [[0, 0, float("nan"), 9]], [[0, 0, 96, 5]], [[0, 0, 20, 20]] * 101):
+    for wrong in (
+        "x",
+        [[1, 2, 3]],
+        [[0, 0, float("nan"), 9]],
+        [[0, 0, 10**400, 9]],
+        [[0, 0, 96, 5]],
+        [[0, 0, 20, 20]] * 101,
+    ):
         assert page._draw(sent | {"areas": wrong})["said"] and scan.areas is None
+    said = page._draw(sent | {"areas": [[-3, -3, 40, 99], [20, 0, 60, 64]]})["said"]
+    assert said == web_text.OVERLAP
+    assert list(page._moved(desk, *CHOSEN)) == []  # until that is put right
+    for complete in (False, True):  # moved while another photo was at work, which is stopped, or done
+        page._draw(sent | {"areas": [[0, 0, 40, 64]]})
+        desk.work = SimpleNamespace(complete=complete, stop=lambda: None)
+        threading.Timer(0.1, desk.end, (desk.work,)).start()
+        assert bool(list(page._moved(desk, *CHOSEN))) == complete
+    assert scan.outcome.by_hand == scan.areas
+
+
+def test_areas_are_looked_for_when_they_are_asked_for(page, pixels):
+    desk = opened(page, np.pad(pixels, ((40, 40), (40, 40), (0, 0)), constant_values=245), "a.jpg")
+    (scan,) = desk.scans
+    assert scan.seen is None and not json.loads(page._about(desk, False)[page.canvas])["looked"]
+    answer = page._draw({"desk": SECRET, "photo": scan.number, "strokes": [], "areas": None, "look": True})
+    assert answer["areas"] == [web_areas.sent(area) for area in scan.seen] and scan.areas is None
+    assert json.loads(page._about(desk, False)[page.canvas])["looked"]
 
 
 def test_a_page_is_split_into_photos_of_their_own(page, pixels, monkeypatch):
