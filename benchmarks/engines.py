@@ -63,6 +63,7 @@ def inputs(checkpoints: Checkpoints, side: int) -> dict[str, list[Tensor]]:
         "clean_vae": [clean],
         "faces": [face, torch.zeros_like(face[:, :1])],
         "colorize": [small, torch.zeros(1, 3, 192, 192)],
+        "upscale": [photo],
     }
 
 

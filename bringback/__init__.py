@@ -25,6 +25,7 @@ __all__ = [
     "Restoration",
     "ScratchDetector",
     "ToneCorrector",
+    "Upscaler",
     "__version__",
     "restore_folder",
 ]
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from bringback.stages.scratches import ScratchDetector
     from bringback.stages.tone import ToneCorrector
     from bringback.stages.translate import LatentTranslator
+    from bringback.stages.upscale import Upscaler
 
 _HOMES = {
     "Photo": "images.photo",
@@ -60,6 +62,7 @@ _HOMES = {
     "Relighter": "stages.relight",
     "ScratchDetector": "stages.scratches",
     "ToneCorrector": "stages.tone",
+    "Upscaler": "stages.upscale",
 }
 
 

@@ -40,13 +40,13 @@ OnStage = Callable[[str, Restoration], None]  # called after each stage with its
 
 
 class Pipeline:
-    """Restores photos with its stages, in their order.
+    """Restores photos with its stages, in their order; stages that enlarge are the last ones.
 
     `scale` is the native scale of all photos, see `Restoration`, or the network that estimates that of each.
     `weights` (the hashes of the checkpoints in use, by name), `settings` (of the stages, by name) and `engine` (what
     runs the networks) are recorded in manifests. `compute` says where and how the networks run. `strength` blends the
-    result with the original photo: 1 is the result, 0 exactly the photo. `negative` inverts the photos first, see
-    `negatives.inverted`; without it, what is surely a negative is left alone, with a warning.
+    result with the original photo, before it is enlarged: 1 is the result, 0 exactly the photo. `negative` inverts the
+    photos first, see `negatives.inverted`; without it, what is surely a negative is left alone, with a warning.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class Pipeline:
             raise ValueError(f"strength {strength:g}: wants 0 (the photo as it came) to 1 (all that was restored)")
         self._one_at_a_time = RLock()  # what runs has its tiles in the stages, which other threads share
         self.strength, self.scale = strength, scale if isinstance(scale, NativeScale) else checked_scale(scale)
-        self.stages = list(stages)
+        self.stages = sorted(stages, key=_enlarges)
         self.weights = dict(weights or {})
         self.compute = Compute.of(compute)
         self.settings = {name: dict(given) for name, given in (settings or {}).items() if given}
@@ -81,6 +81,7 @@ class Pipeline:
         local_files_only: bool = False,
         config: Path | str | None = None,
         stages: Sequence[str] | None = None,
+        also: Sequence[str] = (),
         engine: str = "torch",
         device: str = "auto",
         dtype: str = "auto",
@@ -98,16 +99,17 @@ class Pipeline:
         "onnx" for onnxruntime, which computes in float32; see `weights.onnx.engine.attach`.
         `config` is a YAML file or the name of a shipped one ("lean", "paper", ...) with the family of networks, the
         stages and their settings; the default is `pipeline.yaml` in the folder of the weights, or else "lean". `stages`
-        and `settings`, arguments of single stages as in {"faces": {"fidelity": 0.5}}, override it. The order of the
-        stages is fixed, whatever the order of their names. `device`, `dtype`, `tile`, `batch_size` and `memory` are as
-        in `Compute.pick`. `scale` is the native scale of the photos, "auto" to estimate that of each; the family paper
-        knows no scale, so there "auto" is 1. Raises ValueError for an unknown config, stage or device, for settings of
-        a stage that does not run and for values out of range, `MissingWeights` for an absent checkpoint.
+        and `settings`, arguments of single stages as in {"faces": {"fidelity": 0.5}}, override it; `also` are stages
+        to run beside those. The order of the stages is fixed, whatever the order of their names. `device`, `dtype`,
+        `tile`, `batch_size` and `memory` are as in `Compute.pick`. `scale` is the native scale of the photos, "auto" to
+        estimate that of each; the family paper knows no scale, so there "auto" is 1. Raises ValueError for an unknown
+        config, stage or device, for settings of a stage that does not run and for values out of range, `MissingWeights`
+        for an absent checkpoint.
         """
         if weights is not None:
             weights = fetched(weights, revision=revision, cache_dir=cache_dir, local_files_only=local_files_only)
         chosen = PipelineConfig.of(weights, config)
-        kinds = ordered(chosen.family, chosen.stages if stages is None else stages)
+        kinds = ordered(chosen.family, [*(chosen.stages if stages is None else stages), *also])
         idle = [name for name, values in (settings or {}).items() if values and name not in kinds]
         if idle:
             raise ValueError(f"settings of the stage {idle[0]!r}, which is not among those to run: {', '.join(kinds)}")
@@ -116,7 +118,10 @@ class Pipeline:
         compute = Compute.pick(device, _precision(dtype, engine), tile, batch_size, memory)
         ready = [build_stage(kind, checkpoints, compute, given[name]) for name, kind in kinds.items()]
         native = _scale(scale, ready, checkpoints)
-        return cls(ready, checkpoints.hashes(checkpoints.names), compute, strength, given, engine, native, negative)
+        hashes = checkpoints.hashes(checkpoints.names)
+        for stage in ready:
+            hashes |= getattr(stage, "hashes", {})
+        return cls(ready, hashes, compute, strength, given, engine, native, negative)
 
     @classmethod
     def joined(cls, parts: Sequence[Self], strength: float = 1.0, scale: float | None = None) -> Self:
@@ -337,6 +342,9 @@ class Pipeline:
             ]
             positive = [n for n, one in enumerate(restorations) if self.negative or not self._left_alone(one)]
             for number, stage in enumerate(self.stages if positive else ()):
+                if _enlarges(stage):
+                    for n in positive:
+                        finalize(restorations[n], self.strength)
                 stage_begins(stage.name, number, len(self.stages))
                 for n, one in zip(positive, run_stage(stage, [restorations[n] for n in positive]), strict=True):
                     restorations[n] = one
@@ -368,6 +376,10 @@ class Pipeline:
         finally:
             for stage, (own, compute) in zip(tiled, kept, strict=True):
                 stage.tile, stage.compute = own, compute
+
+
+def _enlarges(stage: Any) -> bool:
+    return getattr(stage, "enlarges", False)
 
 
 class _Asked(Checkpoints):

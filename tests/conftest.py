@@ -140,6 +140,7 @@ TINY: dict[str, dict] = {
     "faces": {"widths": [24, 16, 16], "blocks": [1, 1, 1], "hidden": 4},
     "colorize": {"widths": [16, 16, 16]},
     "relight": {"side": 16, "look": 4, "width": 8, "blocks": 1},
+    "upscale": {"width": 8, "blocks": 1},
 }
 TINY_TRANSLATION = {"vae": TINY["old_vae"], "mapping": TINY["mapping"]}
 

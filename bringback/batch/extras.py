@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from bringback.batch.jobs import Job, protect
@@ -28,7 +29,17 @@ def review_path(folder: Path, job: Job) -> Path:
 
 
 def strip_png(*pictures: np.ndarray) -> bytes:
-    """Pictures (H, W, 3) side by side: a photo before and after, or before, its damage mask, and after."""
+    """Pictures (H, W, 3) side by side: a photo before and after, or before, its damage mask, and after.
+
+    All get the size of the last one: where that was enlarged, its fine detail is what is to be compared.
+    """
+    height, width = pictures[-1].shape[:2]
+    pictures = tuple(
+        one
+        if one.shape[:2] == (height, width)
+        else cv2.resize(one, (width, height), interpolation=cv2.INTER_CUBIC).clip(0, 1)
+        for one in pictures
+    )
     gap = np.ones((len(pictures[0]), GAP, 3), np.float32)
     parts = [part for picture in pictures for part in (gap, picture)]
     return Photo.from_array(np.concatenate(parts[1:], axis=1)).encode()
@@ -64,10 +75,11 @@ def sidecar_path(job: Job, sidecar: Path) -> Path:
     return result.with_name(named + sidecar.name[len(of) :])
 
 
-def read_sidecars(job: Job, photo: Photo) -> dict[Path, bytes]:
+def read_sidecars(job: Job, photo: Photo, size: tuple[int, int]) -> dict[Path, bytes]:
     """The sidecars of a photo by where they go, without those that are there already, as of another photo of the name.
 
-    XMP is made true of the upright picture; otherwise they are copied byte for byte. Raises `PhotoError`.
+    XMP is made true of the upright picture, and of its result of this height and width; otherwise they are copied byte
+    for byte. Raises `PhotoError`.
     """
     height, width = photo.pixels.shape[:2]
     files = {}
@@ -76,6 +88,8 @@ def read_sidecars(job: Job, photo: Photo) -> dict[Path, bytes]:
             data, there = path.read_bytes(), sidecar_path(job, path)
             if path.suffix.lower() == ".xmp":
                 data, _ = xmp.fitted(data, photo.orientation, width, height)
+                if size != (height, width):
+                    data = xmp.resized(data, (width, height), size[::-1])
             if not (there.is_file() and there.read_bytes() == data):
                 files[there] = data
         except OSError as error:

@@ -41,7 +41,7 @@ from bringback.batch.manifest import (
 )
 from bringback.batch.prefetch import overlapped
 from bringback.batch.resume import complete, own_files, result_is_there, same_work
-from bringback.errors import PhotoError, WriteError
+from bringback.errors import CodecError, PhotoError, WriteError
 from bringback.images.codecs import MAX_PIXELS
 from bringback.images.formats import converted
 from bringback.images.photo import Photo
@@ -343,9 +343,12 @@ class _Steps:
         if run.extras["compare"]:
             files[strip_path(run.out, job)] = strip_png(restoration.photo.pixels, result.pixels)
         if run.extras["sidecars"]:
-            files |= read_sidecars(job, restoration.photo)
+            files |= read_sidecars(job, restoration.photo, result.pixels.shape[:2])
         # Written last: if it exists, all the others do.
-        files[job.output] = result.encode(run.pipeline.note, run.strip_metadata)
+        try:
+            files[job.output] = result.encode(run.pipeline.note, run.strip_metadata)
+        except CodecError as error:
+            raise PhotoError(f"{job.source}: {error}") from None
         stay_inside(run.out, files)
         if not run.overwrite:
             refuse_existing(files.keys() - work.ours.keys(), ADVICE)

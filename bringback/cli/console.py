@@ -232,6 +232,8 @@ def _did(entry: "Entry") -> Iterator[str]:
         yield f"{count} face{'s' * (count != 1)}"
     if "colourfulness" in stages.get("colorize", {}):
         yield "colorized"
+    if "factor" in (enlarged := stages.get("upscale", {})):
+        yield f"enlarged to {enlarged['width']}x{enlarged['height']}"
 
 
 def _warnings(entries: list["Entry"]) -> Iterator[tuple[str, str, int]]:

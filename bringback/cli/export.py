@@ -10,7 +10,9 @@ from bringback.cli.console import NOTHING_WRITTEN, one_line_errors
 
 Network = Annotated[
     str,
-    typer.Argument(help="scratches, relight, tone, old_vae, mapping, clean_vae, faces or colorize.", metavar="NETWORK"),
+    typer.Argument(
+        help="scratches, relight, tone, old_vae, mapping, clean_vae, faces, colorize or upscale.", metavar="NETWORK"
+    ),
 ]
 OnnxOut = Annotated[
     Path,

@@ -6,10 +6,10 @@ from typing import Annotated
 import typer
 
 STAGES = "scratches,tone,fill,translate,faces"
-MORE_STAGES = "relight, prior, denoise, colorize"
+MORE_STAGES = "relight, prior, denoise, colorize, upscale"
 
 # The panels of --help, each after the common options, in the order of a command's parameters
-DAMAGE, FACES, COLOR = "Damage", "Faces", "Color"
+DAMAGE, FACES, COLOR, SIZE = "Damage", "Faces", "Color", "Size"
 FILES, SPEED, WEIGHTS, EXPERT = "Files", "Speed and memory", "Weights", "Expert"
 
 # Inputs and output
@@ -219,6 +219,34 @@ Saturation = Annotated[
         help="Colors of the stage colorize: 0 none, 1 as predicted (default), 2 twice that.",
         metavar="X",
         rich_help_panel=COLOR,
+    ),
+]
+Upscale = Annotated[
+    float | None,
+    typer.Option(
+        "--upscale",
+        help="Enlarge the result so many times, up to 4: 2, 4, or 1.5.",
+        metavar="X",
+        rich_help_panel=SIZE,
+    ),
+]
+UpscaleTo = Annotated[
+    int | None,
+    typer.Option(
+        "--upscale-to",
+        help="Enlarge the result to so many pixels of its longer side, up to 4 times; larger photos stay as they are.",
+        min=1,
+        metavar="PIXELS",
+        rich_help_panel=SIZE,
+    ),
+]
+UpscaleModel = Annotated[
+    Path | None,
+    typer.Option(
+        "--upscale-model",
+        help="Enlarge by this model of another program (.safetensors, .pth), which spandrel reads.",
+        metavar="FILE",
+        rich_help_panel=SIZE,
     ),
 ]
 

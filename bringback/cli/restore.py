@@ -4,6 +4,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import typer
+
 from bringback.cli import options
 from bringback.cli.console import (
     RESUMES,
@@ -21,6 +23,7 @@ from bringback.cli.settings import (
     parse_stages,
     prior_settings,
     reject_conflict,
+    upscale_settings,
 )
 
 if TYPE_CHECKING:
@@ -53,6 +56,9 @@ def restore(
     only_center_face: options.OnlyCenterFace = False,
     saturation: options.Saturation = None,
     negative: options.Negative = False,
+    upscale: options.Upscale = None,
+    upscale_to: options.UpscaleTo = None,
+    upscale_model: options.UpscaleModel = None,
     strip_metadata: options.StripMetadata = False,
     sidecars: options.Sidecars = False,
     keep_times: options.KeepTimes = True,
@@ -78,12 +84,14 @@ def restore(
     def load() -> "Pipeline":
         from bringback.pipeline import Pipeline
 
+        enlarging = upscale_settings(upscale, upscale_to, upscale_model)
         return Pipeline.from_pretrained(
             weights,
             revision=revision,
             local_files_only=offline,
             config=config,
             stages=parse_stages(stages),
+            also=list(enlarging),
             engine=engine,
             device=device,
             **compute_settings(dtype, tile, batch_size, memory),
@@ -95,6 +103,7 @@ def restore(
                 {} if saturation is None else {"colorize": {"saturation": saturation}},
                 method_settings(scratches=scratches, fill=fill),
                 {} if infrared == "auto" else {"scratches": {"infrared": infrared}},
+                enlarging,
                 prior_settings(fill, stages, config, form=prior_form, seconds=prior_seconds, seed=seed),
             ),
         )
@@ -180,6 +189,9 @@ def run_restore(
         keep_tiles_in_heap()
         pipeline = load()
         started()
+        for stage in pipeline.stages:
+            if about := getattr(stage, "about", ""):
+                typer.echo(about, err=True)
         with progress(json_lines) as show, watching(show.on_work):
             choices |= {"on_start": show.on_start, "on_photo": show.on_photo, "on_step": show.on_step}
             choices["on_plan"] = show.on_plan

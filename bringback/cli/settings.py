@@ -1,5 +1,6 @@
 """Turn option values into arguments of `Pipeline.from_pretrained`. Raises ValueError for values that conflict."""
 
+from pathlib import Path
 from typing import Any
 
 from bringback.cli.options import STAGES
@@ -33,6 +34,15 @@ def prior_settings(fill: str | None, stages: str | None, config: str | None = No
     if given and not any(uses.values()):
         raise ValueError("--prior-form, --prior-seconds and --seed go with --fill prior or with prior in --stages")
     return {stage: given for stage, used in uses.items() if used}
+
+
+def upscale_settings(factor: float | None, to: int | None, model: Path | None) -> Settings:
+    """The settings given for the stage `upscale`, which any of them turns on."""
+    if factor is not None and to is not None:
+        raise ValueError("--upscale and --upscale-to exclude each other")
+    given = {"factor": factor, "side": to, "model": None if model is None else str(model)}
+    given = {name: value for name, value in given.items() if value is not None}
+    return {"upscale": given} if given else {}
 
 
 def merge_settings(*sources: Settings) -> Settings:

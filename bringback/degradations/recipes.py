@@ -30,6 +30,8 @@ RECIPES: dict[str, Recipe] = {
     "scans": train_recipes.scans,
     "gate": train_recipes.gate,
     "translation": train_recipes.translation,
+    "small": train_recipes.small,
+    "slightly-worn": train_recipes.slightly_worn,
     "second-order": second_order,
 }
 

@@ -198,6 +198,14 @@ def lightly_worn(pixels: Tensor, draws: Draws, overlays: Overlays) -> DegradedBa
     return completed(aged.clamp(0, 1), truth, None, gray.flatten())
 
 
+def slightly_worn(pixels: Tensor, draws: Draws, overlays: Overlays) -> DegradedBatch:
+    """What is left after a restoration, or of a good copy: a trace of blur, noise or JPEG, sometimes gray."""
+    gray = draws.chance(0.3)
+    truth = grayed(pixels, gray)
+    aged = wear.any_order(truth, draws, 0.12, 0.2)
+    return completed(grayed(aged, gray).clamp(0, 1), truth, None, gray.flatten())
+
+
 def scanned(pixels: Tensor, draws: Draws, overlays: Overlays) -> DegradedBatch:
     """A sound photo with no more than what a scanner and its file add: faint noise, mild JPEG."""
     noise = draws.normal(3, *pixels.shape[-2:]) * draws.uniform(0.0, 2.5) / 255
@@ -311,4 +319,8 @@ scans = mixture(
 portraits = mixture(
     "What the face generator learns from: blind damage, little of it, and none.",
     (faces, 0.75), (lightly_worn, 0.13), (clean, 1.0),
+)  # fmt: skip
+small = mixture(
+    "What the enlargement learns from: photos that are sound, or as a scan or a restoration leaves them.",
+    (scanned, 0.25), (slightly_worn, 0.25), (clean, 1.0),
 )  # fmt: skip

@@ -137,6 +137,8 @@ def evaluate(
     building: dict[str, Any] = {"config": config, "stages": stages, "settings": settings}
     pipeline = Pipeline.from_pretrained(weights, **building, device=device, dtype=dtype)
     names = tuple(stage.name for stage in pipeline.stages)
+    if larger := [stage.name for stage in pipeline.stages if getattr(stage, "enlarges", False)]:
+        raise ValueError(f"photos are compared at their own size: leave out the stage {larger[0]}")
     bank = OverlayBank.from_shards(overlays) if overlays else None
     distance = load_distance(backbone) if backbone else None
     wear, times = scan.of_case(recipe)

@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from bringback.errors import PhotoError
+from bringback.images.parts import resized
 from bringback.images.photo import Photo, luminance
 
 
@@ -43,7 +44,8 @@ def convert_back(image: Any, result: Photo) -> Any:
             planes = luminance(result.pixels)[..., None] if result.gray else result.pixels
             planes = planes if result.alpha is None else np.dstack([planes, result.alpha])
         same = planes.size == image.size
-        return (planes.reshape(image.shape) if same else planes).astype(image.dtype)
+        planes = planes.reshape(image.shape) if same else planes
+        return (planes[..., None] if planes.ndim < image.ndim else planes).astype(image.dtype)
     if isinstance(image, Tensor):
         return torch.from_numpy(result.pixels.transpose(2, 0, 1).copy()).to(image)
     return result
@@ -122,7 +124,7 @@ def accepts_any_image(verb: Callable[..., Tensor], *, colors: bool = False) -> C
                 made = _of_tensors(verb, self, own, mask, others, more).clamp(0, 1).numpy().transpose(1, 2, 0)
             if made.shape[2] == 1:
                 return _mask_like(image, made[..., 0])
-            return convert_back(image, (photo.in_color() if colors else photo).with_pixels(made))
+            return convert_back(image, resized(photo.in_color() if colors else photo, made))
 
         return one(pixels, masks) if isinstance(pixels, Tensor) else each(one, pixels, masks)
 

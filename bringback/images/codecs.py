@@ -30,6 +30,7 @@ __all__ = ["EXTENDED_XMP", "MAX_PIXELS", "CodecError", "Container", "decode", "e
 NOTED = ("JPEG", "PNG", "TIFF", "WEBP", "HEIF", "AVIF")  # formats that can hold XMP
 TELLING = ("xmp", "comment", "extra", "pnginfo")  # keys of `extra` removed by --strip-metadata, in addition to EXIF
 LONGEST = 65_000  # bytes of XMP, or of EXIF, in a JPEG
+LONGEST_SIDE = {"JPEG": 65_500, "WEBP": 16_383, "GIF": 65_535}  # pixels that the format, or its library, has room for
 INFRARED_PAGE = "the second page, the infrared channel of the same photo, is left out"
 MASK_PAGE = "a page that is marked as a mask (infrared?) is left out"
 LOSSY = ("JPEG", "WEBP", "AVIF")
@@ -293,6 +294,9 @@ def encode(
         packet = xmp.noted(container.extra.get("xmp"), note)
         if container.format != "JPEG" or len(packet) <= LONGEST:
             container = replace(container, extra={**container.extra, "xmp": packet})
+    height, width = array.shape[:2]
+    if max(height, width) > (most := LONGEST_SIDE.get(container.format, max(height, width))):
+        raise CodecError(f"{container.format} holds {most} pixels a side, not {width}x{height}: name another format")
     if container.format == "TIFF":
         return tiff.encode(array, container.exif, container.icc, container.dpi, **container.extra)
     if container.format == "HEIF":

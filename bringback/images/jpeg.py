@@ -101,6 +101,16 @@ def fit_extended(blocks: bytes, packet: bytes, fit: Callable[[bytes], bytes]) ->
     return _joined(others + [(0xE1, part) for part in parts]), packet.replace(digests.pop(), digest)
 
 
+def with_resolution(blocks: bytes, across: float, down: float) -> bytes:
+    """Segments of a picture with so many times the pixels an inch, of which Photoshop's first segment tells."""
+    made = []
+    for marker, block in _segments(b"\xff\xd8" + blocks):
+        if marker == 0xED and block.startswith(PHOTOSHOP):
+            block = PHOTOSHOP + resources.with_resolution(block.removeprefix(PHOTOSHOP), across, down)
+        made.append((marker, block))
+    return _joined(made)
+
+
 def _kept(segments: list[tuple[str, bytes]]) -> bytes:
     """The segments that Pillow does not write by itself: IPTC and more of Photoshop's, and extended XMP."""
     blocks = b"".join(block.removeprefix(PHOTOSHOP) for name, block in segments if _is_photoshop(name, block))

@@ -1,8 +1,10 @@
-"""Cut a print out of the photo of a page: a photo of its own, with all that the page's file knows."""
+"""A print cut out of the photo of a page, turned, or at another size: with all that its file knows."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import cv2
 import numpy as np
 
 from bringback.images import codecs, jpeg, tiff, xmp
@@ -38,7 +40,39 @@ def cut_out(photo: Photo, corners: np.ndarray) -> Photo:
         name: None if (planes := getattr(photo, name)) is None else _levels(planes, corners)
         for name in ("levels", "infrared")
     }
-    return _told(replace(photo, pixels=straightened(photo.pixels, corners), alpha=alpha, extra=extra, **whole))
+    return _part(replace(photo, pixels=straightened(photo.pixels, corners), alpha=alpha, extra=extra, **whole))
+
+
+def resized(photo: Photo, pixels: np.ndarray) -> Photo:
+    """A copy with other pixels (H, W, 3), perhaps of another size: then the same print with more pixels an inch.
+
+    Alpha and all other channels are enlarged by cubic interpolation. The resolution is scaled, wherever the file tells
+    it, so that the print keeps its size; so are the sizes in EXIF and XMP, and regions in XMP that are in pixels.
+    """
+    (before, wide), (height, width) = photo.pixels.shape[:2], pixels.shape[:2]
+    if (before, wide) == (height, width):
+        return photo.with_pixels(pixels)
+
+    def large(planes: np.ndarray | None) -> Any:
+        if planes is None or planes.ndim == 2:
+            return None if planes is None else cv2.resize(planes, (width, height), interpolation=cv2.INTER_CUBIC)
+        return np.stack([large(planes[..., k]) for k in range(planes.shape[2])], axis=2)
+
+    across, down = width / wide, height / before
+    extra = dict(photo.extra)
+    if "unspecified" in extra:
+        extra["unspecified"] = large(extra["unspecified"])
+    if "extra" in extra:
+        extra["extra"] = jpeg.with_resolution(extra["extra"], across, down)
+    known: dict[str, Any] = {name: large(getattr(photo, name)) for name in ("levels", "infrared")}
+    known["alpha"] = None if photo.alpha is None else np.clip(large(photo.alpha), 0, 1)
+    known["dpi"] = photo.dpi and (photo.dpi[0] * across, photo.dpi[1] * down)
+    known["exif"] = photo.exif and tiff.with_resolution(photo.exif, across, down)
+
+    def fit(packet: bytes) -> bytes:
+        return xmp.resized(packet, (wide, before), (width, height))
+
+    return _told(replace(photo, pixels=pixels, extra=extra, **known), fit)
 
 
 def turned(photo: Photo, quarters: int) -> Photo:
@@ -54,7 +88,7 @@ def turned(photo: Photo, quarters: int) -> Photo:
         extra["unspecified"] = turn(extra["unspecified"])
     dpi = photo.dpi[::-1] if photo.dpi and quarters % 2 else photo.dpi
     arrays = {name: turn(getattr(photo, name)) for name in ("pixels", "alpha", "levels", "infrared")}
-    return _told(replace(photo, **arrays, dpi=dpi, extra=extra))
+    return _part(replace(photo, **arrays, dpi=dpi, extra=extra))
 
 
 def _levels(planes: np.ndarray, corners: np.ndarray) -> np.ndarray:
@@ -64,16 +98,18 @@ def _levels(planes: np.ndarray, corners: np.ndarray) -> np.ndarray:
     return np.stack([straightened(planes[..., k], corners) for k in range(planes.shape[2])], axis=2)
 
 
-def _told(photo: Photo) -> Photo:
-    """The photo with EXIF and XMP that are true of its size."""
+def _part(photo: Photo) -> Photo:
+    """A part of another photo, with EXIF and XMP that are true of its size."""
+    height, width = photo.pixels.shape[:2]
+    return _told(photo, lambda packet: xmp.of_part(packet, width, height))
+
+
+def _told(photo: Photo, fit: Callable[[bytes], bytes]) -> Photo:
+    """The photo with EXIF that is true of its size, and XMP changed by `fit`."""
     height, width = photo.pixels.shape[:2]
     exif, extra = photo.exif, dict(photo.extra)
     if exif:
         exif = tiff.upright(exif, width, height)
-
-    def fit(packet: bytes) -> bytes:
-        return xmp.of_part(packet, width, height)
-
     if extra.get("xmp"):
         extra["xmp"] = fit(extra["xmp"])
         if jpeg.EXTENDED_XMP in extra.get("extra", b""):

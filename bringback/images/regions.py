@@ -51,6 +51,23 @@ def turn(root: minidom.Element, orientation: int, width: int, height: int) -> No
             box.nodeValue = ", ".join(f"{value:.6f}" for value in (x - sides[0] / 2, y - sides[1] / 2, *sides))
 
 
+def resize(root: minidom.Element, before: tuple[int, int], size: tuple[int, int]) -> None:
+    """Make all sizes below `root`, and regions that are in pixels, those of the picture at another width and height.
+
+    Sizes are scaled as they are told: they may be those of a copy. Shares of the picture need no change.
+    """
+    across, down = size[0] / before[0], size[1] / before[1]
+    for one in elements(root):
+        for space in SIZES:
+            sides = fields(one, space, "w", "h")
+            _put(sides, (round(across * _number(sides[0])), round(down * _number(sides[1]))))
+        for space in AREAS:
+            *nodes, unit = fields(one, space, "x", "y", "w", "h", "unit")
+            if unit is not None and unit.nodeValue == "pixel":
+                x, y, wide, high = map(_number, nodes)
+                _put(nodes, (across * x, down * y, across * wide, down * high))
+
+
 def remove(root: minidom.Element) -> bool:
     """Remove the lists of regions below `root`; whether there were any."""
     found = False

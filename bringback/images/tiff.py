@@ -25,6 +25,7 @@ POINTERS = (EXIF, GPS, INTEROPERABILITY)
 SHORT, LONG, RATIONAL, UNDEFINED = 3, 4, 5, 7
 SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
 XMP, RESOURCES, ICC, LAYERS = 700, 34377, 34675, 37724
+RESOLUTION = 282, 283  # across and down
 WIDTH, HEIGHT = 0xA002, 0xA003  # of the picture, in the EXIF directory
 THUMBNAIL = {513: 514, 273: 279}  # tags of where it lies in an EXIF block: how long it is
 STORAGE = frozenset([ICC, LAYERS, XMP, 32995, 32996, 32997, 32998])  # tags above 600 that are rewritten or outdated
@@ -121,6 +122,26 @@ def upright(exif: bytes, width: int, height: int) -> bytes:
         if after + 4 <= len(block):
             _clear_thumbnail(block, struct.unpack_from(order + "I", block, after)[0], order)
             struct.pack_into(order + "I", block, after, 0)
+    return exif[:start] + bytes(block)
+
+
+def with_resolution(exif: bytes, across: float, down: float) -> bytes:
+    """The EXIF block of a picture with so many times the pixels an inch, edited in place; also Photoshop's word."""
+    start = 6 if exif.startswith(b"Exif\0\0") else 0
+    order = _order(exif[start:])
+    if order is None or is_big(exif[start:]):
+        return exif
+    block = bytearray(exif[start:])
+    for tag, place in _entries(block, struct.unpack_from(order + "I", block, 4)[0], order):
+        kind, count, at = struct.unpack_from(order + "HII", block, place + 2)
+        if tag in RESOLUTION and (kind, count) == (RATIONAL, 1) and at + 8 <= len(block):
+            top, bottom = struct.unpack_from(order + "II", block, at)
+            made = Fraction(top, max(bottom, 1)) * Fraction(across if tag == RESOLUTION[0] else down)
+            made = made.limit_denominator(10000)
+            if made.numerator < 1 << 32:
+                struct.pack_into(order + "II", block, at, made.numerator, made.denominator)
+        elif tag == RESOURCES and at + count <= len(block):
+            block[at : at + count] = resources.with_resolution(bytes(block[at : at + count]), across, down)
     return exif[:start] + bytes(block)
 
 

@@ -6,6 +6,7 @@ to turn, or properties that are no longer true.
 
 import re
 from collections.abc import Callable, Mapping
+from fractions import Fraction
 from xml.dom import minidom
 from xml.sax.saxutils import escape
 
@@ -29,6 +30,7 @@ _EMPTY = re.compile(
 _ORIENTATION = re.compile(rb"(tiff:Orientation(?:=\"|='|>))\d")
 _WIDTH = re.compile(rb"((?:tiff:ImageWidth|exif:PixelXDimension)(?:=\"|='|>))\d+")
 _HEIGHT = re.compile(rb"((?:tiff:ImageLength|exif:PixelYDimension)(?:=\"|='|>))\d+")
+_RESOLUTION = re.compile(rb"(tiff:([XY])Resolution(?:=\"|='|>))(\d+)/(\d+)")
 
 # What cameras append to a picture is not in our files. These namespaces tell of nothing else; properties about a film
 # begin with these words, in the namespaces of several makers.
@@ -70,6 +72,28 @@ def of_part(xmp: bytes, width: int, height: int) -> bytes:
     """The packet for a part of the picture, of `width` x `height`: without regions, and with this size."""
     xmp = _HEIGHT.sub(rb"\g<1>%d" % height, _WIDTH.sub(rb"\g<1>%d" % width, xmp))
     return _rewritten(xmp, regions.remove) if any(word in xmp for word in _TURNED) else xmp
+
+
+def resized(xmp: bytes, before: tuple[int, int], size: tuple[int, int]) -> bytes:
+    """The packet for the picture at another size: width and height `before` and after; regions in pixels follow."""
+    width, height = size
+    xmp = _HEIGHT.sub(rb"\g<1>%d" % height, _WIDTH.sub(rb"\g<1>%d" % width, xmp))
+    factors = {b"X": Fraction(width, before[0]), b"Y": Fraction(height, before[1])}
+
+    def finer(found: re.Match[bytes]) -> bytes:
+        told = Fraction(int(found[3]), max(int(found[4]), 1)) * factors[found[2]]
+        told = told.limit_denominator(10000)
+        return b"%s%d/%d" % (found[1], told.numerator, told.denominator)
+
+    xmp = _RESOLUTION.sub(finer, xmp)
+    if not any(word in xmp for word in _TURNED):
+        return xmp
+
+    def change(root: minidom.Element) -> bool:
+        regions.resize(root, before, size)
+        return True
+
+    return _rewritten(xmp, change)
 
 
 def _rewritten(xmp: bytes, change: Callable[[minidom.Element], bool]) -> bytes:

@@ -1,4 +1,4 @@
-"""Nodes for ComfyUI: find damage, fill and translate, refine faces, restore a whole photo.
+"""Nodes for ComfyUI: find damage, fill and translate, refine faces, enlarge, restore a whole photo.
 
 With this package in ComfyUI's Python, the file `custom_nodes/bringback/__init__.py` is one line:
 
@@ -18,6 +18,7 @@ from bringback.pipeline_config import PipelineConfig
 from bringback.stages.faces.stage import MIN_SIZE
 from bringback.stages.fill import METHODS as FILLS
 from bringback.stages.scratches import METHODS as DETECTORS
+from bringback.stages.upscale import MOST
 
 try:
     import comfy.model_management
@@ -171,6 +172,30 @@ class RefineFaces(io.ComfyNode):
         return io.NodeOutput(made.images, report(made.faces))
 
 
+class Enlarge(io.ComfyNode):
+    """Photos -> larger photos."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="BringbackEnlarge",
+            display_name="Enlarge Old Photo",
+            category=CATEGORY,
+            description="Makes photos up to four times as wide and high, with sharper edges; it makes up no detail.",
+            inputs=[
+                io.Image.Input("image"),
+                io.Float.Input(
+                    "factor", default=2.0, min=1.25, max=MOST, step=0.25, tooltip="How many times as wide and high."
+                ),
+            ],
+            outputs=[io.Image.Output()],
+        )
+
+    @classmethod
+    def execute(cls, image: Tensor, factor: float) -> io.NodeOutput:
+        return io.NodeOutput(_restore(image, None, {"upscale": {"factor": factor}}).images)
+
+
 class Restore(io.ComfyNode):
     """Photos -> photos restored by all stages of a pipeline, and masks of their damage."""
 
@@ -220,7 +245,7 @@ class BringbackExtension(ComfyExtension):
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         """The node classes."""
-        return [FindDamage, FillAndTranslate, RefineFaces, Restore]
+        return [FindDamage, FillAndTranslate, RefineFaces, Enlarge, Restore]
 
 
 async def comfy_entrypoint() -> BringbackExtension:

@@ -189,6 +189,34 @@ class Colorize(_StageBlock):
     stage = "colorize"
 
 
+class Upscale(_StageBlock):
+    """The stage `upscale`, which is the last one: it enlarges the finished photos."""
+
+    stage = "upscale"
+
+    @property
+    def inputs(self) -> list[Any]:
+        """The restorations, and `strength` as in `Finish`, which then changes nothing more."""
+        return [*_passed(), _strength()]
+
+    def __call__(self, components: Any, state: PipelineState) -> tuple[Any, PipelineState]:
+        """Raises ValueError for a missing component or a strength outside [0, 1], and the stage's own errors."""
+        own = self.get_block_state(state)
+        for one in own.restorations:
+            finalize(one, _checked(own.strength))
+        return super().__call__(components, state)
+
+
+def _strength() -> Any:
+    return InputParam("strength", default=1.0, description="1 is all that was restored, 0 the photo itself")
+
+
+def _checked(strength: float) -> float:
+    if not 0 <= strength <= 1:
+        raise ValueError(f"strength {strength:g}: wants 0 (the photo as it came) to 1 (all that was restored)")
+    return strength
+
+
 class Finish(ModularPipelineBlocks):
     """Restorations -> images, masks of the damage, and faces."""
 
@@ -205,7 +233,7 @@ class Finish(ModularPipelineBlocks):
         return [
             *_passed(),
             InputParam("output_type", default="pil", description=f"one of {', '.join(OUTPUT_TYPES)}"),
-            InputParam("strength", default=1.0, description="1 is all that was restored, 0 the photo itself"),
+            _strength(),
         ]
 
     @property
@@ -222,10 +250,8 @@ class Finish(ModularPipelineBlocks):
         own = self.get_block_state(state)
         if own.output_type not in OUTPUT_TYPES:
             raise ValueError(f"output_type {own.output_type!r}: one of {', '.join(OUTPUT_TYPES)}")
-        if not 0 <= own.strength <= 1:
-            raise ValueError(f"strength {own.strength:g}: wants 0 (the photo as it came) to 1 (all that was restored)")
         for one in own.restorations:
-            finalize(one, own.strength)
+            finalize(one, _checked(own.strength))
         own.images = [_as(own.output_type, one.result()) for one in own.restorations]
         own.masks = [one.damage()[0, 0] for one in own.restorations]
         own.faces = [one.faces for one in own.restorations]
@@ -240,7 +266,8 @@ def _as(output_type: str, photo: Photo) -> Any:
 
 
 class RestoreBlocks(SequentialPipelineBlocks):
-    """A whole restoration. Blocks may be removed from `sub_blocks`, and `Relight` or `Colorize` inserted."""
+    """A whole restoration. Blocks may be removed from `sub_blocks`, and `Relight`, `Colorize` or, before the last one,
+    `Upscale` inserted."""
 
     model_name = "bringback"
     block_classes: ClassVar = [Begin, FindDamage, CorrectTone, Fill, Translate, RefineFaces, Finish]

@@ -39,10 +39,11 @@ def restore(
     """Run these stages, in their order here, on images (B, H, W, C), C = 1, 3 or 4.
 
     Values outside [0, 1], as from resizing, are clipped; alpha is kept; gray stays gray, unless `colorize` is among the
-    stages: then one channel becomes three. `masks` (B, H, W), or (1, H, W) for all, is resized if it has another size,
-    as in ComfyUI (its empty mask has 64x64 pixels). `areas` are the picture areas of all images, if they are not to be
-    looked for: "all", or boxes "left,top,right,bottom" with semicolons between them. `strength` and `device` are as in
-    `Pipeline.from_pretrained`. Raises `PhotoError`, `MissingWeights` and ValueError, in one line.
+    stages: then one channel becomes three. With `upscale` among them, images and masks are larger. `masks` (B, H, W),
+    or (1, H, W) for all, is resized if it has another size, as in ComfyUI (its empty mask has 64x64 pixels). `areas`
+    are the picture areas of all images, if they are not to be looked for: "all", or boxes "left,top,right,bottom" with
+    semicolons between them. `strength` and `device` are as in `Pipeline.from_pretrained`. Raises `PhotoError`,
+    `MissingWeights` and ValueError, in one line.
     """
     count, height, width, _ = images.shape
     given = _fitting(masks, count, height, width)

@@ -17,6 +17,7 @@ from bringback.models.base import Network
 from bringback.models.quantize import expanded
 from bringback.models.registry import ALONE, MODELS, SCALE, SIDE, TRANSLATION, State, is_of, parts
 from bringback.models.translation.mapping import LatentMapping
+from bringback.models.upscale import FACTOR
 from bringback.pipeline import Pipeline
 from bringback.pipeline_config import DEFAULT
 from bringback.runtime.compute import Compute
@@ -33,7 +34,8 @@ with extra("plugins"):
 class Model(nn.ModuleDict):
     """The networks of a file by name; the forward pass runs our stages in float32.
 
-    Pictures (1, 3, H, W) in [0, 1] -> same shape, or (1, 1, H, W) for a detector; "inpaint" also takes such a mask.
+    Pictures (1, 3, H, W) in [0, 1] -> same shape, twice that for "upscale", or (1, 1, H, W) for a detector; "inpaint"
+    also takes such a mask.
     """
 
     def __init__(self, kind: str, networks: Mapping[str, Network]) -> None:
@@ -108,6 +110,8 @@ class BringbackArch(spandrel.Architecture[Model]):
         if self.kind == "faces":
             size = spandrel.SizeRequirements(minimum=CROP, square=True)
             return spandrel.ImageModelDescriptor(purpose="FaceSR", scale=1, size_requirements=size, **common)
+        if self.kind == "upscale":
+            return spandrel.ImageModelDescriptor(purpose="SR", scale=FACTOR, **common)
         return spandrel.ImageModelDescriptor(purpose="Restoration", scale=1, **common)
 
 
@@ -126,11 +130,10 @@ def save_merged(path: Path | str, weights: Path | str | None = None, stages: Seq
     used. `weights` is as in `Checkpoints`. Raises `MissingWeights`,
     OSError, and ValueError for stages that cannot be merged.
     """
-    odd = [stage for stage in stages if stage not in (*ALONE, "translate", "fill")]
+    known = [name for name in ALONE if name != "upscale"] + ["translate"]  # a merged model has one scale, which is 1
+    odd = [stage for stage in stages if stage not in (*known, "fill")]
     if odd or not {*stages} - {"fill"}:
-        raise ValueError(
-            f"no weights to merge of {odd[0] if odd else 'fill'}: name some of {', '.join(ALONE)}, translate"
-        )
+        raise ValueError(f"no weights to merge of {odd[0] if odd else 'fill'}: name some of {', '.join(known)}")
     checkpoints = Checkpoints(weights)
     if "translate" in stages:
         checkpoints.check_vaes(checkpoints.load("mapping", LatentMapping))

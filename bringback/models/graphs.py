@@ -21,6 +21,7 @@ from bringback.models.translation.mapping import LatentMapping
 from bringback.models.translation.partial_nonlocal import PartialNonLocal
 from bringback.models.translation.vae import VAE
 from bringback.models.unet import EAGER, ScratchUNet
+from bringback.models.upscale import FACTOR, UpscaleNet
 
 Runs: TypeAlias = dict[str, Callable[..., Tensor]]
 """Callables that run the graphs of a network, by name."""
@@ -184,6 +185,12 @@ def of_tone(network: ToneCurves) -> list[Graph]:
     }
     output: Ports = {"curves": (("batch", 3, network.samples), "a curve a channel at even steps over 0..1")}
     return [Graph("", "Tone curves that undo fading and casts.", network, network.curves, inputs, output)]
+
+
+def of_upscale(network: UpscaleNet) -> list[Graph]:
+    enlarged: Ports = {"enlarged": (("batch", 3, f"{FACTOR}*height", f"{FACTOR}*width"), _PROCESSED)}
+    about = "Doubles a photo: its bicubic enlargement and the fine luminance that this lacks."
+    return [Graph("", about, network, network.forward, _photo(), enlarged)]
 
 
 def method(method: str) -> Callable[[Any, Runs], None]:

@@ -18,6 +18,7 @@ from bringback.models.tone import ToneCurves
 from bringback.models.translation.mapping import LatentMapping
 from bringback.models.translation.vae import VAE
 from bringback.models.unet import ScratchUNet
+from bringback.models.upscale import UpscaleNet
 from bringback.models.wan2020.face import PaperFaceGenerator
 from bringback.models.wan2020.mapping import PaperMapping
 from bringback.models.wan2020.unet import PaperUNet
@@ -95,6 +96,10 @@ def _relight(state: State) -> dict[str, Any]:
     return _side(state) | sizes | {"width": len(state["stem.weight"]), "blocks": _count(state, "body")}
 
 
+def _upscale(state: State) -> dict[str, Any]:
+    return {"width": len(state["stem.weight"]), "blocks": _count(state, "body")}
+
+
 def _side(state: State) -> dict[str, Any]:
     return {SIDE: int(state[SIDE])} if SIDE in state else {}
 
@@ -148,6 +153,15 @@ MODELS: dict[str, Model] = {
         (48,),
     ),
     "colorize": Model(ColorUNet, "colorize:ColorTask", graphs.of_colorize, method("forward"), _unet, _U, (440,)),
+    "upscale": Model(
+        UpscaleNet,
+        "upscale:UpscaleTask",
+        graphs.of_upscale,
+        method("forward"),
+        _upscale,
+        frozenset(["stem.weight", "body.0.first.weight", "head.weight"]),
+        (16,),
+    ),
 }
 """What is known of each network, by the name of its checkpoint, in the order of the stages."""
 

@@ -1,13 +1,14 @@
 """Picture areas of a photo: where the image is inside border, mount, album page or scanner lid; see `frames`."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 from typing import Any, Self
 
 import cv2
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from bringback.errors import PhotoError
@@ -62,6 +63,16 @@ class Area:
         """The index of the box in pixels (..., H, W)."""
         left, top, right, bottom = self.box
         return ..., slice(top, bottom), slice(left, right)
+
+    def enlarged(self, across: float, down: float) -> "Area":
+        """The area in a photo that is so many times as wide and as high."""
+        corners = tuple((across * x, down * y) for x, y in self.corners)
+        made = Area(corners, (across * self.radii[0], down * self.radii[1]))
+        if self.missing is None:
+            return made
+        left, top, right, bottom = made.box
+        missing = F.interpolate(self.missing.float(), (bottom - top, right - left), mode="nearest-exact")
+        return replace(made, missing=missing > 0)
 
     def as_dict(self) -> dict[str, Any]:
         """For manifests: `box`, the `corners` in tenths of a pixel, and the `radii` if there are any."""

@@ -23,6 +23,11 @@ class Span:
     fade: Tensor
     own: slice
 
+    def enlarged(self, scale: int) -> "Span":
+        """The span in a photo that is so many times as large."""
+        own = slice(self.own.start * scale, self.own.stop * scale)
+        return Span(self.begin * scale, self.end * scale, self.fade.repeat_interleave(scale), own)
+
 
 @dataclass(frozen=True, slots=True)
 class Tile:
@@ -34,6 +39,10 @@ class Tile:
     def cut(self, x: Tensor) -> Tensor:
         """Crop the tile (B, C, h, w) from a photo (B, C, H, W)."""
         return _cut(_cut(x, -2, self.rows), -1, self.columns)
+
+    def enlarged(self, scale: int) -> "Tile":
+        """The tile in a photo that is so many times as large."""
+        return Tile(self.rows.enlarged(scale), self.columns.enlarged(scale)) if scale > 1 else self
 
     def add(self, made: Tensor, total: Tensor) -> None:
         """Add the tile's result (B, C, h, w), multiplied by its blending weights, to the whole (B, C, H, W)."""
@@ -64,28 +73,31 @@ def run_tiled(
     overlap: int,
     multiple: int = 1,
     batch: int = 1,
+    scale: int = 1,
 ) -> Tensor:
     """Call `function(*tiles)` for every tile of `inputs` and blend the results into one (B, C', H, W) tensor.
 
     `inputs` are (B, C, H, W) tensors of the same height and width. A call gets up to `batch` tiles of each input,
-    concatenated along the first axis, and returns a tensor (batch * B, C', h, w) of the tiles' size on any device. An
-    image that fits into one tile takes one call. The result is on the device of the first input, in channels-last
-    format if there are several tiles. Who is `watching` is told of them. Raises ValueError as `tiles` does.
+    concatenated along the first axis, and returns a tensor (batch * B, C', h, w) of the tiles' size, or `scale` times
+    that, on any device. An image that fits into one tile takes one call. The result is on the device of the first
+    input, in channels-last format if there are several tiles. Who is `watching` is told of them. Raises ValueError as
+    `tiles` does.
     """
     first = inputs[0]
     size = (first.shape[-2], first.shape[-1])
     places = tiles(*size, tile=tile, overlap=overlap, multiple=multiple)
     if len(places) == 1:
-        return function(*(places[0].cut(x) for x in inputs)).to(first.device)[..., : size[0], : size[1]]
+        made = function(*(places[0].cut(x) for x in inputs)).to(first.device)
+        return made[..., : scale * size[0], : scale * size[1]]
     total: Tensor | None = None
     for at in range(0, len(places), batch):
         some = places[at : at + batch]
         made = function(*(torch.cat([place.cut(x) for place in some]) for x in inputs))
         if total is None:
-            shape = (len(first), made.shape[1], *size)
+            shape = (len(first), made.shape[1], scale * size[0], scale * size[1])
             total = torch.empty(shape, dtype=made.dtype, device=first.device, memory_format=torch.channels_last).zero_()
         for place, part in zip(some, made.split(len(first)), strict=True):
-            place.add(part, total)
+            place.enlarged(scale).add(part, total)
         tiles_done(at + len(some), len(places))
     assert total is not None  # there is always a tile
     return total

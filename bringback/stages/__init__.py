@@ -47,6 +47,7 @@ STAGES: Mapping[str, type[Stage]] = _Stages(
     translate="translate:LatentTranslator",
     faces="faces.stage:FaceRefiner",
     colorize="colorize:Colorizer",
+    upscale="upscale:Upscaler",
 )
 
 FAMILIES: dict[str, Mapping[str, type[Stage]]] = {
@@ -73,7 +74,7 @@ def ordered(family: str, names: Iterable[str]) -> dict[str, type[Stage]]:
     A stage of another package runs after the built-in stage that its class names in `after`, or at the end. Raises
     ValueError for unknown names and for plugins that are not valid stages.
     """
-    names, own = list(names), FAMILIES[family]
+    names, own = list(dict.fromkeys(names)), FAMILIES[family]
     unknown = [name for name in names if name not in own and name not in plugins()]
     if unknown:
         of = f" of the family {family}" if family != "lean" else ""

@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
+from bringback.images.parts import resized
 from bringback.images.photo import Photo
 from bringback.ops.areas import Area, outside
 from bringback.ops.masks import dilate_edges, fill_mask
@@ -48,6 +50,7 @@ class Restoration:
 
     Args: pixels: (1, 3, H, W) float32 RGB in [0, 1], channels last in memory; owned by the record, so a stage may write
     into them;
+    everything else is of their size, also after a stage has made them larger than the photo, see `enlarge`;
     mask: the damage mask (1, 1, H, W), 1 = damaged; None until there is one;
     filled: (1, 1, H, W), the share to which each pixel was replaced; a stage that fills sets it, None until then;
     notes: a log for people and manifests, by stage name (plain numbers and strings); stages do not depend on it;
@@ -58,6 +61,7 @@ class Restoration:
     areas: where the picture is inside its frame (border, mount, album page, scanner lid), () for a photo without one;
     tint: the single tint of a photo without colors, None for a photo with colors; valid once `judged` is True;
     colored: whether a stage has added colors to such a photo;
+    finished: whether the tint is applied and the frame put back, see `run.finalize`;
     on_step: called by stages that take minutes, see `OnStep`.
     """
 
@@ -75,6 +79,7 @@ class Restoration:
     colored: bool = False
     filled: Tensor | None = None
     passed: int = 0
+    finished: bool = False
     on_step: OnStep | None = None
     _to_fill: tuple[Tensor, int, Tensor] | None = field(default=None, init=False, repr=False)
 
@@ -115,10 +120,26 @@ class Restoration:
             self._to_fill = mask, mask._version, fill_mask(mask)
         return self._to_fill[2]
 
+    def enlarge(self, pixels: Tensor) -> None:
+        """Take these pixels (1, 3, H, W) of a larger size; mask, areas and faces follow."""
+        before, size = self.pixels.shape[-2:], (pixels.shape[-2], pixels.shape[-1])
+        down, across = size[0] / before[0], size[1] / before[1]
+        self.pixels = pixels
+        if self.mask is not None:
+            self.mask = F.interpolate(self.mask, size, mode="bilinear", align_corners=False)
+        if self.filled is not None:
+            self.filled = F.interpolate(self.filled, size, mode="bilinear", align_corners=False)
+        self.areas = tuple(area.enlarged(across, down) for area in self.areas)
+        for face in self.faces:
+            left, top, right, bottom = face.box
+            face.box = left * across, top * down, right * across, bottom * down
+            # landmarks count from the center of the first pixel
+            face.points = (face.points + 0.5) * (across, down) - 0.5
+
     def result(self) -> Photo:
-        """The original photo with the pixels as they are now."""
+        """The original photo with the pixels as they are now, and their size."""
         photo = self.photo.in_color() if self.colored else self.photo
-        return photo.with_pixels(self.pixels[0].detach().clamp(0, 1).cpu().numpy().transpose(1, 2, 0))
+        return resized(photo, self.pixels[0].detach().clamp(0, 1).cpu().numpy().transpose(1, 2, 0))
 
 
 class Stage(Protocol):
@@ -128,9 +149,10 @@ class Stage(Protocol):
     `Restoration.to_fill`; with `compute` also `tile`, pixels a side, which is lowered when memory is short; `many`,
     `__call__` for several restorations; and `at_native_scale`, true if it works at `Restoration.scale`, which is then
     estimated, and given to `needs` as its last argument; and `in_areas`, true if it works at `Restoration.areas`, which
-    are then looked for; and `is_negative(restoration)`, which says before the first stage whether the photo surely is a
-    negative, which is then left alone. A stage that takes minutes calls `restoration.on_step`, if it is set, with its
-    name and a `Progress`.
+    are then looked for; and `enlarges`, true if it makes the photo larger: it runs last, on the photo as it will be,
+    with its tint and its frame; and `is_negative(restoration)`, which says before the first stage whether the photo
+    surely is a negative, which is then left alone. A stage that takes minutes calls `restoration.on_step`, if it is
+    set, with its name and a `Progress`.
     """
 
     name: str

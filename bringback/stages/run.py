@@ -71,11 +71,15 @@ def run_stage(stage: Stage, restorations: list[Restoration]) -> list[Restoration
 
 
 def finalize(restoration: Restoration, strength: float = 1.0) -> None:
-    """After the last stage: apply a single tint again, put the frame back, blend with the photo for a strength below 1.
+    """After the last stage but those that enlarge: apply a single tint again, put the frame back, blend with the photo
+    for a strength below 1.
 
     Spots of strong color on a gray or toned photo come back too. The frame is as it was, but where the user's mask says
-    that it is damaged.
+    that it is damaged. Done once: a second call changes nothing.
     """
+    if restoration.finished:
+        return
+    restoration.finished = True
     if restoration.tint and not restoration.colored:
         restoration.tint.apply(restoration.pixels, out=restoration.pixels)
         _color_spots(restoration, restoration.tint)
@@ -122,5 +126,5 @@ def _put_back(restoration: Restoration) -> None:
 
 
 def _gray(restoration: Restoration) -> None:
-    if restoration.tint and not restoration.colored:
+    if restoration.tint and not restoration.colored and not restoration.finished:
         make_gray_(restoration.pixels)

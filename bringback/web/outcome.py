@@ -1,6 +1,6 @@
 """The result of a photo: its files, and places in it that are mended without restoring all of it again."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
@@ -34,6 +34,8 @@ class Mend(NamedTuple):
 class Outcome:
     """The result of a photo, with the choices, strokes and areas behind it; the files have the name of the upload.
 
+    All is of the photo's own size; `enlarge` is what makes the files larger, as the choices say.
+
     `kind` is the result without its pixels, alpha and metadata. `pixels` is a file of numpy's with (H, W, 3) float32:
     what was not mended stays the same to the bit.
     """
@@ -53,6 +55,7 @@ class Outcome:
     preview: Path
     file: Path
     bare: Path  # without EXIF, XMP, IPTC and texts
+    enlarge: Callable[[Photo], Photo] | None = None
     mends: list[list[Mend]] = field(default_factory=list)  # of the last strokes, [] of one that covers nothing
     changed: bool = False  # since the files were written
 
@@ -60,7 +63,10 @@ class Outcome:
         """Write all files; `photo` is the photo as it came, for its metadata and alpha."""
         levels = photo.levels if self.kind.gray == photo.gray else None
         result = replace(photo, pixels=np.load(self.pixels), gray=self.kind.gray, icc=self.kind.icc, levels=levels)
-        made = {self.preview: jpeg(result), self.file: result.encode(self.stamp), self.bare: result.encode(strip=True)}
+        made = {self.preview: jpeg(result)}
+        if self.enlarge:
+            result = self.enlarge(result)
+        made |= {self.file: result.encode(self.stamp), self.bare: result.encode(strip=True)}
         for path, data in made.items():
             write_beside(path, data)  # a download may be reading it
         self.changed = False

@@ -15,7 +15,7 @@ from bringback.stages import FAMILIES, plugins
 from bringback.web import areas, strokes
 from bringback.web import text as web_text
 from bringback.web.canvas import canvas, patches, shown
-from bringback.web.pipelines import Choices, Pipelines
+from bringback.web.pipelines import ENLARGING, Choices, Pipelines
 from bringback.web.session import Item, Session, attempt
 from bringback.web.work import EVERY, Tell, Work
 
@@ -79,7 +79,7 @@ class Page:
 
     def _place_choices(self, names: list[str]) -> None:
         chosen = Choices.of(self.pipelines.config)
-        labels = [(web_text.stage(name), name) for name in names]
+        labels = [(web_text.stage(name), name) for name in names if name != ENLARGING]
         with gr.Accordion("What to do", open=False, elem_id="choices") as self.choices:
             self.stages = gr.CheckboxGroup(labels, value=list(chosen.stages), label="Steps", elem_id="stages")
             self.strength = gr.Slider(0, 1, chosen.strength, step=0.05, label="Strength", info=web_text.STRENGTH)
@@ -89,6 +89,15 @@ class Page:
             colors: dict[str, Any] = {"label": "Saturation", "info": web_text.SATURATION, "visible": _colors(chosen)}
             self.saturation = gr.Slider(0, 2, chosen.saturation, step=0.1, **colors)
             self.scale = gr.Dropdown(web_text.SCALES, value=chosen.scale, label="Native scale", info=web_text.SCALE)
+            factors = sorted({*web_text.FACTORS, (f"{chosen.upscale:g} times", chosen.upscale)} - {("1 times", 1.0)})
+            self.upscale = gr.Dropdown(
+                [("no", 1.0), *factors],
+                value=chosen.upscale,
+                label="Enlarge",
+                info=web_text.UPSCALE,
+                visible=ENLARGING in names,
+                elem_id="upscale",
+            )
             self.bare = gr.Checkbox(label="Without metadata", info=web_text.BARE, elem_id="bare")
 
     def _place_work(self) -> None:
@@ -115,7 +124,7 @@ class Page:
         deeds = [self.find, self.restore, self.restore_all, self.stop, self.this, self.split, self.remove]
         about = [self.bench, self.canvas, self.results, self.warnings, self.faces, self.notes]
         view = [*deeds, *about, self.download, self.download_all, self.list, self.status, self.problems]
-        choices = [self.stages, self.strength, self.fidelity, self.saturation, self.scale]
+        choices = [self.stages, self.strength, self.fidelity, self.saturation, self.scale, self.upscale]
         own: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
         # any number of visitors; photos wait for each other
         long = own | {"concurrency_limit": None, "trigger_mode": "multiple"}
@@ -333,7 +342,7 @@ class Page:
 
     def _work(self, scans: list[Item], desk: Session, bare: bool, stages: list[str], *values: Any) -> Iterator[View]:
         choices = Choices(tuple(sorted(stages)), *values)
-        if not stages:
+        if not stages and choices.upscale == 1:
             yield {self.status: web_text.line(web_text.CHOOSE_ONE)}
             return
         if desk.busy:

@@ -6,6 +6,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any, Self
 
+from bringback.images.photo import Photo
 from bringback.pipeline import Pipeline
 from bringback.pipeline_config import PipelineConfig
 from bringback.runtime.hub import fetched
@@ -21,6 +22,7 @@ class Choices:
     fidelity: float = 0.0
     saturation: float = 1.0
     scale: str = "auto"
+    upscale: float = 1.0  # no stage here: strokes mend the result before it is enlarged
 
     @classmethod
     def of(cls, config: PipelineConfig) -> Self:
@@ -29,12 +31,17 @@ class Choices:
             config.settings.get(stage, {}).get(name, getattr(cls, name))
             for stage, name in (("faces", "fidelity"), ("colorize", "saturation"))
         )
-        return cls(tuple(config.stages), fidelity=fidelity, saturation=saturation)
+        stages = tuple(name for name in config.stages if name != ENLARGING)
+        factor = config.settings.get(ENLARGING, {}).get("factor", 2.0) if ENLARGING in config.stages else 1.0
+        return cls(stages, fidelity=fidelity, saturation=saturation, upscale=factor)
 
     def of_stage(self, name: str) -> dict[str, Any]:
         """The settings of one stage."""
         chosen = {"faces": {"fidelity": self.fidelity}, "colorize": {"saturation": self.saturation}}
         return chosen.get(name, {})
+
+
+ENLARGING = "upscale"  # the stage
 
 
 class Stopped(Exception):
@@ -90,6 +97,18 @@ class Pipelines:
         """The pipeline for these choices, to be used under `lock`. Raises what `Pipeline.from_pretrained` does."""
         parts = [self._part(name, choices.of_stage(name)) for name in ordered(self.config.family, choices.stages)]
         return Pipeline.joined(parts, choices.strength, None if choices.scale == "auto" else float(choices.scale))
+
+    def note(self, choices: Choices) -> dict[str, str]:
+        """The provenance of a result, see `Pipeline.note`; to be used under `lock`."""
+        pipeline = self.of(choices)
+        if choices.upscale == 1:
+            return pipeline.note
+        return Pipeline.joined([pipeline, self._part(ENLARGING, {"factor": choices.upscale})]).note
+
+    def enlarged(self, photo: Photo, factor: float) -> Photo:
+        """A finished photo, enlarged; waits for `lock`. Raises what `Pipeline.restore` does."""
+        with self.lock:
+            return self._part(ENLARGING, {"factor": factor}).restore(photo).result()
 
     def _part(self, name: str, settings: Mapping[str, Any]) -> Pipeline:
         if name not in self._loaded or self._loaded[name][0] != settings:

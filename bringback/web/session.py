@@ -6,6 +6,7 @@ import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path, PureWindowsPath
 from tempfile import NamedTemporaryFile, mkdtemp
 from threading import Lock
@@ -31,7 +32,7 @@ from bringback.stages.record import own_pixels
 from bringback.web.areas import Areas
 from bringback.web.copies import THUMB, around, jpeg, overlay
 from bringback.web.outcome import Outcome
-from bringback.web.pipelines import Choices, Pipelines, Stopped
+from bringback.web.pipelines import ENLARGING, Choices, Pipelines, Stopped
 from bringback.web.strokes import Stroke, apply
 from bringback.web.work import Tell, Work
 
@@ -140,7 +141,8 @@ class Item:
         if mask is not None and self.searched:
             stages = tuple(name for name in stages if name != "scratches")
         with _turn(pipelines, tell):
-            pipeline = pipelines.of(replace(choices, stages=stages))
+            choosing = replace(choices, stages=stages)
+            pipeline, note = pipelines.of(choosing), pipelines.note(choosing)
             names = [*(stage.name for stage in pipeline.stages), WRITING]
 
             def report(done: float) -> None:
@@ -166,18 +168,19 @@ class Item:
             choices,
             strokes,
             areas,
-            {"photo": {"native_scale": restoration.scale}, **restoration.notes},
+            {"photo": {"native_scale": restoration.scale}, **restoration.notes, **_enlarged(choices, photo)},
             list(restoration.warnings),
             replace(result, pixels=nothing, bit_depth=8, **bare),
             restoration.scale,
             restoration.areas,
-            pipeline.note,
+            note,
             restoration.faces,
             [(around(photo, face), around(result, face)) for face in restoration.faces],
             Path(file.name),
             self.folder / "after.jpg",
             self.folder / "with" / name,
             self.folder / "without" / name,
+            partial(pipelines.enlarged, factor=choices.upscale) if choices.upscale > 1 else None,
         )
         if areas is None:
             self.seen = restoration.areas
@@ -192,6 +195,14 @@ class Item:
         with self.drawing:
             if self.outcome and self.outcome.changed:
                 self.outcome.write(self.photo())
+
+
+def _enlarged(choices: Choices, photo: Photo) -> dict[str, dict[str, Any]]:
+    """The note of the stage that enlarges the files, if they are."""
+    if choices.upscale == 1:
+        return {}
+    height, width = (round(side * choices.upscale) for side in photo.pixels.shape[:2])
+    return {ENLARGING: {"width": width, "height": height, "factor": choices.upscale}}
 
 
 @contextmanager

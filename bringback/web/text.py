@@ -22,6 +22,7 @@ STAGES = {  # what they do, as a button would say it; and while they do it
     "translate": ("Sharpen, reduce noise and blur", "sharpening"),
     "faces": ("Improve faces", "improving faces"),
     "colorize": ("Add color, which is guessed", "adding color"),
+    "upscale": ("Enlarge", "enlarging"),
 }
 STEPS = {"waiting": "waiting for another photo to finish", "writing": "writing"}
 HEAD = (
@@ -31,6 +32,8 @@ NO_PHOTO = "No photo yet."
 STRENGTH, FIDELITY = "0 gives the photo as it came", "1 leaves faces as they came"
 SATURATION = "of guessed colors; 1 as the network believes"
 SCALE = "how many times the photo can be shrunk without losing detail; 1 is sharp to the pixel"
+UPSCALE = "the files get so many times the width and height; the page shows the photo's own size"
+FACTORS = [("2 times", 2.0), ("4 times", 4.0)]
 SCALES = ["auto", "1", "1.5", "2", "3", "4", "6", "8"]
 BARE = "downloads without EXIF, XMP, IPTC and texts; profile and resolution stay"
 PLAIN = 0.25  # clearly the same person: the median descriptor distance caused by damage alone

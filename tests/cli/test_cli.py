@@ -136,6 +136,7 @@ def test_options_reach_the_library(run, photos, tmp_path):
     asked = {"weights": tmp_path, "config": "lean", "stages": ["tone", "fill"], "settings": {"faces": {}}}
     computing = {"device": "cpu", "dtype": "float32", "tile": 256, "batch_size": 3, "memory": 2_500_000_000}
     computing |= {"engine": "onnx", "revision": "v2", "local_files_only": True, "negative": True}
+    computing |= {"also": []}
     assert run.asked == asked | {"computing": computing}
     assert (tmp_path / "out/compare/a.png.png").exists() and (tmp_path / "out/stages/a/1-tone.png").exists()
     assert json.loads((tmp_path / "out/manifest.jsonl").read_text())["mask"]
@@ -458,7 +459,7 @@ def test_help(words):
 def test_help_of_restore_begins_with_what_most_people_want():
     shown = CliRunner().invoke(cli.app, ["restore", "-h"], env={"COLUMNS": "100"}).output
     panels = re.findall(r"^╭─ (.*?) ─", shown, re.MULTILINE)
-    assert panels == ["Arguments", "Options", "Damage", "Faces", "Color", "Files", *panels[-3:]]
+    assert panels == ["Arguments", "Options", "Damage", "Faces", "Color", "Size", "Files", *panels[-3:]]
     assert panels[-3:] == ["Speed and memory", "Weights", "Expert"]
     assert shown.index("--out") < shown.index("--preset") < shown.index("--help") < shown.index("Damage")
 

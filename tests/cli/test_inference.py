@@ -85,6 +85,22 @@ def test_a_stage_alone(name, photos, weights, tmp_path):
     assert result.exit_code == 1 and f"failed: {photos / 'a.png'}: the file is empty" in result.stderr
 
 
+def test_photos_are_enlarged(photos, tmp_path):
+    out = tmp_path / "out"
+    result = run("upscale", photos / "grey.png", "-o", out, "--upscale", 1.5, "--device", "cpu")
+    assert result.exit_code == 0, result.output
+    assert "enlarged to 96x72" in result.stdout
+    with Image.open(out / "grey.png") as made:
+        assert made.size == (96, 72) and made.mode == "L"
+    for given, said in (
+        (["--upscale", 2, "--upscale-to", 90], "--upscale and --upscale-to exclude each other"),
+        (["--upscale", 5], "enlarging 5 times: wants more than 1 and at most 4 times"),
+        (["--upscale-model", tmp_path / "no.pth"], f"{tmp_path / 'no.pth'}: no such file; a model to enlarge with"),
+    ):
+        wrong = run("upscale", photos / "a.png", "-o", out, *given)
+        assert wrong.exit_code == 2 and wrong.stderr.startswith(f"bringback: {said}"), wrong.stderr
+
+
 def test_aligned_crops(tmp_path, monkeypatch):
     class Darker(torch.nn.Module):
         def forward(self, crops, mask):

@@ -17,6 +17,7 @@ from bringback.models.tone import ToneCurves
 from bringback.models.translation.mapping import LatentMapping
 from bringback.models.translation.vae import VAE
 from bringback.models.unet import ScratchUNet
+from bringback.models.upscale import UpscaleNet
 from bringback.pipeline import Pipeline
 from bringback.runtime.compute import Compute
 from bringback.stages.colorize import Colorizer, Hint
@@ -28,6 +29,7 @@ from bringback.stages.relight import Relighter
 from bringback.stages.scratches import ScratchDetector
 from bringback.stages.tone import ToneCorrector
 from bringback.stages.translate import LatentTranslator
+from bringback.stages.upscale import Upscaler
 
 
 def net(kind: Callable[..., Any], name: str) -> Any:
@@ -50,6 +52,7 @@ def built(name: str) -> Any:
         ),
         "relight": lambda: Relighter(net(RelightNet, "relight")),
         "colorize": lambda: Colorizer(net(ColorUNet, "colorize")),
+        "upscale": lambda: Upscaler(net(UpscaleNet, "upscale")),
         "denoise": Denoiser,
         "prior": lambda: PriorDenoiser(Compute(), iterations=4, size=64),
         "faces": lambda: FaceRefiner(Mirrored(net(FaceGenerator, "faces")), min_size=1),
@@ -60,6 +63,7 @@ VERBS = {"scratches": "detect", "tone": "correct", "fill": "fill", "telea": "fil
 VERBS |= {
     "relight": "relight",
     "colorize": "colorize",
+    "upscale": "upscale",
     "denoise": "denoise",
     "prior": "denoise",
     "faces": "refine_faces",
@@ -126,7 +130,8 @@ def test_a_batch_gives_a_batch_of_what_each_would_be_alone(name: str, photo: tor
         own = do(batch[number], *(part[number] for part in told))
         torch.testing.assert_close(tensors[number], own, atol=1e-5, rtol=0)
     arrays = do(batch.permute(0, 2, 3, 1).numpy(), *(part[:, 0].numpy() for part in told))
-    assert arrays.shape == ((3, 48, 64) if name == "scratches" else (3, 48, 64, 3))
+    size = tensors.shape[-2:]
+    assert arrays.shape == ((3, *size) if name == "scratches" else (3, *size, 3))
     pictures = do([*batch.permute(0, 2, 3, 1).numpy()], *([*part[:, 0].numpy()] for part in told))
     assert isinstance(pictures, list)
     for made, own, tensor in zip(pictures, arrays, tensors.permute(0, 2, 3, 1), strict=True):
@@ -148,7 +153,7 @@ def test_gray_stays_gray_but_for_colors(photo: torch.Tensor):
     assert verb("colorize")(np.asarray(gray)).shape == (48, 64, 3)
 
 
-@pytest.mark.parametrize("name", ["scratches", "tone", "fill", "translate", "relight", "colorize", "faces"])
+@pytest.mark.parametrize("name", ["scratches", "tone", "fill", "translate", "relight", "colorize", "upscale", "faces"])
 def test_gradients_reach_the_pictures(name: str, photo: torch.Tensor, holes: torch.Tensor):
     if name == "faces":
         photo = torch.nn.functional.interpolate(photo[None], (256, 256))[0]

@@ -97,6 +97,14 @@ def test_colors_make_three_channels_of_one(images):
     assert made.shape == images.shape and (made.amax(3) - made.amin(3)).mean() > 0.01
 
 
+def test_images_masks_and_alpha_are_enlarged(images):
+    mask = torch.zeros(1, 160, 144)
+    mask[:, :80] = 1
+    made = restore(torch.cat([images, images[..., :1]], 3), mask, {"fill": {}, "upscale": {"factor": 1.5}})
+    assert made.images.shape == (2, 240, 216, 4) and made.masks.shape == (2, 240, 216)
+    assert restore(gray(images), None, {"upscale": {"factor": 1.5}}).images.shape == (2, 240, 216, 1)
+
+
 def test_alpha_is_kept(images):
     alpha = torch.linspace(0, 1, 144).expand(2, 160, 1, 144).transpose(2, 3)
     made = restore(torch.cat([images, alpha], 3), None, {"translate": {}}).images
@@ -252,6 +260,7 @@ def test_comfyui_knows_the_nodes(comfyui):
             ["IMAGE", "STRING"],
             "image/bringback",
         ),
+        "BringbackEnlarge": ({"required": ["image", "factor"]}, ["IMAGE"], "image/bringback"),
         "BringbackRestore": (
             {"required": ["image", "preset", "find_damage", "strength"], "optional": ["mask"]},
             ["IMAGE", "MASK"],

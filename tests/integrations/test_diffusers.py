@@ -78,6 +78,18 @@ def test_gray_stays_gray_until_a_block_colors_it(image):
     assert colored.mode == "RGB" and np.ptp(np.asarray(colored).astype(int), axis=2).max() > 10
 
 
+def test_an_enlarging_block_gets_the_finished_photo(image):
+    blocks = blocks_without("refine_faces", "find_damage", "translate")
+    blocks.sub_blocks.insert("upscale", plugin.Upscale(), len(blocks.sub_blocks) - 1)
+    made = ready(blocks)
+    ours = Pipeline.from_pretrained(stages=["tone", "fill", "upscale"], device="cpu", dtype="float32", strength=0.5)
+    large = made(image=image, strength=0.5, output="images")[0]
+    assert large.size == (2 * image.width, 2 * image.height)
+    np.testing.assert_array_equal(np.asarray(large), np.asarray(ours(image)))
+    with pytest.raises(ValueError, match="strength 2"):
+        made(image=image, strength=2.0)
+
+
 def test_a_block_alone_says_what_it_wants(image):
     block = plugin.FindDamage()
     assert block.component_names == ["scratches"] and block.input_names == ["restorations"]

@@ -18,6 +18,7 @@ from bringback.models import registry as shapes
 from bringback.models.registry import ALONE, MODELS, is_of, parts
 from bringback.stages.faces.stage import FaceRefiner
 from bringback.stages.scratches import ScratchDetector
+from bringback.stages.upscale import Upscaler
 from bringback.weights.checkpoints import MissingWeights, save_network
 
 SHIPPED = Path(__file__).parents[2] / "checkpoints"
@@ -81,7 +82,8 @@ def test_shipped_weights_are_ours_and_nobody_elses(name: str, ours: ModuleType, 
     path = SHIPPED / name / "model.safetensors"
     assert ids(ours, loader.load_state_dict_from_file(path)) == [f"bringback-{name}"]
     model = loader.load_from_file(path)
-    assert model.dtype == torch.float32 and not model.model.training and model.scale == 1
+    assert model.dtype == torch.float32 and not model.model.training
+    assert model.scale == (2 if name == "upscale" else 1)
     with pytest.raises(ours.spandrel.UnsupportedDtypeError):
         model.half()
 
@@ -127,6 +129,13 @@ def test_a_face_refiner_takes_aligned_crops(ours: ModuleType, loader: object) ->
         model(picture(300, 300))
 
 
+def test_the_network_that_enlarges_is_one_that_enlarges(loader: object) -> None:
+    model = loader.load_from_file(SHIPPED / "upscale" / "model.safetensors")
+    image = picture(61, 45)
+    assert (model.purpose, model.scale) == ("SR", 2)
+    assert torch.equal(model(image), Upscaler.from_pretrained(device="cpu", dtype="float32").upscale(image))
+
+
 @pytest.mark.parametrize(("name", "size"), [("relight", (61, 45)), ("colorize", (61, 45)), ("tone", (40, 33))])
 def test_one_shipped_network_is_the_pipeline_of_its_stage(name: str, size: tuple[int, int], loader: object) -> None:
     pipeline = Pipeline.from_pretrained(stages=[name], device="cpu", dtype="float32")
@@ -168,7 +177,7 @@ def test_any_family_of_networks_is_merged(ours: ModuleType, loader: object, tiny
 
 
 def test_what_cannot_be_merged_is_one_line(ours: ModuleType, tiny: Path, tmp_path: Path) -> None:
-    for stages, name in ((["translate", "prior"], "prior"), (["fill"], "fill"), ([], "fill")):
+    for stages, name in ((["translate", "prior"], "prior"), (["upscale"], "upscale"), (["fill"], "fill"), ([], "fill")):
         with pytest.raises(ValueError, match=f"no weights to merge of {name}: name some of scratches"):
             ours.save_merged(tmp_path / "none.safetensors", tiny, stages)
     vae = random_network("old_vae", TINY["old_vae"])
@@ -186,6 +195,7 @@ GRID = [
     ("scratches", {"widths": [4, 6, 8, 10], "core": 0}),
     ("colorize", {"widths": [8, 6], "core": 3}),
     ("relight", {"look": 2, "knots": 5, "width": 6, "blocks": 3}),
+    ("upscale", {"width": 6, "blocks": 4}),
     ("tone", {"width": 3, "hidden": 7, "knots": 4}),
     ("old_vae", {"channels": 50, "blocks": 3}),
     ("old_vae", {"channels": 13, "blocks": 1, "stride": 2}),

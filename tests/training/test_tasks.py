@@ -31,11 +31,13 @@ RATES = {
     "faces": 3e-3,
     "colorize": 1e-2,
     "relight": 1e-2,
+    "upscale": 1e-2,
 }
 RECIPES = {
     "scale": {"recipe": "scans", "resolution": 136},
     "tone": {"recipe": "mixed"},
     "relight": {"recipe": "dark-noisy"},
+    "upscale": {"recipe": "small"},
 }
 
 
@@ -64,7 +66,7 @@ def test_each_task_overfits_one_batch(task: str, tiny, tmp_path: Path) -> None:
     settings = tiny(task, tmp_path, **RECIPES.get(task, {}))
     built = build_task(settings)
     # some start as the identity: give them something to learn
-    if task in ("clean_vae", "old_vae", "mapping", "translation", "faces"):
+    if task in ("clean_vae", "old_vae", "mapping", "translation", "faces", "upscale"):
         torch.nn.init.normal_(built.net.head.weight, std=1.0 if task == "faces" else 0.1)
     begun = {key: value.clone() for key, value in built.state_dict().items()}
     first, last = losses_before_and_after(built, settings, 0.0)

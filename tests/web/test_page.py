@@ -308,6 +308,32 @@ def test_strength_and_settings_reach_the_pipeline_and_stages_are_loaded_once(des
     assert seen.loaded == [("tone", {}), ("colorize", {"saturation": 1.0}), ("colorize", {"saturation": 1.5})]
 
 
+def test_files_are_enlarged_and_the_page_shows_the_photos_own_size(desk, pixels):
+    class Doubled:
+        name, enlarges = "upscale", True
+
+        def __call__(self, restoration):
+            restoration.enlarge(restoration.pixels.repeat_interleave(2, 2).repeat_interleave(2, 3))
+            return restoration
+
+    def load(name, settings):
+        assert name != "upscale" or settings == {"factor": 2.0}
+        return Pipeline([Doubled()] if name == "upscale" else [], {name: "ab" * 32})
+
+    scan = put(desk, pixels, "a.jpg")
+    with_two = Pipelines(load)
+    scan.restore(with_two, Choices((), upscale=2.0), silent)
+    made = scan.outcome
+    assert Photo.read(made.file).pixels.shape == (128, 192, 3) and Photo.read(made.file).dpi == (600, 600)
+    assert b"upscale" in Photo.read(made.file).extra["xmp"]
+    assert Image.open(made.preview).size == (96, 64) and np.load(made.pixels).shape == (64, 96, 3)
+    assert made.notes["upscale"] == {"width": 192, "height": 128, "factor": 2.0}
+    scan.strokes = (paint((30.0, 30.0)),)
+    list(made.follow(scan.strokes, with_two))
+    scan.settle()  # mended at the photo's own size, and enlarged again
+    assert Photo.read(made.file).pixels.shape == (128, 192, 3)
+
+
 def test_restoring_stops_between_stages(desk, pixels, pipelines, seen):
     scan = put(desk, pixels, "a.jpg")
 

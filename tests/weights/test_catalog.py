@@ -44,6 +44,7 @@ SMALL: dict[str, dict] = {
     "RelightNet": TINY["relight"],
     "ScratchUNet": TINY["scratches"],
     "ToneCurves": TINY["tone"],
+    "UpscaleNet": TINY["upscale"],
     "VAE": TINY["old_vae"],
     "PaperFaceGenerator": {"widths": [8, 8, 8, 8, 8, 8], "hidden": 4},
     "PaperMapping": {"widths": [8, 8, 8, 8, 8], "blocks": 1},

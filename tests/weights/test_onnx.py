@@ -47,7 +47,7 @@ SMALL = TINY | {
 CLOSE = 1e-4
 GRAPHS = [
     *("scale", "scratches", "relight", "relight-curves", "tone", "old_vae", "mapping", "mapping-tile", "mapping-look"),
-    *("mapping-noise", "mapping-trust", "clean_vae", "faces", "colorize"),
+    *("mapping-noise", "mapping-trust", "clean_vae", "faces", "colorize", "upscale"),
 ]
 KINDS = {name: model.network for name, model in MODELS.items()}
 SHIPPED = Path(__file__).parents[2] / "checkpoints"
