@@ -19,7 +19,7 @@ from bringback.assets import presets
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 CHECKPOINTS = ROOT / "checkpoints"
-NAMES = {"scale", "scratches", "marks", "tone", "clean_vae", "old_vae", "mapping", "faces", "colorize", "relight", "upscale"}
+NAMES = {"scale", "scratches", "tone", "clean_vae", "old_vae", "mapping", "faces", "colorize", "relight", "upscale"}
 MIB = 2**20
 
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from bringback.models.base import Network
 from bringback.models.quantize import expanded
-from bringback.models.registry import ALONE, MARKS, MODELS, SCALE, SIDE, TRANSLATION, State, is_of, parts
+from bringback.models.registry import ALONE, MODELS, SCALE, SIDE, TRANSLATION, State, is_of, parts
 from bringback.models.translation.mapping import LatentMapping
 from bringback.models.upscale import FACTOR
 from bringback.pipeline import Pipeline
@@ -56,13 +56,13 @@ class Model(nn.ModuleDict):
 
 
 class _Loaded(Checkpoints):
-    """Checkpoints in memory that belong together; the judge of marks is not among them: it is the shipped one."""
+    """Checkpoints in memory that belong together."""
 
     def __init__(self, networks: nn.ModuleDict) -> None:
         self.networks = networks
 
     def load(self, name: str, kind: Any, device: torch.device | str = "cpu") -> Any:
-        return Checkpoints().load(name, kind) if name == MARKS else self.networks[name]
+        return self.networks[name]
 
     def check_vaes(self, mapping: Network) -> None: ...
 

@@ -12,7 +12,6 @@ from bringback.models.base import Network
 from bringback.models.colorizer import ColorUNet
 from bringback.models.faces.generator import FaceGenerator
 from bringback.models.graphs import Graph, Runs, method
-from bringback.models.marks import MarkJudge
 from bringback.models.native_scale import NativeScale
 from bringback.models.relight import RelightNet
 from bringback.models.tone import ToneCurves
@@ -29,7 +28,6 @@ State = Mapping[str, Tensor]
 
 TRANSLATION = ("old_vae", "mapping", "clean_vae")  # the networks of the stage `translate`
 SCALE = "scale"  # the network that estimates the native scale, for all stages
-MARKS = "marks"  # the network that judges what the detector marks
 SIDE = "side"  # of a thumbnail, which no weight tells: a tensor of its own where it is known
 
 
@@ -171,7 +169,7 @@ NETWORKS: dict[str, type[Network]] = {
     kind.__name__: kind
     for kind in (
         *(model.network for model in MODELS.values()),
-        *(MarkJudge, PaperFaceGenerator, PaperMapping, PaperUNet, PaperVAE),
+        *(PaperFaceGenerator, PaperMapping, PaperUNet, PaperVAE),
     )
 }
 """The networks that checkpoints are of, those of the family paper too, by the name in their `config.json`."""

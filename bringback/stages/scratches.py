@@ -11,12 +11,9 @@ from torch import Tensor
 
 from bringback.errors import known_names
 from bringback.images.adapters import accepts_any_image
-from bringback.models.marks import MarkJudge
-from bringback.models.registry import MARKS
 from bringback.models.unet import EAGER, ScratchUNet
 from bringback.ops.areas import Area, fill_inside, missing
 from bringback.ops.infrared import find_dust
-from bringback.ops.marks import Marks
 from bringback.ops.masks import SOUND, calm_, certain_share, fill_mask
 from bringback.ops.opencv import GradientSettings, gradient_mask
 from bringback.ops.patterns import Pattern
@@ -33,9 +30,6 @@ TILE, OVERLAP = 640, 64
 _SHRUNK = 12 + 4 + 8  # bytes per pixel at the native scale: photo, or that without its pattern, logits, both coarser
 _AGAIN = 4 + 12  # the same for a second look: its logits; and the photo again, if it was shrunk
 _A_PIXEL = 490  # bytes per pixel of a tile being processed, measured in float32
-# Bytes per pixel at the native scale while marks are judged: 97 measured where all of a photo is marked (57 in one with
-# scratches), and 16 for the photo and its logits at that scale.
-_JUDGED = 97 + 16
 _GRADIENT = 14  # bytes per pixel with the method "gradient", measured
 
 # What a photo shows at its native scale counts as it is. Seen smaller, wires and twigs look like scratches: damage has
@@ -59,8 +53,6 @@ _TRACES = 1.0
 # Where a scan has infrared that shows dust, what is seen in the picture alone is dust that infrared missed, one speck
 # in twenty in scans out of register, or detail of the picture: the odds of damage are lower by so much, ln(1 / 20).
 _CLEARED = 3.0
-# Log odds of damage below which a mark is the photo's own: in doubt the detector is believed. What is left gets these.
-_OWN, _LEFT = -0.9, -0.5
 
 
 METHODS = ("unet", "gradient")
@@ -85,13 +77,11 @@ class Found:
     """What was found in a photo beside its mask.
 
     `periodic` is the share of the photo that a pattern covers, see `ops.patterns`, and `withdrawn` the share that
-    looked damaged and was not believed, because most of it was doubtful; `own` the share whose marks were taken for
-    writing, snow and the like.
+    looked damaged and was not believed, because most of it was doubtful.
     """
 
     periodic: float = 0.0
     withdrawn: float = 0.0
-    own: float = 0.0
 
 
 def _replace(odds: Tensor, others: Tensor | None, pattern: Pattern) -> None:
@@ -115,15 +105,11 @@ class ScratchDetector(StageBase):
         compute: Compute | torch.device | str = "cpu",
         *,
         infrared: str = "auto",
-        judge: MarkJudge | None = None,
     ) -> None:
-        """Args: means: the network, or the settings of `ops.opencv.gradient_mask`; infrared: one of `INFRARED`.
-
-        judge: gives a second opinion on the network's marks; None: all of them are damage.
-        """
+        """Args: means: the network, or the settings of `ops.opencv.gradient_mask`; infrared: one of `INFRARED`."""
         if infrared not in INFRARED:
             raise ValueError(f"unknown way with infrared {infrared!r}: one of {known_names(infrared, INFRARED)}")
-        self.means, self.compute, self.infrared, self.judge = means, Compute.of(compute), infrared, judge
+        self.means, self.compute, self.infrared = means, Compute.of(compute), infrared
         self.at_native_scale = not isinstance(means, GradientSettings)
         if self.at_native_scale:
             self.tile = self.compute.tile or TILE
@@ -137,9 +123,7 @@ class ScratchDetector(StageBase):
         infrared: str = "auto",
         **settings: Any,
     ) -> Self:
-        """With the checkpoints `scratches` and `marks`; with method "gradient" without any.
-
-        `settings` are then those of `GradientSettings`.
+        """With the checkpoint `scratches`; with method "gradient" without one, `settings` are of `GradientSettings`.
 
         Raises ValueError for an unknown method or values out of range.
         """
@@ -148,8 +132,7 @@ class ScratchDetector(StageBase):
         if method == "gradient":
             return cls(GradientSettings(**settings), compute, infrared=infrared)
         network = checkpoints.load("scratches", ScratchUNet, Compute.of(compute).device)
-        judge = checkpoints.load(MARKS, MarkJudge)
-        return cls(network, compute, infrared=infrared, judge=judge, **settings)
+        return cls(network, compute, infrared=infrared, **settings)
 
     def needs(self, height: int, width: int, tile: int | None, scale: float = 1.0) -> int:
         """Bytes in addition to photo, pixels and mask; `tile` limits the stage's own tiles."""
@@ -159,8 +142,7 @@ class ScratchDetector(StageBase):
         seen = round(height * width / used**2)
         largest = max(seen, height * width) if used > FINER else seen  # finer detail is looked for in the photo's tiles
         again = _AGAIN if used != 1 else _AGAIN - 12
-        tiles = self.compute.tiles_need(largest, self.tile, tile, _A_PIXEL)
-        return max((_SHRUNK + again) * seen + tiles, _JUDGED * seen if self.judge else 0)
+        return (_SHRUNK + again) * seen + self.compute.tiles_need(largest, self.tile, tile, _A_PIXEL)
 
     @accepts_any_image
     def detect(self, pixels: Tensor, scale: float = 1.0) -> Tensor:
@@ -174,8 +156,7 @@ class ScratchDetector(StageBase):
         because their errors differ; at coarser scales one look is enough. Where a photo has a periodic pattern, as the
         dots of a newspaper, only what is still seen after the pattern was removed counts. If few pixels are certain,
         all logits of a photo are lowered, and if more than 35 % of it is above 0.5 and nine tenths of that are
-        doubtful, nothing stays above. Last, connected marks that are writing, snow, stars or the like by their shapes,
-        tones and neighbors are lowered below 0.5. Gradient masks are binary, and made at the photos' own scale.
+        doubtful, nothing stays above. Gradient masks are binary, and made at the photos' own scale.
         """
         return self._find(pixels, scale)[0]
 
@@ -193,30 +174,7 @@ class ScratchDetector(StageBase):
                 photo.sub_(photo.detach().amax() + EAGER)  # to below 0.5, in the same order
             else:
                 calm_(photo)
-                about.own = self._leave_own_(photo, pixels[number : number + 1], scale)
         return odds.sigmoid_(), found
-
-    def _leave_own_(self, odds: Tensor, pixels: Tensor, scale: float) -> float:
-        """Lower the logits (1, 1, H, W), in place, of marks that the judge takes for the photo's own; their share."""
-        if self.judge is None or not (odds > 0).any():
-            return 0.0
-        native = shrink(pixels.detach(), max(1.0, _used(odds.shape[-2], odds.shape[-1], scale)))
-        size, seen = (odds.shape[-2], odds.shape[-1]), odds.detach()
-        if native.shape[-2:] != size:
-            seen = F.interpolate(seen, native.shape[-2:], mode="bilinear", antialias=True)
-        marks = Marks.of(native[0].float().cpu().contiguous().numpy(), seen[0, 0].float().cpu().contiguous().numpy())
-        if marks is None:
-            return 0.0
-        own = self.judge(torch.from_numpy(marks.facts)) < _OWN
-        if not own.any():
-            return 0.0
-        left = F.pad(own, (1, 0))[torch.from_numpy(marks.labels)][None, None].float()
-        share = left.mean().item()
-        left = F.max_pool2d(left, 3, 1, 1)  # with the rim that averaging took from it
-        for rows in strips(odds):
-            part, lower = odds[..., rows, :].clone(), enlarged_rows(left, rows, size, "bilinear").to(odds.device) > 0.25
-            odds[..., rows, :] = torch.where(lower, part.clamp_max(_LEFT), part)
-        return share
 
     def _united(self, pixels: Tensor, scale: float, found: list[Found]) -> Tensor:
         """The logits of all scales, at that of the pixels; notes in `found` where they are periodic."""
@@ -258,9 +216,7 @@ class ScratchDetector(StageBase):
             found, about = self._find_inside(pixels[area.part], (), scale)
             mask[area.part] = torch.maximum(mask[area.part], found * area.inside().to(found))
             share = found.numel() / mask.numel()
-            whole.periodic += share * about.periodic
-            whole.withdrawn += share * about.withdrawn
-            whole.own += share * about.own
+            whole = Found(whole.periodic + share * about.periodic, whole.withdrawn + share * about.withdrawn)
         return mask, whole
 
     def _looks(self, native: Tensor, spare: float) -> Tensor:
@@ -346,8 +302,6 @@ class ScratchDetector(StageBase):
             restoration.warnings.append(
                 f"printed dots or paper texture on {100 * about.periodic:.0f} %: only other damage is filled there"
             )
-        if about.own:
-            notes["own_share"] = round(about.own, 5)
         if about.withdrawn:
             notes["withdrawn_share"] = round(about.withdrawn, 5)
             restoration.warnings.append(

@@ -7,7 +7,7 @@ import pytest
 
 from bringback.degradations.drawn import lettering, scenery
 from bringback.degradations.drawn.canvas import Canvas
-from bringback.degradations.drawn.innocents import KINDS, with_innocents, with_kinds
+from bringback.degradations.drawn.innocents import KINDS, with_innocents
 from bringback.degradations.drawn.settling import painted, settle, strokes
 
 
@@ -77,24 +77,6 @@ def test_amount_zero_draws_nothing_and_one_nearly_always_something():
     assert sum(changed) >= 19
     one = with_innocents(canvas(5), photo, 0.7)
     np.testing.assert_array_equal(one, with_innocents(canvas(5), photo, 0.7))
-
-
-def test_kinds_are_drawn_in_one_order_however_they_are_given():
-    kinds = [lettering.writing, scenery.snow]
-    one, other = (with_kinds(canvas(1), gray(), some) for some in (kinds, kinds[::-1]))
-    np.testing.assert_array_equal(one, other)
-
-
-def test_captions_can_be_anywhere():
-    photo = gray(120, 160)
-
-    def written(seed: int, anywhere: float) -> np.ndarray:
-        """The rows of a photo that a caption reaches."""
-        made = lettering.printed(Canvas(np.random.default_rng(seed), 120, 160, 0.4, anywhere), photo)
-        return np.abs(made - photo).max((1, 2)) > 0.05
-
-    usual, anywhere = (sum(written(seed, share)[50:70].any() for seed in range(12)) for share in (0.0, 1.0))
-    assert anywhere > usual
 
 
 def test_drawing_is_quick():

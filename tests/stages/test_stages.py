@@ -521,27 +521,3 @@ def test_a_soft_scan_is_translated_at_its_native_scale(monkeypatch: pytest.Monke
     for scale in (1.0, 1.5, 4.0):
         assert stage.translate(pixels, None, scale).shape == pixels.shape
     assert [tuple(shape[-2:]) for shape in seen] == [(24, 32), (24, 32), (12, 16)]  # 1.5 is too little to gain by it
-
-
-class Innocent(torch.nn.Module):
-    """Takes the marks that lie in the left half for the photo's own, by how far they are from its sides."""
-
-    def forward(self, facts: torch.Tensor) -> torch.Tensor:
-        return torch.where(facts[:, 49] < 0.2, -3.0, 3.0)
-
-
-@pytest.mark.parametrize("scale", [1.0, 3.0])
-@pytest.mark.usefixtures("one_look")
-def test_what_is_the_photos_own_is_left_and_a_given_mask_is_not_judged(scale: float) -> None:
-    stage = ScratchDetector(Bright(), judge=Innocent())  # type: ignore[arg-type]
-    pixels = torch.full((1, 3, 700, 900), 0.5)
-    pixels[..., 300:420, 60:75] = 1.0
-    pixels[..., 300:420, 450:465] = 1.0
-    mask = stage.detect(pixels, scale)
-    assert (mask[..., 60:75] < 0.5).all() and (mask[..., 310:410, 454:460] > 0.5).all()
-    restoration = Restoration.start(Photo.from_array(pixels[0].permute(1, 2, 0).numpy()))
-    restoration.scale = scale
-    restoration.mask = torch.zeros_like(pixels[:, :1])
-    restoration.mask[..., 100:110, 60:75] = 1.0
-    noted = stage(restoration)
-    assert (noted.mask[..., 100:110, 60:75] == 1).all() and noted.notes["scratches"]["own_share"] > 0.001

@@ -46,16 +46,10 @@ def _enlarged(field: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 class Canvas:
-    """Tools for one photo of `height` x `width` pixels.
+    """Tools for one photo of `height` x `width` pixels. `unit`: pixels that one pixel of a small print has here."""
 
-    `unit`: pixels that one pixel of a small print has here; `anywhere`: share of the captions that are written anywhere
-    on the photo instead of where captions usually are.
-    """
-
-    def __init__(
-        self, random: np.random.Generator, height: int, width: int, unit: float = 1.0, anywhere: float = 0.0
-    ) -> None:
-        self.random, self.height, self.width, self.unit, self.anywhere = random, height, width, unit, anywhere
+    def __init__(self, random: np.random.Generator, height: int, width: int, unit: float = 1.0) -> None:
+        self.random, self.height, self.width, self.unit = random, height, width, unit
         self.short = min(height, width)
 
     def between(self, low: float, high: float) -> float:

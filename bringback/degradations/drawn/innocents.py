@@ -1,17 +1,14 @@
 """What belongs to a photo or its print and looks like damage: drawn on clean photos, with no damage to be found."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 import numpy as np
 
 from bringback.degradations.drawn import glow, lettering, prints, scenery, shapes
 from bringback.degradations.drawn.canvas import Canvas
 
-Kind = Callable[[Canvas, np.ndarray], np.ndarray]
-"""Draws one kind of thing on a photo (H, W, 3) float32 in [0, 1]."""
-
 # how often each is drawn, relative to the others
-KINDS: dict[Kind, float] = {
+KINDS: dict[Callable[[Canvas, np.ndarray], np.ndarray], float] = {
     lettering.writing: 3.0,
     lettering.printed: 3.0,
     lettering.date: 1.0,
@@ -63,23 +60,18 @@ _CUMULATED = np.cumsum(list(KINDS.values())) / sum(KINDS.values())
 
 
 def with_innocents(canvas: Canvas, photo: np.ndarray, amount: float) -> np.ndarray:
-    """The photo (H, W, 3) float32 in [0, 1] with up to three innocent things in it; on average three times `amount`."""
-    picks = [int(np.searchsorted(_CUMULATED, canvas.random.random())) for _ in range(_MOST)]
-    taken = {pick for pick in picks if canvas.random.random() < amount}
-    return with_kinds(canvas, photo, (_ORDERED[pick] for pick in taken))
-
-
-def with_kinds(canvas: Canvas, photo: np.ndarray, kinds: Iterable[Kind]) -> np.ndarray:
-    """The photo (H, W, 3) float32 in [0, 1] with one thing of each of these `KINDS` in it, in whatever order they come.
+    """The photo (H, W, 3) float32 in [0, 1] with up to three innocent things in it; on average three times `amount`.
 
     What the picture shows is drawn first, then light and writing, then what belongs to the print.
     """
-    for kind in sorted(kinds, key=_depth):
+    picks = [int(np.searchsorted(_CUMULATED, canvas.random.random())) for _ in range(_MOST)]
+    taken = {pick for pick in picks if canvas.random.random() < amount}
+    for kind in sorted((_ORDERED[pick] for pick in taken), key=_depth):
         photo = kind(canvas, photo)
     return photo
 
 
-def _depth(kind: Kind) -> tuple[int, int]:
+def _depth(kind: Callable[[Canvas, np.ndarray], np.ndarray]) -> tuple[int, int]:
     """Place in the order of drawing."""
     modules = (shapes.__name__, scenery.__name__, glow.__name__, lettering.__name__, prints.__name__)
     return modules.index(kind.__module__), _ORDERED.index(kind)

@@ -109,8 +109,6 @@ def _type(canvas: Canvas, text: str, size: float) -> np.ndarray:
 def _place(canvas: Canvas, size: np.ndarray, centered: float = 0.2) -> tuple[np.ndarray, float]:
     """Top left corner and angle of a caption of a size (width, height): mostly along the bottom or in a corner."""
     random = canvas.random
-    if canvas.anywhere and random.random() < canvas.anywhere:
-        centered = 1.0
     room = np.array([canvas.width, canvas.height]) - size
     rim = canvas.between(2, 20) * canvas.unit
     x = random.choice([rim, room[0] / 2, room[0] - rim, random.uniform(min(0, room[0]), max(room[0], 1))])

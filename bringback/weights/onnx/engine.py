@@ -18,7 +18,7 @@ from torch import Tensor
 import bringback
 from bringback.models.base import Network
 from bringback.models.graphs import Graph
-from bringback.models.registry import MARKS, MODELS
+from bringback.models.registry import MODELS
 from bringback.runtime.extras import extra
 from bringback.runtime.files import PASSING
 from bringback.weights.onnx.export import OPSET, facts_of, graphs, proto
@@ -33,8 +33,6 @@ def attach(network: Network, name: str, folder: Path, device: torch.device) -> N
     use as many threads as torch does at the time of the call. Raises ValueError for a network without graphs or a
     device that onnxruntime does not support here, `MissingExtra` if it is not installed.
     """
-    if name == MARKS:  # a few thousand multiplications a mark: stays with torch
-        return
     found = graphs(name, network)
     providers = _providers(device)
     facts = facts_of(name, folder)
