@@ -39,6 +39,11 @@ class Area:
         return np.maximum((lengths[:2] + lengths[2:]) / 2, 1e-6)
 
     @property
+    def is_round(self) -> bool:
+        """Whether it is oval or has round corners."""
+        return min(self.radii) > 0
+
+    @property
     def outline(self) -> np.ndarray:
         """The points (n, 2) of the convex polygon around the area, clockwise."""
         corners = np.array(self.corners, float)
@@ -141,10 +146,10 @@ def missing(areas: tuple[Area, ...], height: int, width: int) -> Tensor | None:
 
 
 def fill_inside(pixels: Tensor, target: Tensor, areas: tuple[Area, ...], fill: Callable[[Tensor, Tensor], Any]) -> None:
-    """Fill photos in place by `fill(pixels, target)`, but torn prints from their inside only, not from the ground."""
+    """Fill photos in place by `fill(pixels, target)`, but torn and round prints from their inside only."""
     rest = target
     for area in areas:
-        if area.missing is None:
+        if area.missing is None and not area.is_round:
             continue
         inside = area.inside().to(pixels.device)
         own = pixels[area.part].clone()

@@ -206,14 +206,18 @@ class ScratchDetector(StageBase):
     def _find_inside(self, pixels: Tensor, areas: tuple[Area, ...], scale: float) -> tuple[Tensor, Found]:
         """`_find` for one photo with a frame around its picture `areas`, which is not looked at; () is the whole photo.
 
-        Border, page and lid are flat and end at a straight line: to the network they look like damage.
+        Border, page and lid are flat and end at a straight line: to the network they look like damage. So does a mount
+        around an oval, in whose place it is shown the picture continued.
         """
         if not areas:
             found, (about,) = self._find(pixels, scale)
             return found, about
         mask, whole = torch.zeros_like(pixels[:, :1]), Found()
         for area in areas:
-            found, about = self._find_inside(pixels[area.part], (), scale)
+            seen = pixels[area.part]
+            if area.is_round:
+                fill_into(seen := seen.clone(), (~area.inside()).to(seen), device=self.compute.device)
+            found, about = self._find_inside(seen, (), scale)
             mask[area.part] = torch.maximum(mask[area.part], found * area.inside().to(found))
             share = found.numel() / mask.numel()
             whole = Found(whole.periodic + share * about.periodic, whole.withdrawn + share * about.withdrawn)

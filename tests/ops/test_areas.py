@@ -9,8 +9,9 @@ import torch
 from skimage import data
 
 from bringback.errors import PhotoError
-from bringback.ops.areas import Area, areas_by_hand, outside, parsed_areas
+from bringback.ops.areas import Area, areas_by_hand, fill_inside, outside, parsed_areas
 from bringback.ops.frames import find_areas
+from bringback.ops.tiled_fill import fill_into
 
 WHITE, BLACK, CREAM = (0.94, 0.94, 0.93), (0.06, 0.06, 0.07), (0.93, 0.89, 0.8)
 Made = tuple[np.ndarray, list[np.ndarray]]  # a scan (H, W, 3) in [0, 1] and the corners (4, 2) of its pictures
@@ -267,3 +268,16 @@ def test_what_is_inside_an_area() -> None:
     assert abs(tilt.inside().sum().item() - 1700) < 100 and not tilt.inside()[0, 0, 0, 0]
     frame = outside((straight, tilt), 60, 70)
     assert frame.shape == (1, 1, 60, 70) and frame[..., 50:, :].all() and not frame[..., 2:6, 3:8].any()
+
+
+def test_round_pictures_are_filled_from_their_inside() -> None:
+    pixels = torch.zeros(1, 3, 80, 100)  # a black mount
+    area = Area(((10, 10), (90, 10), (90, 70), (10, 70)), (40, 30))
+    pixels[area.part] = torch.where(area.inside(), torch.ones(()), pixels[area.part])
+    holes = torch.zeros(1, 1, 80, 100)
+    holes[..., 30:50, 4:24] = 1  # over the edge of the oval
+    pixels.masked_fill_(holes > 0, 0.5)
+    fill_inside(pixels, holes, (area,), fill_into)
+    inside = area.inside()[0, 0]
+    assert pixels[area.part][:, :, inside].amin() > 0.9
+    assert pixels[..., 30:50, 4:9].amax() < 0.3
