@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from threading import RLock
@@ -39,6 +39,16 @@ ALONE = 8_000_000  # pixels of a photo above which no other photo is in memory w
 OnStage = Callable[[str, Restoration], None]  # called after each stage with its name
 
 
+class _Turn:
+    """A lock for stages, which pipelines that share these have in common; copied and pickled, it is a new one."""
+
+    def __init__(self) -> None:
+        self.lock = RLock()
+
+    def __reduce__(self) -> tuple[type, tuple[()]]:
+        return type(self), ()
+
+
 class Pipeline:
     """Restores photos with its stages, in their order; stages that enlarge are the last ones.
 
@@ -63,7 +73,7 @@ class Pipeline:
         """Raises ValueError for a strength outside [0, 1] and for a scale below 1."""
         if not 0 <= strength <= 1:
             raise ValueError(f"strength {strength:g}: wants 0 (the photo as it came) to 1 (all that was restored)")
-        self._one_at_a_time = RLock()  # what runs has its tiles in the stages, which other threads share
+        self._turns = [_Turn()]  # what runs has its tiles in the stages, which threads and joined pipelines share
         self.strength, self.scale = strength, scale if isinstance(scale, NativeScale) else checked_scale(scale)
         self.stages = sorted(stages, key=_enlarges)
         self.weights = dict(weights or {})
@@ -127,7 +137,8 @@ class Pipeline:
     def joined(cls, parts: Sequence[Self], strength: float = 1.0, scale: float | None = None) -> Self:
         """The stages of several pipelines as one, which computes as the first does.
 
-        The scale is by default estimated, if one of the pipelines does that, else the largest of theirs.
+        While it restores, pipelines that share these stages wait, and the other way round. The scale is by default
+        estimated, if one of the pipelines does that, else the largest of theirs.
         """
         estimators = [part.scale for part in parts if isinstance(part.scale, NativeScale)]
         fixed = [part.scale for part in parts if not isinstance(part.scale, NativeScale)]
@@ -135,7 +146,7 @@ class Pipeline:
         weights = {name: digest for part in parts for name, digest in part.weights.items()}
         if scale is not None:
             weights.pop(SCALE, None)
-        return cls(
+        whole = cls(
             [stage for part in parts for stage in part.stages],
             weights,
             parts[0].compute if parts else "cpu",
@@ -145,6 +156,8 @@ class Pipeline:
             own if scale is None else scale,
             any(part.negative for part in parts),
         )
+        whole._turns = list({id(turn): turn for part in parts for turn in part._turns}.values())
+        return whole
 
     def __repr__(self) -> str:
         names = ", ".join(stage.name for stage in self.stages) or "no stages"
@@ -241,7 +254,7 @@ class Pipeline:
         tile = plan.tile
         while True:
             try:
-                with self._one_at_a_time, self._tiles_of(tile):
+                with self._one_at_a_time(), self._tiles_of(tile):
                     return self._restore([photo], [mask], [areas], [plan], tile, on_stage, on_step)[0]
             except Exception as error:
                 if not out_of_memory(error):
@@ -273,7 +286,7 @@ class Pipeline:
         areas = areas or [None] * len(photos)
         if len(photos) > 1 and self._fit_together(plans):
             try:
-                with self._one_at_a_time:
+                with self._one_at_a_time():
                     return self._restore(photos, masks, areas, plans, None, None, on_step)
             except Exception as error:
                 if not out_of_memory(error):
@@ -362,6 +375,14 @@ class Pipeline:
         if found:
             restoration.warnings.append("looks like a negative, left as it came: --negative inverts it first")
         return found
+
+    @contextmanager
+    def _one_at_a_time(self) -> Iterator[None]:
+        """A context in which no other thread runs these stages, be it through another pipeline."""
+        with ExitStack() as held:
+            for turn in sorted(self._turns, key=id):  # all threads in one order, so that none waits for another's
+                held.enter_context(turn.lock)
+            yield
 
     @contextmanager
     def _tiles_of(self, tile: int | None) -> Iterator[None]:

@@ -1,7 +1,9 @@
 """The pipeline takes every kind of picture and gives the same kind back, keeps grays gray and never hides a failure."""
 
+import copy
 import gc
 import os
+import pickle
 import subprocess
 import sys
 import time
@@ -729,3 +731,47 @@ def test_threads_share_a_pipeline(lighten):
     with ThreadPool(3) as pool:
         pool.map(restore, [8, 16, 24] * 4)
     assert stage.tile == 512 and sorted(set(seen), key=str) == [(16, 256, 256), (24, 512, 512), (8, 128, 128)]
+
+
+def test_pipelines_of_the_same_stages_wait_for_each_other():
+    seen = []
+
+    class Tiled:
+        name, tile, compute = "fill", 512, Compute()
+
+        def __call__(self, restoration):
+            before = self.tile
+            time.sleep(0.005)
+            seen.append((before, self.tile))
+            return restoration
+
+    one, other = Tiled(), Tiled()
+    parts = [Pipeline([one]), Pipeline([other])]
+    pipelines = [
+        *parts,
+        Pipeline.joined(parts),
+        Pipeline.joined(parts[::-1]),
+        Pipeline.joined([Pipeline.joined(parts)]),
+    ]
+    photo = Photo.from_array(np.zeros((8, 8, 3), np.uint8))
+
+    def restore(number):
+        pipeline, tile = pipelines[number % 5], (None, 128, 256)[number % 3]
+        return pipeline.restore(photo, plan=replace(pipeline.plan(8, 8, 1.0), tile=tile))
+
+    with ThreadPool(5) as pool:
+        pool.map(restore, range(15), chunksize=1)
+    assert (one.tile, other.tile) == (512, 512) and len(seen) == 24 and all(before == after for before, after in seen)
+
+
+def test_pipelines_are_copied_and_pickled(pixels):
+    tone = Pipeline.from_pretrained(stages=["tone"], device="cpu", scale=1)
+    again = pickle.loads(pickle.dumps(tone))
+    np.testing.assert_array_equal(again(pixels), tone(pixels))
+    shipped = Pipeline.from_pretrained(device="cpu")
+    deep, shallow = copy.deepcopy(shipped), copy.copy(shipped)
+    assert repr(deep) == repr(shipped) and deep.stages[0] is not shipped.stages[0]
+    assert deep._turns[0] is not shipped._turns[0]
+    assert shallow.stages[0] is shipped.stages[0] and shallow._turns == shipped._turns  # so they wait for each other
+    with deep._one_at_a_time():
+        pass

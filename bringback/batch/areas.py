@@ -16,21 +16,24 @@ def pair_areas(
     """The picture areas of each photo that has some given, by the photo's relative path; () is the whole photo.
 
     `given` are boxes "left,top,right,bottom", or "all", for every photo. `file` is JSON: an object with a list of areas
-    for each relative path of a photo, as manifests have it in `areas`, where a box alone will do. Raises `UsageError`.
+    for each relative path of a photo, as manifests have it in `areas`, where a box alone will do, also for the list.
+    Raises `UsageError`, also for a wrong area of one photo, unless it only reaches beyond that photo.
     """
     if given and file is not None:
         raise UsageError("--area and --areas exclude each other")
     if given:
-        areas = _parsed("--area", "all" if list(given) == ["all"] else given)
+        areas = _parsed("--area", given)
         return {job.relative: areas for job in jobs}
     if file is None:
         return {}
     try:
-        told = json.loads(file.read_text("utf-8"))
+        told = json.loads(file.read_text("utf-8-sig"))  # some editors put a mark of byte order first
     except OSError as error:
         raise UsageError(f"{file}: cannot be read: {error.strerror or error}") from None
     except ValueError as error:
         raise UsageError(f"{file}: no JSON: {error}") from None
+    except RecursionError:
+        raise UsageError(f"{file}: no areas: lists within too many lists") from None
     if not isinstance(told, dict):
         raise UsageError(f"{file}: wants an object with a list of areas for each photo")
     names = {job.relative.as_posix(): job.relative for job in jobs}

@@ -1,6 +1,7 @@
 """The manifest: the outcome of each photo as one JSON line; and the loop over photos that writes such entries."""
 
 import errno
+import hashlib
 import json
 import logging
 import os
@@ -61,7 +62,7 @@ class Manifest:
         if self.path.is_symlink():
             raise UsageError(f"{self.path} is a link: put the file itself there, or choose another output folder")
         self.done: dict[str, Entry] = {}
-        self._last: dict[str, str] = {}  # messages of the photos' last lines, "" for done
+        self._last: dict[str, str] = {}  # outcomes in the photos' last lines
         self._read, self._same = 0, dict[str, Any]()
         self.refresh()
 
@@ -123,8 +124,12 @@ class Manifest:
 
 
 def _outcome(entry: Entry) -> str:
+    """A hash of what happened to a photo, and of which file by which settings; "" if it is done."""
     message = str(entry.get("message", ""))
-    return "" if message == ALREADY_DONE else message
+    if message in ("", ALREADY_DONE):
+        return ""
+    told = [message, *(entry.get(key) for key in ("sha256", "mask", "settings", "weights"))]
+    return hashlib.sha256(json.dumps(told, sort_keys=True, default=float).encode()).hexdigest()
 
 
 def each(

@@ -5,7 +5,7 @@ import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext, suppress
-from pathlib import Path, PurePath
+from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -19,6 +19,7 @@ from bringback.pipeline import Pipeline
 from bringback.runtime.files import file_hash
 
 PARTS = f"{MANIFEST}.d/"
+PART = re.compile(re.escape(PARTS) + r"([0-9]{15})\.jsonl")
 GROUP = 16  # photos processed at a time, while as many are downloaded
 
 
@@ -211,9 +212,10 @@ class _Desk:
         if MANIFEST in self.there:
             _ask(out, self.store.get_file, f"{self.root}/{MANIFEST}", str(path))
             self.size = path.stat().st_size
-        self.parts = sorted(name for name in self.there if name.startswith(PARTS))
+        places = {name: int(part[1]) for name in self.there if (part := PART.fullmatch(name))}
+        self.parts = sorted(places)
         for name in self.parts:
-            if int(PurePath(name).stem) == self.size:  # others were joined before
+            if places[name] == self.size:  # others were joined before
                 with path.open("ab") as stream:
                     stream.write(_ask(out, self.store.cat_file, f"{self.root}/{name}"))
                 self.size = path.stat().st_size
@@ -235,7 +237,7 @@ class _Desk:
         self.put_manifest()
         if self.store and self.parts:
             self._put(MANIFEST, (self.out / MANIFEST).read_bytes())
-            with suppress(Exception):  # those that stay are known by their place
+            with suppress(Exception):  # those that stay are known by their place; the first one goes first
                 for name in self.parts:
                     self.store.rm_file(f"{self.root}/{name}")
             self.parts = []

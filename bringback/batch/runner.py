@@ -225,7 +225,7 @@ class _Steps:
 
     run: FolderRestorer
     together: int  # photos that are read ahead, and that may wait to be written; 0 for one alone
-    largest: int = 0  # pixels of the largest photo so far that is not alone in memory
+    largest: int = 0  # pixels of the largest photo whose turn has come and that is not alone in memory
     full: str = ""  # the reason, once nothing more can be written
 
     def read(self, work: _Work) -> None:
@@ -262,8 +262,6 @@ class _Steps:
         if not run.overwrite:
             refuse_existing({job.output} - work.ours.keys(), ADVICE)
         work.photo = Photo.decode(data, str(job.source), run.max_pixels)
-        if not _large(work):
-            self.largest = max(self.largest, work.photo.pixels[..., 0].size)
         if job.format:
             work.photo = converted(work.photo, job.format)
         try:
@@ -285,6 +283,9 @@ class _Steps:
 
     def restore(self, works: Sequence[_Work]) -> None:
         """Restore photos together; if that fails, one by one, to find out which of them fails."""
+        # Here and not where they are read: how far that is ahead is chance, which must not decide on tiles.
+        sizes = [work.photo.pixels[..., 0].size for work in works if work.photo is not None and not _large(work)]
+        self.largest = max([self.largest, *sizes])
         if len(works) > 1:
             with suppress(Exception):
                 self._restore(works)
@@ -323,7 +324,12 @@ class _Steps:
 
     def _plan(self, work: _Work, photo: Photo, waiting: int) -> Plan:
         if work.plan is None:
-            work.plan = self.run.pipeline.plan_for(photo, waiting)
+            try:
+                work.plan = self.run.pipeline.plan_for(photo, waiting)
+            except PhotoError:
+                if not waiting:
+                    raise
+                work.plan = self.run.pipeline.plan_for(photo)  # no photo fails because of its neighbors
             if self.run.on_plan:
                 self.run.on_plan(work.entry["photo"], work.plan)
         return work.plan

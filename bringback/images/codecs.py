@@ -54,7 +54,7 @@ def decode(data: bytes, name: str = "", max_pixels: int = MAX_PIXELS) -> tuple[n
             elif tiff.is_tiff(data):
                 array, container = _decode_tiff(data, max_pixels)
             elif jxl.is_jxl(data):
-                array, container = _decode(jxl.to_jpeg(data), suffix, max_pixels)
+                array, container = _decode(jxl.to_jpeg(data, max_pixels), suffix, max_pixels)
                 container = replace(container, format="JXL")
             else:
                 array, container = _decode(data, suffix, max_pixels)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import combinations
+from numbers import Real
 from typing import Any, Self
 
 import cv2
@@ -164,12 +165,18 @@ def fill_inside(pixels: Tensor, target: Tensor, areas: tuple[Area, ...], fill: C
 def parsed_areas(given: Any) -> tuple[Area, ...]:
     """The areas that someone gave for a photo: a list of what `Area.of` takes, or "all", the whole photo, as is ().
 
-    Raises `PhotoError`, one line.
+    Four numbers are one box. Raises `PhotoError`, one line.
     """
-    if isinstance(given, str) and given.strip() == "all":
-        return ()
+    given = [given] if isinstance(given, str) and given.strip() == "all" else given
     if isinstance(given, str | Mapping | Area) or not isinstance(given, Iterable):
         raise PhotoError(f"no areas: {given!r}; wants a list of them, or all")
+    given = list(given)
+    if any(isinstance(one, str) and one.strip() == "all" for one in given):
+        if len(given) > 1:
+            raise PhotoError("all is the whole photo: it goes alone, without other areas")
+        return ()
+    if len(given) == 4 and all(isinstance(side, Real) for side in given):
+        given = [given]
     areas = tuple(map(Area.of, given))
     for area in areas:
         left, top, right, bottom = area.box

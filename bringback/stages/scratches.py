@@ -258,20 +258,24 @@ class ScratchDetector(StageBase):
             odds[seen] = self._both(tiles[seen]).to(odds)
         return odds
 
-    def _known(self, restoration: Restoration) -> tuple[Tensor | None, list[Any]]:
-        """The damage that is known before the detector looks, given or in infrared, and the parts with infrared."""
+    def _known(self, restoration: Restoration) -> tuple[Tensor | None, Tensor | None]:
+        """The damage that is known before the detector looks, given or in infrared, and where infrared was looked at.
+
+        Both are (1, 1, H, W), the second bool, or None.
+        """
         infrared = restoration.photo.infrared
         if self.infrared == "off" or infrared is None or infrared.shape != restoration.pixels.shape[-2:]:
-            return restoration.mask, []
-        found, refused, looked = torch.zeros_like(restoration.pixels[:, :1]), dict[str, None](), list[Any]()
-        parts: list[tuple[Any, Any]] = [(area.part, area.inside()) for area in restoration.areas]
-        for part, inside in parts or [(..., 1)]:
+            return restoration.mask, None
+        found, refused = torch.zeros_like(restoration.pixels[:, :1]), dict[str, None]()
+        looked = torch.zeros_like(found, dtype=torch.bool)
+        parts: list[tuple[Any, Any]] = [(area.part, area.inside().to(found.device)) for area in restoration.areas]
+        for part, inside in parts or [(..., torch.ones_like(looked))]:
             dust = find_dust(infrared[part], restoration.pixels[part])
             if dust.mask is None:
                 refused[dust.refused] = None
             else:
                 found[part] = torch.maximum(found[part], dust.mask * inside)
-                looked.append(part)
+                looked[part] |= inside
         restoration.warnings += refused
         share = int(torch.count_nonzero(found > SOUND)) / found.numel()
         restoration.notes[self.name] = {"infrared_share": round(share, 5)}
@@ -293,8 +297,11 @@ class ScratchDetector(StageBase):
             pixels = pixels.clone()
             fill_inside(pixels, fill_mask(given), restoration.areas, partial(fill_into, device=self.compute.device))
         found, about = self._find_inside(pixels, restoration.areas, restoration.scale)
-        for part in looked:
-            found[part] = found[part] / (found[part] + (1 - found[part]) * math.exp(_CLEARED))
+        if looked is not None:
+            for rows in strips(found):
+                odds = found[..., rows, :]
+                lowered = odds / (odds + (1 - odds) * math.exp(_CLEARED))
+                found[..., rows, :] = torch.where(looked[..., rows, :], lowered, odds)
         restoration.mask = found if given is None else torch.maximum(given, found)
         share = int(torch.count_nonzero(restoration.mask > SOUND)) / restoration.mask.numel()
         notes = restoration.notes.setdefault(self.name, {})

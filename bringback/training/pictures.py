@@ -120,7 +120,7 @@ class Pictures:
     def keep(self, pool: ThreadPool) -> Path | None:
         """Hold them in a file beside the first, decoded once for all runs, see `cache`; returns it, None without any.
 
-        Raises ConfigError where it cannot be written.
+        Raises ConfigError where it cannot be written or read.
         """
         if not self.entries:
             return None

@@ -208,7 +208,9 @@ class Page:
         scan.strokes, moved, scan.areas = drawn, scan.areas != boxes, boxes
         made = scan.outcome
         if moved:
-            said = web_text.RESTORING if made else web_text.AREAS  # by `_moved`
+            outdated = scan.searches and not scan.searched
+            hint = web_text.SEARCH_AGAIN if outdated else web_text.AREAS
+            said = web_text.RESTORING if made else hint  # by `_moved`
             said = said if areas.fit(boxes, *scan.size) else web_text.OVERLAP
             return {"patches": [], "done": len(made.strokes) if made else 0, "said": said}
         if made is None or desk.busy:
@@ -296,8 +298,11 @@ class Page:
         problems: list[str] = []
 
         def cut(tell: Tell) -> None:
+            def told(share: float, step: str) -> None:
+                tell(share, web_text.doing(page, share, step))
+
             def take() -> None:
-                prints, said = desk.split(page)
+                prints, said = desk.split(page, self.pipelines, told)
                 made.extend(prints)
                 problems.extend(said)
 

@@ -37,7 +37,7 @@ from bringback.web.strokes import Stroke, apply
 from bringback.web.work import Tell, Work
 
 MAX_PHOTOS = 100  # of one visitor
-WAITING, WRITING = "waiting", "writing"  # steps besides the stages
+WAITING, WRITING, SPLITTING = "waiting", "writing", "splitting"  # steps besides the stages
 
 
 @dataclass
@@ -54,7 +54,7 @@ class Item:
     seen: tuple[Area, ...] | None = None  # and as it was found last, None before anything looked
     outcome: Outcome | None = None
     share: float = 0.0
-    searched: bool = False  # whether `find` has looked for damage
+    searches: list[Areas] = field(default_factory=list)  # the areas in which `find` looked for damage last, if it did
     warnings: list[str] = field(default_factory=list)  # of the search for damage
     drawing: Lock = field(default_factory=Lock, repr=False)  # while strokes are followed, and files written
 
@@ -83,6 +83,11 @@ class Item:
         """The damage mask of the detector as a PNG for the browser."""
         return self.folder / "overlay.png"
 
+    @property
+    def searched(self) -> bool:
+        """Whether `find` has looked for damage in the areas as they are now."""
+        return self.areas in self.searches
+
     def photo(self) -> Photo:
         """The photo; raises `PhotoError`."""
         return Photo.decode(self.original.read_bytes(), self.name, self.max_pixels)
@@ -105,22 +110,25 @@ class Item:
 
         Raises `PhotoError`, `Stopped`, and whatever `tell` raises.
         """
-        photo = self.photo()
+        photo, areas = self.photo(), self.areas  # the visitor may change them meanwhile
         with _turn(pipelines, tell), watching(lambda stage, tiles, whole: tell(tiles, stage)):
-            looked = pipelines.of(Choices(("scratches",), scale=scale)).restore(photo, areas=self.areas)
+            looked = pipelines.of(Choices(("scratches",), scale=scale)).restore(photo, areas=areas)
         mask, self.warnings = looked.damage(), looked.warnings
         plane = mask[0, 0].cpu().numpy()
         self.mask_file.write_bytes(mask_png(mask))
         self.overlay.write_bytes(overlay(plane))
-        self.share, self.searched = float((plane > SOUND).mean()), True
-        if self.areas is None:
+        self.share, self.searches = float((plane > SOUND).mean()), [areas]
+        if areas is None:
             self.seen = looked.areas
 
-    def mask(self, strokes: tuple[Stroke, ...]) -> np.ndarray | None:
-        """The damage mask (H, W) for the pipeline; None without strokes, where the detector's own will do."""
+    def mask(self, strokes: tuple[Stroke, ...], *, searched: bool) -> np.ndarray | None:
+        """The damage mask (H, W) for the pipeline, of the strokes and what was found, if the photo was `searched`.
+
+        None without strokes, where the detector's own will do.
+        """
         if not strokes:
             return None
-        found = luminance(Photo.read(self.mask_file).pixels) if self.searched else np.zeros(self.size, np.float32)
+        found = luminance(Photo.read(self.mask_file).pixels) if searched else np.zeros(self.size, np.float32)
         return apply(strokes, np.array(found))
 
     def done_with(self, choices: Choices) -> bool:
@@ -134,11 +142,12 @@ class Item:
         """Restore the photo and write its files. Raises `PhotoError`, `Stopped`, and whatever `tell` raises.
 
         A mask that was found and then edited replaces the detector, which would find again what was erased. A mask that
-        was painted without one is united with the detector's.
+        was painted without one, or with one of other areas, is united with the detector's.
         """
         strokes, areas = self.strokes, self.areas  # the visitor may change them meanwhile
-        photo, mask, stages = self.photo(), self.mask(strokes), choices.stages
-        if mask is not None and self.searched:
+        searched = areas in self.searches
+        photo, mask, stages = self.photo(), self.mask(strokes, searched=searched), choices.stages
+        if mask is not None and searched:
             stages = tuple(name for name in stages if name != "scratches")
         with _turn(pipelines, tell):
             choosing = replace(choices, stages=stages)
@@ -262,30 +271,45 @@ class Session:
         if self.work is work:
             self.work = None
 
-    def split(self, page: Item) -> tuple[list[Item], list[str]]:
+    def split(self, page: Item, pipelines: Pipelines, tell: Tell) -> tuple[list[Item], list[str]]:
         """The prints on a page as photos of their own, right after it in the list, and what there is to be told.
 
-        [] if no print is seen, or only one that fills the page. Raises `PhotoError`.
+        [] if no print is seen, or only one that fills the page. Raises `PhotoError`, `Stopped`, and whatever `tell`
+        raises; there are no new photos then.
         """
-        photo = with_infrared(page.photo())
-        pixels = torch.from_numpy(photo.pixels).permute(2, 0, 1)[None]
-        found = find_prints(pixels)
-        name, made, problems = output_name(Path(page.name)), list[Item](), list[str]()
-        for number, area in enumerate(found, 1):
-            if len(self.scans) + len(made) >= MAX_PHOTOS:
-                problems.append(
-                    f"{page.name}: {len(found) - len(made)} prints not taken, {MAX_PHOTOS} photos are the most"
-                )
-                break
-            one = self._new(f"{name.stem}-{number}{name.suffix}")
-            one.original.write_bytes(cut_out(photo, np.array(area.corners)).encode())
-            one.look()
-            made.append(one)
-        if found and is_more(pixels, found):
-            problems.append(f"{page.name}: {MORE}")
+        made = list[Item]()
+        try:
+            with _turn(pipelines, tell):
+                problems = self._cut_out(page, made, tell)
+            tell(1, SPLITTING)
+        except BaseException:
+            for one in made:
+                shutil.rmtree(one.folder, ignore_errors=True)
+            raise
         after = self.scans.index(page) + 1 if page in self.scans else len(self.scans)
         self.scans[after:after] = made
         return made, problems
+
+    def _cut_out(self, page: Item, made: list[Item], tell: Tell) -> list[str]:
+        """Append the prints on a page to `made`, each before its files are written; what there is to be told."""
+        tell(0, SPLITTING)
+        photo = with_infrared(page.photo())
+        pixels = torch.from_numpy(photo.pixels).permute(2, 0, 1)[None]
+        found = find_prints(pixels)
+        name, problems = output_name(Path(page.name)), list[str]()
+        for number, area in enumerate(found):
+            tell(number / len(found), SPLITTING)
+            if len(self.scans) + len(made) >= MAX_PHOTOS:
+                problems.append(
+                    f"{page.name}: {len(found) - number} prints not taken, {MAX_PHOTOS} photos are the most"
+                )
+                break
+            made.append(one := self._new(f"{name.stem}-{number + 1}{name.suffix}"))
+            one.original.write_bytes(cut_out(photo, np.array(area.corners)).encode())
+            one.look()
+        if found and is_more(pixels, found):
+            problems.append(f"{page.name}: {MORE}")
+        return problems
 
     def _new(self, name: str) -> Item:
         """A photo with a folder, not in the list yet."""

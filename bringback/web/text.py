@@ -24,7 +24,11 @@ STAGES = {  # what they do, as a button would say it; and while they do it
     "colorize": ("Add color, which is guessed", "adding color"),
     "upscale": ("Enlarge", "enlarging"),
 }
-STEPS = {"waiting": "waiting for another photo to finish", "writing": "writing"}
+STEPS = {
+    "waiting": "waiting for another photo to finish",
+    "writing": "writing",
+    "splitting": "splitting into prints",
+}
 HEAD = (
     "<h1>bringback</h1><p>Restores old photos. Drop scans below. Nothing leaves the computer that serves this page.</p>"
 )
@@ -43,6 +47,7 @@ SEARCHING, RESTORING = "Looking for damage ...", "Restoring ..."  # at once, bef
 STOPPING, STOPPED = "Stopping ...", "Stopped."
 SPLITTING = "Looking for prints on this page ..."
 AREAS, OVERLAP = "Only what is inside will be restored.", "Areas must not overlap: move one, or remove it."
+SEARCH_AGAIN = "Only what is inside will be restored. Find its damage again if you want to edit that."
 AGAIN, GONE = "Restore again to see this.", "This photo is gone."
 CHOOSE_ONE = "Choose at least one thing to do."
 

@@ -33,7 +33,7 @@ def test_a_file_has_those_of_single_photos(tmp_path: Path) -> None:
         Path("b/c.png"): (BOX,),
         Path("a.png"): (),
     }
-    file.write_text(json.dumps({"c.tif": [[1, 2, 9, 8]]}))
+    file.write_text(json.dumps({"c.tif": [1, 2, 9, 8]}), "utf-8-sig")
     assert pair_areas([job("new.jpg", "c.tif")], file=file) == {Path("new.jpg"): (BOX,)}
 
 
@@ -45,6 +45,7 @@ def test_a_file_has_those_of_single_photos(tmp_path: Path) -> None:
         ('{"x.png": []}', "no photo 'x.png' among the inputs"),
         ('{"a.png": [[9, 2, 1, 8]]}', "a.png: the area 9,2,1,8 is empty|a.png: the area 1,2,9,8 is empty"),
         ('{"a.png": 3}', "a.png: no areas: 3"),
+        ('{"a.png": ' + 99999 * "[" + 99999 * "]" + "}", "too many lists"),
     ],
 )
 def test_wrong_files_are_told_in_a_line(tmp_path: Path, text: str, reason: str) -> None:
@@ -61,7 +62,7 @@ def test_other_conflicts(tmp_path: Path) -> None:
         pair_areas([job("a.png")], file=tmp_path / "areas.json")
     with pytest.raises(UsageError, match="--area: no area: 'left,2,9,8'"):
         pair_areas([job("a.png")], ["left,2,9,8"])
-    with pytest.raises(UsageError, match="--area: no area: 'all'"):
+    with pytest.raises(UsageError, match="--area: all is the whole photo: it goes alone"):
         pair_areas([job("a.png")], ["all", "1,2,9,8"])
 
 

@@ -209,6 +209,8 @@ def test_the_manifest_goes_up_by_parts_that_the_next_run_joins(remote, store, li
     assert sizes["/out/manifest.jsonl"] == 2 * [sum(map(sum, parts.values()))]
     assert [line["photo"] for line in manifest(store)] == NAMES and not store.glob("/out/manifest.jsonl.d/*")
     before = store.cat_file("/out/manifest.jsonl")
+    for name in (".DS_Store", "a.jsonl", "12.jsonl"):
+        put(f"/out/manifest.jsonl.d/{name}", b"foreign")
     stale = next(iter(parts))
     put(stale, before[: parts[stale][0]])  # joined before, but not removed
     sizes.clear()

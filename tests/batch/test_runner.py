@@ -1,5 +1,6 @@
 """A folder comes back as the same tree; a run that stopped goes on; nothing is overwritten that is not ours."""
 
+import hashlib
 import json
 import weakref
 
@@ -11,8 +12,9 @@ from PIL import Image
 
 from bringback.batch import runner as folder_module
 from bringback.batch.jobs import plan
+from bringback.batch.manifest import new_entry
 from bringback.batch.masks import age_folder, mask_folder
-from bringback.batch.runner import restore_folder
+from bringback.batch.runner import FolderRestorer, restore_folder
 from bringback.errors import UsageError
 from bringback.images.photo import Photo
 from bringback.pipeline import Pipeline
@@ -228,6 +230,10 @@ def test_the_same_command_again_skips_what_is_done(tree, light, lighten, tmp_pat
         (tree / "1931" / "broken.jpg").write_bytes(b"no")
         restore_folder([tree], out, light)
         assert len(manifest(out)) == 4 + 3 + 1 and manifest(out)[-1]["status"] == "failed"
+    (tree / "1931" / "broken.jpg").write_bytes(b"not")  # fails by the same words, but is another file
+    restore_folder([tree], out, light)
+    restore_folder([tree], out, light)
+    assert len(manifest(out)) == 4 + 3 + 2 and manifest(out)[-1]["sha256"] == hashlib.sha256(b"not").hexdigest()
 
 
 @pytest.mark.parametrize("change", ["stages", "weights", "mask", "strength"])
@@ -715,6 +721,38 @@ def test_a_photo_too_large_for_the_memory_fails_and_the_others_are_done(tree, tm
     assert not (tmp_path / "out/1931/a large one.png").exists()
     assert manifest(tmp_path / "out") == entries
     assert sum(map(len, stage.groups)) == 4 and (3000, 4000) not in [size for group in stage.groups for size in group]
+
+
+def test_no_photo_fails_because_of_those_that_wait_beside_it(tree, tmp_path):
+    for name in ("a.png", "b.png"):
+        Image.new("RGB", (300, 300)).save(tree / name)
+    stage = Large(Compute())
+    enough = Pipeline([stage]).plan(300, 300).peak
+    smallest = enough - 1000 * (300**2 - 128**2)  # and with photos of this size beside it, that is too much
+    pipeline = Pipeline([stage], compute=Compute(memory=smallest + queued(300 * 300, 1) // 2))
+    entries = restore_folder([tree], tmp_path / "out", pipeline)
+    assert set(statuses(entries).values()) == {"done"}
+
+
+def test_how_far_photos_are_read_ahead_has_no_say_in_tiles(tree, tmp_path, monkeypatch):
+    """A large photo that comes later does not change the plan of those before it, read by then or not."""
+    Image.new("RGB", (300, 300)).save(tree / "b.png")
+    stage, planned = Large(Compute()), []
+    plan_for = Pipeline.plan_for
+
+    def noted(self, photo, waiting=0):
+        planned.append((photo.pixels.shape[:2], waiting))
+        return plan_for(self, photo, waiting)
+
+    monkeypatch.setattr(Pipeline, "plan_for", noted)
+    steps = folder_module._Steps(FolderRestorer(tmp_path / "out", Pipeline([stage]), record=False), 1)
+    jobs = plan([tree / "a.png", tree / "b.png"], tmp_path / "out")
+    works = [folder_module._Work(job, new_entry(job, job.output)) for job in jobs]
+    for work in works:
+        steps.read(work)
+    for work in works:
+        steps.restore([work])
+    assert planned == [((48, 64), queued(48 * 64, 1)), ((300, 300), queued(300 * 300, 1))]
 
 
 def test_memory_that_never_suffices_is_a_failure_of_that_photo_alone(tree, tmp_path):

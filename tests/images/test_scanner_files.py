@@ -19,8 +19,8 @@ import tifffile
 from PIL import Image, ImageCms, PngImagePlugin
 from PIL.ExifTags import IFD
 
-from bringback.errors import PhotoError
-from bringback.images import container, jpeg, layouts, png, resources, tiff, xmp
+from bringback.errors import CodecError, PhotoError
+from bringback.images import container, heif, jpeg, jxl, layouts, png, resources, tiff, xmp
 from bringback.images.formats import converted
 from bringback.images.photo import Photo
 
@@ -549,8 +549,28 @@ def test_a_jpeg_xl_that_holds_a_jpeg(pixels, monkeypatch):
     with pytest.raises(PhotoError, match="not made of a JPEG is not read"):
         Photo.decode(imagecodecs.jpegxl_encode(pixels), "a.jxl")
     monkeypatch.setitem(sys.modules, "imagecodecs", None)
+    with pytest.raises(PhotoError, match=r"too large: 64x48 pixels"):  # by its header: nothing could unpack it
+        Photo.decode(data, "a.jxl", 64 * 48 - 1)
     with pytest.raises(PhotoError, match=r'JPEG XL files need one more package: pip install "bringback\[io\]"'):
         Photo.decode(data, "a.jxl")
+
+
+@pytest.mark.parametrize("size", [(64, 48), (8, 256), (264, 8), (120, 100), (333, 77), (1, 600), (9000, 2), (2, 9000)])
+@pytest.mark.parametrize("parts", [1, 2])
+def test_the_size_of_a_jpeg_xl_is_known_before_it_is_unpacked(size, parts):
+    data = imagecodecs.jpegxl_encode_jpeg(saved(np.zeros((*size[::-1], 3), np.uint8), "JPEG"))
+    boxes = [*heif.boxes(data)]
+    streams = [content if name == b"jxlc" else content[4:] for name, content in boxes if name in (b"jxlc", b"jxlp")]
+    stream = b"".join(streams)
+    if parts == 2:
+        halves = [(b"jxlp", bytes(4) + stream[:3]), (b"jxlp", b"\x80\0\0\x01" + stream[3:])]
+        boxes = [box for box in boxes if box[0] not in (b"jxlc", b"jxlp")] + halves
+        data = b"".join(struct.pack(">I4s", len(content) + 8, name) + content for name, content in boxes)
+    assert Photo.decode(data, "a.jxl", size[0] * size[1]).pixels.shape[1::-1] == size
+    with pytest.raises(CodecError, match=f"too large: {size[0]}x{size[1]} pixels"):
+        jxl.to_jpeg(data, size[0] * size[1] - 1)
+    with pytest.raises(CodecError, match="broken or cut short"):  # two streams: which of them would be unpacked?
+        jxl.to_jpeg(data + struct.pack(">I4s", len(stream) + 8, b"jxlc") + stream)
 
 
 @pytest.mark.parametrize("white", [65535, 1023])

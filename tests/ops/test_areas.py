@@ -234,7 +234,11 @@ def test_areas_by_hand_are_those_of_the_manifest() -> None:
     assert parsed_areas([area.as_dict()]) == (area,) == parsed_areas([area])
     box = Area(((1.0, 2.0), (30.0, 2.0), (30.0, 40.0), (1.0, 40.0)))
     assert parsed_areas(["1, 2,30,40"]) == parsed_areas([(1, 2, 30, 40)]) == parsed_areas([{"box": [1, 2, 30, 40]}])
-    assert areas_by_hand([box], 40, 30) == (box,) and parsed_areas("all") == parsed_areas([]) == ()
+    assert (
+        areas_by_hand([box], 40, 30) == (box,)
+        and parsed_areas("all") == parsed_areas(["all"]) == parsed_areas([]) == ()
+    )
+    assert parsed_areas([1, 2, 30, 40]) == parsed_areas(np.array([1, 2, 30, 40])) == (box,)
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,10 @@ import torch
 
 from bringback.images.photo import Photo
 from bringback.ops.areas import Area
+from bringback.ops.infrared import Dust
 from bringback.ops.opencv import GradientSettings
 from bringback.stages.record import Restoration
-from bringback.stages.scratches import ScratchDetector
+from bringback.stages.scratches import Found, ScratchDetector
 
 HEIGHT, WIDTH = 120, 160
 
@@ -63,3 +64,20 @@ def test_a_channel_that_is_no_use_is_told(photo):
     assert found.warnings == ["the infrared channel shows the picture (black-and-white film?): not used to find dust"]
     assert torch.equal(found.damage(), detect(photo, "off").damage())
     assert not detect(replace(photo, infrared=noise[:-1])).warnings
+
+
+@pytest.mark.parametrize("refused", ["", "no use"])
+def test_odds_are_lowered_once_and_only_inside_areas_that_were_looked_at(photo, monkeypatch, refused):
+    """The boxes of two tilted areas overlap, the areas do not."""
+    seen = torch.zeros(1, 1, HEIGHT, WIDTH)
+    seen[..., 60, :] = 0.9
+    looks = iter([Dust(torch.zeros(1, 1, 1, 1)), Dust(None, refused) if refused else Dust(torch.zeros(1, 1, 1, 1))])
+    monkeypatch.setattr("bringback.stages.scratches.find_dust", lambda infrared, pixels: next(looks))
+    left, right = ((0, 0), (60, 0), (100, 119), (40, 119)), ((66, 0), (159, 0), (159, 119), (106, 119))
+    areas = tuple(Area(corners) for corners in (left, right))
+    monkeypatch.setattr(ScratchDetector, "_find_inside", lambda *given: (seen.clone(), Found()))
+    row = detect(photo, areas=areas).mask[0, 0, 60]
+    lowered = 0.9 / (0.9 + 0.1 * np.exp(3))
+    assert torch.allclose(row[68:78], torch.tensor(lowered).float())  # also in the box of the other
+    assert torch.allclose(row[90:98], torch.tensor(0.9 if refused else lowered).float())
+    assert torch.allclose(row[:18], torch.tensor(0.9))  # in a box alone

@@ -9,8 +9,11 @@ import subprocess
 import sys
 import tarfile
 import threading
+import time
 import tracemalloc
+from collections.abc import Iterator
 from contextlib import closing
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
 
 import cv2
@@ -22,6 +25,7 @@ from skimage import data
 
 from bringback.errors import ConfigError
 from bringback.images.photo import Photo
+from bringback.training import cache
 from bringback.training.config import Source, load_config
 from bringback.training.data import Batch, Crops, find_sources, prefetch
 from bringback.training.pictures import decode, free_memory
@@ -98,6 +102,8 @@ def test_pictures_are_decoded_once_into_a_file_beside_them(
     held = Crops([Source("photos")], tmp_path, 48, 3)
     first = Crops([Source("photos.tar")], tmp_path, 48, 3, False, STREAMED, True)
     (file,) = tmp_path.glob(".decoded-*.pixels")
+    (tmp_path / "plain").touch()
+    assert file.stat().st_mode == (tmp_path / "plain").stat().st_mode
     monkeypatch.setattr("bringback.training.pictures.decode", None)
     again = Crops([Source("photos.tar")], tmp_path, 48, 3, False, STREAMED, True)
     for crops in (first, again):
@@ -106,6 +112,30 @@ def test_pictures_are_decoded_once_into_a_file_beside_them(
     (tmp_path / "photos.tar").touch()  # changed since
     Crops([Source("photos.tar")], tmp_path, 48, 3, False, STREAMED, True)
     assert len(list(tmp_path.glob(".decod*"))) == 2 and file.exists()
+
+
+def test_one_decodes_and_the_others_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache, "WAIT", 0.01)
+    decoded: list[int] = []
+
+    def pictures(worker: int) -> Iterator[np.ndarray]:
+        decoded.append(worker)
+        time.sleep(0.1)
+        yield np.full((2, 3, 3), worker, np.uint8)
+
+    path = tmp_path / ".decoded-1.pixels"
+    with ThreadPool(3) as pool:
+        pool.map(lambda worker: cache.write(path, pictures(worker)), range(3))
+    assert len(decoded) == 1 and [one.name for one in tmp_path.iterdir()] == [path.name]
+    assert cache.Decoded(path)[0].shape == (2, 3, 3)
+    for content in (b"", b"abc", bytes(range(64))):
+        path.write_bytes(content)
+        with pytest.raises(ConfigError, match="holds no decoded pictures; delete it"):
+            cache.Decoded(path)
+    with pytest.raises(ConfigError, match="cannot be read there"):
+        cache.Decoded(tmp_path / "none")
+    with pytest.raises(ConfigError, match="cannot be kept there"):
+        cache.write(path / "below", pictures(0))
 
 
 @pytest.mark.parametrize("memory", [0.0, STREAMED])

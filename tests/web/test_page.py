@@ -5,6 +5,8 @@ import json
 import threading
 import time
 import zipfile
+from contextlib import nullcontext
+from functools import partial
 from types import SimpleNamespace
 
 import made_profiles
@@ -139,6 +141,18 @@ def test_an_edited_mask_stands_for_the_detector(desk, pixels, pipelines, seen):
     assert scan.done_with(DEFAULT)
     scan.strokes += (paint((5, 5)),)
     assert not scan.done_with(DEFAULT)
+
+
+def test_what_was_found_in_other_areas_does_not_stand_for_the_detector(desk, pixels, pipelines, seen):
+    scan = put(desk, pixels, "a.jpg")
+    scan.find(pipelines, "auto", silent)
+    scan.strokes, scan.areas = (paint((65, 32), (75, 32)),), (Area(((8, 8), (88, 8), (88, 56), (8, 56))),)
+    assert not scan.searched
+    seen.stages.clear()
+    scan.restore(pipelines, DEFAULT, silent)
+    assert seen.stages == ["scratches", "tone", "fill"] and seen.mask[32, 70] == 1
+    scan.areas = None
+    assert scan.searched
 
 
 def test_what_is_painted_before_the_detector_has_looked_is_united_with_what_it_finds(desk, pixels, pipelines, seen):
@@ -725,6 +739,24 @@ def test_a_page_is_split_into_photos_of_their_own(page, pixels, monkeypatch):
     monkeypatch.setattr("bringback.web.session.find_prints", lambda pixels: ())
     *_, view = page._split(desk, False)
     assert "no prints" in view[page.status] and len(desk.scans) == 4 and desk.chosen is desk.scans[1]
+
+
+def test_a_split_waits_for_its_turn_and_leaves_nothing_when_stopped(desk, pixels, pipelines, monkeypatch):
+    scan = put(desk, pixels, "page.jpg")
+    prints = [Area(tuple((x + dx, y) for dx, y in ((0, 0), (30, 0), (30, 40), (0, 40)))) for x in (5, 50)]
+    monkeypatch.setattr("bringback.web.session.find_prints", lambda pixels: tuple(prints))
+    folders = set(desk.folder.iterdir())
+
+    def tell(share, step, at):
+        if (share, step) == at:
+            raise Stopped
+
+    for at in ((0.5, "splitting"), (1, "splitting"), (0, "waiting")):
+        with pytest.raises(Stopped), pipelines.lock if at[1] == "waiting" else nullcontext():
+            desk.split(scan, pipelines, partial(tell, at=at))
+        assert desk.scans == [scan] and set(desk.folder.iterdir()) == folders and not pipelines.lock.locked()
+    made, _ = desk.split(scan, pipelines, silent)
+    assert desk.scans == [scan, *made] and len(made) == 2
 
 
 def test_no_stage_is_an_answer_and_not_an_error(page, pixels):
