@@ -19,6 +19,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
+from split import cropped, public_domain
 
 from bringback.images.photo import Photo
 from bringback.images.shards import read_shards
@@ -57,12 +58,7 @@ def make(number: int, pictures: Sequence[np.ndarray]) -> Scan:
 def _picture(kind: str, pictures: Sequence[np.ndarray], random: np.random.Generator, side: int = SIDE) -> Scan:
     """A faded print without a border."""
     picture = pictures[random.integers(len(pictures))]
-    aspect = random.choice([1.0, 1.25, 1.4, 1.5, 0.75, 0.7])
-    height, width = picture.shape[:2]
-    if width / height > aspect:
-        picture = picture[:, (cut := int(width - height * aspect) // 2) : width - cut]
-    else:
-        picture = picture[(cut := int(height - width / aspect) // 2) : height - cut]
+    picture = cropped(picture, random)
     scale = random.uniform(0.75, 1.25) * side / max(picture.shape[:2])
     size = [round(length * scale) for length in picture.shape[1::-1]]
     picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
@@ -310,14 +306,6 @@ def main() -> None:
             print(f"  {number}: {[area.as_dict() for area in found]}")
             if given.sheets:
                 _draw(Scan("whole", whole[number]), found, given.sheets / f"{shard.stem}-{number}.png")
-
-
-def public_domain() -> list[np.ndarray]:
-    """Pictures that come with scikit-image."""
-    from skimage import data
-
-    found = [data.astronaut(), data.coffee(), data.chelsea(), data.rocket(), data.camera()]
-    return [np.broadcast_to(one.reshape(*one.shape[:2], -1), (*one.shape[:2], 3)) / np.float32(255) for one in found]
 
 
 def _photos(shard: Path, most: int | None = None) -> list[np.ndarray]:

@@ -128,14 +128,18 @@ def _places(
     return [(margin + cell * (column + 0.5, row + 0.5), cell * random.uniform(0.8, 0.98)) for row, column in spots]
 
 
-def _print(picture: np.ndarray, kind: str, random: np.random.Generator) -> np.ndarray:
-    """A faded print, with a white border or without."""
+def cropped(picture: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """The middle of a picture in the shape of some print."""
     aspect = random.choice([1.0, 1.25, 1.4, 1.5, 0.75, 0.7])
     height, width = picture.shape[:2]
     if width / height > aspect:
-        picture = picture[:, (cut := int(width - height * aspect) // 2) : width - cut]
-    else:
-        picture = picture[(cut := int(height - width / aspect) // 2) : height - cut]
+        return picture[:, (cut := int(width - height * aspect) // 2) : width - cut]
+    return picture[(cut := int(height - width / aspect) // 2) : height - cut]
+
+
+def _print(picture: np.ndarray, kind: str, random: np.random.Generator) -> np.ndarray:
+    """A faded print, with a white border or without."""
+    picture = cropped(picture, random)
     scale = 900 / max(picture.shape[:2])
     picture = cv2.resize(
         picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC

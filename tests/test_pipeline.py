@@ -707,20 +707,25 @@ def test_what_things_say_they_are(pixels, lighten):
     assert all(repr(stage).startswith(f"<{type(stage).__name__} on cpu in bfloat16") for stage in shipped.stages)
 
 
-def test_threads_share_a_pipeline(lighten):
+class Tiled:
+    """Notes in `seen` the photo's height, and its own tile at the beginning and the end."""
+
+    name, tile, compute = "fill", 512, Compute()
+
+    def __init__(self, seen):
+        self.seen = seen
+
+    def __call__(self, restoration):
+        before = self.tile
+        time.sleep(0.005)
+        self.seen.append((restoration.photo.pixels.shape[0], before, self.tile))
+        return restoration
+
+
+def test_threads_share_a_pipeline():
     """What one photo changes in the stages, another one does not see."""
     seen = []
-
-    class Tiled:
-        name, tile, compute = "fill", 512, Compute()
-
-        def __call__(self, restoration):
-            before = self.tile
-            time.sleep(0.005)
-            seen.append((restoration.photo.pixels.shape[0], before, self.tile))
-            return restoration
-
-    stage = Tiled()
+    stage = Tiled(seen)
     pipeline = Pipeline([stage])
     plans = {8: 128, 16: 256, 24: None}
 
@@ -735,17 +740,7 @@ def test_threads_share_a_pipeline(lighten):
 
 def test_pipelines_of_the_same_stages_wait_for_each_other():
     seen = []
-
-    class Tiled:
-        name, tile, compute = "fill", 512, Compute()
-
-        def __call__(self, restoration):
-            before = self.tile
-            time.sleep(0.005)
-            seen.append((before, self.tile))
-            return restoration
-
-    one, other = Tiled(), Tiled()
+    one, other = Tiled(seen), Tiled(seen)
     parts = [Pipeline([one]), Pipeline([other])]
     pipelines = [
         *parts,
@@ -761,7 +756,9 @@ def test_pipelines_of_the_same_stages_wait_for_each_other():
 
     with ThreadPool(5) as pool:
         pool.map(restore, range(15), chunksize=1)
-    assert (one.tile, other.tile) == (512, 512) and len(seen) == 24 and all(before == after for before, after in seen)
+    assert (
+        (one.tile, other.tile) == (512, 512) and len(seen) == 24 and all(before == after for _, before, after in seen)
+    )
 
 
 def test_pipelines_are_copied_and_pickled(pixels):
