@@ -544,7 +544,7 @@ from bringback.pipeline import Pipeline
 photo = Photo.from_array(np.random.default_rng(0).random((1600, 1000, 3), dtype=np.float32))
 pipeline = Pipeline.from_pretrained(stages=["translate"], device="cpu", dtype="float32", scale=1, tile=1536)
 pipeline.restore(Photo.from_array(np.ones((64, 64, 3), np.float32)))  # what torch takes at the first use
-for room in (280, 230, 190, 155, 125, 100):
+for room in (280, 250, 225, 200, 180, 162, 146, 131, 118, 106, 95, 86, 77, 69, 62):
     begin = int(open("/proc/self/status").read().partition("VmSize:")[2].split()[0]) * 1024
     resource.setrlimit(resource.RLIMIT_AS, (begin + room * 1_000_000, -1))
     restored = pipeline.restore(photo)
