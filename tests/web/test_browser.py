@@ -480,7 +480,7 @@ def test_visitors_have_photos_of_their_own_and_a_page_survives_bad_drops(server,
     text.write_text("no picture")
     visitor = Visitor(browser, url, color_scheme="dark")
     visitor.drop(text)
-    assert visitor.page.inner_text("#problems").startswith("text.jpg: not a picture")
+    assert "text.jpg: not a picture" in visitor.page.inner_text("#problems")  # after gradio's own clock, for a moment
     assert visitor.page.get_by_role("button", name="Restore all").is_disabled()
     made = """bytes => {
         const dropped = new DataTransfer();
