@@ -1,6 +1,7 @@
-"""Extra files that a run writes: strips to compare or to review, each photo after each stage, copies of sidecars."""
+"""Extra files that a run writes: strips and faces to compare or review, each photo after each stage, sidecars."""
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -51,6 +52,22 @@ def review_png(restoration: Restoration, after: np.ndarray) -> bytes:
     return strip_png(restoration.photo.pixels, np.repeat(mask[..., None], 3, axis=2), after)
 
 
+def face_path(folder: Path, job: Job, number: int) -> Path:
+    """The file for a face of a photo, by its number in the manifest's list, counted from 1."""
+    return folder / job.stem.with_name(f"{job.stem.name}-face-{number}.png")
+
+
+def face_pictures(folder: Path, job: Job, restoration: Restoration, after: np.ndarray) -> dict[Path, bytes]:
+    """Each face of a photo with a margin, before and after side by side, at the size of the result (H, W, 3)."""
+    before, pictures = restoration.photo.pixels, dict[Path, bytes]()
+    shrunk = [old / new for old, new in zip(before.shape[:2], after.shape[:2], strict=True)]
+    for number, face in enumerate(restoration.faces, 1):
+        place = face.place()
+        old = tuple(slice(round(k * s.start), max(1, round(k * s.stop))) for k, s in zip(shrunk, place, strict=True))
+        pictures[face_path(folder, job, number)] = strip_png(before[old], after[place])
+    return pictures
+
+
 def stages_folder(out: Path, job: Job) -> Path:
     """The folder for the pictures of a photo after each stage."""
     return out / "stages" / job.stem
@@ -98,9 +115,14 @@ def read_sidecars(job: Job, photo: Photo, size: tuple[int, int]) -> dict[Path, b
 
 
 def check_extras(
-    out: Path, jobs: Sequence[Job], masks: Mapping[Path, Path], extras: Mapping[str, bool], review: Path | None = None
+    out: Path,
+    jobs: Sequence[Job],
+    masks: Mapping[Path, Path],
+    extras: Mapping[str, bool],
+    review: Path | None = None,
+    faces: Path | None = None,
 ) -> None:
-    """Raise `UsageError` if the files of `extras` ("stages", "compare", "sidecars") or of `review` overwrite others."""
+    """Raise `UsageError` if the files of `extras` ("stages", "compare", "sidecars"), `review` or `faces` hit others."""
     for name in ("stages", "compare"):
         if extras[name] and any(job.relative.parts[0] == name for job in jobs):
             raise UsageError(f"the photos have a folder {name!r} of their own, where other pictures would go")
@@ -114,8 +136,19 @@ def check_extras(
         results = {job.output.resolve(): job.output for job in photos}
         if hit := next((path for path in strips if path.resolve() in results), None):
             raise UsageError(f"{hit} would be a result and a strip to review: choose another folder to review")
+    if faces:
+        results = [job.output for job in photos]
+        if hit := _named_like_a_face([*inputs, *results], {face_path(faces, job, 1).parent for job in photos}):
+            raise UsageError(f"{hit} is named like a face to review: choose another folder for those")
     if extras["stages"]:
         protect(inputs, (), (stages_folder(out, job) for job in photos))
     if extras["sidecars"]:
         sidecars = [(path, sidecar_path(job, path)) for job in photos for path in job.sidecars]
         protect([*inputs, *(path for path, _ in sidecars)], (there for _, there in sidecars))
+
+
+def _named_like_a_face(files: Iterable[Path], folders: Iterable[Path]) -> Path | None:
+    """The first of the files that lies where faces are written and has such a name; how many there will be is open."""
+    taken = {folder.resolve() for folder in folders}
+    named = (path for path in files if re.search(r"-face-[0-9]+\.png$", path.name))
+    return next((path for path in named if path.resolve().parent in taken), None)

@@ -15,6 +15,7 @@ import torch
 from bringback import __version__
 from bringback.batch.extras import (
     check_extras,
+    face_pictures,
     read_sidecars,
     review_path,
     review_png,
@@ -41,7 +42,7 @@ from bringback.batch.manifest import (
 )
 from bringback.batch.prefetch import overlapped
 from bringback.batch.resume import complete, own_files, result_is_there, same_work
-from bringback.errors import CodecError, PhotoError, WriteError
+from bringback.errors import CodecError, PhotoError, UsageError, WriteError
 from bringback.images.codecs import MAX_PIXELS
 from bringback.images.formats import converted
 from bringback.images.photo import Photo
@@ -95,7 +96,8 @@ class FolderRestorer:
     overwritten if it still is the file that the manifest records for the same input, or with `overwrite`; otherwise its
     photo is skipped with `skip_existing` and failed without. `save_stages` writes `stages/<stem>/1-scratches.png` and
     so on, `compare` writes strips of before and after below `compare/`. `review` is a folder for strips of before, mask
-    and after of photos with warnings; those of earlier runs are replaced. `sidecars` copies files with captions and
+    and after of photos with warnings, `faces_review` one for a picture of each face, before and after; those of earlier
+    runs are replaced. `sidecars` copies files with captions and
     edits that lie beside a photo. `keep_times` gives results the photo's time of modification. `strip_metadata` removes
     the file's metadata.
     Without `record` there is no manifest and no lock: for a single file. A photo is converted to its job's `format`.
@@ -114,6 +116,7 @@ class FolderRestorer:
         save_stages: bool = False,
         compare: bool = False,
         review: Path | None = None,
+        faces_review: Path | None = None,
         sidecars: bool = False,
         keep_times: bool = True,
         overwrite: bool = False,
@@ -131,7 +134,8 @@ class FolderRestorer:
         self.out, self.pipeline, self.masks = out, pipeline, masks or {}
         self.areas = {path: parsed_areas(given) for path, given in (areas or {}).items()}
         self.extras = {"stages": save_stages, "compare": compare, "review": review is not None, "sidecars": sidecars}
-        self.review, self.keep_times = review, keep_times
+        self.extras["faces_review"] = faces_review is not None
+        self.review, self.faces_review, self.keep_times = review, faces_review, keep_times
         self.overwrite, self.skip_existing, self.dry_run = overwrite, skip_existing, dry_run
         self.strip_metadata, self.max_pixels = strip_metadata, max_pixels
         self.on_plan, self.on_step = on_plan, on_step
@@ -177,7 +181,9 @@ class FolderRestorer:
 
     def check(self, jobs: Sequence[Job]) -> None:
         """Raise `UsageError` if these jobs cannot be done with these choices."""
-        check_extras(self.out, jobs, self.masks, self.extras, self.review)
+        if self.faces_review and "faces" not in self.settings["stages"]:
+            raise UsageError("faces to review go with the stage faces, which is not among those to run")
+        check_extras(self.out, jobs, self.masks, self.extras, self.review, self.faces_review)
 
     def _finish(self, work: "_Work", steps: "_Steps", on_photo: OnPhoto | None) -> Entry:
         work.photo = work.mask = work.restoration = None
@@ -362,6 +368,10 @@ class _Steps:
         if run.review and restoration.warnings:
             strips[review_path(run.review, job)] = review_png(restoration, result.pixels)
             stay_inside(run.review, strips)
+        if run.faces_review:
+            pictures = face_pictures(run.faces_review, job, restoration, result.pixels)
+            stay_inside(run.faces_review, pictures)
+            strips |= pictures
         written = work.ours | {path: hashlib.sha256(data).hexdigest() for path, data in files.items()}
         faces = [
             {"box": [round(float(side)) for side in face.box], "identity": face.identity, "status": face.status}

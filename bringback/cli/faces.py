@@ -1,6 +1,6 @@
 """`bringback faces`: refine faces only."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -28,6 +28,7 @@ def faces(
     faces_min_size: options.FacesMinSize = None,
     only_center_face: options.OnlyCenterFace = False,
     fidelity: options.Fidelity = None,
+    faces_review: options.FacesReview = None,
     device: options.Device = "auto",
     dtype: options.Dtype = "auto",
     batch_size: options.BatchSize = None,
@@ -57,4 +58,5 @@ def faces(
             settings=faces_settings(faces_min_size, only_center_face, fidelity, aligned=aligned),
         )
 
-    run_restore(inputs, out, load, overwrite=overwrite, skip_existing=skip_existing, json_lines=json_lines)
+    choices: dict[str, Any] = {"overwrite": overwrite, "skip_existing": skip_existing, "faces_review": faces_review}
+    run_restore(inputs, out, load, json_lines=json_lines, **choices)

@@ -202,6 +202,14 @@ OnlyCenterFace = Annotated[
         "--only-center-face", help="Refine only the face nearest to the center of the photo.", rich_help_panel=FACES
     ),
 ]
+FacesReview = Annotated[
+    Path | None,
+    typer.Option(
+        help="Write a picture of each face, before and after, to this folder.",
+        metavar="DIR",
+        rich_help_panel=FACES,
+    ),
+]
 Fidelity = Annotated[
     float | None,
     typer.Option(

@@ -54,6 +54,7 @@ def restore(
     fidelity: options.Fidelity = None,
     faces_min_size: options.FacesMinSize = None,
     only_center_face: options.OnlyCenterFace = False,
+    faces_review: options.FacesReview = None,
     saturation: options.Saturation = None,
     negative: options.Negative = False,
     upscale: options.Upscale = None,
@@ -109,6 +110,7 @@ def restore(
         )
 
     choices: dict[str, Any] = {"save_stages": save_stages, "compare": compare, "review": review}
+    choices |= {"faces_review": faces_review}
     choices |= {"overwrite": overwrite, "skip_existing": skip_existing, "dry_run": dry_run}
     choices |= {"strip_metadata": strip_metadata, "sidecars": sidecars, "keep_times": keep_times}
     choices |= {} if max_pixels is None else {"max_pixels": max_pixels}
@@ -154,10 +156,10 @@ def run_restore(
             raise ValueError("--sidecars goes with folders of this machine, not with URLs")
         if remote and not follow_links:
             raise ValueError("--no-follow-links goes with folders of this machine, not with URLs")
-        review = choices.get("review")
-        for place in map(Path, inputs):
-            if review and place.is_dir() and review.resolve().is_relative_to(place.resolve()):
-                raise ValueError(f"the folder to review {review} is inside the input {place}: choose one outside")
+        for review in filter(None, (choices.get("review"), choices.get("faces_review"))):
+            for place in map(Path, inputs):
+                if place.is_dir() and review.resolve().is_relative_to(place.resolve()):
+                    raise ValueError(f"the folder to review {review} is inside the input {place}: choose one outside")
         notes: list[str] = []
         unsplit: list[Entry] = []
         one_file = names_a_file(out)

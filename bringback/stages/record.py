@@ -34,14 +34,21 @@ class Face:
 
     `box` is (left, top, right, bottom) in photo pixels, `points` the five landmarks as (x, y) in photo pixels
     (four eye corners from left to right, then the nose base), `identity` the distance between the descriptors
-    of its crop before and after refinement (0 = same, 0.6 = another person) at the last strength that was tried, or
-    None if no strength was tried; `status` what was done with it.
+    of its crop before and after refinement as it was put back (0 = same, 0.6 = another person), or None if no
+    refinement was tried; `status` what was done with it.
     """
 
     box: tuple[float, float, float, float]
     points: np.ndarray
     identity: float | None = None
     status: str = "found"
+
+    def place(self, margin: float = 0.2) -> tuple[slice, slice]:
+        """Rows and columns of the box with a margin, a share of its larger side."""
+        left, top, right, bottom = self.box
+        more = margin * max(right - left, bottom - top)
+        rows = slice(max(0, round(top - more)), max(1, round(bottom + more)))
+        return rows, slice(max(0, round(left - more)), max(1, round(right + more)))
 
 
 @dataclass(slots=True)

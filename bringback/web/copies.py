@@ -41,11 +41,7 @@ def overlay(mask: np.ndarray) -> bytes:
 
 def around(photo: Photo, face: Face) -> bytes:
     """A small picture of a face with a margin."""
-    left, top, right, bottom = face.box
-    margin = 0.2 * max(right - left, bottom - top)
-    rows = slice(max(0, round(top - margin)), max(1, round(bottom + margin)))
-    columns = slice(max(0, round(left - margin)), max(1, round(right + margin)))
-    return jpeg(photo.with_pixels(np.ascontiguousarray(photo.pixels[rows, columns])), CROP)
+    return jpeg(photo.with_pixels(np.ascontiguousarray(photo.pixels[face.place()])), CROP)
 
 
 def inline(data: bytes) -> str:

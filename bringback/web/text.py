@@ -6,7 +6,7 @@ from html import escape
 from typing import Any
 
 from bringback.stages import origins
-from bringback.stages.faces.stage import SAME_PERSON
+from bringback.stages.faces.stage import SAME_PERSON, STRANGER
 from bringback.stages.record import Face
 from bringback.web.copies import inline
 from bringback.web.outcome import Outcome
@@ -174,7 +174,7 @@ def faces(outcome: Outcome | None) -> str:
 
 def meaning(face: Face) -> str:
     """A face's identity distance in plain words."""
-    if face.identity is not None and face.identity > SAME_PERSON:
+    if STRANGER in face.status:
         return "doubtful, so the face is as it came"
     if face.identity is None or face.status.startswith("left alone"):
         return "yes: the face is as it came"

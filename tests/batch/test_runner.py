@@ -136,6 +136,41 @@ def test_strips_for_review_never_lie_on_photos_or_results(tree, light, tmp_path)
             restore_folder([tree], tmp_path / "out", light, review=look)
 
 
+class Faces:
+    """Makes photos twice as large and brighter; two faces, in a corner and in the middle."""
+
+    name = "faces"
+
+    def __call__(self, restoration):
+        restoration.faces = [Face((0, 0, 20, 20), np.zeros((5, 2))), Face((20, 10, 40, 30), np.zeros((5, 2)), 0.1)]
+        restoration.enlarge((restoration.pixels.repeat_interleave(2, 2).repeat_interleave(2, 3) + 0.25).clamp(0, 1))
+        return restoration
+
+
+def test_faces_are_laid_out_for_review_before_and_after(tree, tmp_path):
+    out, look, pipeline = tmp_path / "out", tmp_path / "look", Pipeline([Faces()])
+    restore_folder([tree / "a.png"], out, pipeline)
+    entries = restore_folder([tree / "a.png", tree / "1931"], out, pipeline, faces_review=look)
+    assert {entry["status"] for entry in entries} == {"done"}  # no faces were laid out before
+    names = ['Käthe\'s "Hof" [red]', "a", "b", "deep/c"]
+    assert files(look) == sorted(f"{name}-face-{number}.png" for name in names for number in (1, 2))
+    pair, photo = np.asarray(Image.open(look / "a-face-2.png")), np.asarray(Image.open(tree / "a.png"))
+    assert pair.shape == (56, 2 * 56 + 8, 3)  # the box with a fifth of its side around it, at the result's size
+    result = np.asarray(Image.open(out / "a.png"))
+    np.testing.assert_array_equal(pair[:, 64:], result[12:68, 32:88])
+    before = np.asarray(Image.fromarray(photo[6:34, 16:44]).resize((56, 56), Image.Resampling.BICUBIC))
+    assert np.abs(pair[:, :56].astype(int) - before).mean() < 2
+
+
+def test_faces_for_review_want_the_stage_and_never_lie_on_photos_or_results(tree, light, tmp_path):
+    with pytest.raises(UsageError, match="go with the stage faces"):
+        restore_folder([tree], tmp_path / "out", light, faces_review=tmp_path / "look")
+    (tree / "a.png").rename(tree / "a-face-7.png")
+    for look in (tree, tmp_path / "out"):
+        with pytest.raises(UsageError, match=r"a-face-7\.png is named like a face"):
+            restore_folder([tree], tmp_path / "out", Pipeline([Faces()]), faces_review=look)
+
+
 def test_odd_but_legal_files_are_restored_in_their_own_kind(tmp_path, pixels, light):
     root, out, rgb = tmp_path / "in", tmp_path / "out", Image.fromarray(pixels)
     root.mkdir()

@@ -36,7 +36,7 @@ class Seen:
                     points = np.array([[30, 30], [40, 30], [50, 30], [60, 30], [45, 40]], np.float32)
                     restoration.faces = [
                         Face((20, 10, 60, 50), points, 0.1, "refined"),
-                        Face((0, 0, 20, 20), points, 0.5, "left alone: refinement would change the person"),
+                        Face((0, 0, 20, 20), points, 0.0, "left alone: refinement would change the person"),
                         Face((70, 10, 80, 20), points, None, "left alone: too small, 10 pixels wide"),
                     ]
                     restoration.notes["faces"] = {"found": 3, "refined": 1}

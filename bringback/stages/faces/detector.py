@@ -1,7 +1,9 @@
 """Finds faces with dlib (King 2009, "Dlib-ml: A Machine Learning Toolkit"): upright, small, dark or rotated."""
 
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -21,11 +23,29 @@ TURNS = (20, -20, 90, -90, 180)  # degrees; tried if no upright face is found
 NUDGES = ((0, 0, 1), (0.1, 0, 1), (-0.1, 0, 1), (0, 0.1, 1), (0, -0.1, 1), (0, 0, 1.15), (0, 0, 0.87))  # x, y, size
 UNSTEADY = 15.0  # score per movement by one side of the box; faces move by 0.003, others by 0.045
 SURE, SURE_TURNED = -0.3, 0.1  # minimal scores; dlib's own, 0, misses every tenth portrait
+# A face that is hard to see (in shade, under a hat, in coarse dots, half turned) is seen in most of `VIEWS`, though in
+# none of them surely; what only looks like one is seen in few, or its points move.
+VIEW_PIXELS, VIEW_SIDE = 0.2e6, 64  # the most pixels of a view; the shortest side that holds a face
+WEAK = -1.0  # the detector's least score in a view
+# By how much all views together exceed WEAK, on average, less what the points move: in food, the worst, up to 0.19.
+AGREED = 0.2
+# Of each view: scale, deviation of the blur in pixels, degrees counterclockwise, whether mirrored.
+VIEWS: tuple[tuple[float, float, float, bool], ...] = (
+    (1, 0, 0, False),
+    (1, 0, 0, True),
+    (1, 1.5, 0, False),
+    (1, 3, 0, False),
+    (1, 0, 12, False),
+    (1, 0, -12, False),
+    (0.5, 0, 0, False),
+)
 # A negative has a face that scores at least so much inverted, and so much more than any as it is: faces of negatives
 # gain 1 to 1.5, what is seen in inverted photos scores at most 0.25.
 NEGATIVE, NEGATIVE_PIXELS = 0.7, 0.4e6  # the score; the most pixels of the search
 # A print is turned if the scores of its faces are then so high in all, and so much higher than otherwise.
 TURNED, TURNED_PIXELS = 0.4, 3e6
+
+Change = Callable[[np.ndarray], np.ndarray]  # of a picture (H, W) in [0, 1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +69,23 @@ class Found:
         left, top, right, bottom = np.array(self.box) * np.tile(factors, 2)
         return Found((left, top, right, bottom), (self.points + 0.5) * factors - 0.5, self.score)
 
+    def mirrored(self, width: int) -> "Found":
+        """The same face in a picture of this width, mirrored."""
+        left, top, right, bottom = self.box
+        points = (self.points * (-1, 1) + (width - 1, 0))[[3, 2, 1, 0, 4]]
+        return Found((width - right, top, width - left, bottom), points, self.score)
+
     @property
     def side(self) -> float:
         """Width of the box in pixels."""
         return self.box[2] - self.box[0]
+
+
+class _Seen(NamedTuple):
+    """A face by dlib's own score, and how far its points wander if its box is moved, by one side of the box."""
+
+    face: Found
+    wander: float
 
 
 class FaceFinder:
@@ -73,7 +106,7 @@ class FaceFinder:
         """All faces in a photo (H, W, 3) in [0, 1] of this native scale, the largest first, each once.
 
         Searched at up to its native size and enlarged; also brightened if dark or without faces; rotated if none is
-        found.
+        found, and at last in several views that have to agree.
         """
         gray = cv2.cvtColor(np.ascontiguousarray(pixels, dtype=np.float32), cv2.COLOR_RGB2GRAY).clip(0, 1)
         if (times := divisor(scale)) > 1:
@@ -88,7 +121,7 @@ class FaceFinder:
             faces += self._look(gray, enlarged, lift=True)
         if not faces:
             turned = [self._look(gray, native, degrees) for degrees in TURNS]
-            faces = [face for look in turned for face in look if face.score > SURE_TURNED]
+            faces = [face for look in turned for face in look if face.score > SURE_TURNED] or self._agreed(gray)
         kept: list[Found] = []
         for face in sorted(faces, key=lambda face: -face.score):
             if not any(face.same(other) for other in kept):
@@ -125,12 +158,55 @@ class FaceFinder:
 
     def _look(self, gray: np.ndarray, zoom: float, degrees: float = 0, *, lift: bool = False) -> list[Found]:
         """The faces in a picture (H, W), which is first scaled and rotated counterclockwise, in its own coordinates."""
+        seen = self._search(gray, zoom, degrees, _lift if lift else None)
+        sure = [replace(one.face, score=one.face.score - UNSTEADY * one.wander) for one in seen]
+        return [face for face in sure if face.score > SURE]
+
+    def _agreed(self, gray: np.ndarray) -> list[Found]:
+        """The faces in a picture (H, W) that most of `VIEWS` show, if none of them surely."""
+        height, width = gray.shape
+        zoom = min(1.0, (VIEW_PIXELS / gray.size) ** 0.5)
+        if zoom < 1:
+            gray = cv2.resize(gray, (round(width * zoom), round(height * zoom)), interpolation=cv2.INTER_AREA)
+        if min(gray.shape) < VIEW_SIDE:
+            return []
+        seen = [(number, one) for number, view in enumerate(VIEWS) for one in self._view(gray, *view)]
+        groups: list[dict[int, _Seen]] = []
+        for number, one in sorted(seen, key=lambda pair: -pair[1].face.score):
+            alike = (group for group in groups if one.face.same(next(iter(group.values())).face))
+            if group := next(alike, None):
+                group.setdefault(number, one)  # one of each view
+            else:
+                groups.append({number: one})
+        faces = []
+        for group in groups:
+            members = [one.face for one in group.values()]
+            score = sum(face.score - WEAK for face in members) / len(VIEWS)
+            score -= UNSTEADY * float(np.mean([one.wander for one in group.values()]))
+            if score > AGREED:
+                left, top, right, bottom = (float(side) for side in np.median([face.box for face in members], 0))
+                points = np.median([face.points for face in members], 0)
+                faces.append(Found((left, top, right, bottom), points, score))
+        return [face.enlarged(width / gray.shape[1], height / gray.shape[0]) for face in faces]
+
+    def _view(self, gray: np.ndarray, zoom: float, sigma: float, degrees: float, mirrored: bool) -> list["_Seen"]:
+        """What dlib sees from `WEAK` on in a picture (H, W) that is scaled, blurred, rotated or mirrored."""
+        change = partial(cv2.GaussianBlur, ksize=(0, 0), sigmaX=sigma) if sigma else None
+        if not mirrored:
+            return self._search(gray, zoom, degrees, change, WEAK)
+        seen = self._search(np.ascontiguousarray(gray[:, ::-1]), zoom, degrees, change, WEAK)
+        return [_Seen(one.face.mirrored(gray.shape[1]), one.wander) for one in seen]
+
+    def _search(
+        self, gray: np.ndarray, zoom: float, degrees: float, change: Change | None, least: float = SURE
+    ) -> list["_Seen"]:
+        """What dlib sees in a picture (H, W), which is first scaled, changed and rotated, from this score on."""
         if degrees:  # a rotated strip needs a square
             _, (across, down) = _turn(gray.shape[1], gray.shape[0], degrees)
             zoom = min(zoom, (NATIVE_PIXELS / (across * down)) ** 0.5)
         width, height = (max(1, round(side * zoom)) for side in gray.shape[::-1])
         seen = cv2.resize(gray, (width, height), interpolation=cv2.INTER_AREA if zoom < 1 else cv2.INTER_LINEAR)
-        seen = _lift(seen) if lift else seen
+        seen = change(seen) if change else seen
         matrix, size = _turn(width, height, degrees)
         if degrees:
             seen = cv2.warpAffine(seen, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
@@ -144,19 +220,18 @@ class FaceFinder:
             detector = self._idle.pop()
         except IndexError:
             detector = self._make_detector()
-        boxes, scores, _ = detector.run(image, 0, SURE)
+        boxes, scores, _ = detector.run(image, 0, least)
         self._idle.append(detector)
-        faces = []
+        found = []
         for box, score in zip(boxes, scores, strict=True):
             left, top, side = box.left(), box.top(), box.right() + 1 - box.left()
             tries = np.stack([self._points(image, left + x * side, top + y * side, side, k) for x, y, k in NUDGES])
-            wander = np.linalg.norm(tries - np.median(tries, 0), axis=2).mean() / side
-            confidence = float(score) - UNSTEADY * float(wander)
-            if confidence > SURE:
-                x, y = (float(middle) for middle in home(np.array([[left, top]]) + (side - 1) / 2)[0] + 0.5)
-                half = side / zoom / 2
-                faces.append(Found((x - half, y - half, x + half, y + half), home(np.median(tries, 0)), confidence))
-        return faces
+            wander = float(np.linalg.norm(tries - np.median(tries, 0), axis=2).mean() / side)
+            x, y = (float(middle) for middle in home(np.array([[left, top]]) + (side - 1) / 2)[0] + 0.5)
+            half = side / zoom / 2
+            face = Found((x - half, y - half, x + half, y + half), home(np.median(tries, 0)), float(score))
+            found.append(_Seen(face, wander))
+        return found
 
     def _points(self, image: np.ndarray, left: float, top: float, side: float, size: float) -> np.ndarray:
         """The five points (5, 2) for a box scaled by `size` about its center."""

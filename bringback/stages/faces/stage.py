@@ -31,6 +31,7 @@ MIN_SIZE = 32  # pixels of a face's box at its photo's native scale; those of 36
 # (median 0.25), and 99.7 % of pairs of different people are farther apart.
 SAME_PERSON = 0.45
 STRENGTHS = (1.0, 0.66, 0.33)  # tried in this order until the person stays the same
+STRANGER = "refinement would change the person"  # the reason for which a face is put back as it came
 
 
 @dataclass(slots=True)
@@ -217,8 +218,12 @@ class FaceRefiner(StageBase):
         for face, distance, strength in zip(faces, distances, strengths, strict=bool(faces)):
             face.identity = None if distance is None else round(distance, 3)
             face.status = "refined" if strength == 1 else f"refined at {strength:.0%}"
-            if strength == 0:
-                face.status = f"left alone: {'refinement would change the person' if tried else 'fidelity 1'}"
+            if distance is None:
+                face.status = "left alone: fidelity 1"
+            elif strength == 0:
+                face.identity, face.status = 0.0, f"left alone: {STRANGER}, by {distance:.2f} at {tried[-1]:.0%}"
+            elif strength < tried[0]:
+                face.status += ": more would change the person"
         return crops
 
 
