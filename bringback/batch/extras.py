@@ -137,8 +137,8 @@ def check_extras(
         if hit := next((path for path in strips if path.resolve() in results), None):
             raise UsageError(f"{hit} would be a result and a strip to review: choose another folder to review")
     if faces:
-        results = [job.output for job in photos]
-        if hit := _named_like_a_face([*inputs, *results], {face_path(faces, job, 1).parent for job in photos}):
+        outputs = [job.output for job in photos]
+        if hit := _named_like_a_face([*inputs, *outputs], {face_path(faces, job, 1).parent for job in photos}):
             raise UsageError(f"{hit} is named like a face to review: choose another folder for those")
     if extras["stages"]:
         protect(inputs, (), (stages_folder(out, job) for job in photos))
