@@ -15,6 +15,7 @@ from PIL import Image
 
 import bringback
 from bringback.assets import presets
+from bringback.training.run import main
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
@@ -74,6 +75,16 @@ def test_every_extra_is_open_and_every_dependency_has_a_floor():
     assert set(extras) == {"cloud", "dev", "export", "io", "plugins", "ray", "test", "train", "web"}
     for requirement in PROJECT["project"]["dependencies"]:
         assert re.fullmatch(r"[\w-]+>=[\d.]+", requirement), requirement
+
+
+def test_training_alone_needs_accelerate(monkeypatch, capsys):
+    assert not any(one.startswith("accelerate") for one in PROJECT["project"]["dependencies"])
+    monkeypatch.setitem(sys.modules, "accelerate.utils", None)
+    monkeypatch.setattr(sys, "argv", ["tone.py"])
+    with pytest.raises(SystemExit) as ended:
+        main("configs/tone.yaml")
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == 'error: accelerate.utils is not installed: pip install "bringback[train]"\n'
 
 
 def test_licence_is_apache_2():

@@ -1,5 +1,6 @@
 """Plans a command: finds the photos among its inputs, their output files and their damage masks."""
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -14,6 +15,7 @@ MANIFEST = "manifest.jsonl"  # in an output folder
 SIDECARS = frozenset([".xmp", ".json", ".aae"])  # what other programs keep of a photo in files beside it
 NAMED = 5  # files of each kind that are named when they are left out
 
+_URL = re.compile(r"\w{2,}:[/\\]")  # drives of Windows have one letter
 Tell = Callable[[str], None]  # called with a line for each input that is skipped without losing a photo
 
 
@@ -54,6 +56,9 @@ def plan(inputs: Sequence[Path], out: Path, tell: Tell = silent, *, follow_links
     problems: dict[Path, Job] = {}
     others: list[Path] = []
     beside: dict[Path, list[Path]] = {}  # sidecars by folder
+    for given in (*inputs, out):
+        if _URL.match(str(given)) and not Path(given.parts[0]).exists():
+            raise UsageError(f"{given}: restore and faces alone take URLs; copy the photos into a folder here")
     for given in inputs:
         if given.is_dir():
             if out.resolve().is_relative_to(given.resolve()):

@@ -54,6 +54,8 @@ from bringback.stages import origins
 from bringback.stages.record import OnStep, Restoration
 
 ADVICE = "use --overwrite or --skip-existing"
+# Names of settings that are not of one stage; manifests have both kinds side by side.
+OF_ALL = {"stages", "strength", "scale", "dtype", "tile", "negative", "metadata", "engine", "plugins", "areas"}
 
 
 def restore_folder(
@@ -129,7 +131,7 @@ class FolderRestorer:
         on_step: OnStep | None = None,
     ) -> None:
         """Writes nothing yet. `masks` are damage mask files, `areas` picture areas as in `Pipeline.restore`, both by
-        the photos' relative paths.
+        the photos' relative paths. Raises `UsageError` for a stage whose name is that of another setting.
         """
         self.out, self.pipeline, self.masks = out, pipeline, masks or {}
         self.areas = {path: parsed_areas(given) for path, given in (areas or {}).items()}
@@ -141,6 +143,10 @@ class FolderRestorer:
         self.on_plan, self.on_step = on_plan, on_step
         compute = pipeline.compute.settings
         stages = [stage.name for stage in pipeline.stages]
+        if taken := pipeline.settings.keys() & OF_ALL:
+            raise UsageError(
+                f"a stage called {min(taken)!r} cannot have settings: the manifest has others by this name"
+            )
         self.settings = {
             "stages": stages,
             "strength": pipeline.strength,

@@ -12,6 +12,7 @@ from rich.console import Console
 from bringback.cli import options
 from bringback.cli.console import NOTHING_KEPT, one_line_errors
 from bringback.cli.settings import parse_stages
+from bringback.runtime.hub import fetched
 
 Result = tuple[str, dict[str, Any]]  # a table for people, and the same as JSON
 
@@ -73,6 +74,8 @@ def evaluate(
     stages: options.Stages = None,
     dtype: options.Dtype = "auto",
     weights: options.Weights = None,
+    revision: options.Revision = None,
+    offline: options.Offline = False,
     backbone: Backbone = "",
     device: options.Device = "auto",
     limit: Limit = None,
@@ -91,6 +94,8 @@ def evaluate(
             raise ValueError("--protocol restorers chooses the stages itself: no --config, no --stages")
         if protocol != "restorers" and (methods is not None or subset):
             raise ValueError("--methods and --subset belong to --protocol restorers")
+        if weights is not None:
+            weights = fetched(weights, revision=revision, local_files_only=offline)
         computing: dict[str, Any] = {"weights": weights, "device": device, "dtype": dtype}
         restoring = computing | {"config": config, "stages": parse_stages(stages)}
         measuring: dict[str, Any] = {"overlays": overlays or [], "backbone": backbone, "limit": limit}

@@ -7,6 +7,7 @@ import typer
 
 from bringback.cli import options
 from bringback.cli.console import NOTHING_WRITTEN, one_line_errors
+from bringback.runtime.hub import fetched
 
 Network = Annotated[
     str,
@@ -25,10 +26,19 @@ OnnxOut = Annotated[
 ]
 
 
-def export(name: Network, out: OnnxOut, weights: options.Weights = None, overwrite: options.Overwrite = False) -> None:
+def export(
+    name: Network,
+    out: OnnxOut,
+    weights: options.Weights = None,
+    revision: options.Revision = None,
+    offline: options.Offline = False,
+    overwrite: options.Overwrite = False,
+) -> None:
     """Write a network as ONNX files with self-describing inputs and outputs, for runtimes other than torch."""
     with one_line_errors(NOTHING_WRITTEN):
         from bringback.weights.onnx.export import export
 
+        if weights is not None:
+            weights = fetched(weights, revision=revision, local_files_only=offline)
         for path in export(name, out, weights, overwrite=overwrite):
             typer.echo(path)

@@ -20,8 +20,8 @@ from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
 from bringback.errors import CodecError
 from bringback.images import heif, jpeg, jxl, layouts, png, raw, tiff, xmp
-from bringback.images.container import MAX_PIXELS, Container, check_size, upright
-from bringback.images.jpeg import EXTENDED_XMP, MIN_QUALITY
+from bringback.images.container import MAX_PIXELS, Container, check_size, of_16_bits, upright
+from bringback.images.jpeg import EXTENDED_XMP, LONGEST, MIN_QUALITY
 from bringback.images.modes import BY_NAME, FORMATS, MORE, beyond_limit, from_cmyk, open_any_size, without_warnings
 from bringback.images.shards import RAW
 
@@ -29,7 +29,6 @@ __all__ = ["EXTENDED_XMP", "MAX_PIXELS", "CodecError", "Container", "decode", "e
 
 NOTED = ("JPEG", "PNG", "TIFF", "WEBP", "HEIF", "AVIF")  # formats that can hold XMP
 TELLING = ("xmp", "comment", "extra", "pnginfo")  # keys of `extra` removed by --strip-metadata, in addition to EXIF
-LONGEST = 65_000  # bytes of XMP, or of EXIF, in a JPEG
 LONGEST_SIDE = {"JPEG": 65_500, "WEBP": 16_383, "GIF": 65_535}  # pixels that the format, or its library, has room for
 INFRARED_PAGE = "the second page, the infrared channel of the same photo, is left out"
 MASK_PAGE = "a page that is marked as a mask (infrared?) is left out"
@@ -196,7 +195,7 @@ def _decode_usual_tiff(data: bytes, max_pixels: int) -> tuple[np.ndarray, Contai
         if array.shape[2:] == (4,) and not set(tags.get(tiff.EXTRA_SAMPLES, ())) & {tiff.PREMULTIPLIED, tiff.ALPHA}:
             array, extra["unspecified"] = np.ascontiguousarray(array[..., :3]), array[..., 3:]
     elif bits == (12,):
-        array = ((array.astype(np.uint32) * 65535 + 2047) // 4095).astype(np.uint16)  # Pillow scales all but these
+        array = of_16_bits(array, 4095)  # Pillow scales all but these
     elif tags.get(tiff.PHOTOMETRIC) == layouts.RGB and len(bits) > 3 and array.shape[2:] == (3,):
         with suppress(CodecError):  # of what is not installed
             return layouts.decode(data, max_pixels)
@@ -390,7 +389,7 @@ def _decode_deep(data: bytes, image: Image.Image, max_pixels: int) -> np.ndarray
     if array.shape[1::-1] != image.size and image.format != "TIFF":
         raise CodecError("broken: it gives its size in two ways")
     if image.format == "PPM" and (top := _top_of_ppm(data)) < 65535:
-        array = ((array.astype(np.uint32) * 65535 + top // 2) // top).astype(np.uint16)
+        array = of_16_bits(array, top)
     if told.get(tiff.PHOTOMETRIC) == 0:
         return np.uint16(65535) - array  # WhiteIsZero, which OpenCV does not invert
     if array.ndim == 2:

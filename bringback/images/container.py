@@ -40,6 +40,12 @@ def upright(array: np.ndarray, orientation: int) -> np.ndarray:
     return np.ascontiguousarray(array)
 
 
+def of_16_bits(array: np.ndarray, top: int) -> np.ndarray:
+    """Levels, `top` of which is white, as uint16 with all its range."""
+    array = (array.astype(np.uint32) * 65535 + top // 2) // top
+    return np.minimum(array, 65535).astype(np.uint16)
+
+
 def check_size(width: int, height: int, max_pixels: int) -> None:
     """Raise `CodecError` if a photo has more than `max_pixels`; call it before decoding."""
     if width * height > max_pixels:

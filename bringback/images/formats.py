@@ -9,7 +9,7 @@ from PIL import Image
 
 from bringback.errors import CodecError
 from bringback.images import codecs, heif
-from bringback.images.jpeg import MIN_QUALITY
+from bringback.images.jpeg import LONGEST, MIN_QUALITY
 from bringback.images.photo import Photo, strips
 
 WRITTEN = {  # format by the ending of a file's name
@@ -66,10 +66,10 @@ def converted(photo: Photo, format: str) -> Photo:
     packet = photo.extra.get("xmp")
     others = {"IPTC": "extra", "texts": "pnginfo", "a comment": "comment"}
     left = [what for what, key in others.items() if _has(photo.extra.get(key))]
-    if format == "JPEG" and len(photo.exif or b"") > codecs.LONGEST:
+    if format == "JPEG" and len(photo.exif or b"") > LONGEST:
         left.append("EXIF of more than 65 KB")
         photo = replace(photo, exif=None)
-    if format == "JPEG" and len(packet or b"") > codecs.LONGEST:
+    if format == "JPEG" and len(packet or b"") > LONGEST:
         left.append("XMP of more than 65 KB")
         packet = None
     if format in BARE:

@@ -10,7 +10,7 @@ import numpy as np
 
 from bringback.errors import CodecError
 from bringback.images import tiff
-from bringback.images.container import Container, check_size, missing, upright
+from bringback.images.container import Container, check_size, missing, of_16_bits, upright
 
 QUALITY = 95
 BITS = 12  # bit depth for writing 16-bit images: HEIF has 8, 10 and 12
@@ -36,9 +36,7 @@ def decode(data: bytes, max_pixels: int) -> tuple[np.ndarray, Container]:
         raise CodecError("colours multiplied by alpha are not supported in HEIF; save it as PNG")
     array, info = np.asarray(picture), picture.info
     if array.dtype == np.uint16:
-        top = 2 ** info["bit_depth"] - 1
-        array = (array.astype(np.uint32) * 65535 + top // 2) // top
-        array = np.minimum(array, 65535).astype(np.uint16)
+        array = of_16_bits(array, 2 ** info["bit_depth"] - 1)
     if "chroma" not in info and array.shape[2:] == (4,) and not np.ptp(array[..., :3], axis=2).any():
         array = array[..., [0, 3]]  # gray with alpha, which the library returns as RGBA
     extra: dict[str, Any] = {name: info[name] for name in ("chroma", "nclx_profile") if info.get(name)}

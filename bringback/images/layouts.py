@@ -14,7 +14,7 @@ import numpy as np
 
 from bringback.errors import CodecError
 from bringback.images import tiff
-from bringback.images.container import Container, check_size, missing, upright
+from bringback.images.container import Container, check_size, missing, of_16_bits, upright
 
 MIN_IS_WHITE, MIN_IS_BLACK, RGB, CMYK, CIELAB, ICCLAB = 0, 1, 2, 5, 8, 9  # PhotometricInterpretation
 COLORS = {MIN_IS_WHITE: 1, MIN_IS_BLACK: 1, RGB: 3, CMYK: 4, CIELAB: 3, ICCLAB: 3}  # channels of each
@@ -78,7 +78,7 @@ def decode(data: bytes, max_pixels: int) -> tuple[np.ndarray, Container]:
     if bits < 8:
         array = (array.astype(np.uint16) * 255 // (2**bits - 1)).astype(np.uint8)
     if 8 < bits < 16:
-        array = ((array.astype(np.uint32) * 65535 + 2 ** (bits - 1)) // (2**bits - 1)).astype(np.uint16)
+        array = of_16_bits(array, 2**bits - 1)
     count = COLORS[photometric]
     colors, others = _to_rgb(array[..., :count], photometric), array[..., count:]
     extras = (extras + [0] * others.shape[2])[: others.shape[2]]

@@ -1,6 +1,7 @@
 """PNG files: take metadata apart from pixels, show linear ones, write 16 bits a channel.
 
-Pillow cannot write 16-bit color, and refuses whole files for a broken or large block of metadata.
+Pillow cannot write 16-bit color, nor OpenCV gray with alpha, and Pillow refuses whole files for a broken or large block
+of metadata.
 """
 
 import struct

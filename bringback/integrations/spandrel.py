@@ -41,18 +41,25 @@ class Model(nn.ModuleDict):
     def __init__(self, kind: str, networks: Mapping[str, Network]) -> None:
         super().__init__(networks)
         self.kind = kind
+        self._made: dict[torch.device, Any] = {}
 
     def forward(self, image: Tensor, mask: Tensor | None = None) -> Tensor:
-        loaded, compute = _Loaded(self), Compute(image.device)
+        if image.device not in self._made:  # kept, as some stages read files of their own
+            self._made[image.device] = self._stages(Compute(image.device))
+        made = self._made[image.device]
+        return made.detect(image) if self.kind == "scratches" else made(image, mask)
+
+    def _stages(self, compute: Compute) -> ScratchDetector | Pipeline:
+        loaded = _Loaded(self)
         if self.kind == "scratches":
-            return ScratchDetector.from_checkpoints(loaded, compute).detect(image)
+            return ScratchDetector.from_checkpoints(loaded, compute)
         names = {"translate" if name in TRANSLATION else name for name in self if name != SCALE}
         names |= {"fill"} if names & {"scratches", "translate"} else set()
         settings = {"faces": {"aligned": True}} if self.kind == "faces" else {}
         kinds: dict[str, Any] = {name: STAGES[name] for name in STAGES if name in names}
         stages = [kind.from_checkpoints(loaded, compute, **settings.get(name, {})) for name, kind in kinds.items()]
         scale: Any = dict(self.items()).get(SCALE, 1.0)
-        return Pipeline(stages, compute=compute, scale=scale)(image, mask)
+        return Pipeline(stages, compute=compute, scale=scale)
 
 
 class _Loaded(Checkpoints):

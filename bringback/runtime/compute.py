@@ -79,7 +79,7 @@ class Compute:
     def settings(self) -> dict[str, str | int | None]:
         """The settings recorded in manifests."""
         name = next(name for name, dtype in DTYPES.items() if dtype == self.dtype)
-        return {"dtype": name, "tile": self.tile, "batch_size": self.batch}
+        return {"dtype": name, "tile": self.tile}
 
     def __str__(self) -> str:
         return f"{self.device} in {self.settings['dtype']}"

@@ -39,12 +39,11 @@ def train(task: TrainingTask, config: TrainConfig) -> Path:
 
 @dataclass(frozen=True, slots=True)
 class _PhaseOptimizer:
-    """A phase with its parameters, their optimizers, and its learning rate before the schedule."""
+    """A phase with its parameters and their optimizers."""
 
     phase: Phase
     parameters: list[nn.Parameter]
     optimizers: list[AcceleratedOptimizer]
-    learning_rate: float
 
 
 class Trainer:
@@ -143,13 +142,12 @@ class Trainer:
         """The task and its optimizers, prepared for the device, the precision and the processes."""
         config = self.config
         self.task.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        rates = [config.learning_rate * phase.lr_scale for phase, _ in phases]
-        optimizers = [self._optimizers(own, rate) for (_, own), rate in zip(phases, rates, strict=True)]
+        optimizers = [self._optimizers(own, config.learning_rate) for _, own in phases]
         model, *prepared = self.accelerator.prepare(self.task, *chain.from_iterable(optimizers))
         left = iter(prepared)
         return model, [
-            _PhaseOptimizer(phase, parameters, list(islice(left, len(own))), rate)
-            for (phase, parameters), own, rate in zip(phases, optimizers, rates, strict=True)
+            _PhaseOptimizer(phase, parameters, list(islice(left, len(own))))
+            for (phase, parameters), own in zip(phases, optimizers, strict=True)
         ]
 
     def _optimizers(self, parameters: list[nn.Parameter], rate: float) -> list[torch.optim.Optimizer]:
@@ -213,7 +211,7 @@ class Trainer:
 
     def _step_phase(self, each: _PhaseOptimizer, prepared: Any) -> dict[str, Tensor]:
         for group in chain.from_iterable(optimizer.param_groups for optimizer in each.optimizers):
-            group["lr"] = each.learning_rate * self.state.lr_factor()
+            group["lr"] = self.config.learning_rate * self.state.lr_factor()
         with _only_trainable(self.task, each.parameters):
             losses = self.model(each.phase.name, prepared)
             self.accelerator.backward(losses.total)

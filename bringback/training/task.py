@@ -19,11 +19,10 @@ N = TypeVar("N", bound=Network)
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """One optimizer step: the parameters it updates, and its learning rate as a multiple of the config's."""
+    """One optimizer step: the parameters it updates."""
 
     name: str
     parameters: Iterable[nn.Parameter]
-    lr_scale: float = 1.0
 
 
 @dataclass(slots=True)

@@ -82,6 +82,12 @@ def test_the_tree_is_mirrored(tree, light, tmp_path):
     np.testing.assert_allclose(after.pixels, 0.75 * before.pixels + 0.25, atol=0.003)
 
 
+def test_settings_of_a_stage_take_the_place_of_no_other(light, tmp_path):
+    light.settings = {"tile": {"size": 3}}
+    with pytest.raises(UsageError, match="a stage called 'tile'"):
+        FolderRestorer(tmp_path, light)
+
+
 def test_profiles_are_applied_and_kept(tmp_path, pixels, light):
     (tmp_path / "in").mkdir()
     for name, icc in (("adobe", made_profiles.ADOBE), ("broken", b"no profile"), ("srgb", made_profiles.SRGB)):

@@ -292,6 +292,10 @@ def test_urls(run, photos, tmp_path):
             f"/restored/{name}" for name in ("Käthe [1].jpg", "a.png", "manifest.jsonl")
         ]
         assert "not with URLs" in one_line(run("restore", "memory://archive", "-o", tmp_path, "--mask", photos))
+        for places in (("memory://archive", "-o", tmp_path / "out"), (photos, "-o", "memory://masks")):
+            assert "restore and faces alone take URLs" in one_line(
+                run("age", *places, "--recipe", "clean", "--seed", 1)
+            )
     finally:
         for place in ("/archive", "/restored"):
             if store.exists(place):

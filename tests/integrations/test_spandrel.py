@@ -16,6 +16,7 @@ from bringback import Pipeline
 from bringback.errors import PhotoError
 from bringback.models import registry as shapes
 from bringback.models.registry import ALONE, MODELS, is_of, parts
+from bringback.stages.faces.detector import FaceFinder
 from bringback.stages.faces.stage import FaceRefiner
 from bringback.stages.scratches import ScratchDetector
 from bringback.stages.upscale import Upscaler
@@ -127,6 +128,20 @@ def test_a_face_refiner_takes_aligned_crops(ours: ModuleType, loader: object) ->
     assert model(crop[..., :200, :190]).shape == (1, 3, 200, 190)  # spandrel fills it up
     with pytest.raises(PhotoError, match="256x256 pixels"):
         model(picture(300, 300))
+
+
+def test_dlib_is_loaded_once(ours: ModuleType, tiny: Path, monkeypatch: pytest.MonkeyPatch, loader: object) -> None:
+    finders = []
+
+    class Counted(FaceFinder):
+        def __init__(self) -> None:
+            finders.append(self)
+            super().__init__()
+
+    monkeypatch.setattr("bringback.stages.faces.stage.FaceFinder", Counted)
+    ours.save_merged(tiny / "portraits.safetensors", tiny, ["tone", "faces"])
+    model = loader.load_from_file(tiny / "portraits.safetensors")
+    assert torch.equal(model(picture(40, 40)), model(picture(40, 40))) and len(finders) == 1
 
 
 def test_the_network_that_enlarges_is_one_that_enlarges(loader: object) -> None:

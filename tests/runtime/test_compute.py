@@ -104,9 +104,9 @@ def test_a_gpu_has_bfloat16_from_ampere_on(monkeypatch):
 
 
 def test_settings_are_plain_values_for_a_record():
-    assert Compute().settings == {"dtype": "float32", "tile": None, "batch_size": 1}
+    assert Compute().settings == {"dtype": "float32", "tile": None}
     given = Compute(dtype=torch.bfloat16, tile=256, batch=4, memory=9)
-    assert given.settings == {"dtype": "bfloat16", "tile": 256, "batch_size": 4}
+    assert given.settings == {"dtype": "bfloat16", "tile": 256}
 
 
 def product() -> torch.dtype:

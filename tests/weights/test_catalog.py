@@ -353,6 +353,26 @@ def test_a_mistyped_path_is_taken_from_the_hub_with_a_warning_alone(hub: Hub, ch
     assert not is_hub_id("hf://set") and not is_hub_id(checkpoints)
 
 
+def test_every_command_takes_a_revision_and_stays_offline(
+    hub: Hub, checkpoints: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.put("me/set", checkpoints)
+    hub.files["me/set", "v1"] = dict(hub.files["me/set", "main"])
+    given: list[Path] = []
+    exporting, evaluating = "bringback.weights.onnx.export.export", "bringback.cli.evaluate._by_recipe"
+    monkeypatch.setattr(exporting, lambda name, out, weights, **_: given.append(weights) or [])
+    monkeypatch.setattr(evaluating, lambda *_, weights, **__: given.append(weights) or ("", {}))
+    commands = [["export", "tone", "-o", "x"], ["evaluate", str(tmp_path), "--recipe", "clean"]]
+    for command in commands:
+        result = CliRunner().invoke(app, [*command, "--weights", "hf://me/set", "--revision", "v1", "--offline"])
+        assert result.exit_code == 2 and "weights pull me/set --revision v1" in result.stderr
+    assert not hub.asked and not given
+    at_v1 = fetched("me/set", revision="v1")
+    for command in commands:
+        result = CliRunner().invoke(app, [*command, "--weights", "hf://me/set", "--revision", "v1", "--offline"])
+        assert result.exit_code == 0 and given.pop() == at_v1
+
+
 @pytest.mark.usefixtures("offline")
 def test_offline_says_what_to_do_once_online(hub: Hub) -> None:
     for refused in (lambda: Checkpoints("me/set"), lambda: VAE.from_pretrained("me/set")):
