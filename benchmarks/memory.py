@@ -1,11 +1,12 @@
 """Peak memory compared with the planned memory, and time, from small photos to the largest scans.
 
-python benchmarks/memory.py [--megapixels 0.25 1 3 12 24 50 100] [--threads 2] [--out FOLDER] [--json] [-- ARGUMENTS]
+python benchmarks/memory.py [--megapixels 0.25 1 3 12 24 50 100] [--threads 2] [--portrait] [--out FOLDER] [--json]
+    [-- ARGUMENTS]
 
-Each synthetic photo (scratched, grainy, with faces) is restored by `bringback restore` in its own process; `planned`
-and `manifest` come from its manifest, `process` is the peak of the whole process as measured by the system. Use
-ascending sizes: a child process starts as a copy of this one, whose memory counts. Arguments after `--` go to
-`bringback restore`: `-- --dtype float32 --tile 512`.
+Each synthetic photo (scratched, grainy, with faces; with --portrait one fills it) is restored by `bringback restore` in
+its own process; `planned` and `manifest` come from its manifest, `process` is the peak of the whole process as measured
+by the system. Use ascending sizes: a child process starts as a copy of this one, whose memory counts. Arguments after
+`--` go to `bringback restore`: `-- --dtype float32 --tile 512`.
 """
 
 import argparse
@@ -30,13 +31,15 @@ def sides(megapixels: float) -> tuple[int, int]:
     return height, round(megapixels * 1e6 / height)
 
 
-def measure(megapixels: float, threads: int, further: list[str], keep: Path | None) -> dict[str, Any]:
+def measure(
+    megapixels: float, threads: int, further: list[str], keep: Path | None, *, portrait: bool
+) -> dict[str, Any]:
     """Restore one photo in its own process."""
     height, width = sides(megapixels)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         photo = folder / f"{megapixels:g}.jpg"
-        Image.fromarray(scratched(height, width)).save(photo, quality=95)
+        Image.fromarray(scratched(height, width, portrait=portrait)).save(photo, quality=95)
         out = keep or folder / "out"
         command = [
             sys.executable,
@@ -77,12 +80,13 @@ def main() -> None:
     parser.add_argument("--megapixels", type=float, nargs="+", default=SIZES)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--out", type=Path, help="keep the restored photos here")
+    parser.add_argument("--portrait", action="store_true", help="one face fills the photo")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("further", nargs="*", help="arguments for `bringback restore`, after --")
     given = parser.parse_args()
     rows = []
     for megapixels in given.megapixels:
-        rows.append(measure(megapixels, given.threads, given.further, given.out))
+        rows.append(measure(megapixels, given.threads, given.further, given.out, portrait=given.portrait))
         print(json.dumps(rows[-1]) if given.json else _line(rows[-1], head=len(rows) == 1), flush=True)
 
 

@@ -7,13 +7,16 @@ from skimage import data
 GRAIN = 0.04
 
 
-def scratched(height: int, width: int, seed: int = 0) -> np.ndarray:
+def scratched(height: int, width: int, seed: int = 0, *, portrait: bool = False) -> np.ndarray:
     """A grainy photo (height, width, 3) uint8 with dark and light scratches and dots; two faces in elongated formats.
 
-    The face covers the same share of the photo at any size, so that it is always detected.
+    The face covers the same share of the photo at any size, so that it is always detected; a `portrait` is filled by
+    it.
     """
     rng = np.random.default_rng(seed)
     astronaut = data.astronaut()
+    if portrait:
+        astronaut = np.ascontiguousarray(astronaut[30:180, 120:320])
     if width >= 1.5 * height or height >= 1.5 * width:
         pair = (astronaut, astronaut[:, ::-1])
         astronaut = np.concatenate(pair, axis=1 if width > height else 0)

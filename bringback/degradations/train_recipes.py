@@ -313,8 +313,8 @@ marked = mixture(
     (drawn, 0.33), (unstructured, 0.04), (clean, 1.0),
 )  # fmt: skip
 scans = mixture(
-    "What the native scale is learned from: sharp prints, which are enlarged then, and soft ones.",
-    (sharp, 0.4), (unstructured, 0.4), (clean, 1.0),
+    "What the native scale is learned from: sharp prints and worn ones, which are enlarged then.",
+    (sharp, 0.1), (unstructured, 0.36), (second_order, 0.08), (clean, 1.0),
 )  # fmt: skip
 portraits = mixture(
     "What the face generator learns from: blind damage, little of it, and none.",

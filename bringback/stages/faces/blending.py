@@ -1,8 +1,10 @@
 """Blends refined faces into their photo, without seams and with the photo's own grain."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import combinations
+from typing import Self
 
 import cv2
 import numpy as np
@@ -14,6 +16,8 @@ MIDDLE, RADII, SHOULDERS = (128.0, 144.0), (100.0, 110.0), 2.4
 RAMP = 0.38  # share of the radius over which it fades
 KEPT_GRAIN = 0.6  # share of the grain's deviation that a face keeps; all of it would undo the denoising
 OCTAVES = (0.8, 1.6)  # deviations in pixels of the blurs that split the grain into bands
+REACH = sum((round(8 * sigma + 1) | 1) // 2 for sigma in OCTAVES)  # pixels that enter a band on each side, by OpenCV
+STRIP = 1 << 19  # pixels that are pasted at a time
 FLAT = 0.3  # the quantile of a band's absolute values that gives its deviation: flat areas, not edges
 FLAT_OF_NORMAL = 0.385  # that quantile of a normal distribution of deviation 1
 
@@ -25,30 +29,84 @@ def paste(pixels: np.ndarray, changes: Sequence[np.ndarray], matrices: Sequence[
     """Add changes (size, size, 3), made in the crops of `matrices`, under `feather` to the photo (H, W, 3), in place.
 
     Pixels outside the masks stay the same. Only the change is added, so the photo keeps detail that a crop cannot hold;
-    part of the grain that a change removes is restored. Overlapping faces are weighted by their masks. Returns
-    `pixels`.
+    part of the grain that a change removes is restored. Overlapping faces are weighted by their masks. Works in strips
+    of rows, as a face may fill a large scan. Returns `pixels`.
     """
-    layers = [_layer(pixels, change, matrix) for change, matrix in zip(changes, matrices, strict=True)]
-    for one, other in combinations(layers, 2):
-        _merge(one, other)
-    for layer, (left, top, right, bottom) in layers:
-        place = pixels[top:bottom, left:right]
-        place += layer[..., :3] / np.maximum(layer[..., 3:], 1)
-        place.clip(0, 1, out=place)
+    faces = [_Face.of(pixels, change, matrix) for change, matrix in zip(changes, matrices, strict=True)]
+    height, width = pixels.shape[:2]
+    above = pixels[:0].copy()  # the rows above the strip as they came
+    for rows in _strips(0, height, width):
+        layers = [face.layer(pixels, rows, above) for face in faces if face.reaches(rows)]
+        above = pixels[max(rows.stop - REACH, 0) : rows.stop].copy()
+        for one, other in combinations(layers, 2):
+            _merge(one, other)
+        for layer, (left, top, right, bottom) in layers:
+            place = pixels[top:bottom, left:right]
+            place += layer[..., :3] / np.maximum(layer[..., 3:], 1)
+            place.clip(0, 1, out=place)
     return pixels
 
 
-def _layer(pixels: np.ndarray, change: np.ndarray, matrix: np.ndarray) -> Layer:
-    left, top, right, bottom = box = footprint(matrix, change.shape[0], *pixels.shape[:2])
-    back = cv2.invertAffineTransform(matrix)
-    back[:, 2] -= (left, top)
-    layer = warp(np.dstack([change, feather(change.shape[0])]), back, (right - left, bottom - top))
-    added, mask = layer[..., :3], layer[..., 3:]
-    mask.clip(0, 1, out=mask)
-    added *= mask
-    place = pixels[top:bottom, left:right]
-    added += mask * lost_grain(place, place + added, mask[..., 0])
-    return layer, box
+@dataclass(frozen=True, slots=True)
+class _Face:
+    """A change and its mask (size, size, 4), the matrix (2, 3) from there to its `box` in the photo, see `footprint`,
+    and how much of its grain comes back, see `grain_shares`.
+    """
+
+    change: np.ndarray
+    back: np.ndarray
+    box: tuple[int, int, int, int]
+    shares: Sequence[float] = ()
+
+    @classmethod
+    def of(cls, pixels: np.ndarray, change: np.ndarray, matrix: np.ndarray) -> Self:
+        size = change.shape[0]
+        box = footprint(matrix, size, *pixels.shape[:2])
+        face = cls(np.dstack([change, feather(size)]), cv2.invertAffineTransform(matrix), box)
+        return replace(face, shares=grain_shares(face._parts(pixels)))
+
+    def reaches(self, rows: slice) -> bool:
+        return self.box[1] < rows.stop and rows.start < self.box[3]
+
+    def layer(self, pixels: np.ndarray, rows: slice, above: np.ndarray) -> Layer:
+        """What is to be added in these rows of the photo, `above` which are others as they came."""
+        left, top, right, bottom = self.box
+        rows = slice(max(rows.start, top), min(rows.stop, bottom))
+        wide = self._with_rim(rows)
+        over = rows.start - wide.start
+        before = pixels[rows.start : wide.stop, left:right]
+        if over:
+            before = np.concatenate([above[len(above) - over :, left:right], before])
+        layer = self._warped(rows)
+        layer[..., :3] += layer[..., 3:] * grain(before, self.shares)[over : over + len(layer)]
+        return layer, (left, rows.start, right, rows.stop)
+
+    def _parts(self, pixels: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, slice]]:
+        """Green before and after the change, the mask, and the rows that count, strip by strip."""
+        left, top, right, bottom = self.box
+        for rows in _strips(top, bottom, right - left):
+            wide = self._with_rim(rows)
+            before, layer = np.ascontiguousarray(pixels[wide, left:right, 1]), self._warped(wide)
+            yield before, before + layer[..., 1], layer[..., 3], slice(rows.start - wide.start, rows.stop - wide.start)
+
+    def _with_rim(self, rows: slice) -> slice:
+        return slice(max(rows.start - REACH, self.box[1]), min(rows.stop + REACH, self.box[3]))
+
+    def _warped(self, rows: slice) -> np.ndarray:
+        """The masked change and the mask (h, w, 4) in these rows of the box."""
+        back = self.back.copy()
+        back[:, 2] -= (self.box[0], rows.start)
+        layer = warp(self.change, back, (self.box[2] - self.box[0], rows.stop - rows.start))
+        added, mask = layer[..., :3], layer[..., 3:]
+        mask.clip(0, 1, out=mask)
+        added *= mask
+        return layer
+
+
+def _strips(top: int, bottom: int, width: int) -> Iterator[slice]:
+    """Slices of so many rows that a strip has about `STRIP` pixels."""
+    rows = max(1, STRIP // max(width, 1))
+    return (slice(first, min(first + rows, bottom)) for first in range(top, bottom, rows))
 
 
 def _merge(one: Layer, other: Layer) -> None:
@@ -74,23 +132,36 @@ def feather(size: int = CROP) -> np.ndarray:
     return mask
 
 
-def lost_grain(before: np.ndarray, after: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """The grain (H, W, 3) to add to a face `after` refinement (H, W, 3), so that it looks as grainy as its photo.
+def grain_shares(parts: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray, slice]]) -> list[float]:
+    """How much of its grain, by octave, to add to a refined face, so that it looks as grainy as its photo, see `grain`.
 
-    In each octave, grain of the face `before` is added up to `KEPT_GRAIN` times its deviation, or that of the
-    surroundings outside the mask (H, W) if that is less. So size and color of the grain are the photo's.
+    Up to `KEPT_GRAIN` times the deviation of the face before, or that of the surroundings outside the mask if that is
+    less. Measured in green, which has most of the luminance.
+
+    Args: parts: strips of the face before and after refinement and of the mask, (H, W) each, and the rows that count.
     """
-    inside, outside = mask > 0.5, mask == 0
-    lost = np.zeros_like(before)
-    if not inside.any():
-        return lost
-    for old, new in zip(_bands(before), _bands(after), strict=True):
-        own = _deviation(old[inside])
-        around = _deviation(old[outside]) if outside.any() else own
-        missing = (KEPT_GRAIN * min(own, around)) ** 2 - _deviation(new[inside]) ** 2
-        if missing > 0:
-            lost += old * min(missing**0.5 / own, 1)
-    return lost
+    own, around, new = ([list[np.ndarray]() for _ in OCTAVES] for _ in range(3))
+    for before, after, mask, rows in parts:
+        inside, outside = mask[rows] > 0.5, mask[rows] == 0
+        for octave, (old, made) in enumerate(zip(_bands(before), _bands(after), strict=True)):
+            own[octave].append(old[rows][inside])
+            around[octave].append(old[rows][outside])
+            new[octave].append(made[rows][inside])
+    shares = []
+    for octave in range(len(OCTAVES)):
+        most, there, left = (_deviation(values[octave]) for values in (own, around, new))
+        missing = (KEPT_GRAIN * min(most, there)) ** 2 - left**2 if most < np.inf else 0.0
+        shares.append(min(missing**0.5 / most, 1.0) if missing > 0 else 0.0)
+    return shares
+
+
+def grain(before: np.ndarray, shares: Sequence[float]) -> np.ndarray:
+    """These `shares`, one an octave, of the grain of a face (H, W, 3): so size and color of it are the photo's."""
+    added = np.zeros_like(before)
+    if any(shares):
+        for band, share in zip(_bands(before), shares, strict=True):
+            added += band * np.float32(share)
+    return added
 
 
 def _bands(picture: np.ndarray) -> list[np.ndarray]:
@@ -102,6 +173,7 @@ def _bands(picture: np.ndarray) -> list[np.ndarray]:
     return bands
 
 
-def _deviation(band: np.ndarray) -> float:
-    """The deviation of the noise in the values of a band (N, 3), by green, which has most of the luminance."""
-    return float(np.quantile(np.abs(band[:, 1]), FLAT)) / FLAT_OF_NORMAL
+def _deviation(values: list[np.ndarray]) -> float:
+    """The deviation of the noise in the values of a band; infinite where there are none."""
+    together = np.abs(np.concatenate(values)) if values else np.zeros(0)
+    return float(np.quantile(together, FLAT, overwrite_input=True)) / FLAT_OF_NORMAL if together.size else np.inf
