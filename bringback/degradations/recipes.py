@@ -8,7 +8,7 @@ from torch import Tensor
 from bringback.degradations import eval_recipes, train_recipes
 from bringback.degradations.eval_recipes import DegradedBatch, Overlays, Recipe
 from bringback.degradations.rng import Draws
-from bringback.degradations.second_order.program import second_order
+from bringback.degradations.second_order.program import second_order, small_copy
 from bringback.errors import known_names
 
 RECIPES: dict[str, Recipe] = {
@@ -33,6 +33,7 @@ RECIPES: dict[str, Recipe] = {
     "small": train_recipes.small,
     "slightly-worn": train_recipes.slightly_worn,
     "second-order": second_order,
+    "small-copy": small_copy,
 }
 
 

@@ -27,7 +27,7 @@ from bringback.degradations.eval_recipes import (
 )
 from bringback.degradations.rng import Draws
 from bringback.degradations.scan import KERNELS, scanner
-from bringback.degradations.second_order.program import second_order
+from bringback.degradations.second_order.program import second_order, small_copy
 from bringback.ops.color import grayed
 
 
@@ -317,8 +317,8 @@ scans = mixture(
     (sharp, 0.1), (unstructured, 0.36), (second_order, 0.08), (clean, 1.0),
 )  # fmt: skip
 portraits = mixture(
-    "What the face generator learns from: blind damage, little of it, and none.",
-    (faces, 0.75), (lightly_worn, 0.13), (clean, 1.0),
+    "What the face generator learns from: blind damage, copies of copies, enlarged noise, little wear, and none.",
+    (faces, 0.33), (second_order, 0.25), (small_copy, 0.25), (lightly_worn, 0.08), (clean, 1.0),
 )  # fmt: skip
 small = mixture(
     "What the enlargement learns from: photos that are sound, or as a scan or a restoration leaves them.",

@@ -79,6 +79,16 @@ def test_programs_differ_and_enlarge_what_they_shrank() -> None:
         assert sizes[1::2] == [(128, 160)] * (len(sizes) // 2) and all(h < 128 for h, _ in sizes[::2])
 
 
+def test_in_a_small_copy_noise_is_enlarged_with_the_picture() -> None:
+    seeds = range(40)
+    aged = degrade(flat(1).expand(40, -1, -1, -1), "small-copy", seeds).aged
+    noisy = [picture for picture in aged.split(1) if picture.std() > 0.01]
+    assert len(noisy) > 10  # JPEG leaves level gray alone
+    assert sum(correlation_at(picture[:, :1], 1) > 0.3 for picture in noisy) > 0.9 * len(noisy)
+    for size in ((8, 40), (3, 5)):
+        assert degrade(torch.full((4, 3, *size), 0.5), "small-copy", range(4)).aged.shape == (4, 3, *size)
+
+
 @pytest.mark.parametrize("subsampling", ["4:4:4", "4:2:0"])
 @pytest.mark.parametrize("quality", [30, 80])
 def test_a_jpeg_file_is_one(quality: int, subsampling: str) -> None:

@@ -50,10 +50,20 @@ class Round(NamedTuple):
 
 def second_order(pixels: Tensor, draws: Draws, overlays: Overlays) -> DegradedBatch:
     """Two rounds of blur, noise, resizing, codecs, sharpening, screens and paper; keeps tones. 12 % stay untouched."""
+    return _degraded(pixels, draws, program)
+
+
+def small_copy(pixels: Tensor, draws: Draws, overlays: Overlays) -> DegradedBatch:
+    """A small noisy file that was enlarged 1.5 to 6 times, its noise and its blocks with it; keeps tones."""
+    return _degraded(pixels, draws, enlarged)
+
+
+def _degraded(pixels: Tensor, draws: Draws, make: Callable[[Random, Size, bool], list[Step]]) -> DegradedBatch:
+    """Carry out for each photo the steps that `make` draws; three tenths are gray."""
     size = pixels.shape[-2], pixels.shape[-1]
     dice = [Random(seed) for seed in draws.integers(0, 2**62)]
     is_gray = [die.random() < GRAY for die in dice]
-    programs = [program(die, size, not gray) for die, gray in zip(dice, is_gray, strict=True)]
+    programs = [make(die, size, not gray) for die, gray in zip(dice, is_gray, strict=True)]
     photos = [luminance(photo[None])[0] if gray else photo for photo, gray in zip(pixels, is_gray, strict=True)]
     truth, aged = (
         torch.stack([photo.expand(3, -1, -1) for photo in batch])
@@ -89,6 +99,21 @@ def program(dice: Random, size: Size, color: bool) -> list[Step]:
     if dice.random() < 0.6:
         steps += one_round(dice, size, color, severity * dice.uniform(0.2, 0.7), 0.5)
     return steps
+
+
+def enlarged(dice: Random, size: Size, color: bool) -> list[Step]:
+    """The random steps of a small copy: blurred, shrunk, noisy, compressed, and only then enlarged and saved again."""
+    severity = dice.random() ** 1.3
+    most = max(1.0, min(size) / SMALLEST)
+    factor, phase = dice.choice([min(f, most) for f in FACTORS if f >= 1.5]), dice.choice(PHASES)
+    full, small, after = (Round(dice, severity * s, f, color) for s, f in ((1, 1.0), (1, factor), (0.5, 1.0)))
+    inside = [make(small) for make, chance in _INSIDE if dice.random() < chance]
+    dice.shuffle(inside)
+    tiny = resampling.shrunk_size(size, factor)
+    shrink = Step(resampling.resized, (tiny,), (_pick(dice, resampling.SHRINKING), phase))
+    enlarge = Step(resampling.resized, (size,), (_pick(dice, resampling.ENLARGING), phase))
+    first, last = ([make(at) for make, chance in _AROUND if dice.random() < chance] for at in (full, after))
+    return [*first, shrink, *inside, enlarge, *last, Step(codecs.eight_bit)]
 
 
 def one_round(dice: Random, size: Size, color: bool, severity: float, likelihood: float) -> list[Step]:
@@ -212,3 +237,7 @@ _OPERATIONS: tuple[tuple[Callable[[Round], Step], float], ...] = (
     (_blur, 0.5), (_noise, 0.6), (_noise, 0.15), (_grain, 0.15), (_impulses, 0.03), (_rows, 0.06), (_few_tones, 0.03),
     (_jpeg, 0.65), (_webp, 0.025), (_sharpen, 0.2), (_median, 0.03), (_halftone, 0.045), (_paper, 0.05),
 )  # fmt: skip
+_INSIDE: tuple[tuple[Callable[[Round], Step], float], ...] = (
+    (_noise, 0.75), (_grain, 0.2), (_jpeg, 0.75), (_sharpen, 0.15),
+)  # fmt: skip
+_AROUND: tuple[tuple[Callable[[Round], Step], float], ...] = ((_blur, 0.4), (_sharpen, 0.1), (_jpeg, 0.3))

@@ -11,13 +11,16 @@ from bringback.errors import ConfigError
 from bringback.models.base import Network
 from bringback.models.discriminators import PatchDiscriminator
 from bringback.models.faces.generator import FaceGenerator
-from bringback.models.translation.mapping import LatentMapping, translate
+from bringback.models.native_scale import NativeScale
+from bringback.models.registry import SCALE
+from bringback.models.translation.mapping import LatentMapping
 from bringback.models.translation.vae import VAE
 from bringback.ops.color import grayed
 from bringback.ops.masks import dilate_edges, fill_mask
 from bringback.ops.metrics import psnr
 from bringback.ops.push_pull import fill
 from bringback.stages.faces.identity import descriptors, identity_distances
+from bringback.stages.translate import LatentTranslator
 from bringback.training.adversarial import discriminator_loss, feature_matching, generator_loss
 from bringback.training.config import TrainConfig
 from bringback.training.data import Batch
@@ -27,19 +30,20 @@ from bringback.weights.checkpoints import Checkpoints
 
 GOLDEN_RATIO = 0.618034  # fractional parts of its multiples cover [0, 1) evenly; they select a share of the seeds
 _SIDE = 256
+_FACE = ..., slice(48, 240), slice(32, 224)  # rows and columns of a crop from the brows to the chin
 # where the alignment template puts the eyes and the mouth: x, y and standard deviation in pixels
 _FEATURES = ((89.0, 108.5, 26.0), (167.0, 108.5, 26.0), (128.0, 190.0, 34.0))
 
 
 class FaceTask(TrainingTask):
-    """Trains `faces` on aligned 256x256 crops whose damage was filled, some of them translated.
+    """Trains `faces` on aligned 256x256 crops whose damage was filled, half of them translated at their native scale.
 
     Three quarters of the damage is filled, and the network gets its mask, as from the stages before it; the rest counts
     as not detected.
 
     Options:
         translated: share of the samples that passes through the translation first (0: needs none of its checkpoints).
-        perceptual: weight of the perceptual distance.
+        perceptual: weight of the perceptual distance, measured in the middle, where the face is.
         features: additional weight of the pixels of eyes and mouth.
         identity: weight of the distance between dlib's descriptors of the output and of the truth.
         adversarial, matching: weights of the hinge loss and of feature matching (both 0: no discriminator).
@@ -47,7 +51,7 @@ class FaceTask(TrainingTask):
     """
 
     OPTIONS: ClassVar = {
-        "translated": 0.12,
+        "translated": 0.5,
         "perceptual": 0.015,
         "features": 2.0,
         "identity": 0.1,
@@ -72,7 +76,8 @@ class FaceTask(TrainingTask):
             self.old_vae, self.clean_vae = checkpoints.load("old_vae", VAE), checkpoints.load("clean_vae", VAE)
             self.mapping = checkpoints.load("mapping", LatentMapping)
             checkpoints.check_vaes(self.mapping)
-            self.parents |= checkpoints.hashes(["old_vae", "mapping", "clean_vae"])
+            self.scale = checkpoints.load(SCALE, NativeScale)
+            self.parents |= checkpoints.hashes(["old_vae", "mapping", "clean_vae", SCALE])
         self.weight: Tensor
         self.register_buffer("weight", _pixel_weights(self.options["features"]), persistent=False)
         self._pair: tuple[Tensor, Tensor]
@@ -86,9 +91,11 @@ class FaceTask(TrainingTask):
         share = self.options["translated"]
         translated = [index for index, seed in enumerate(seeds) if seed // 4 * GOLDEN_RATIO % 1 < share]
         if translated:
-            part = pixels[translated]
-            made = translate(self.old_vae, self.mapping, self.clean_vae, part, holes[translated]).clamp(0, 1)
-            pixels[translated] = grayed(made, aged.gray[translated])
+            translator = LatentTranslator(self.old_vae, self.mapping, self.clean_vae, pixels.device)
+        for index in translated:  # one by one: each at its native scale, as in a restoration
+            own = slice(index, index + 1)
+            made = translator.translate(pixels[own], holes[own], self.scale.of(aged.aged[own]))
+            pixels[own] = grayed(made, aged.gray[own])
         return pixels, holes, truth
 
     def forward(self, phase: str, prepared: tuple[Tensor, Tensor, Tensor]) -> Losses:
@@ -100,7 +107,7 @@ class FaceTask(TrainingTask):
         self._pair = truth, made.detach()
         parts = {"l1": charbonnier(made * self.weight, truth * self.weight)}
         if self.distance is not None:
-            parts["perceptual"] = self.distance(made, truth).mean()
+            parts["perceptual"] = self.distance(made[_FACE], truth[_FACE]).mean()
         if self.discriminator is not None:
             fake = self.discriminator(made)
             parts["adversarial"] = generator_loss(fake)
