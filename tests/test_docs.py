@@ -196,7 +196,7 @@ def options_of_script(name: str) -> set[str]:
         alone = typer.Typer()
         alone.command()(runpy.run_path(str(ROOT / name))[command[1]])
         return options_of(typer.main.get_command(alone)) | {"--help"}
-    if name.startswith("train/"):
+    if name.startswith("train/") and "bringback.training.run" in source:
         source = inspect.getsource(importlib.import_module("bringback.training.run"))
     return set(re.findall(r"""["'](--?[\w-]+)["']""", source)) | {"--help"}
 

@@ -1,7 +1,8 @@
-"""Fading, color casts and uneven light. All (B, 3, H, W) in [0, 1] -> same."""
+"""Fading, color casts and uneven light. All (B, 3, H, W) in [0, 1] -> same, but the last two, which take one array."""
 
 from functools import lru_cache
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -63,3 +64,26 @@ def uneven_light(pixels: Tensor, draws: Draws, strength: float = 1.0) -> Tensor:
     vignette = 1 - draws.uniform(0.0, 0.45) * strength * corner
     drift = 1 + 0.1 * strength * draws.uniform() * smooth_field(draws, 2, h, w)
     return (pixels * vignette * drift).clamp(0, 1)
+
+
+def dyes_faded(photo: np.ndarray, random: np.random.Generator, strength: float) -> np.ndarray:
+    """A color print (3, H, W) whose dyes lost density, each its own share; then stain, and a veil of stray light."""
+    density = -np.log10(np.clip(photo, 0.004, 1))
+    density *= 1 - strength * random.uniform(0, 0.55) * np.minimum(random.uniform(0.4, 1.3, 3), 1)[:, None, None]
+    density += strength * random.uniform(0, 0.18) * random.uniform(0.3, 1.2, 3)[:, None, None]
+    veil = strength * random.uniform(0, 0.12)
+    return (10**-density * (1 - veil) + veil * random.uniform(0.7, 1)).clip(0, 1).astype(np.float32)
+
+
+def bent(photo: np.ndarray, random: np.random.Generator, strength: float) -> np.ndarray:
+    """A photo (3, H, W) after any rising curve between raised blacks and lowered whites, a little other per channel."""
+    places = np.linspace(0, 1, 6)
+    shared = np.cumsum(np.r_[0, random.uniform(0.5, 1.5, 5)])
+    shared /= shared[-1]
+    low, high = strength * random.uniform(0, 0.3), 1 - strength * random.uniform(0, 0.3)
+    made = np.empty_like(photo)
+    for channel, plane in enumerate(photo):
+        own = np.maximum.accumulate((shared + strength * random.normal(0, 0.03, 6)).clip(0, 1))
+        black, white = np.clip([low, high] + strength * random.normal(0, 0.03, 2), 0, 1)
+        made[channel] = black + (white - black) * np.interp(plane, places, places + strength * (own - places))
+    return made

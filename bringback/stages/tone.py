@@ -6,13 +6,15 @@ import torch
 from torch import Tensor
 
 from bringback.images.adapters import accepts_any_image
-from bringback.models.tone import ToneCurves, bend, cumulated, doubted, fading, one_for_gray
+from bringback.models.tone import ToneCurves, bend, cumulated, doubted, one_for_gray
 from bringback.ops.metrics import mean_change
 from bringback.ops.strips import STRIP, strips
 from bringback.runtime.compute import Compute
 from bringback.stages.base import StageBase
 from bringback.stages.record import Restoration
 from bringback.weights.checkpoints import Checkpoints
+
+_UNSURE = 0.05  # how surely a photo has faded, below which it stays as it is, to the bit
 
 
 class ToneCorrector(StageBase):
@@ -26,10 +28,8 @@ class ToneCorrector(StageBase):
     name = "tone"
     in_areas = True
 
-    def __init__(
-        self, network: ToneCurves, compute: Compute | torch.device | str = "cpu", strength: float = 1.0
-    ) -> None:
-        self.network, self.compute, self.strength = network, Compute.of(compute), strength
+    def __init__(self, network: ToneCurves, compute: Compute | torch.device | str = "cpu") -> None:
+        self.network, self.compute = network, Compute.of(compute)
 
     @classmethod
     def from_checkpoints(cls, checkpoints: Checkpoints, compute: Compute | torch.device) -> Self:
@@ -44,22 +44,23 @@ class ToneCorrector(StageBase):
     def correct(self, pixels: Tensor, mask: Tensor | None = None) -> Tensor:
         """Photos (B, 3, H, W) and damage masks (B, 1, H, W) or None -> corrected photos, all in [0, 1].
 
-        The less surely a photo has faded, the less it is changed, see `models.tone.fading`.
+        The less surely a photo has faded, the less it is changed, see `ToneCurves.faded`.
         """
         return self._corrected(pixels, mask)[0].clamp(0, 1)
 
     def _corrected(self, pixels: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
         """The corrected photos, the same tensor if none has faded; and how surely each has, (B,) in [0, 1]."""
         mask = torch.zeros_like(pixels[:, :1]) if mask is None else mask
-        thumbnail = self.network.thumbnail(pixels, mask)
+        thumbnail, shares = (
+            part.to(self.compute.device) for part in (self.network.thumbnail(pixels, mask), cumulated(pixels, mask))
+        )
+        curves = one_for_gray(pixels, doubted(self.network.curves(thumbnail, shares)))
         with torch.no_grad():
-            faded = fading(thumbnail)
+            faded = self.network.faded(pixels, mask, thumbnail, shares, curves)
+        faded = faded.where(faded >= _UNSURE, 0)
         if not faded.any():
             return pixels, faded
-        looked_at = thumbnail, cumulated(pixels, mask)
-        curves = self.network.curves(*(part.to(self.compute.device) for part in looked_at))
-        curves = one_for_gray(pixels, doubted(curves))
-        strength = self.strength * faded.to(self.compute.device).view(-1, 1, 1, 1)
+        strength = faded.view(-1, 1, 1, 1)
         corrected = torch.empty_like(pixels)
         for rows in strips(pixels):
             part = pixels[..., rows, :].to(self.compute.device)

@@ -12,11 +12,12 @@ from skimage import data
 
 from bringback.images.photo import Photo
 from bringback.models import tone as tone_module
-from bringback.models.tone import ToneCurves, fading, tone
+from bringback.models.tone import ToneCurves, bend, doubted, narrow, one_for_gray, tone
 from bringback.models.translation.mapping import LatentMapping
 from bringback.models.translation.vae import VAE
 from bringback.ops.areas import Area
 from bringback.ops.masks import fill_mask
+from bringback.ops.metrics import psnr
 from bringback.ops.push_pull import push_pull
 from bringback.runtime.compute import Compute
 from bringback.stages import STAGES
@@ -203,7 +204,7 @@ def test_a_photo_that_has_not_faded_keeps_its_tones() -> None:
     blue = photo * torch.tensor([0.72, 0.72, 1.0]).view(3, 1, 1)  # of a narrower luminance, but with all of its blue
     evening = photo**3 * 0.92  # dark, with few light places, none white
     for sound in (photo, photo.mean(1, keepdim=True).expand_as(photo), blue, evening):
-        assert fading(network.thumbnail(sound, torch.zeros_like(sound[:, :1]))) == 0
+        assert narrow(network.thumbnail(sound, torch.zeros_like(sound[:, :1]))) == 0
         assert torch.equal(ToneCorrector(network).correct(sound), sound)
     faded = 0.35 + 0.35 * photo
     mixed = ToneCorrector(network).correct(torch.cat([photo, faded]))  # each photo of a batch by itself
@@ -212,13 +213,36 @@ def test_a_photo_that_has_not_faded_keeps_its_tones() -> None:
 
 def test_the_more_surely_a_photo_has_faded_the_more_it_is_corrected() -> None:
     network, photo, none = ToneCurves(), shown(), torch.zeros(1, 1, 128, 128)
-    sure = [fading(network.thumbnail(share * photo + 0.5 * (1 - share), none)).item() for share in (0.6, 0.8, 0.84, 1)]
+    sure = [narrow(network.thumbnail(share * photo + 0.5 * (1 - share), none)).item() for share in (0.6, 0.8, 0.84, 1)]
     assert sure[0] == 1 and sure[-1] == 0 and 0 < sure[2] < sure[1] < 1
     torn = 0.25 + 0.5 * photo  # a faded photo with a white and a black hole: they say nothing of its tones
     torn[..., :30], torn[..., -30:], mask = 0, 1, none.clone()
     mask[..., :30] = mask[..., -30:] = 1
-    assert fading(network.thumbnail(torn, none)) == 0 and fading(network.thumbnail(torn, mask)) == 1
-    assert fading(network.thumbnail(torn, torch.ones_like(none))) == 0
+    assert narrow(network.thumbnail(torn, none)) == 0 and narrow(network.thumbnail(torn, mask)) == 1
+    assert narrow(network.thumbnail(torn, torch.ones_like(none))) == 0
+
+
+def test_tones_are_corrected_as_far_as_their_range_and_the_judge_agree() -> None:
+    network, sound, none = restless(ToneCurves(side=48, width=8, judges=2)), shown(), torch.zeros(1, 1, 128, 128)
+    assert network.judge is not None
+    faded = 0.25 + 0.5 * sound
+    curves = one_for_gray(faded, doubted(network(faded, none)))
+    network.judge.last.weight.data.zero_()
+    for answer, strength in ((1e-6, 0.0), (0.2, 0.6), (0.9, 1.0)):
+        network.judge.last.bias.data.fill_(math.log(answer / (1 - answer)))
+        corrected = ToneCorrector(network).correct(faded)
+        torch.testing.assert_close(corrected, bend(faded, curves, strength).clamp(0, 1))
+        assert torch.equal(corrected, faded) is (strength == 0)
+        assert torch.equal(ToneCorrector(network).correct(sound), sound)
+
+
+def test_the_shipped_judge_tells_faded_photos_from_dim_ones() -> None:
+    stage, photo = ToneCorrector.from_checkpoints(Checkpoints(None), CPU), shown()
+    dusk = (photo * 0.6).clamp(0, 1)
+    for sound in (photo, dusk):
+        assert torch.equal(stage.correct(sound), sound)
+    for faded in (0.3 + 0.45 * photo, 0.15 + 0.6 * photo):
+        assert psnr(stage.correct(faded), photo) > psnr(faded, photo) + 2
 
 
 def test_the_tone_stage_says_when_it_did_nothing() -> None:

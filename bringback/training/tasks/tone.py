@@ -17,11 +17,15 @@ from bringback.training.task import Losses, TrainingTask
 
 
 class ToneTask(TrainingTask):
-    """Trains `tone`. The loss covers undamaged pixels only; gray and sepia photos become gray, as in a restoration."""
+    """Trains the curves of `tone`; the judge of how far to apply them is trained by `train/fading.py`, afterwards.
+
+    The loss covers undamaged pixels only; gray and sepia photos become gray, as in a restoration."""
 
     def __init__(self, config: TrainConfig) -> None:
         super().__init__(config)
         self.net = self.load_or_create("tone", ToneCurves)
+        if self.net.judge is not None:
+            self.net.judge.requires_grad_(False)
 
     def networks(self) -> dict[str, Network]:
         return {"tone": self.net}
