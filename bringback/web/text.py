@@ -162,7 +162,7 @@ def faces(outcome: Outcome | None) -> str:
     rows = (
         f'<tr><th scope="row">{number}</th><td>{_picture(before, f"face {number} before")}</td>'
         f"<td>{_picture(after, f'face {number} after')}</td><td>{escape(face.status)}</td><td>{meaning(face)}</td>"
-        f"<td><small>{_size(face)}{'' if face.identity is None else f'; {face.identity:.3f}'}</small></td></tr>"
+        f"<td><small>{_size(face)}{_distance(face)}</small></td></tr>"
         for number, (face, (before, after)) in enumerate(zip(outcome.faces, outcome.crops, strict=True), 1)
     )
     table = _table("Faces", f"<thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody>")
@@ -170,6 +170,11 @@ def faces(outcome: Outcome | None) -> str:
         "<p><small>The distance is how far dlib's description of the face moved: 0 is the same picture, from 0.6 on "
         f"dlib sees another person, above {SAME_PERSON} the change is refused.</small></p>"
     )
+
+
+def _distance(face: Face) -> str:
+    refused = STRANGER in face.status  # which has the distance that was too far
+    return "" if refused or face.identity is None else f"; {face.identity:.3f}"
 
 
 def meaning(face: Face) -> str:

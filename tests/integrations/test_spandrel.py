@@ -212,6 +212,7 @@ GRID = [
     ("relight", {"look": 2, "knots": 5, "width": 6, "blocks": 3}),
     ("upscale", {"width": 6, "blocks": 4}),
     ("tone", {"width": 3, "hidden": 7, "knots": 4}),
+    ("tone", {"width": 3, "judges": 2}),
     ("old_vae", {"channels": 50, "blocks": 3}),
     ("old_vae", {"channels": 13, "blocks": 1, "stride": 2}),
     ("mapping", {"channels": 9, "widths": [4, 5], "blocks": [2, 1], "inner": 3}),

@@ -104,8 +104,8 @@ class _Face:
 
 
 def _strips(top: int, bottom: int, width: int) -> Iterator[slice]:
-    """Slices of so many rows that a strip has about `STRIP` pixels."""
-    rows = max(1, STRIP // max(width, 1))
+    """Slices of so many rows that a strip has about `STRIP` pixels, and no fewer than the next one looks back."""
+    rows = max(REACH, STRIP // max(width, 1))
     return (slice(first, min(first + rows, bottom)) for first in range(top, bottom, rows))
 
 

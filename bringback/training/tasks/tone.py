@@ -1,5 +1,6 @@
 """Tone curves: learn to correct fading and color casts from a thumbnail and histograms."""
 
+import logging
 from dataclasses import replace
 
 import torch
@@ -15,16 +16,20 @@ from bringback.training.data import Batch
 from bringback.training.losses import charbonnier
 from bringback.training.task import Losses, TrainingTask
 
+logger = logging.getLogger(__name__)
+
 
 class ToneTask(TrainingTask):
     """Trains the curves of `tone`; the judge of how far to apply them is trained by `train/fading.py`, afterwards.
 
-    The loss covers undamaged pixels only; gray and sepia photos become gray, as in a restoration."""
+    The loss covers undamaged pixels only; gray and sepia photos become gray, as in a restoration.
+    """
 
     def __init__(self, config: TrainConfig) -> None:
         super().__init__(config)
         self.net = self.load_or_create("tone", ToneCurves)
         if self.net.judge is not None:
+            logger.warning("the judge in `tone` is of the curves before: train it again, by train/fading.py")
             self.net.judge.requires_grad_(False)
 
     def networks(self) -> dict[str, Network]:
