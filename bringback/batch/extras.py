@@ -68,6 +68,14 @@ def face_pictures(folder: Path, job: Job, restoration: Restoration, after: np.nd
     return pictures
 
 
+def faces_left(folder: Path, job: Job, count: int) -> list[Path]:
+    """The pictures that earlier runs wrote of a photo's faces beyond this count: of faces that are no longer found."""
+    named = re.compile(re.escape(f"{job.stem.name}-face-") + r"([1-9][0-9]*)\.png")
+    place = face_path(folder, job, 1).parent
+    found = [(path, named.fullmatch(path.name)) for path in place.iterdir()] if place.is_dir() else []
+    return [path for path, match in found if match and int(match[1]) > count]
+
+
 def stages_folder(out: Path, job: Job) -> Path:
     """The folder for the pictures of a photo after each stage."""
     return out / "stages" / job.stem
@@ -133,6 +141,7 @@ def check_extras(
     if review:
         strips = [review_path(review, job) for job in photos]
         protect(inputs, strips)
+        _apart(inputs, strips)
         results = {job.output.resolve(): job.output for job in photos}
         if hit := next((path for path in strips if path.resolve() in results), None):
             raise UsageError(f"{hit} would be a result and a strip to review: choose another folder to review")
@@ -140,11 +149,19 @@ def check_extras(
         outputs = [job.output for job in photos]
         if hit := _named_like_a_face([*inputs, *outputs], {face_path(faces, job, 1).parent for job in photos}):
             raise UsageError(f"{hit} is named like a face to review: choose another folder for those")
+        _apart(inputs, [face_path(faces, job, 1) for job in photos])
     if extras["stages"]:
         protect(inputs, (), (stages_folder(out, job) for job in photos))
     if extras["sidecars"]:
         sidecars = [(path, sidecar_path(job, path)) for job in photos for path in job.sidecars]
         protect([*inputs, *(path for path, _ in sidecars)], (there for _, there in sidecars))
+
+
+def _apart(inputs: Iterable[Path], pictures: Iterable[Path]) -> None:
+    """Raise `UsageError` if a picture to review goes where an input lies: files beside that may be originals too."""
+    places = {path.parent.resolve() for path in pictures}
+    if hit := next((path for path in inputs if path.parent.resolve() in places), None):
+        raise UsageError(f"{hit.parent} has the input {hit.name}: choose another folder to review")
 
 
 def _named_like_a_face(files: Iterable[Path], folders: Iterable[Path]) -> Path | None:

@@ -15,7 +15,7 @@ MANIFEST = "manifest.jsonl"  # in an output folder
 SIDECARS = frozenset([".xmp", ".json", ".aae"])  # what other programs keep of a photo in files beside it
 NAMED = 5  # files of each kind that are named when they are left out
 
-_URL = re.compile(r"\w{2,}:[/\\]")  # drives of Windows have one letter
+_URL = re.compile(r"[A-Za-z][\w+.-]+:[/\\]")  # drives of Windows have one letter
 Tell = Callable[[str], None]  # called with a line for each input that is skipped without losing a photo
 
 
@@ -56,9 +56,7 @@ def plan(inputs: Sequence[Path], out: Path, tell: Tell = silent, *, follow_links
     problems: dict[Path, Job] = {}
     others: list[Path] = []
     beside: dict[Path, list[Path]] = {}  # sidecars by folder
-    for given in (*inputs, out):
-        if _URL.match(str(given)) and not Path(given.parts[0]).exists():
-            raise UsageError(f"{given}: restore and faces alone take URLs; copy the photos into a folder here")
+    refuse_urls([*inputs, out])
     for given in inputs:
         if given.is_dir():
             if out.resolve().is_relative_to(given.resolve()):
@@ -107,6 +105,15 @@ def plan(inputs: Sequence[Path], out: Path, tell: Tell = silent, *, follow_links
     if others:
         tell(no_pictures(others))
     return jobs + list(problems.values())
+
+
+def refuse_urls(places: Iterable[Path]) -> None:
+    """Raise `UsageError` if one of the places is a URL, and not below a folder named like its scheme."""
+    for place in places:
+        if _URL.match(str(place)) and not Path(place.parts[0]).exists():
+            if str(place).startswith("file:"):
+                raise UsageError(f"{place}: give the path without file://")
+            raise UsageError(f"{place}: restore and faces alone take URLs; copy the photos into a folder here")
 
 
 def _is_raw(path: Path) -> bool:

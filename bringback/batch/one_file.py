@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from bringback.batch.jobs import Job, is_sidecar, pair_masks, protect, shared_out
+from bringback.batch.jobs import Job, is_sidecar, pair_masks, protect, refuse_urls, shared_out
 from bringback.errors import CodecError, UsageError
 from bringback.images.formats import WRITTEN, check_written
 from bringback.images.shards import RAW, SUFFIXES
@@ -29,6 +29,7 @@ def plan_file(inputs: Sequence[Path], output: Path, mask: Path | None) -> tuple[
     if len(inputs) != 1:
         raise UsageError(f"{output} is one file for {len(inputs)} inputs; {instead}")
     photo = inputs[0]
+    refuse_urls([photo, output])
     if photo.is_dir():
         raise UsageError(f"{output} is one file, but {photo} is a folder; {instead}")
     if not photo.exists():

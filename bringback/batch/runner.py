@@ -16,6 +16,7 @@ from bringback import __version__
 from bringback.batch.extras import (
     check_extras,
     face_pictures,
+    faces_left,
     read_sidecars,
     review_path,
     review_png,
@@ -99,9 +100,9 @@ class FolderRestorer:
     photo is skipped with `skip_existing` and failed without. `save_stages` writes `stages/<stem>/1-scratches.png` and
     so on, `compare` writes strips of before and after below `compare/`. `review` is a folder for strips of before, mask
     and after of photos with warnings, `faces_review` one for a picture of each face, before and after; those of earlier
-    runs are replaced. `sidecars` copies files with captions and
-    edits that lie beside a photo. `keep_times` gives results the photo's time of modification. `strip_metadata` removes
-    the file's metadata.
+    runs are replaced, but a photo that is done and was laid out is not laid out again, whatever the folder. `sidecars`
+    copies files with captions and edits that lie beside a photo. `keep_times` gives results the photo's time of
+    modification. `strip_metadata` removes the file's metadata.
     Without `record` there is no manifest and no lock: for a single file. A photo is converted to its job's `format`.
     With `dry_run` photos are read, the entries say what would happen to them, and nothing is written. A photo of more
     than `max_pixels` is refused. A bad photo is an entry with status "failed" and a message of one line. `on_plan` is
@@ -370,13 +371,14 @@ class _Steps:
         stay_inside(run.out, files)
         if not run.overwrite:
             refuse_existing(files.keys() - work.ours.keys(), ADVICE)
-        strips = {}
+        strips, gone = {}, list[Path]()
         if run.review and restoration.warnings:
             strips[review_path(run.review, job)] = review_png(restoration, result.pixels)
             stay_inside(run.review, strips)
         if run.faces_review:
             pictures = face_pictures(run.faces_review, job, restoration, result.pixels)
-            stay_inside(run.faces_review, pictures)
+            gone = faces_left(run.faces_review, job, len(pictures))
+            stay_inside(run.faces_review, [*pictures, *gone])
             strips |= pictures
         written = work.ours | {path: hashlib.sha256(data).hexdigest() for path, data in files.items()}
         faces = [
@@ -402,6 +404,9 @@ class _Steps:
             times = self._times(job) if run.keep_times else None
             record = partial(run.manifest.add, entry) if run.manifest else lambda: None
             write_all(strips | files, record, times)
+            for path in gone:
+                with suppress(OSError):  # the result is there, which counts
+                    path.unlink()
         except WriteError as error:
             self.full = str(error) if error.full else ""
             raise

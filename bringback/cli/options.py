@@ -205,7 +205,7 @@ OnlyCenterFace = Annotated[
 FacesReview = Annotated[
     Path | None,
     typer.Option(
-        help="Write a picture of each face, before and after, to this folder.",
+        help="Write a picture of each face, before and after, to this folder; done photos are not laid out again.",
         metavar="DIR",
         rich_help_panel=FACES,
     ),

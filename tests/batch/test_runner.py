@@ -168,6 +168,22 @@ def test_faces_are_laid_out_for_review_before_and_after(tree, tmp_path):
     assert np.abs(pair[:, :56].astype(int) - before).mean() < 2
 
 
+def test_faces_are_laid_out_once_and_those_no_longer_found_go(tree, tmp_path):
+    out, look, pipeline = tmp_path / "out", tmp_path / "look", Pipeline([Faces()])
+    look.mkdir()
+    others = ["a-face-2-face-3.png", "a-face-x.png", "b-face-3.png"]
+    for name in ("a-face-3.png", "a-face-11.png", *others):
+        (look / name).write_bytes(b"earlier")
+    assert restore_folder([tree / "a.png"], out, pipeline, faces_review=look)[0]["status"] == "done"
+    assert files(look) == sorted(["a-face-1.png", "a-face-2.png", *others])
+    for again, status in (({}, "skipped"), ({"overwrite": True}, "skipped")):
+        (entry,) = restore_folder([tree / "a.png"], out, pipeline, faces_review=tmp_path / "other", **again)
+        assert entry["status"] == status and not (tmp_path / "other").exists()
+    (out / "a.png").unlink()
+    restore_folder([tree / "a.png"], out, pipeline, faces_review=tmp_path / "other")
+    assert files(tmp_path / "other") == ["a-face-1.png", "a-face-2.png"]
+
+
 def test_faces_for_review_want_the_stage_and_never_lie_on_photos_or_results(tree, light, tmp_path):
     with pytest.raises(UsageError, match="go with the stage faces"):
         restore_folder([tree], tmp_path / "out", light, faces_review=tmp_path / "look")
@@ -175,6 +191,10 @@ def test_faces_for_review_want_the_stage_and_never_lie_on_photos_or_results(tree
     for look in (tree, tmp_path / "out"):
         with pytest.raises(UsageError, match=r"a-face-7\.png is named like a face"):
             restore_folder([tree], tmp_path / "out", Pipeline([Faces()]), faces_review=look)
+    for choice in ({"review": tree}, {"faces_review": tree}):  # other files there may be originals too
+        with pytest.raises(UsageError, match=r"has the input c\.png: choose another folder"):
+            (tree / "c.png").write_bytes((tree / "a-face-7.png").read_bytes())
+            restore_folder([tree / "c.png"], tmp_path / "out", Pipeline([Faces()]), **choice)
 
 
 def test_odd_but_legal_files_are_restored_in_their_own_kind(tmp_path, pixels, light):

@@ -107,6 +107,19 @@ def test_what_was_done_and_what_wants_a_look_is_said(run, photos, tmp_path, monk
 
 def test_a_folder_for_review_inside_the_photos_is_refused(run, photos, tmp_path):
     assert "inside the input" in one_line(run("restore", photos, "-o", tmp_path / "out", "--review", photos / "look"))
+    for option in ("--review", "--faces-review"):
+        result = run("restore", photos / "a.png", "-o", tmp_path / "out", option, photos)
+        assert "has the input" in one_line(result)
+
+
+def test_urls_that_are_not_taken_are_named(run, photos, tmp_path):
+    for places in (
+        ("file:///scans", "-o", tmp_path / "out"),
+        (photos, "-o", "file:///out"),
+        (photos / "a.png", "-o", "file:///o.png"),
+    ):
+        assert "give the path without file://" in one_line(run("restore", *places))
+    assert "restore and faces alone take URLs" in one_line(run("split", "git+ssh://host/a.png", "-o", tmp_path / "out"))
 
 
 def test_json_is_the_manifest_and_nothing_else(run, photos, tmp_path):

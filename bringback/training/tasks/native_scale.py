@@ -29,6 +29,9 @@ class NativeScaleTask(TrainingTask):
     Blurred and then scanned, a photo looks like one that was enlarged: so degraded photos that are not enlarged are
     seen as they are, without a scanner's noise, and nothing is learned from the others.
 
+    The spectra that are kept are in no saved state: a resumed run collects new ones, and gives other numbers than an
+    undisturbed one.
+
     Options:
         times: how often each photo is enlarged.
         as_it_is: the share that is not enlarged.
