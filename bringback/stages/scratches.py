@@ -21,6 +21,7 @@ from bringback.ops.scale import divisor, enlarged_rows, shrink, stands_out
 from bringback.ops.strips import strips
 from bringback.ops.tiled_fill import fill_into
 from bringback.ops.tiling import run_tiled
+from bringback.ops.windows import window_maxima
 from bringback.runtime.compute import Compute
 from bringback.stages.base import StageBase
 from bringback.stages.record import Restoration
@@ -38,6 +39,10 @@ _GRADIENT = 14  # bytes per pixel with the method "gradient", measured
 SURER, SPARE = 2.5, 0.25
 FINER = 2  # times as fine as the native scale, from which on detail is too sharp to be the print's
 COARSER = (2, 4)  # times the native scale, at which broad stains are looked for
+# Where a mark ends is seen at the native scale to about one of its pixels only. What is left of an edge would be drawn
+# into the place that is filled: so in the scan, marks reach so many of those pixels farther, where they are surer by
+# so much of their log odds than is needed. Chosen on ten held-out photos scanned at twice their resolution.
+_EDGE, _LESS = 1.0, 1.0
 SMALLEST = 224  # pixels of the shorter side, below which everything in a photo looks like a scratch
 # In very small photos everything is as thin as a scratch: they are enlarged for the network until their longer side has
 # this many pixels.
@@ -65,10 +70,19 @@ def _used(height: int, width: int, scale: float) -> float:
     return min(divisor(scale), *fits)
 
 
-def _keep_larger(odds: Tensor, others: Tensor) -> None:
-    """Raise logits (B, 1, H, W), in place, to those of a coarser scale (B, 1, h, w)."""
+def _enlarged(odds: Tensor, rows: slice, size: tuple[int, int], reach: int = 0) -> Tensor:
+    """The rows of logits (B, 1, h, w) enlarged to `size`, marks wider by `reach` pixels on each side."""
+    wide = slice(max(rows.start - reach, 0), min(rows.stop + reach, size[0]))
+    found = enlarged_rows(odds, wide, size, "bilinear")
+    if reach:
+        found = torch.maximum(found, window_maxima(found, 2 * reach + 1) - _LESS)
+    return found[..., rows.start - wide.start : min(rows.stop, size[0]) - wide.start, :]
+
+
+def _keep_larger(odds: Tensor, others: Tensor, reach: int = 0) -> None:
+    """Raise logits (B, 1, H, W), in place, to those of a coarser scale (B, 1, h, w), see `_enlarged`."""
     for rows in strips(odds):
-        coarse = enlarged_rows(others, rows, (odds.shape[-2], odds.shape[-1]), "bilinear")
+        coarse = _enlarged(others, rows, (odds.shape[-2], odds.shape[-1]), reach)
         odds[..., rows, :] = torch.maximum(odds[..., rows, :].clone(), coarse)  # a gradient needs the values before
 
 
@@ -197,9 +211,12 @@ class ScratchDetector(StageBase):
                 for one in (pattern, Pattern.of(pixels.detach()[number : number + 1])) if finer else ():
                     if one:
                         _replace(own, None, one)
-            _keep_larger(closer, odds)
+            _keep_larger(closer, odds, round(_EDGE * scale))
             odds = closer
-        elif scale != 1:
+        elif scale > 1:
+            size, reach = (height, width), round(_EDGE * scale)
+            odds = torch.cat([_enlarged(odds, rows, size, reach) for rows in strips(pixels)], 2)
+        elif scale < 1:
             odds = F.interpolate(odds, (height, width), mode="bilinear", antialias=True)
         return odds
 

@@ -19,8 +19,9 @@ from bringback.ops.areas import Area
 from bringback.ops.masks import fill_mask
 from bringback.ops.metrics import psnr
 from bringback.ops.push_pull import push_pull
+from bringback.ops.strips import strips
 from bringback.runtime.compute import Compute
-from bringback.stages import STAGES
+from bringback.stages import STAGES, scratches
 from bringback.stages.record import Restoration
 from bringback.stages.scratches import ScratchDetector
 from bringback.stages.tone import ToneCorrector
@@ -177,6 +178,20 @@ def test_a_half_of_the_mask_is_where_filling_begins() -> None:
         mask = stage.detect(pixels)[..., :20, :30]
         assert mask.mean() == pytest.approx(0.5, abs=0.01)
         assert bool((mask > 0.5).all()) is begins is bool((fill_mask(mask) > 0).all())
+
+
+def test_sure_marks_seen_at_the_native_scale_reach_farther_in_the_scan() -> None:
+    odds = torch.full((1, 1, 20, 24), -6.0)
+    odds[..., 8:10, 4], odds[..., 8:10, 16] = 6.0, 0.5  # a sure mark and a doubtful one
+    size = (1200, 1440)  # several strips
+    plain, wide = (
+        torch.cat([scratches._enlarged(odds, rows, size, reach) for rows in strips(torch.zeros(1, 1, *size))], 2) > 0
+        for reach in (0, 60)
+    )
+    sure = [int(marks[..., :600].any(-2).sum()) for marks in (plain, wide)]
+    doubtful = [int(marks[..., 600:].any(-2).sum()) for marks in (plain, wide)]
+    assert sure[0] + 90 < sure[1] <= sure[0] + 120
+    assert 0 < doubtful[0] == doubtful[1]
 
 
 def test_tone_at_strength_zero_is_exact() -> None:
