@@ -383,6 +383,7 @@ from bringback.training import pictures
 from bringback.training.config import Source
 from bringback.training.data import Crops
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # jobs in the background of a shell ignore it
 first = threading.Lock()
 
 def hang(*arguments):
