@@ -188,9 +188,9 @@ class FolderRestorer:
 
     def check(self, jobs: Sequence[Job]) -> None:
         """Raise `UsageError` if these jobs cannot be done with these choices."""
+        check_extras(self.out, jobs, self.masks, self.extras, self.review, self.faces_review)
         if self.faces_review and "faces" not in [stage.name for stage in self.pipeline.stages]:
             raise UsageError("faces to review go with the stage faces, which is not among those to run")
-        check_extras(self.out, jobs, self.masks, self.extras, self.review, self.faces_review)
 
     def _finish(self, work: "_Work", steps: "_Steps", on_photo: OnPhoto | None) -> Entry:
         work.photo = work.mask = work.restoration = None

@@ -160,8 +160,6 @@ def run_restore(
             for place in map(Path, inputs):
                 if place.is_dir() and review.resolve().is_relative_to(place.resolve()):
                     raise ValueError(f"the folder to review {review} is inside the input {place}: choose one outside")
-                if place.is_file() and review.resolve() == place.parent.resolve():
-                    raise ValueError(f"the folder to review {review} has the input {place}: choose another")
         notes: list[str] = []
         unsplit: list[Entry] = []
         one_file = names_a_file(out)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 SIDE = 128  # pixels of the squares that are looked at
 FACTS = 3 * 64 + 3 * 33 + 1
-# The first three stages of EfficientNet-Lite0: kernel, stride, channels, blocks; the first one does not expand.
+# The first four stages of EfficientNet-Lite0: kernel, stride, channels, blocks; the first one does not expand.
 _STAGES = ((3, 1, 16, 1), (3, 2, 24, 2), (5, 2, 40, 2), (3, 2, 80, 3))
 _STEM, _EXPANSION = 32, 6
 _LIMIT = 5.0  # standard deviations to which facts are clamped: what is farther off was never seen
