@@ -299,9 +299,9 @@ training = mixture(
     (unstructured, 0.35), (structured, 0.15), (stained, 0.08), (worn, 0.27), (holes, 0.1), (clean, 1.0),
 )  # fmt: skip
 translation = mixture(
-    "What the translation learns from end to end: narrow wear, half as much that is broad, soft scans, and damage.",
-    (unstructured, 0.38), (rescanned, 0.12), (second_order, 0.18), (worn, 0.07), (grainy, 0.05), (structured, 0.05),
-    (stained, 0.03), (holes, 0.07), (clean, 1.0),
+    "What the translation learns from end to end: narrow wear, as much that is broad, soft scans, and damage.",
+    (unstructured, 0.35), (rescanned, 0.08), (second_order, 0.18), (small_copy, 0.08), (worn, 0.07), (grainy, 0.05),
+    (structured, 0.05), (stained, 0.03), (holes, 0.06), (clean, 1.0),
 )  # fmt: skip
 gate = mixture(
     "What the gate learns from: what the translation does, and sound photos, which it is to leave alone.",
