@@ -100,9 +100,9 @@ class FolderRestorer:
     photo is skipped with `skip_existing` and failed without. `save_stages` writes `stages/<stem>/1-scratches.png` and
     so on, `compare` writes strips of before and after below `compare/`. `review` is a folder for strips of before, mask
     and after of photos with warnings, `faces_review` one for a picture of each face, before and after; those of earlier
-    runs are replaced, but a photo that is done and was laid out is not laid out again, whatever the folder. `sidecars`
-    copies files with captions and edits that lie beside a photo. `keep_times` gives results the photo's time of
-    modification. `strip_metadata` removes the file's metadata.
+    runs are replaced or removed, but a photo that is done and was laid out is not laid out again, whatever the folder.
+    `sidecars` copies files with captions and edits that lie beside a photo. `keep_times` gives results the photo's time
+    of modification. `strip_metadata` removes the file's metadata.
     Without `record` there is no manifest and no lock: for a single file. A photo is converted to its job's `format`.
     With `dry_run` photos are read, the entries say what would happen to them, and nothing is written. A photo of more
     than `max_pixels` is refused. A bad photo is an entry with status "failed" and a message of one line. `on_plan` is
@@ -372,13 +372,18 @@ class _Steps:
         if not run.overwrite:
             refuse_existing(files.keys() - work.ours.keys(), ADVICE)
         strips, gone = {}, list[Path]()
-        if run.review and restoration.warnings:
-            strips[review_path(run.review, job)] = review_png(restoration, result.pixels)
-            stay_inside(run.review, strips)
+        if run.review:
+            strip = review_path(run.review, job)
+            stay_inside(run.review, [strip])
+            if restoration.warnings:
+                strips[strip] = review_png(restoration, result.pixels)
+            elif strip.is_file():
+                gone.append(strip)
         if run.faces_review:
             pictures = face_pictures(run.faces_review, job, restoration, result.pixels)
-            gone = faces_left(run.faces_review, job, len(pictures))
-            stay_inside(run.faces_review, [*pictures, *gone])
+            left = faces_left(run.faces_review, job, len(pictures))
+            stay_inside(run.faces_review, [*pictures, *left])
+            gone += left
             strips |= pictures
         written = work.ours | {path: hashlib.sha256(data).hexdigest() for path, data in files.items()}
         faces = [

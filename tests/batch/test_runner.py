@@ -124,6 +124,8 @@ def test_photos_with_warnings_are_told_and_laid_out_for_review(tree, tmp_path):
     pipeline = Pipeline([Doubtful()])
     entries = restore_folder([tree / "a.png", tree / "small.png"], out, pipeline)
     assert [entry["warnings"] for entry in entries] == [["a tenth is damaged"], []] and manifest(out) == entries
+    look.mkdir()
+    (look / "small.png.png").write_bytes(b"of an earlier run, with a warning")
     again = restore_folder([tree / "a.png", tree / "small.png", tree / "1931"], out, pipeline, review=look)
     assert {entry["status"] for entry in again} == {"done"}  # nothing was laid out for review before
     assert files(look) == sorted(['Käthe\'s "Hof" [red].jpg.png', "a.png.png", "b.JPG.png", "deep/c.tif.png"])
