@@ -30,6 +30,7 @@ _REACH = 0.025  # how far from a piece its sides are looked for, as a share of t
 _SUPPORT, _ALL_ROUND = 0.4, 0.6  # least share of a side, and of all sides in the mean, that is on its line
 _SURELY = 0.8  # this of a print that is not full
 _AROUND = 0.8  # least share of what is around all prints that is ground
+_EDGE, _EDGE_IS_GROUND = 0.02, 0.97  # width of a picture's edge, as a share of its longer side; share of it in a page
 
 
 @dataclass
@@ -138,19 +139,36 @@ def _with_sides(lab: np.ndarray, pieces: list[_Piece], something: np.ndarray) ->
         own = cv2.fillConvexPoly(np.zeros_like(there), np.rint(rough[id(one)].corners - 0.5).astype(np.int32), 1)
         kinds[own > 0] = there[own > 0]
         result.append((_fitted(lab, rough[id(one)], kinds) or one).corners)
-    return result if _on_ground(result, there) else []
+    return result if _on_ground(result, [piece.corners for piece in pieces], there) else []
 
 
-def _on_ground(prints: list[np.ndarray], something: np.ndarray) -> bool:
-    """Whether there is little else around the prints; else these are parts of a picture."""
-    around = np.ones_like(something)
-    for corners in prints:
-        cv2.fillConvexPoly(around, np.rint(corners).astype(np.int32), 0)
+def _on_ground(prints: list[np.ndarray], pieces: list[np.ndarray], something: np.ndarray) -> bool:
+    """Whether there is little else around the prints; else these are parts of a picture.
+
+    Where the picture's edge is ground all round, another of the `pieces` may be a print too, whose sides are not seen.
+    """
+    around = _without(np.ones_like(something), prints)
     if 1 - around.mean() < _ALL:
         return False
-    edge = round(2 * RING * max(around.shape))
-    around = cv2.erode(around, np.ones((edge, edge), np.uint8))
-    return bool(around.any()) and float((something[around > 0] == 0).mean()) >= _AROUND
+    shadow = np.ones([round(2 * RING * max(around.shape))] * 2, np.uint8)
+    if _ground_share(something, cv2.erode(around, shadow)) >= _AROUND:
+        return True
+    width = round(_EDGE * max(around.shape))
+    edge = np.pad(np.zeros(np.subtract(around.shape, 2 * width), np.uint8), width, constant_values=1)
+    if _ground_share(something, edge) < _EDGE_IS_GROUND:
+        return False
+    return _ground_share(something, cv2.erode(_without(around, pieces), shadow)) >= _AROUND
+
+
+def _without(places: np.ndarray, quadrilaterals: list[np.ndarray]) -> np.ndarray:
+    for corners in quadrilaterals:
+        cv2.fillConvexPoly(places, np.rint(corners).astype(np.int32), 0)
+    return places
+
+
+def _ground_share(something: np.ndarray, places: np.ndarray) -> float:
+    """The share of `places` (h, w) that is ground; 0 without any."""
+    return float((something[places > 0] == 0).mean()) if places.any() else 0.0
 
 
 # Pieces

@@ -48,6 +48,15 @@ def test_a_page_within_a_lid_is_no_print() -> None:
     assert [tuple(np.rint(one[0])) for one in found] == [(100, 200), (540, 250)]
 
 
+def test_a_print_whose_sides_are_not_seen_takes_no_other_with_it() -> None:
+    pixels = np.full((800, 1000, 3), 0.9, np.float32)
+    pixels[40:400, 40:400] = cv2.resize(data.coffee(), (360, 360), interpolation=cv2.INTER_AREA) / 255
+    leaf = cv2.ellipse(pixels.copy(), (700, 520), (250, 230), 0, 0, 360, (0.2, 0.3, 0.2), cv2.FILLED)  # on white paper
+    leaf += np.random.default_rng(0).normal(0, 0.01, pixels.shape).astype(np.float32)
+    found = split.search(leaf.clip(0, 1))
+    assert [tuple(np.rint(one[0])) for one in found] == [(40, 40)]
+
+
 def test_a_large_scan_is_found_to_the_pixel() -> None:
     pixels = np.full((2400, 3200, 3), 0.9, np.float32)
     print_ = cv2.resize(data.chelsea(), (1301, 903), interpolation=cv2.INTER_CUBIC).astype(np.float32) / 255
