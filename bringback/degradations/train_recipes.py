@@ -318,7 +318,7 @@ scans = mixture(
 )  # fmt: skip
 portraits = mixture(
     "What the face generator learns from: blind damage, copies of copies, enlarged noise, little wear, and none.",
-    (faces, 0.33), (second_order, 0.25), (small_copy, 0.25), (lightly_worn, 0.08), (clean, 1.0),
+    (faces, 0.5), (second_order, 0.17), (small_copy, 0.17), (lightly_worn, 0.08), (clean, 1.0),
 )  # fmt: skip
 small = mixture(
     "What the enlargement learns from: photos that are sound, or as a scan or a restoration leaves them.",

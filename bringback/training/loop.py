@@ -165,7 +165,8 @@ class Trainer:
         if not self.config.ageing_processes:
             return None
         rank, world = self.accelerator.process_index, self.accelerator.num_processes
-        return DegradationWorkers(self.config, self.first_batch, rank, world, self.accelerator.device)
+        device, restored = self.accelerator.device, self.task.restored
+        return DegradationWorkers(self.config, self.first_batch, rank, world, device, restored)
 
     def _prepare_batch(self, number: int) -> Any:
         """The input of the phases from batch `number` of this process; may run in a thread."""

@@ -94,10 +94,15 @@ class TrainingTask(nn.Module, ABC):
         Runs without gradients, and in a thread during the previous step if a core is idle. So it must not use networks
         that are being trained, nor those that `train()` and `eval()` switch.
         """
-        return self.prepare_aged(degrade(batch.pixels, self.config.recipe, batch.seeds, overlays), batch.seeds)
+        aged = degrade(batch.pixels, self.config.recipe, batch.seeds, overlays)
+        return self.prepare_aged(self.restored(aged, batch.seeds), batch.seeds)
+
+    def restored(self, aged: DegradedBatch, seeds: list[int]) -> DegradedBatch:
+        """What other stages make of degraded pictures before this one; once for each, however often it is reused."""
+        return aged
 
     def prepare_aged(self, aged: DegradedBatch, seeds: list[int]) -> Any:
-        """The part of `prepare` after the degradation, which worker processes may do instead; one seed per sample."""
+        """The part of `prepare` after `restored`, done anew whenever a picture is reused; one seed per sample."""
         return aged
 
     @abstractmethod

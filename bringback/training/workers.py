@@ -9,7 +9,7 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from multiprocessing import connection, get_context
 from multiprocessing.process import BaseProcess
@@ -33,8 +33,13 @@ _ENDLESS = 1 << 60  # batches
 _PICTURES = ("aged", "mask", "truth")
 
 
-def _to_uint8(pixels: Tensor) -> np.ndarray:
-    return (pixels.clamp(0, 1) * 255).round().byte().numpy()
+def _to_uint8(pixels: Tensor) -> Tensor:
+    return (pixels.clamp(0, 1) * 255).round().byte()
+
+
+def _from_uint8(parts: dict[str, Tensor]) -> DegradedBatch:
+    aged, mask, truth = (parts[name].float() / 255 for name in _PICTURES)
+    return DegradedBatch(aged, mask, truth, parts["grey"])
 
 
 def _ignore_signals() -> dict[int, Any]:
@@ -60,7 +65,7 @@ def _send_batches(config: TrainConfig, numbers: range, world: int, rank: int, pi
                 return
             chunk = slice(first, first + _CHUNK)
             chunks.append(degrade(batch.pixels[chunk], config.recipe, batch.seeds[chunk], overlays))
-        pixels = {name: np.concatenate([_to_uint8(getattr(chunk, name)) for chunk in chunks]) for name in _PICTURES}
+        pixels = {name: torch.cat([_to_uint8(getattr(chunk, name)) for chunk in chunks]).numpy() for name in _PICTURES}
         gray = np.concatenate([chunk.gray.numpy() for chunk in chunks])
         pipe.send(pixels | {"grey": gray, "seeds": np.array(batch.seeds)})
 
@@ -87,14 +92,24 @@ class DegradationWorkers:
     """A context in which `config.ageing_processes` processes degrade the batches of one training process.
 
     Iterating yields, batch by batch from number `first` on, what `degrade` returns, on the device and rounded to 8
-    bits, and the seeds. The batches do not depend on the number of workers.
+    bits, and the seeds. The batches do not depend on the number of workers. `restored` is applied to each fresh batch
+    by this process, see `TrainingTask`.
 
     With `config.reuse` > 1 each batch is sampled from a pool of the last 8 x `reuse` fresh batches, each picture
     mirrored or not; a fresh batch is added for every `reuse` that are sampled, and `first` counts the sampled ones.
     Raises ConfigError in place of a batch that a worker failed to make.
     """
 
-    def __init__(self, config: TrainConfig, first: int, rank: int, world: int, device: torch.device) -> None:
+    def __init__(
+        self,
+        config: TrainConfig,
+        first: int,
+        rank: int,
+        world: int,
+        device: torch.device,
+        restored: Callable[[DegradedBatch, list[int]], DegradedBatch] = lambda aged, _: aged,
+    ) -> None:
+        self.restored = restored
         self.config, self.first, self.rank, self.world, self.device = config, first, rank, world, device
         # with a pool, a resumed run starts by making the batches that it would hold by now
         pool = _POOL_BATCHES * config.reuse
@@ -135,8 +150,7 @@ class DegradationWorkers:
     def __iter__(self) -> Iterator[tuple[DegradedBatch, list[int]]]:
         batches = self._sample_from_pool() if self.config.reuse > 1 else self._receive()
         for parts in batches:
-            aged, mask, truth = (parts[name].float() / 255 for name in _PICTURES)
-            yield DegradedBatch(aged, mask, truth, parts["grey"]), parts["seeds"].tolist()
+            yield _from_uint8(parts), parts["seeds"].tolist()
 
     def _receive(self) -> Iterator[dict[str, Tensor]]:
         for number in range(_ENDLESS):
@@ -147,7 +161,12 @@ class DegradationWorkers:
             if isinstance(parts, str):
                 raise ConfigError(parts)
             seeds = torch.from_numpy(parts.pop("seeds"))  # stay on the CPU, where they are used
-            yield {name: torch.from_numpy(part).to(self.device) for name, part in parts.items()} | {"seeds": seeds}
+            fresh = {name: torch.from_numpy(part).to(self.device) for name, part in parts.items()}
+            aged = _from_uint8(fresh)
+            made = self.restored(aged, seeds.tolist())
+            if made is not aged:
+                fresh |= {name: _to_uint8(getattr(made, name)) for name in _PICTURES}
+            yield fresh | {"seeds": seeds}
 
     def _sample_from_pool(self) -> Iterator[dict[str, Tensor]]:
         size, reuse, fresh = self.config.train_batch_size, self.config.reuse, self._receive()

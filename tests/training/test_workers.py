@@ -7,10 +7,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from itertools import islice
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -102,6 +104,22 @@ def test_reused_pictures_are_sampled_from_the_last_batches(small, monkeypatch: p
             mirrored.append(not plain)
     assert 0.3 < sum(mirrored) / len(mirrored) < 0.7
     assert len({seed for _, seeds in again for seed in seeds}) > 0.7 * len(place)
+
+
+def test_pictures_are_restored_once_however_often_they_are_reused(small) -> None:
+    sent = {name: np.full((SIZE, 1, 8, 8), 200, np.uint8) for name in ("aged", "mask", "truth")}
+    sent |= {"grey": np.zeros(SIZE, bool), "seeds": np.arange(SIZE)}
+    calls: list[list[int]] = []
+
+    def restored(aged: DegradedBatch, seeds: list[int]) -> DegradedBatch:
+        calls.append(seeds)
+        return replace(aged, aged=aged.aged / 2)
+
+    workers = DegradationWorkers(small(reuse=3), 0, 0, 1, CPU, restored)
+    workers._pipes = [SimpleNamespace(recv=lambda: dict(sent))]  # type: ignore[list-item]
+    batches = list(islice(workers, 6))
+    assert calls == [list(range(SIZE))] * 2
+    assert all((aged.aged * 255 == 100).all() and (aged.truth * 255 == 200).all() for aged, _ in batches)
 
 
 def run(config: TrainConfig) -> None:

@@ -4,6 +4,7 @@ from typing import ClassVar
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from bringback.degradations import DegradedBatch, OverlayBank, degrade
@@ -28,8 +29,9 @@ from bringback.training.losses import charbonnier, perceptual_distance
 from bringback.training.task import Losses, TrainingTask
 from bringback.weights.checkpoints import Checkpoints
 
-GOLDEN_RATIO = 0.618034  # fractional parts of its multiples cover [0, 1) evenly; they select a share of the seeds
 _SIDE = 256
+_SHIFT = 4  # pixels by which a crop is moved at most
+_WATCHED = slice(None, None, 3)  # the samples of a batch that the perceptual distance, which is slow, looks at
 _FACE = ..., slice(48, 240), slice(32, 224)  # rows and columns of a crop from the brows to the chin
 # where the alignment template puts the eyes and the mouth: x, y and standard deviation in pixels
 _FEATURES = ((89.0, 108.5, 26.0), (167.0, 108.5, 26.0), (128.0, 190.0, 34.0))
@@ -43,7 +45,7 @@ class FaceTask(TrainingTask):
 
     Options:
         translated: share of the samples that passes through the translation first (0: needs none of its checkpoints).
-        perceptual: weight of the perceptual distance, measured in the middle, where the face is.
+        perceptual: weight of the perceptual distance, measured in the middle, where the face is, of every third sample.
         features: additional weight of the pixels of eyes and mouth.
         identity: weight of the distance between dlib's descriptors of the output and of the truth.
         adversarial, matching: weights of the hinge loss and of feature matching (both 0: no discriminator).
@@ -85,17 +87,27 @@ class FaceTask(TrainingTask):
     def networks(self) -> dict[str, Network]:
         return {"faces": self.net}
 
-    def prepare_aged(self, aged: DegradedBatch, seeds: list[int]) -> tuple[Tensor, Tensor, Tensor]:
-        """Degraded faces, the mask of what was filled, and the truth."""
+    def restored(self, aged: DegradedBatch, seeds: list[int]) -> DegradedBatch:
+        """The faces with their damage filled, a share of them translated; their mask is that of what was filled."""
         pixels, holes, truth = _fill_damage(aged, seeds)
-        share = self.options["translated"]
-        translated = [index for index, seed in enumerate(seeds) if seed // 4 * GOLDEN_RATIO % 1 < share]
+        # in whole numbers: seeds have 62 bits, more than a float
+        translated = [index for index, seed in enumerate(seeds) if seed // 4 % 1000 < 1000 * self.options["translated"]]
         if translated:
             translator = LatentTranslator(self.old_vae, self.mapping, self.clean_vae, pixels.device)
         for index in translated:  # one by one: each at its native scale, as in a restoration
             own = slice(index, index + 1)
             made = translator.translate(pixels[own], holes[own], self.scale.of(aged.aged[own]))
             pixels[own] = grayed(made, aged.gray[own])
+        return DegradedBatch(pixels, holes, truth, aged.gray)
+
+    def prepare_aged(self, aged: DegradedBatch, seeds: list[int]) -> tuple[Tensor, Tensor, Tensor]:
+        """Degraded faces, the mask of what was filled, and the truth, moved as the finder misses its points."""
+        together = F.pad(torch.cat([aged.aged, aged.mask, aged.truth], 1), (_SHIFT,) * 4, mode="reflect")
+        moved = together.new_empty(len(together), together.shape[1], _SIDE, _SIDE)
+        for index, seed in enumerate(seeds):
+            top, left = divmod(seed // 8 % (2 * _SHIFT + 1) ** 2, 2 * _SHIFT + 1)
+            moved[index] = together[index, :, top : top + _SIDE, left : left + _SIDE]
+        pixels, holes, truth = moved.split([3, 1, 3], 1)
         return pixels, holes, truth
 
     def forward(self, phase: str, prepared: tuple[Tensor, Tensor, Tensor]) -> Losses:
@@ -107,7 +119,7 @@ class FaceTask(TrainingTask):
         self._pair = truth, made.detach()
         parts = {"l1": charbonnier(made * self.weight, truth * self.weight)}
         if self.distance is not None:
-            parts["perceptual"] = self.distance(made[_FACE], truth[_FACE]).mean()
+            parts["perceptual"] = self.distance(made[_WATCHED][_FACE], truth[_WATCHED][_FACE]).mean()
         if self.discriminator is not None:
             fake = self.discriminator(made)
             parts["adversarial"] = generator_loss(fake)
