@@ -35,13 +35,15 @@ class Face:
     `box` is (left, top, right, bottom) in photo pixels, `points` the five landmarks as (x, y) in photo pixels
     (four eye corners from left to right, then the nose base), `identity` the distance between the descriptors
     of its crop before and after refinement as it was put back (0 = same, 0.6 = another person), or None if no
-    refinement was tried; `status` what was done with it.
+    refinement was tried; `status` what was done with it; `light` the luminance (S, S) of its refined crop, which may be
+    finer than the photo, None if it was not refined.
     """
 
     box: tuple[float, float, float, float]
     points: np.ndarray
     identity: float | None = None
     status: str = "found"
+    light: np.ndarray | None = field(default=None, repr=False)
 
     def place(self, margin: float = 0.2) -> tuple[slice, slice]:
         """Rows and columns of the box with a margin, a share of its larger side."""

@@ -88,6 +88,8 @@ def finalize(restoration: Restoration, strength: float = 1.0) -> None:
     if strength < 1:
         restoration.pixels = restoration.pixels.cpu()
         torch.lerp(own_pixels(restoration.photo), restoration.pixels, strength, out=restoration.pixels)
+        for face in restoration.faces:
+            face.light = None  # the face in the photo is no longer the refined one
 
 
 def _tint(restoration: Restoration) -> Tint | None:

@@ -4,6 +4,7 @@ import math
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -11,16 +12,20 @@ from torch import Tensor, nn
 from bringback.images.adapters import accepts_any_image
 from bringback.models.upscale import FACTOR, UpscaleNet
 from bringback.ops.color import luminance
-from bringback.ops.scale import resized
+from bringback.ops.patterns import Pattern
+from bringback.ops.scale import enlarged_rows, resized
+from bringback.ops.strips import strips
 from bringback.ops.tiling import run_tiled
 from bringback.runtime.compute import Compute
 from bringback.runtime.memory import WRITTEN
 from bringback.stages.base import StageBase
-from bringback.stages.record import Restoration
+from bringback.stages.faces.blending import paste_finer
+from bringback.stages.record import Face, Restoration
 from bringback.weights.checkpoints import Checkpoints
 from bringback.weights.foreign import ForeignUpscaler
 
 MOST = 4.0  # what is larger shows nothing more
+FINE_DOTS = 3.0  # pixels from dot to dot of a print below which networks take dots for lines
 TILE, OVERLAP = 384, 96  # the overlap's outer quarter is as wide as what two passes look at
 _A_PIXEL = 1100  # bytes per pixel of a tile for each time that its pixels are doubled, measured in float32
 _LEVELS = 6  # bytes per pixel of the result for what the file holds beside its colors
@@ -131,7 +136,12 @@ class Upscaler(StageBase):
 
         tiling: dict[str, Any] = {"tile": self.tile, "overlap": min(OVERLAP, self.tile // 2), "multiple": 2}
         made = run_tiled(one, [pixels], **tiling, batch=self.compute.batch, scale=self.step**passes)
-        return made if made.shape[-2:] == size else resized(made, size)
+        made = made if made.shape[-2:] == size else resized(made, size)
+        for photo, large in zip(pixels.detach().split(1), made.detach().split(1), strict=True):
+            pattern = Pattern.of(photo)
+            if pattern and pattern.period < FINE_DOTS:
+                _enlarge_plainly(photo, large, pattern)
+        return made
 
     def __call__(self, restoration: Restoration) -> Restoration:
         """Enlarge the photo. Notes the new size and the factor, and of another program's network what it is."""
@@ -144,9 +154,40 @@ class Upscaler(StageBase):
         foreign = isinstance(self.network, ForeignUpscaler)
         restoration.enlarge(self._enlarged(restoration.pixels, keeps_hue=one_tint and foreign))
         told: dict[str, Any] = {"width": wide, "height": large, "factor": round(wide / width, 3)}
+        _finer_faces(restoration, (wide / width, large / height))
         restoration.notes[self.name] = told | (self.network.note if isinstance(self.network, ForeignUpscaler) else {})
         if self.side is not None and max(large, wide) < self.side:
             restoration.warnings.append(
                 f"enlarged to {max(large, wide)} pixels, not to {self.side}: {self.most:g} times are the most"
             )
         return restoration
+
+
+def _enlarge_plainly(photo: Tensor, large: Tensor, pattern: Pattern) -> None:
+    """Where a photo (1, 3, H, W) has a pattern, interpolate it into what a network has made of it (1, 3, h, w)."""
+    size = (large.shape[-2], large.shape[-1])
+    for rows in strips(large):
+        inside = pattern.around(rows, size).to(large.device)
+        plain = enlarged_rows(photo, rows, size).to(large).clamp_(0, 1)
+        large[..., rows, :] = torch.where(inside, plain, large[..., rows, :])
+
+
+def _finer_faces(restoration: Restoration, times: tuple[float, float]) -> None:
+    """Put the detail of refined faces into the photo, which is `times` as wide and high as when they were pasted."""
+    frame = restoration.frame()  # comes back as it was, with the faces in it
+    lights, points = list[np.ndarray](), list[np.ndarray]()
+    for face in restoration.faces:
+        if face.light is not None and (frame is None or not frame[(0, 0, *_middle(face, frame))]):
+            lights.append(face.light)
+            points.append(face.points)
+    if lights:
+        pixels = restoration.pixels
+        planes = np.ascontiguousarray(pixels[0].permute(1, 2, 0).cpu().numpy())
+        made = paste_finer(planes, lights, points, times)
+        restoration.pixels = torch.from_numpy(made).permute(2, 0, 1)[None].to(pixels.device)
+
+
+def _middle(face: Face, frame: Tensor) -> tuple[int, int]:
+    """Row and column of the pixel in the middle of a face."""
+    x, y = face.points.mean(0).astype(int).tolist()
+    return min(max(y, 0), frame.shape[-2] - 1), min(max(x, 0), frame.shape[-1] - 1)

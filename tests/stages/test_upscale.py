@@ -24,7 +24,9 @@ from bringback.ops.areas import Area
 from bringback.ops.color import luminance
 from bringback.pipeline import Pipeline
 from bringback.runtime.compute import Compute
+from bringback.stages.faces.alignment import EYES, NOSE_BASE
 from bringback.stages.record import Face, Restoration
+from bringback.stages.run import finalize
 from bringback.stages.upscale import Upscaler
 from bringback.weights.foreign import ForeignUpscaler
 
@@ -305,3 +307,44 @@ def test_a_model_that_spandrel_knows_enlarges(tmp_path: Path, torchvision: Modul
         assert len(pipeline.weights["upscale"]) == 64
         made.append(pipeline(pixels))
     assert made[0].shape == (96, 128, 3) and np.array_equal(*made)
+
+
+def small_face() -> tuple[Restoration, torch.Tensor]:
+    """A face at a quarter of the size of its refined crop, and the photo as it should become."""
+    truth = torch.from_numpy(np.ascontiguousarray(data.astronaut()[:256, 90:346]) / np.float32(255))
+    truth = truth.permute(2, 0, 1)[None]
+    record = Restoration.start(Photo.from_array(F.avg_pool2d(truth, 4)[0].permute(1, 2, 0).numpy()))
+    points = (np.array([EYES[0], EYES[0], EYES[1], EYES[1], NOSE_BASE]) + 0.5) / 4 - 0.5
+    record.faces = [Face((15, 15, 50, 50), points, light=luminance(truth)[0, 0].half().numpy())]
+    return record, truth
+
+
+def test_small_faces_get_the_detail_of_their_crops() -> None:
+    stage, (record, truth) = Upscaler(restless(), factor=4), small_face()
+    plain = stage.upscale(record.pixels)
+    made = stage(record).pixels
+    middle = (..., slice(100, 190), slice(80, 176))
+    before, after = ((luminance(one) - luminance(truth))[middle].square().mean() for one in (plain, made))
+    assert after < 0.4 * before
+    assert torch.equal(made[..., :20, :], plain[..., :20, :])
+    change = made - plain
+    assert (change - luminance(change))[middle].abs().mean() < 1e-3  # colors only where cut off
+
+
+def test_faces_in_the_frame_and_blended_ones_are_enlarged_like_the_rest() -> None:
+    stage, (record, _) = Upscaler(restless(), factor=4), small_face()
+    plain = stage.upscale(record.pixels)
+    record.areas = (Area(((0, 0), (64, 0), (64, 10), (0, 10))),)
+    assert torch.equal(stage(record).pixels, plain)
+    record, _ = small_face()
+    finalize(record, 0.5)
+    assert torch.equal(stage(record).pixels, plain)
+
+
+def test_printed_dots_are_not_joined_into_lines() -> None:
+    y, x = torch.meshgrid(torch.arange(160.0), torch.arange(160.0), indexing="ij")
+    dots = (0.5 + 0.2 * (torch.sin(x * 2.2) + torch.sin(y * 2.2)))[None, None].expand(1, 3, -1, -1).clone()
+    made = Upscaler(restless()).upscale(dots)
+    plain = torch.nn.functional.interpolate(dots, (320, 320), mode="bicubic", antialias=True)  # with it, that of Keys
+    inner = ..., slice(8, -8), slice(8, -8)  # which continues the picture otherwise
+    torch.testing.assert_close(made[inner], plain.clamp(0, 1)[inner], atol=1e-5, rtol=0)

@@ -9,7 +9,7 @@ from typing import Self
 import cv2
 import numpy as np
 
-from bringback.stages.faces.alignment import CROP, footprint, warp
+from bringback.stages.faces.alignment import CROP, align, footprint, scale, similarity, warp
 
 # The part of the template's crop that may change: a superellipse from below the hair to the chin.
 MIDDLE, RADII, SHOULDERS = (128.0, 144.0), (100.0, 110.0), 2.4
@@ -20,6 +20,9 @@ REACH = sum((round(8 * sigma + 1) | 1) // 2 for sigma in OCTAVES)  # pixels that
 STRIP = 1 << 19  # pixels that are pasted at a time
 FLAT = 0.3  # the quantile of a band's absolute values that gives its deviation: flat areas, not edges
 FLAT_OF_NORMAL = 0.385  # that quantile of a normal distribution of deviation 1
+# Of two guesses at what is finer than a small photo, a refined crop's and an upscaler's, this share of the crop's: a
+# mean is nearer to the truth than both. Crops that are less than so many times finer than the photo gain nothing.
+FINER_SHARE, FINER = 0.6, 2.0
 
 # A face's masked change and its mask (h, w, 4), and their box in the photo (left, top, right, bottom).
 Layer = tuple[np.ndarray, tuple[int, int, int, int]]
@@ -45,6 +48,42 @@ def paste(pixels: np.ndarray, changes: Sequence[np.ndarray], matrices: Sequence[
             place += layer[..., :3] / np.maximum(layer[..., 3:], 1)
             place.clip(0, 1, out=place)
     return pixels
+
+
+def paste_finer(
+    pixels: np.ndarray, lights: Sequence[np.ndarray], points: Sequence[np.ndarray], times: tuple[float, float]
+) -> np.ndarray:
+    """Give refined faces the detail of their crops in a photo (H, W, 3) that was enlarged, in place. Returns `pixels`.
+
+    A face that is smaller than its crop lost what is finer than the photo's pixels when it was put back. A mean of
+    that, as luminance, and of what is as fine in the enlarged photo replaces the latter; all else stays.
+
+    Args: lights: luminance (S, S) of the refined crops; points: landmarks (5, 2) in the enlarged photo; times: how many
+    times it was enlarged, across and down.
+    """
+    height, width = pixels.shape[:2]
+    before = round(height / times[1]), round(width / times[0])
+    changes, matrices = list[np.ndarray](), list[np.ndarray]()
+    for light, places in zip(lights, points, strict=True):
+        size = len(light)
+        matrix, small = similarity(places, size), similarity((places + 0.5) / times - 0.5, size)
+        if scale(small) >= FINER:
+            now = cv2.cvtColor(align(pixels, matrix, size), cv2.COLOR_RGB2GRAY)  # Rec. 601, as in `luminance`
+            change = FINER_SHARE * (light.astype(np.float32) - now)
+            changes.append(np.repeat((change - _as_coarse(change, small, before))[..., None], 3, axis=2))
+            matrices.append(matrix)
+    return paste(pixels, changes, matrices)
+
+
+def _as_coarse(plane: np.ndarray, matrix: np.ndarray, before: tuple[int, int]) -> np.ndarray:
+    """What is left of a plane (S, S) of a crop after it was put into the photo of this height and width."""
+    size = len(plane)
+    left, top, right, bottom = footprint(matrix, size, *before, margin=4)
+    moved = matrix.copy()
+    moved[:, 2] += matrix[:, :2] @ (left, top)
+    there = (right - left, bottom - top)
+    small = warp(plane, cv2.invertAffineTransform(moved), there, cv2.BORDER_REFLECT_101)
+    return warp(small, moved, (size, size), cv2.BORDER_REFLECT_101)
 
 
 @dataclass(frozen=True, slots=True)

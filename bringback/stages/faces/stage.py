@@ -163,6 +163,9 @@ class FaceRefiner(StageBase):
                 changes = (after - before).permute(0, 2, 3, 1).numpy()
                 pixels = paste(_picture(restoration), list(changes), group.matrices)
                 restoration.pixels = torch.from_numpy(pixels.transpose(2, 0, 1))[None].to(restoration.pixels.device)
+            for face, crop in zip(group.chosen, after, strict=True):
+                if face.status.startswith("refined"):
+                    face.light = luminance(crop[None])[0, 0].half().numpy()
             restoration.faces = group.faces
             count = sum(face.status.startswith("refined") for face in group.faces)
             restoration.notes[self.name] = {"found": len(group.faces), "refined": count}
