@@ -13,8 +13,10 @@ SOUND = 0.5  # up to this a pixel is kept
 DAMAGED = 0.77  # from this on it is replaced entirely; linear in between
 RIM = 0.4  # fill weight of the neighbors of a replaced pixel: scratches have faint borders
 # Texture of an intact photo gives a detector middling values everywhere, real damage gives high values somewhere. If
-# less than SHARE of the pixels are above CERTAIN, the log odds of the mask are lowered, at most by CALM.
+# less than SHARE of the pixels are above CERTAIN, the log odds of the mask are lowered, at most by CALM. So they are if
+# less than RARE of the pixels are, and less than SURE of those that are marked: blossoms, letters and ripples.
 CERTAIN, SHARE, CALM = math.log(0.95 / 0.05), 0.001, 2.0
+RARE, SURE = 0.005, 0.15
 
 
 def fill_mask(mask: Tensor, *, sound: float = SOUND, damaged: float = DAMAGED, rim: float = RIM) -> Tensor:
@@ -46,6 +48,7 @@ def certain_share(odds: Tensor) -> float:
 
 
 def calm_(odds: Tensor) -> Tensor:
-    """Lower a detector's log odds (1, 1, H, W) in place if few of its pixels are certain."""
-    least = SHARE * math.exp(-CALM)
-    return odds.add_(min(0.0, math.log(max(certain_share(odds), least) / SHARE)))
+    """Lower a detector's log odds (1, 1, H, W) in place if few of its pixels are certain, or few of the marked ones."""
+    certain, marked = certain_share(odds), int(torch.count_nonzero(odds > 0)) / odds.numel()
+    shares = certain / SHARE, max(certain / RARE, certain / (SURE * max(marked, 1e-9)))
+    return odds.add_(math.log(min(1.0, max(min(shares), math.exp(-CALM)))))

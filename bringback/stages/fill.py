@@ -12,7 +12,9 @@ from bringback.images.adapters import accepts_any_image
 from bringback.ops import opencv
 from bringback.ops.areas import fill_inside
 from bringback.ops.masks import fill_mask
+from bringback.ops.scale import divisor
 from bringback.ops.tiled_fill import fill_into, solved_at_once
+from bringback.ops.veils import Veiled, add_, seen_through
 from bringback.runtime.compute import Compute
 from bringback.stages.base import StageBase
 from bringback.stages.record import Restoration
@@ -27,6 +29,7 @@ MUCH = 0.08  # share of a photo, above which a person should look at what was fi
 
 _A_PIXEL = 310  # bytes per pixel solved at once, measured
 _CLASSICAL = 50  # bytes per pixel if the window is the whole photo, measured
+_VEILED = 8  # bytes per pixel of marks and of the detail that shows through them, if it does everywhere
 _PRIOR = 36  # bytes per pixel: the network's output, its share of the result, and the remainder
 
 
@@ -72,7 +75,7 @@ class HoleFiller(StageBase):
             from bringback.stages.prior.fit import working_memory
 
             return max(working_memory(height, width, self.prior), at_once + _PRIOR * height * width)
-        return at_once
+        return at_once + _VEILED * height * width
 
     @accepts_any_image
     def fill(self, pixels: Tensor, mask: Tensor, on_step: "Callable[[Progress], None] | None" = None) -> Tensor:
@@ -88,7 +91,8 @@ class HoleFiller(StageBase):
     def __call__(self, restoration: Restoration) -> Restoration:
         """Fill the photo's damage; a photo without damage stays as it is. Notes the share that was filled.
 
-        Warns of a share above `MUCH`.
+        Inside broad marks that were found in the picture, not given, the push-pull fill keeps the detail that shows
+        through them, see `ops.veils`. Warns of a share above `MUCH`.
         """
         target, on_step = restoration.to_fill(), restoration.on_step
         if restoration.pixels.is_inference() and not torch.is_inference_mode_enabled():  # in-place writes would raise
@@ -98,7 +102,13 @@ class HoleFiller(StageBase):
         def fill(pixels: Tensor, holes: Tensor) -> None:
             steps.extend(self._fill(pixels, holes, partial(on_step, self.name) if on_step else None))
 
+        veiled: Veiled = []
+        if self.method == "pushpull" and restoration.seen is not None:
+            whole = restoration.seen & (target == 1)
+            veiled = seen_through(restoration.pixels, whole, divisor(restoration.scale))
+        restoration.seen = None
         fill_inside(restoration.pixels, target, restoration.areas, fill)
+        add_(restoration.pixels, veiled)
         restoration.filled = target
         share = target.mean().item()
         restoration.notes[self.name] = {"filled": round(share, 5)}

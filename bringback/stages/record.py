@@ -61,6 +61,8 @@ class Restoration:
     into them;
     everything else is of their size, also after a stage has made them larger than the photo, see `enlarge`;
     mask: the damage mask (1, 1, H, W), 1 = damaged; None until there is one;
+    seen: (1, 1, H, W) bool, the damage that was found in the picture itself, through which that may show; from the
+    detector to the stage that fills, else None;
     filled: (1, 1, H, W), the share to which each pixel was replaced; a stage that fills sets it, None until then;
     notes: a log for people and manifests, by stage name (plain numbers and strings); stages do not depend on it;
     warnings: reasons for a person to look at the result, one line each; any stage may add to them;
@@ -86,6 +88,7 @@ class Restoration:
     tint: Tint | None = None
     judged: bool = False
     colored: bool = False
+    seen: Tensor | None = None
     filled: Tensor | None = None
     passed: int = 0
     finished: bool = False

@@ -319,6 +319,9 @@ class ScratchDetector(StageBase):
                 odds = found[..., rows, :]
                 lowered = odds / (odds + (1 - odds) * math.exp(_CLEARED))
                 found[..., rows, :] = torch.where(looked[..., rows, :], lowered, odds)
+        restoration.seen = found > SOUND
+        if given is not None:
+            restoration.seen &= given <= SOUND
         restoration.mask = found if given is None else torch.maximum(given, found)
         share = int(torch.count_nonzero(restoration.mask > SOUND)) / restoration.mask.numel()
         notes = restoration.notes.setdefault(self.name, {})

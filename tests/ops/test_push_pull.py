@@ -1,6 +1,7 @@
 """The membrane fill, against OpenCV's and at its edges."""
 
 import io
+import math
 import time
 from itertools import islice
 from pathlib import Path
@@ -179,14 +180,23 @@ def test_solid_steepens_and_widens() -> None:
 def test_doubts_count_for_less_where_nothing_is_certain() -> None:
     doubtful = {}
     for certain in (0, 16, 1600):  # pixels of 40,000
-        odds = torch.full((1, 1, 200, 200), 0.7).logit()
-        odds.view(-1)[:certain], odds.view(-1)[-100:] = 14, -14
+        odds = torch.full((1, 1, 200, 200), -14.0)
+        odds[..., 100, 100:160], odds.view(-1)[:certain] = math.log(0.7 / 0.3), 14
         calm = calm_(odds).sigmoid()
         doubtful[certain] = float(calm[0, 0, 100, 100])
         assert (calm.view(-1)[:certain] > 0.9999).all() and (calm.view(-1)[-100:] < 1e-4).all()
     assert doubtful[0] < doubtful[16] < doubtful[1600] == pytest.approx(0.7)
     least, most = (fill_mask(torch.tensor(doubtful[certain]).view(1, 1, 1, 1)) for certain in (0, 1600))
     assert least == 0 < most
+
+
+def test_doubts_count_for_less_where_few_marks_are_certain() -> None:
+    for marked, lowered in ((2000, True), (300, False)):  # pixels of 40,000, of which 100 are certain
+        odds = torch.full((1, 1, 200, 200), -3.0)
+        odds.view(-1)[:marked], odds.view(-1)[:100] = 0.5, 4
+        calm_(odds)
+        assert (odds.view(-1)[marked - 1] < 0.5) == lowered
+        assert odds.view(-1)[0] > 2
 
 
 def test_stage_fills_and_says_how_much() -> None:
