@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 SEEN = 0.002  # mean change of a photo, half a level of 255, from which on it can be seen
+SHIFTED = 0.004  # the same of its tones, a whole level: their change is smooth
+PARTLY = 1 / 3  # how far fading was undone, below which it was slightly
 
 SOME_FAILED, WRONG_USAGE, INTERRUPTED = 1, 2, 130  # exit codes
 
@@ -224,8 +226,9 @@ def _did(entry: "Entry") -> Iterator[str]:
         yield "no scratches found"
     if "relight" in changed:
         yield "lightened"
-    if stages.get("tone", {}).get("faded", "tone" in changed):
-        yield "fading undone"
+    toned = stages.get("tone", {})
+    if (sure := toned.get("faded", 1)) and toned.get("mean_change", 0) >= SHIFTED:
+        yield "fading undone" if sure >= PARTLY else "fading slightly undone"
     if "prior" in stages or changed & {"denoise", "translate"}:
         yield "noise and blur reduced"
     if count := entry["faces"]["count"]:

@@ -105,6 +105,15 @@ def test_what_was_done_and_what_wants_a_look_is_said(run, photos, tmp_path, monk
     assert sorted(path.name for path in (tmp_path / "look").iterdir()) == ["Käthe [1].jpg.png", "a.png.png"]
 
 
+@pytest.mark.parametrize(
+    ("faded", "change", "words"),
+    [(1.0, 0.05, "fading undone"), (0.3, 0.02, "fading slightly undone"), (0.07, 0.003, ""), (0.0, 0.0, "")],
+)
+def test_fading_is_said_to_be_undone_as_far_as_it_was(faded, change, words):
+    entry = {"stages": {"tone": {"faded": faded, "mean_change": change}}, "faces": {"count": 0}}
+    assert ", ".join(console._did(entry)) == words
+
+
 def test_a_folder_for_review_inside_the_photos_is_refused(run, photos, tmp_path):
     assert "inside the input" in one_line(run("restore", photos, "-o", tmp_path / "out", "--review", photos / "look"))
     for option in ("--review", "--faces-review"):
