@@ -1,13 +1,17 @@
-"""Native scale: how well it is estimated, what damage is found at each width, and how long a soft scan takes.
+"""Native scale: how well it is estimated, what damage is found at each width, and what a soft scan gains and takes.
 
     python benchmarks/native_scale.py estimate --photos photos-val-000.tar [--overlays damage-val-000.tar] [--every 1]
     python benchmarks/native_scale.py widths --photos photos-val-000.tar [--every 4]
     python benchmarks/native_scale.py seconds --photos photos-val-000.tar [--megapixels 12] [--stages translate]
+    python benchmarks/native_scale.py gains --photos photos-val-000.tar [--side 192] [--times 1 2 4 8] [--cases S M]
+    python benchmarks/native_scale.py small --photos photos-val-000.tar [--every 2]
 
 `estimate` scans clean and aged photos at 1, 2, 4 and 8 times their resolution (`evaluation.scan`) and prints the
 quantiles of what is found. `widths` draws strokes of 1 to 64 pixels on scans of scale 1 and 4, and prints the share of
 their pixels that is found, and of sound pixels that is flagged. `seconds` restores one scan of native scale 4, and one
-that is sharp to the pixel, with `scale="auto"` and with `scale=1`, in turn, in one process.
+that is sharp to the pixel, with `scale="auto"` and with `scale=1`, in turn, in one process. `gains` restores the middle
+of photos, of `--side` pixels, as scanners of 1, 2, 4 and 8 times the resolution give it, and compares after shrinking.
+`small` shrinks sound photos to a long side of 40 to 128 pixels and prints how far from them the results are.
 """
 
 import argparse
@@ -26,8 +30,9 @@ from bringback.degradations.rng import photo_seed
 from bringback.errors import PhotoError
 from bringback.evaluation import scan
 from bringback.evaluation.protocol import SEED
-from bringback.evaluation.runner import aged_photo, as_array, read_photos, rounded
+from bringback.evaluation.runner import aged_photo, as_array, compare, read_photos, rounded
 from bringback.images.photo import Photo
+from bringback.ops.scale import shrink
 from bringback.pipeline import Pipeline
 
 CASES = {"C": "clean", "S": "structured", "U": "unstructured", "M": "mixed"}
@@ -91,6 +96,47 @@ def strokes(photo: np.ndarray, width: int, random: np.random.Generator) -> tuple
     return (photo * (1 - alpha) + tone * alpha).astype(np.float32), cover > 0.5
 
 
+def gains(options: argparse.Namespace) -> None:
+    """Print PSNR before and after, and the scales that were estimated."""
+    stages = options.stages.split(",") if options.stages else None
+    pipeline = Pipeline.from_pretrained(options.weights, stages=stages, device="cpu")
+    bank = OverlayBank.from_shards(options.overlays) if options.overlays else None
+    print("| case | scanned | photos | before | after | gain | scales found |\n" + "|---" * 7 + "|")
+    for case in options.cases:
+        for times in options.times:
+            rows, scales = [], []
+            for number, clean in photos(options):
+                seed = photo_seed(SEED, number)
+                sample = aged_photo(clean, CASES[case], seed, bank)
+                side = min(options.side, *clean.shape[-2:])
+                y, x = ((length - side) // 2 for length in clean.shape[-2:])
+                aged, truth = (part[..., y : y + side, x : x + side] for part in (rounded(sample.aged), sample.truth))
+                if times > 1:
+                    truth = scan.truth(truth, times, seed) if case == "C" else truth
+                    aged = scan.scanned(aged, times, seed)
+                done = pipeline.restore(Photo.from_array(as_array(aged)))
+                seen = (scan.shrunk(part, times) for part in (aged, rounded(done.pixels)))
+                rows.append([compare(part, truth, bool(sample.gray[0]), None)[0] for part in seen])
+                scales.append(done.scale)
+            before, after = np.mean(rows, 0)
+            found = " ".join(f"{scale:.3g}" for scale in sorted(scales))
+            line = f"| {case} | {times}x | {len(rows)} | {before:.2f} | {after:.2f} | {after - before:+.2f} | {found} |"
+            print(line, flush=True)
+
+
+def small(options: argparse.Namespace) -> None:
+    """Print the PSNR of results to small sound photos: mean and least."""
+    stages = options.stages.split(",") if options.stages else None
+    pipeline = Pipeline.from_pretrained(options.weights, stages=stages, device="cpu")
+    for side in (40, 60, 80, 100, 128):
+        far = []
+        for _, clean in photos(options):
+            photo = rounded(shrink(clean, max(clean.shape[-2:]) / side))
+            done = pipeline.restore(Photo.from_array(as_array(photo)))
+            far.append(min(compare(rounded(done.pixels), photo, False, None)[0], 60.0))
+        print(f"{side} pixels, {len(far)} photos: {np.mean(far):.1f} dB, least {min(far):.1f}", flush=True)
+
+
 def seconds(options: argparse.Namespace) -> None:
     """Print the seconds of each stage, the smaller of two runs."""
     stages = options.stages.split(",") if options.stages else None
@@ -129,17 +175,21 @@ def _sized(picture: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def main() -> None:
-    """Parse arguments and run one of the three."""
+    """Parse arguments and run one of them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("estimate", "widths", "seconds"))
+    parser.add_argument("what", choices=("estimate", "widths", "seconds", "gains", "small"))
     parser.add_argument("--photos", type=Path, required=True)
     parser.add_argument("--overlays", type=Path, nargs="*", default=[])
     parser.add_argument("--weights", type=Path)
     parser.add_argument("--every", type=int, default=1)
     parser.add_argument("--megapixels", type=float, default=12.0)
     parser.add_argument("--stages")
+    parser.add_argument("--side", type=int, default=192)
+    parser.add_argument("--times", type=int, nargs="+", default=[1, 2, 4, 8])
+    parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
     options = parser.parse_args()
-    {"estimate": estimate, "widths": widths, "seconds": seconds}[options.what](options)
+    run = {"estimate": estimate, "widths": widths, "seconds": seconds, "gains": gains, "small": small}
+    run[options.what](options)
 
 
 if __name__ == "__main__":
