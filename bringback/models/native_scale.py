@@ -12,7 +12,7 @@ BINS = 64  # of frequency, up to that of Nyquist
 _TILES = 64  # about how many tiles of a photo are looked at
 _MARGIN = 0.06  # share of each side that is not looked at: borders and the scanner's lid are sharper than a print
 _QUANTILES = (0.5, 0.75, 0.95)  # over tiles: some show nothing but sky, and few are full of dust
-_LEAST, _MOST = 1.4, 12.0  # below, photos differ as much themselves; larger scales were never learned
+_LEAST, _MOST = 1.5, 12.0  # below, photos differ as much themselves; larger scales were never learned
 _ANCHOR = slice(1, 4)  # bins whose mean level is subtracted: contrast says nothing about scale
 
 
@@ -37,7 +37,7 @@ class NativeScale(Network, license="apache-2.0", tags=["photo-restoration", "bli
         return self.layers(facts)[:, 0]
 
     def of(self, pixels: Tensor) -> float:
-        """The native scale of a photo (1, 3, H, W) in [0, 1], 1.4 to 12, or 1 for a sharp or very small photo."""
+        """The native scale of a photo (1, 3, H, W) in [0, 1], 1.5 to 12, or 1 for a sharp or very small photo."""
         if min(pixels.shape[-2:]) < TILE:
             return 1.0
         scale = 2.0 ** self(spectra(pixels).to(next(self.parameters()).device)).item()

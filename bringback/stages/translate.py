@@ -12,7 +12,6 @@ from bringback.models.translation.vae import VAE
 from bringback.ops.metrics import mean_change
 from bringback.ops.patterns import Pattern
 from bringback.ops.scale import carry_back, divisor, shrink
-from bringback.ops.strips import strips
 from bringback.ops.tiling import run_tiled, tiles
 from bringback.runtime.compute import Compute
 from bringback.stages.base import StageBase
@@ -21,12 +20,9 @@ from bringback.weights.checkpoints import Checkpoints
 
 TILE, OVERLAP = 896, 48
 _SHRUNK = 12 + 4 + 12  # bytes per pixel of a photo at its native scale, if that is not its own
-# A worn photo is shrunk by this power of its native scale: what blurred it before it was enlarged makes that scale
-# larger, and blur is undone better with some room. Measured: 0.3 dB on photos scanned at twice their resolution.
+# A photo is shrunk by this power of its native scale: what blurred it before it was enlarged makes that scale larger,
+# and blur is undone better with some room. Measured: 0.3 dB on photos scanned at twice their resolution.
 _ROOM = 0.7
-# Root mean square of what the networks change in a sound photo at its native scale, at most: 0.1 to 1.5 levels in most
-# sound scans, 2 and more in most worn ones.
-_SOUND = 1.5 / 255
 _A_PIXEL = 205  # bytes per pixel of a tile being processed, measured
 
 
@@ -54,37 +50,29 @@ class LatentTranslator(StageBase):
 
     def needs(self, height: int, width: int, tile: int | None, scale: float = 1.0) -> int:
         """Bytes in addition to photo, pixels and masks: the result, and a tile being processed."""
-        times = _times(scale)
-        at_work = self.compute.tiles_need(round(height * width / times**2), self.tile, tile, _A_PIXEL)
-        if scale > 1:  # the shrunk photo, mask and result
-            at_work += _SHRUNK * round(height * width / (times if times > 1 else scale) ** 2)
+        seen = round(height * width / _times(scale) ** 2)
+        at_work = self.compute.tiles_need(seen, self.tile, tile, _A_PIXEL)
+        if seen < height * width:  # the shrunk photo, mask and result
+            at_work += _SHRUNK * seen
         return 12 * height * width + at_work
 
     @accepts_any_image
     def translate(self, pixels: Tensor, filled: Tensor | None = None, scale: float = 1.0) -> Tensor:
         """Filled photos (B, 3, H, W) and how far they were filled, (B, 1, H, W) or None -> restored, all in [0, 1].
 
-        The networks see sound photos shrunk by their native `scale`, and worn ones by less; what they change is carried
-        back, see `scale.carry_back`. Large photos are tiled, but their filled places attend to the whole photo. Where
-        a photo has a periodic pattern, see `ops.patterns`, its tones stay, and where that would become stronger, all.
+        The networks see the photos shrunk by about their native `scale`; what they change is carried back, see
+        `scale.carry_back`. Large photos are tiled, but their filled places attend to the whole photo. Where a photo has
+        a periodic pattern, see `ops.patterns`, its tones stay, and where that would become stronger, all of it.
         """
         return self._restored(pixels, filled, scale)[0]
 
     def _restored(self, pixels: Tensor, filled: Tensor | None, scale: float) -> tuple[Tensor, list[float]]:
         """Restored photos, and the share of each that stays as it is because its pattern would become stronger."""
         filled = torch.zeros_like(pixels[:, :1]) if filled is None else filled
-        if scale > 1 and len(pixels) > 1:
-            singles = [self._restored(*one, scale) for one in zip(pixels.split(1), filled.split(1), strict=True)]
-            return torch.cat([made for made, _ in singles]), [share for _, shares in singles for share in shares]
-        # at its own scale a soft scan is sharpened, sound or not; at its native one, what is sound shows itself
-        for times in (scale, _times(scale)):
-            if times == 1:
-                break
-            before, holes = shrink(pixels, times), shrink(filled, times)
-            after, kept = self._restored(before, holes, 1.0)
-            if times != scale or _is_sound(before, after, holes):
-                return carry_back(pixels, before, after), kept
-            del before, holes, after
+        if (times := _times(scale)) > 1:
+            before = shrink(pixels, times)
+            after, kept = self._restored(before, shrink(filled, times), 1.0)
+            return carry_back(pixels, before, after), kept
         after = self._translated(pixels, filled)
         owns = [slice(number, number + 1) for number in range(len(pixels))]
         patterns = [Pattern.of(pixels[own].detach()) for own in owns]
@@ -161,16 +149,5 @@ class LatentTranslator(StageBase):
 
 
 def _times(scale: float) -> float:
-    """How many times a worn photo of this native scale is shrunk."""
+    """How many times a photo of this native scale is shrunk."""
     return divisor(scale) ** _ROOM
-
-
-@torch.no_grad()
-def _is_sound(before: Tensor, after: Tensor, filled: Tensor) -> bool:
-    """Whether a photo (1, 3, h, w) changed by no more than `_SOUND` where it was not filled (1, 1, h, w)."""
-    change, seen = 0.0, 0.0
-    for rows in strips(before):
-        whole = 1 - filled[..., rows, :]
-        squares = (after[..., rows, :] - before[..., rows, :]).square_().mul_(whole)
-        change, seen = change + float(squares.sum()), seen + 3 * float(whole.sum())
-    return change <= _SOUND**2 * seen

@@ -549,25 +549,14 @@ def test_gradients_flow_through_all_looks_of_the_detector() -> None:
         assert pixels.grad is not None and pixels.grad.abs().sum() > 0
 
 
-@pytest.mark.parametrize(
-    ("change", "scale", "sizes"),
-    [
-        (0.0, 1.0, [(96, 128)]),
-        (0.005, 1.5, [(64, 85)]),  # sound: at its native scale
-        (0.005, 4.0, [(24, 32)]),
-        (0.02, 1.5, [(64, 85), (96, 128)]),  # worn: 1.5 is too little to gain by it
-        (0.02, 4.0, [(24, 32), (36, 49)]),
-    ],
-)
-def test_a_soft_scan_is_translated_at_its_native_scale_and_nearer_its_own_if_it_is_worn(
-    monkeypatch: pytest.MonkeyPatch, change: float, scale: float, sizes: list[tuple[int, int]]
-) -> None:
+def test_a_soft_scan_is_translated_at_its_native_scale(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
     stage = LatentTranslator(VAE(), LatentMapping(), VAE(), CPU)
-    monkeypatch.setattr(stage, "_translated", lambda photo, _: seen.append(tuple(photo.shape[-2:])) or photo + change)
-    pixels = 0.2 + 0.5 * torch.rand(2, 3, 96, 128)
-    filled = torch.zeros(2, 1, 96, 128)
-    filled[..., :8] = 1.0
-    made = stage.translate(pixels, filled, scale)
-    assert seen == sizes * (2 if scale > 1 else 1)  # photo by photo
-    assert torch.allclose(made.mean(), pixels.mean() + change, atol=1e-3)
+    real = stage.mapping.forward
+    monkeypatch.setattr(
+        stage.mapping, "forward", lambda latent, *rest: seen.append(latent.shape) or real(latent, *rest)
+    )
+    pixels = torch.rand(1, 3, 96, 128)
+    for scale in (1.0, 1.5, 4.0):
+        assert stage.translate(pixels, None, scale).shape == pixels.shape
+    assert [tuple(shape[-2:]) for shape in seen] == [(24, 32), (24, 32), (12, 16)]  # 1.5 is too little to gain by it
