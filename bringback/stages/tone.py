@@ -70,7 +70,8 @@ class ToneCorrector(StageBase):
     def __call__(self, restoration: Restoration) -> Restoration:
         """Correct the tones of the photo, or of each of its picture areas; what is around those stays as it is.
 
-        Notes how surely the photo (or the most faded area) has faded, and the mean absolute change, both in [0, 1].
+        Notes how surely the photo (or the most faded area) has faded, and the mean absolute change of the photo (or of
+        the most changed area, by itself), both in [0, 1].
         """
         pixels, damage = restoration.pixels, restoration.damage()
         sure, change = 0.0, 0.0
@@ -86,7 +87,8 @@ class ToneCorrector(StageBase):
                 continue
             area.keep_around_(corrected, part)
             sure = max(sure, faded.item())
-            change += mean_change(corrected, part) * part.numel() / pixels.numel()
+            inside = max(around.numel() - around.sum().item(), 1)  # the rest of its box stays as it is
+            change = max(change, mean_change(corrected, part) * around.numel() / inside)
             part.copy_(corrected)
         restoration.notes[self.name] = {"faded": round(sure, 2), "mean_change": round(change, 4)}
         return restoration

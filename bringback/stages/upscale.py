@@ -4,7 +4,6 @@ import math
 from pathlib import Path
 from typing import Any, Self
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -12,20 +11,17 @@ from torch import Tensor, nn
 from bringback.images.adapters import accepts_any_image
 from bringback.models.upscale import FACTOR, UpscaleNet
 from bringback.ops.color import luminance
-from bringback.ops.patterns import Pattern
-from bringback.ops.scale import enlarged_rows, resized
-from bringback.ops.strips import strips
+from bringback.ops.scale import resized
 from bringback.ops.tiling import run_tiled
 from bringback.runtime.compute import Compute
 from bringback.runtime.memory import WRITTEN
 from bringback.stages.base import StageBase
-from bringback.stages.faces.blending import paste_finer
+from bringback.stages.faces.blending import channels_last, paste_finer
 from bringback.stages.record import Face, Restoration
 from bringback.weights.checkpoints import Checkpoints
 from bringback.weights.foreign import ForeignUpscaler
 
 MOST = 4.0  # what is larger shows nothing more
-FINE_DOTS = 3.0  # pixels from dot to dot of a print below which networks take dots for lines
 TILE, OVERLAP = 384, 96  # the overlap's outer quarter is as wide as what two passes look at
 _A_PIXEL = 1100  # bytes per pixel of a tile for each time that its pixels are doubled, measured in float32
 _LEVELS = 6  # bytes per pixel of the result for what the file holds beside its colors
@@ -136,12 +132,7 @@ class Upscaler(StageBase):
 
         tiling: dict[str, Any] = {"tile": self.tile, "overlap": min(OVERLAP, self.tile // 2), "multiple": 2}
         made = run_tiled(one, [pixels], **tiling, batch=self.compute.batch, scale=self.step**passes)
-        made = made if made.shape[-2:] == size else resized(made, size)
-        for photo, large in zip(pixels.detach().split(1), made.detach().split(1), strict=True):
-            pattern = Pattern.of(photo)
-            if pattern and pattern.period < FINE_DOTS:
-                _enlarge_plainly(photo, large, pattern)
-        return made
+        return made if made.shape[-2:] == size else resized(made, size)
 
     def __call__(self, restoration: Restoration) -> Restoration:
         """Enlarge the photo. Notes the new size and the factor, and of another program's network what it is."""
@@ -163,28 +154,18 @@ class Upscaler(StageBase):
         return restoration
 
 
-def _enlarge_plainly(photo: Tensor, large: Tensor, pattern: Pattern) -> None:
-    """Where a photo (1, 3, H, W) has a pattern, interpolate it into what a network has made of it (1, 3, h, w)."""
-    size = (large.shape[-2], large.shape[-1])
-    for rows in strips(large):
-        inside = pattern.around(rows, size).to(large.device)
-        plain = enlarged_rows(photo, rows, size).to(large).clamp_(0, 1)
-        large[..., rows, :] = torch.where(inside, plain, large[..., rows, :])
-
-
 def _finer_faces(restoration: Restoration, times: tuple[float, float]) -> None:
     """Put the detail of refined faces into the photo, which is `times` as wide and high as when they were pasted."""
+    refined = [(face.light, face) for face in restoration.faces if face.light is not None]
+    if not refined:
+        return
     frame = restoration.frame()  # comes back as it was, with the faces in it
-    lights, points = list[np.ndarray](), list[np.ndarray]()
-    for face in restoration.faces:
-        if face.light is not None and (frame is None or not frame[(0, 0, *_middle(face, frame))]):
-            lights.append(face.light)
-            points.append(face.points)
-    if lights:
-        pixels = restoration.pixels
-        planes = np.ascontiguousarray(pixels[0].permute(1, 2, 0).cpu().numpy())
-        made = paste_finer(planes, lights, points, times)
-        restoration.pixels = torch.from_numpy(made).permute(2, 0, 1)[None].to(pixels.device)
+    if frame is not None:
+        refined = [(light, face) for light, face in refined if not frame[(0, 0, *_middle(face, frame))]]
+    if refined:
+        lights, points = [light for light, _ in refined], [face.points for _, face in refined]
+        made = paste_finer(channels_last(restoration.pixels[0]), lights, points, times)
+        restoration.pixels = torch.from_numpy(made).permute(2, 0, 1)[None].to(restoration.pixels.device)
 
 
 def _middle(face: Face, frame: Tensor) -> tuple[int, int]:

@@ -341,10 +341,14 @@ def test_faces_in_the_frame_and_blended_ones_are_enlarged_like_the_rest() -> Non
     assert torch.equal(stage(record).pixels, plain)
 
 
-def test_printed_dots_are_not_joined_into_lines() -> None:
-    y, x = torch.meshgrid(torch.arange(160.0), torch.arange(160.0), indexing="ij")
-    dots = (0.5 + 0.2 * (torch.sin(x * 2.2) + torch.sin(y * 2.2)))[None, None].expand(1, 3, -1, -1).clone()
-    made = Upscaler(restless()).upscale(dots)
-    plain = torch.nn.functional.interpolate(dots, (320, 320), mode="bicubic", antialias=True)  # with it, that of Keys
-    inner = ..., slice(8, -8), slice(8, -8)  # which continues the picture otherwise
-    torch.testing.assert_close(made[inner], plain.clamp(0, 1)[inner], atol=1e-5, rtol=0)
+def test_a_network_that_is_learning_puts_faces_in_too() -> None:
+    record, _ = small_face()
+    made = Upscaler(UpscaleNet(), factor=4)(record).pixels
+    assert made.shape == (1, 3, 256, 256) and not made.requires_grad
+
+
+def test_no_frame_is_made_for_photos_without_refined_faces(monkeypatch: pytest.MonkeyPatch) -> None:
+    record, _ = small_face()
+    record.faces[0].light = None
+    monkeypatch.setattr(Restoration, "frame", lambda _: pytest.fail("takes 80 MB for a large photo"))
+    assert Upscaler(restless())(record).pixels.shape[-2:] == (128, 128)

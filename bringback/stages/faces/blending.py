@@ -8,6 +8,7 @@ from typing import Self
 
 import cv2
 import numpy as np
+from torch import Tensor
 
 from bringback.stages.faces.alignment import CROP, align, footprint, scale, similarity, warp
 
@@ -26,6 +27,11 @@ FINER_SHARE, FINER = 0.6, 2.0
 
 # A face's masked change and its mask (h, w, 4), and their box in the photo (left, top, right, bottom).
 Layer = tuple[np.ndarray, tuple[int, int, int, int]]
+
+
+def channels_last(pixels: Tensor) -> np.ndarray:
+    """(3, H, W) as an array (H, W, 3), without its gradient: a view, if the channels are last in memory."""
+    return np.ascontiguousarray(pixels.detach().permute(1, 2, 0).cpu().numpy())
 
 
 def paste(pixels: np.ndarray, changes: Sequence[np.ndarray], matrices: Sequence[np.ndarray]) -> np.ndarray:

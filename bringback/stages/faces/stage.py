@@ -20,7 +20,7 @@ from bringback.ops.scale import divisor
 from bringback.runtime.compute import Compute
 from bringback.stages.base import StageBase
 from bringback.stages.faces.alignment import CROP, EYES, NOSE_BASE, align, similarity
-from bringback.stages.faces.blending import paste
+from bringback.stages.faces.blending import channels_last, paste
 from bringback.stages.faces.detector import ENLARGED_PIXELS, FaceFinder
 from bringback.stages.faces.identity import guard, in_batches
 from bringback.stages.record import Face, Restoration
@@ -114,7 +114,7 @@ class FaceRefiner(StageBase):
 
         `mask` (B, 1, S, S) marks what was filled in them, 1 = filled. For whole photos see `refine_faces`.
         """
-        gray = [is_gray(_planes(crop)) for crop in crops]
+        gray = [is_gray(channels_last(crop)) for crop in crops]
         return self._refine(crops, torch.zeros_like(crops[:, :1]) if mask is None else mask, gray, [])
 
     @accepts_any_image
@@ -123,7 +123,7 @@ class FaceRefiner(StageBase):
 
         `mask` (B, 1, H, W) is the damage mask by which they were filled. Only `__call__` reports on each face.
         """
-        photos = [Restoration.start(Photo.from_array(np.clip(_planes(photo), 0, 1))) for photo in pixels]
+        photos = [Restoration.start(Photo.from_array(np.clip(channels_last(photo), 0, 1))) for photo in pixels]
         if mask is not None:
             for photo, damage in zip(photos, mask.detach(), strict=True):
                 photo.mask = damage[None].cpu()
@@ -161,7 +161,7 @@ class FaceRefiner(StageBase):
                 restoration.pixels = after.to(restoration.pixels.device)
             elif group.chosen:
                 changes = (after - before).permute(0, 2, 3, 1).numpy()
-                pixels = paste(_picture(restoration), list(changes), group.matrices)
+                pixels = paste(channels_last(restoration.pixels[0]), list(changes), group.matrices)
                 restoration.pixels = torch.from_numpy(pixels.transpose(2, 0, 1))[None].to(restoration.pixels.device)
             for face, crop in zip(group.chosen, after, strict=True):
                 if face.status.startswith("refined"):
@@ -178,7 +178,7 @@ class FaceRefiner(StageBase):
     def _found(self, restoration: Restoration, finder: FaceFinder) -> _Crops:
         # in place of the photo, not beside it: arrays with channels last are views of this
         restoration.pixels = restoration.pixels.contiguous(memory_format=torch.channels_last)
-        pixels, size = _picture(restoration), self.size
+        pixels, size = channels_last(restoration.pixels[0]), self.size
         native = restoration.scale if self.at_native_scale else 1.0
         faces = [Face(face.box, face.points) for face in finder.find(pixels, native)]
         chosen, matrices, crops = list[Face](), list[np.ndarray](), torch.empty(len(faces), 3, size, size)
@@ -245,16 +245,6 @@ class FaceRefiner(StageBase):
             elif strength < tried[0]:
                 face.status += ": more would change the person"
         return crops
-
-
-def _picture(restoration: Restoration) -> np.ndarray:
-    """The pixels as an array (H, W, 3): a view, if the channels are last in memory."""
-    return _planes(restoration.pixels[0])
-
-
-def _planes(pixels: Tensor) -> np.ndarray:
-    """(3, H, W) as an array (H, W, 3)."""
-    return np.ascontiguousarray(pixels.detach().permute(1, 2, 0).cpu().numpy())
 
 
 class Mirrored(nn.Module):
