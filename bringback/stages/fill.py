@@ -14,7 +14,7 @@ from bringback.ops.areas import fill_inside
 from bringback.ops.masks import fill_mask
 from bringback.ops.scale import divisor
 from bringback.ops.tiled_fill import fill_into, solved_at_once
-from bringback.ops.veils import Veiled, add_, seen_through
+from bringback.ops.veils import Veiled, add_detail_, detail_under
 from bringback.runtime.compute import Compute
 from bringback.stages.base import StageBase
 from bringback.stages.record import Restoration
@@ -29,7 +29,7 @@ MUCH = 0.08  # share of a photo, above which a person should look at what was fi
 
 _A_PIXEL = 310  # bytes per pixel solved at once, measured
 _CLASSICAL = 50  # bytes per pixel if the window is the whole photo, measured
-_VEILED = 8  # bytes per pixel of marks and of the detail that shows through them, if it does everywhere
+_VEILED = 11  # bytes per pixel of marks and of the means in them, or of the detail that shows through
 _PRIOR = 36  # bytes per pixel: the network's output, its share of the result, and the remainder
 
 
@@ -104,11 +104,13 @@ class HoleFiller(StageBase):
 
         veiled: Veiled = []
         if self.method == "pushpull" and restoration.seen is not None:
-            whole = restoration.seen & (target == 1)
-            veiled = seen_through(restoration.pixels, whole, divisor(restoration.scale))
+            whole, sound = restoration.seen & (target == 1), target == 0
+            if (frame := restoration.frame()) is not None:
+                sound &= ~frame.to(sound.device)
+            veiled = detail_under(restoration.pixels, whole, sound, divisor(restoration.scale))
         restoration.seen = None
         fill_inside(restoration.pixels, target, restoration.areas, fill)
-        add_(restoration.pixels, veiled)
+        add_detail_(restoration.pixels, veiled)
         restoration.filled = target
         share = target.mean().item()
         restoration.notes[self.name] = {"filled": round(share, 5)}

@@ -62,7 +62,7 @@ class Restoration:
     everything else is of their size, also after a stage has made them larger than the photo, see `enlarge`;
     mask: the damage mask (1, 1, H, W), 1 = damaged; None until there is one;
     seen: (1, 1, H, W) bool, the damage that was found in the picture itself, through which that may show; from the
-    detector to the stage that fills, else None;
+    detector to the stage that fills or to the last one, else None;
     filled: (1, 1, H, W), the share to which each pixel was replaced; a stage that fills sets it, None until then;
     notes: a log for people and manifests, by stage name (plain numbers and strings); stages do not depend on it;
     warnings: reasons for a person to look at the result, one line each; any stage may add to them;
@@ -133,7 +133,7 @@ class Restoration:
         return self._to_fill[2]
 
     def enlarge(self, pixels: Tensor) -> None:
-        """Take these pixels (1, 3, H, W) of a larger size; mask, areas and faces follow."""
+        """Take these pixels (1, 3, H, W) of a larger size; mask, areas and faces follow, `seen` goes."""
         before, size = self.pixels.shape[-2:], (pixels.shape[-2], pixels.shape[-1])
         down, across = size[0] / before[0], size[1] / before[1]
         self.pixels = pixels
@@ -141,6 +141,7 @@ class Restoration:
             self.mask = F.interpolate(self.mask, size, mode="bilinear", align_corners=False)
         if self.filled is not None:
             self.filled = F.interpolate(self.filled, size, mode="bilinear", align_corners=False)
+        self.seen = None
         self.areas = tuple(area.enlarged(across, down) for area in self.areas)
         for face in self.faces:
             left, top, right, bottom = face.box

@@ -79,7 +79,7 @@ def finalize(restoration: Restoration, strength: float = 1.0) -> None:
     """
     if restoration.finished:
         return
-    restoration.finished = True
+    restoration.finished, restoration.seen = True, None
     if restoration.tint and not restoration.colored:
         restoration.tint.apply(restoration.pixels, out=restoration.pixels)
         _color_spots(restoration, restoration.tint)

@@ -169,8 +169,8 @@ class ScratchDetector(StageBase):
         The network's logits for a photo and its mirror image are averaged (the self-ensemble of Lim et al. 2017),
         because their errors differ; at coarser scales one look is enough. Where a photo has a periodic pattern, as the
         dots of a newspaper, only what is still seen after the pattern was removed counts. If few pixels are certain,
-        all logits of a photo are lowered, and if more than 35 % of it is above 0.5 and nine tenths of that are
-        doubtful, nothing stays above. Gradient masks are binary, and made at the photos' own scale.
+        or few of the marked ones, all logits of a photo are lowered, and if more than 35 % of it is above 0.5 and nine
+        tenths of that are doubtful, nothing stays above. Gradient masks are binary, and made at the photos' own scale.
         """
         return self._find(pixels, scale)[0]
 

@@ -2,13 +2,16 @@
 
 import cv2
 import numpy as np
+import pytest
 import torch
 from skimage import data
 from torch import Tensor
 
 from bringback.images.photo import Photo
+from bringback.ops import veils
+from bringback.ops.areas import Area
 from bringback.ops.metrics import psnr
-from bringback.ops.veils import seen_through
+from bringback.ops.veils import detail_under
 from bringback.stages.fill import HoleFiller
 from bringback.stages.record import Restoration
 
@@ -40,13 +43,44 @@ def test_detail_shows_through_a_stain() -> None:
 def test_nothing_shows_through_opaque_thin_or_given_marks() -> None:
     mark = blot(40)
     assert torch.allclose(filled(mark, 1.0), filled(mark, 1.0, found=False), atol=2e-3)
-    assert seen_through(CAMERA, blot(4) > 0) == []
-    assert seen_through(CAMERA, blot(12) > 0, scale=3.0) == []  # four of its own pixels
+    assert detail_under(CAMERA, blot(4) > 0, blot(4) == 0) == []
+    assert detail_under(CAMERA, blot(12) > 0, blot(12) == 0, scale=3.0) == []  # four of its own pixels
 
 
 def test_detail_is_no_stronger_than_around_the_mark() -> None:
     mark, random = blot(40), torch.Generator().manual_seed(0)
     photo = 0.5 + 0.02 * torch.randn(1, 3, 160, 200, generator=random)
     photo = torch.where(mark > 0, 0.5 + 0.2 * torch.randn(1, 3, 160, 200, generator=random), photo)
-    (_, _, detail), *others = seen_through(photo, mark > 0)
+    (_, _, detail), *others = detail_under(photo, mark > 0, mark == 0)
     assert not others and 0.005 < detail.float()[(blot(25) > 0).expand_as(detail)].std() < 0.02
+
+
+def test_detail_shows_in_the_middle_of_wide_marks() -> None:
+    mark = torch.zeros(1, 1, 400, 400)
+    mark[..., 40:360, 40:360] = 1
+    photo = 0.5 + 0.05 * torch.randn(1, 3, 400, 400, generator=torch.Generator().manual_seed(0))
+    (_, _, detail), *others = detail_under(torch.where(mark > 0, 0.7 + 0.3 * photo, photo), mark > 0, mark == 0)
+    middle, rim = (detail[..., at : at + 40, 180:220].float().std() for at in (180, 60))
+    assert not others and middle > 0.01 and (middle / rim - 1).abs() < 0.1
+
+
+def test_where_a_photo_is_cut_does_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
+    mark = torch.maximum(blot(70), blot(30).roll(90, -1))
+    found = []
+    for tile in (1000, 36):
+        monkeypatch.setattr(veils, "_TILE", tile)
+        found.append(torch.full_like(CAMERA, 0.5))
+        veils.add_detail_(found[-1], detail_under(CAMERA, mark > 0, mark == 0, scale=1.8))
+    assert found[0].std() > 0.02 and (found[0] - found[1]).abs().max() < 1e-3
+
+
+def test_a_frame_is_not_the_picture_around_a_mark() -> None:
+    mark, results = blot(40), []
+    for frame in (0.5, 1.0):
+        photo = torch.where(mark > 0, 0.8 * CAMERA, 0.5 * CAMERA)
+        photo[..., :60] = frame
+        restoration = Restoration.start(Photo.from_array(photo[0].permute(1, 2, 0).numpy()))
+        restoration.areas = (Area.of({"box": (60, 0, 200, 160), "radii": (9, 9)}),)  # round ones are filled from inside
+        restoration.mask, restoration.seen = mark, mark > 0
+        results.append(HoleFiller()(restoration).pixels * mark)
+    assert torch.equal(*results)

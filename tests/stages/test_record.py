@@ -13,6 +13,7 @@ from bringback.stages.faces.stage import FaceRefiner
 from bringback.stages.fill import HoleFiller
 from bringback.stages.prior.stage import PriorDenoiser
 from bringback.stages.record import Restoration
+from bringback.stages.run import finalize
 
 
 @pytest.fixture
@@ -80,3 +81,11 @@ def test_the_memory_plan_counts_all_that_the_record_has(pixels):
     planes = [restoration.pixels, restoration.mask, restoration.filled]
     size = restoration.photo.pixels.nbytes + sum(plane.numel() * plane.element_size() for plane in planes)
     assert size == HELD * 48 * 64
+
+
+def test_what_shows_through_goes_with_the_size_it_was_seen_at(pixels):
+    for change in (lambda one: one.enlarge(torch.zeros(1, 3, 96, 128)), finalize):
+        restoration = Restoration.start(*damaged(pixels))
+        restoration.seen = restoration.damage() > 0
+        change(restoration)
+        assert restoration.seen is None
