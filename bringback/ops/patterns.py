@@ -79,11 +79,6 @@ class Pattern:
         """The share of the photo that is periodic."""
         return self.areas.float().mean().item()
 
-    @property
-    def period(self) -> float:
-        """The longest of its periods in pixels."""
-        return self.scale * BLOCK / self.slowest
-
     def around(self, rows: slice, size: tuple[int, int]) -> Tensor:
         """Where a photo of `size` is periodic, with what adjoins it, for some `rows` of its pixels: (r, W) bool."""
         return enlarged_rows(self.areas[None, None].float(), rows, size, "bilinear")[0, 0] > 0
@@ -138,8 +133,8 @@ class Pattern:
         The mean over a period, the tone that printed dots stand for, is kept; and where the pattern became stronger,
         the photo is set back. Returns the share where it is.
         """
-        size = (after.shape[-2], after.shape[-1])
-        lost = shrink(before, self.period) - shrink(after, self.period)
+        size, period = (after.shape[-2], after.shape[-1]), self.scale * BLOCK / self.slowest
+        lost = shrink(before, period) - shrink(after, period)
         levels = (_levels(shrink(one.detach(), self.scale)) for one in (before, after))
         strength = [(one.exp_() * self.waves).sum((2, 3)) for one in levels]
         stronger = self.areas & (strength[1] > strength[0])
