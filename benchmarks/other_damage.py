@@ -4,7 +4,8 @@ python benchmarks/other_damage.py PHOTOS --weights checkpoints
 
 PHOTOS are clean photos, a folder or a tar shard. `S`: lines, hairs, specks, cracks, blots, stains, creases and torn
 corners, light and dark, then mild JPEG; `M`: the same on a soft, grainy, faded print, half of them gray. Prints mean
-PSNR before and after, the detector's ROC AUC (damaged: more than 12 % covered) and its recall at 0.5 by kind.
+PSNR before and after, the detector's ROC AUC (damaged: more than 12 % covered), its recall at 0.5 by kind, and how much
+of what it finds with 0 to 0.1, to 0.2 and so on is damaged.
 """
 
 import argparse
@@ -20,7 +21,7 @@ import torch
 from bringback.errors import PhotoError
 from bringback.evaluation.runner import BINS, contact_sheet, read_photos
 from bringback.images.photo import Photo
-from bringback.ops.metrics import auc_of_counts, psnr
+from bringback.ops.metrics import auc_of_counts, psnr, reliability_of_counts
 from bringback.pipeline import Pipeline
 from bringback.pipeline_config import DEFAULT
 
@@ -186,12 +187,15 @@ def run(options: argparse.Namespace) -> None:
                 rows.append([aged, np.repeat(found[..., None], 3, 2), restored, truth])
         if not before:
             raise ValueError(f"{options.photos}: no readable photo there")
-        area = auc_of_counts(*(torch.from_numpy(count) for count in counts[::-1]))
+        histograms = [torch.from_numpy(count) for count in counts[::-1]]
+        area = auc_of_counts(*histograms)
         recall = ", ".join(f"{name} {found_of[name] / all_of[name]:.2f}" for name in KINDS if all_of[name])
         mean = np.mean(before), np.mean(after)
         print(
             f"{case}  {len(before):6} {mean[0]:12.2f} {mean[1]:6.2f} {mean[1] - mean[0]:+6.2f} {area:12.3f}  {recall}"
         )
+        steps = [f"{hits:.2f}" for _, hits in reliability_of_counts(*histograms)]
+        print(f"{case}  damaged of those found with 0 to 0.1, to 0.2, ... to 1: {' '.join(steps)}")
     if options.sheet:
         contact_sheet(rows, options.sheet)
 

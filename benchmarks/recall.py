@@ -1,10 +1,11 @@
-"""Recall of the damage detector by type at 0.5, on the photos of S and M, and its false positives.
+"""Recall of the damage detector by type at 0.5, on the photos of S and M, its false positives, and its calibration.
 
 python benchmarks/recall.py PHOTOS --overlays damage-val-000.tar
 
 A pixel is damaged if more than 12 % of it is covered; overlapping types each count. Real overlays are grouped by the
 first part of their file names. Some damage is invisible, such as white dust on a white sky: `visible` counts only
-pixels where it changed a channel by more than 0.1. `--sheet` shows the photos of S with most visible damage missed:
+pixels where it changed a channel by more than 0.1. `--foreign` adds a program that we did not write the lessons with,
+whose damage has no types. `--sheet` shows the photos of S with most visible damage missed:
 aged, damage, found, missed in red.
 """
 
@@ -20,14 +21,23 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bringback.degradations import OverlayBank, degrade, marks
+from bringback.degradations import OverlayBank, marks
 from bringback.degradations.rng import Draws, photo_seed
 from bringback.errors import PhotoError
 from bringback.evaluation.protocol import PROTOCOLS, SEED
-from bringback.evaluation.runner import BINS, FLAGGED, SHEET_ROWS, as_array, contact_sheet, read_photos, rounded
+from bringback.evaluation.runner import (
+    BINS,
+    FLAGGED,
+    SHEET_ROWS,
+    aged_photo,
+    as_array,
+    contact_sheet,
+    read_photos,
+    rounded,
+)
 from bringback.images.photo import Photo
 from bringback.images.shards import read_shards
-from bringback.ops.metrics import auc_of_counts
+from bringback.ops.metrics import auc_of_counts, reliability_of_counts
 from bringback.pipeline import Pipeline
 
 COVERED, VISIBLE = 0.12, 0.1
@@ -134,10 +144,12 @@ def run(options: argparse.Namespace) -> None:
     for index, (_, clean) in enumerate(read_photos(options.photos, options.limit)):
         if isinstance(clean, PhotoError):
             continue
-        for case in "CSM":
+        for case in "CSMF" if options.foreign else "CSM":
             with watched(kinds) as layers:
-                sample = degrade(clean, PROTOCOLS["default"][case], [photo_seed(SEED, index)], bank)
+                sample = aged_photo(clean, PROTOCOLS["default"][case], photo_seed(SEED, index), bank)
             aged = rounded(sample.aged)
+            if case == "F":
+                layers = Layers({ALL: sample.mask}, {ALL: (aged - sample.truth).abs().amax(1, keepdim=True)})
             found = pipeline.restore(Photo.from_array(as_array(aged))).damage().cpu()
             if case == "C":
                 clean_flagged.append((found > FLAGGED).float().mean().item())
@@ -157,6 +169,8 @@ def run(options: argparse.Namespace) -> None:
         sound, damaged = of_case.scores
         false = sound[round(FLAGGED * (BINS - 1)) + 1 :].sum() / sound.sum()
         print(f"{case}: AUC {auc_of_counts(damaged, sound):.3f}, sound pixels flagged {100 * false:.2f} %")
+        steps = [f"{hits:.2f}" for _, hits in reliability_of_counts(damaged, sound)]
+        print(f"{case}: damaged of those found with 0 to 0.1, to 0.2, ... to 1: {' '.join(steps)}")
     print(f"clean photos: {100 * np.mean(clean_flagged):.2f} % flagged, the worst {100 * max(clean_flagged):.1f} %")
     if options.sheet:
         contact_sheet([row for _, row in missed], options.sheet)
@@ -170,6 +184,7 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, help="checkpoints to lay over the shipped ones")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--limit", type=int, help="use only so many photos")
+    parser.add_argument("--foreign", action="store_true", help="also F, the damage of another program")
     parser.add_argument("--sheet", type=Path, help="picture file for what was missed")
     options = parser.parse_args()
     try:

@@ -66,6 +66,17 @@ def auc_of_counts(positive: Tensor, negative: Tensor) -> float:
     return ((positive * below).sum() / pairs).item()
 
 
+def reliability_of_counts(positive: Tensor, negative: Tensor) -> list[tuple[float, float]]:
+    """Of ten equal steps of the score, lowest first: the share of all pixels in it and how many of these are positive.
+
+    Takes histograms as `auc_of_counts`. A step without pixels has a share of 0 and NaN. Calibrated scores are their own
+    share of positives (Guo et al., On Calibration of Modern Neural Networks, 2017).
+    """
+    steps = (torch.arange(len(positive)) * 10 // len(positive)).to(positive.device)
+    hits, misses = (torch.zeros(10).double().index_add_(0, steps, counts.double()) for counts in (positive, negative))
+    return list(zip(((hits + misses) / (hits + misses).sum()).tolist(), (hits / (hits + misses)).tolist(), strict=True))
+
+
 def _eight_bit(x: Tensor) -> Tensor:
     return (x.double().clamp(0, 1) * 255).round()
 
