@@ -308,9 +308,10 @@ gate = mixture(
     (translation, 0.72), (scanned, 0.14), (clean, 1.0),
 )  # fmt: skip
 marked = mixture(
-    "What the scratch detector learns from: damage of three programs, and photos that have none.",
-    (structured, 0.12), (stained, 0.07), (lightly_structured, 0.07), (lightly_mixed, 0.15), (battered, 0.15),
-    (drawn, 0.33), (unstructured, 0.04), (clean, 1.0),
+    "What the scratch detector learns from: damage of three programs, and photos that have none, sound or worn.",
+    (structured, 0.12), (stained, 0.07), (lightly_structured, 0.05), (lightly_mixed, 0.07), (battered, 0.06),
+    (drawn, 0.28), (unstructured, 0.08), (second_order, 0.07), (small_copy, 0.05), (grainy, 0.04), (rescanned, 0.03),
+    (faded, 0.03), (clean, 1.0),
 )  # fmt: skip
 scans = mixture(
     "What the native scale is learned from: sharp prints and worn ones, which are enlarged then.",

@@ -8,10 +8,12 @@ import pytest
 import torch
 
 from bringback.degradations import DegradedBatch, degrade
+from bringback.degradations.eval_recipes import completed
 from bringback.errors import ConfigError
 from bringback.models.discriminators import LatentDiscriminator, PatchDiscriminator
 from bringback.models.translation.mapping import LatentMapping, translate
 from bringback.models.translation.vae import VAE
+from bringback.models.unet import damage
 from bringback.training.adversarial import discriminator_loss, feature_matching, generator_loss
 from bringback.training.config import TrainConfig
 from bringback.training.data import Crops
@@ -292,6 +294,27 @@ def test_frozen_norms_keep_their_statistics_while_the_rest_learns(tiny, tmp_path
 
     assert moved(frozen=True) == {"weight", "bias"}
     assert "running_mean" in moved(frozen=False)
+
+
+def test_of_undamaged_pictures_the_detector_learns_from_those_it_marks_most(tiny, tmp_path: Path) -> None:
+    settings = tiny("scratches", tmp_path, options={"hardest": 0.5})
+    for share in (0.0, 1.5):
+        with pytest.raises(ConfigError, match="hardest must be above 0"):
+            build_task(replace(settings, options={"hardest": share}))
+    task = build_task(settings).train()
+    pixels = torch.rand(6, 3, 32, 32) * torch.linspace(0.2, 1, 6)[:, None, None, None]
+    mask = torch.zeros(6, 1, 32, 32)
+    mask[1, :, 4:9] = mask[4, :, 4:9] = 1
+    with torch.no_grad():
+        marked = damage(task.net.eval()(pixels)).square().mean((1, 2, 3))
+    sound = [0, 2, 3, 5]
+    hardest = sorted(sound, key=lambda k: -float(marked[k]))[:2]
+    batch = completed(pixels, pixels, mask)
+    assert set(task._instructive(batch).tolist()) == {1, 4, *hardest}
+    assert task.net.training
+    with torch.autocast("cpu", torch.bfloat16):
+        task("generator", batch).total.backward()
+    assert all(parameter.grad is not None for parameter in task.net.parameters())
 
 
 def test_scratch_loss_options_have_their_effect() -> None:

@@ -23,15 +23,16 @@ _FONTS = (
     *("Arial.ttf", "Times New Roman.ttf", "Courier New.ttf", "Georgia.ttf", "Brush Script.ttf"),
 )
 _HERSHEY = tuple(range(8))
-_INKS = {
-    "white": (0.96, 0.95, 0.92),
-    "black": (0.08, 0.08, 0.09),
-    "blue": (0.12, 0.18, 0.5),
-    "red": (0.7, 0.1, 0.12),
-    "gold": (0.82, 0.66, 0.28),
-    "violet": (0.38, 0.2, 0.5),
-    "brown": (0.32, 0.2, 0.12),
-}
+# colors, and how often each is used: white on the negative and black are the inks of most captions
+_INKS = (
+    (np.array([0.96, 0.95, 0.92]), 4.0),  # white
+    (np.array([0.08, 0.08, 0.09]), 2.0),  # black
+    (np.array([0.12, 0.18, 0.5]), 1.0),  # blue
+    (np.array([0.7, 0.1, 0.12]), 1.0),  # red
+    (np.array([0.82, 0.66, 0.28]), 0.7),  # gold
+    (np.array([0.38, 0.2, 0.5]), 0.7),  # violet
+    (np.array([0.32, 0.2, 0.12]), 0.7),  # brown
+)
 _SYLLABLES = (
     *("ma", "ri", "an", "to", "ber", "lin", "sta", "tion", "el", "sen", "hof", "kir", "che", "see", "wald"),
     *("no", "vo", "st", "ro", "par", "is", "lon", "do", "Mc", "ew", "ing", "er", "ly", "'s"),
@@ -141,8 +142,8 @@ def _ink(canvas: Canvas, photo: np.ndarray, alpha: np.ndarray) -> np.ndarray:
         alpha = np.zeros_like(alpha)
         alpha[rows, columns] = letters * np.clip(0.7 + 0.25 * tooth, 0, 1)
         return settle(canvas, photo, alpha, np.full(3, random.uniform(0.15, 0.35), np.float32), 0.5)
-    colors = [np.array(ink) for ink in _INKS.values() if abs(ink[1] - below) > 0.25]
-    color = colors[random.integers(len(colors))] * random.uniform(0.85, 1.04)
+    often = np.array([weight * (abs(ink[1] - below) > 0.25) for ink, weight in _INKS])
+    color = _INKS[random.choice(len(_INKS), p=often / often.sum())][0] * random.uniform(0.85, 1.04)
     flow = np.maximum(1 - np.float32(0.25 * random.random()) * np.abs(_flow(canvas)), 0)
     return settle(canvas, photo, alpha * flow, color.astype(np.float32), 0.7, 0.1, blend=True)
 

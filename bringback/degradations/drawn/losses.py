@@ -191,7 +191,7 @@ def tape(canvas: Canvas, photo: np.ndarray) -> list[Layer]:
             depth = depth * step(canvas.clouds(canvas.between(0.15, 1) * wide, 2), random.uniform(-0.9, 0.6), 0.6)
         layers.append(Layer(inside * np.clip(depth, 0, 1), color, True))
         if not left_behind and chance(canvas, 0.7):  # its gloss: a veil, brighter in streaks and at the borders
-            veil = random.uniform(0.02, 0.25) + 0.06 * streak + random.uniform(0, 0.35) * rim * (rim > 0.6)
+            veil = random.uniform(0.03, 0.4) + 0.06 * streak + random.uniform(0, 0.35) * rim * (rim > 0.6)
             if chance(canvas, 0.4):  # air under it
                 veil = veil + 0.35 * step(canvas.clouds(0.25 * wide, 2), 1.2, 0.3)
             layers.append(Layer(inside * np.clip(veil, 0, 1), light(canvas) if chance(canvas, 0.8) else color))

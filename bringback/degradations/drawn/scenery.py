@@ -292,8 +292,8 @@ def twigs(canvas: Canvas, photo: np.ndarray) -> np.ndarray:
     return settle(canvas, photo, strokes(canvas, lines, widths), _dark_or_light(canvas, 0.8), 0.7, 0.5)
 
 
-def lattice(canvas: Canvas, photo: np.ndarray) -> np.ndarray:
-    """A tower, a crane or a girder bridge: straight members crossed by diagonals, seen in perspective."""
+def _girder(canvas: Canvas) -> tuple[list[np.ndarray], list[float]]:
+    """A girder or a crane's arm, seen in perspective: lines (N, 2) and their widths."""
     random = canvas.random
     # not so large that only a line or two of it would be seen
     size = canvas.short * canvas.between(0.5, 1.2)
@@ -302,15 +302,43 @@ def lattice(canvas: Canvas, photo: np.ndarray) -> np.ndarray:
     seen = frame(canvas, size, 0.5, 0.5, 4)
     at = np.linspace(0, 1, bays + 1)
     left, right = np.stack([at, taper * (1 - at)], 1), np.stack([at, 1 - taper * (1 - at)], 1)
-    lines, widths = [left, right], [width, width]
-    for k in range(bays):
+    lines, widths = _braced(canvas, left, right, width)
+    return [through(seen, line) for line in lines], widths
+
+
+def _tower(canvas: Canvas) -> tuple[list[np.ndarray], list[float]]:
+    """A tower or a mast that stands: bays that get smaller upward, its far side seen through the near one."""
+    random = canvas.random
+    height, bays = canvas.short * canvas.between(0.5, 1.3), int(random.integers(4, 12))
+    base = height * random.uniform(0.15, 0.45)
+    at = np.concatenate([[0], np.cumsum(random.uniform(0.75, 1) ** np.arange(bays))])
+    at /= at[-1]
+    half = base / 2 * (1 - random.uniform(0.6, 0.98) * (1 - (1 - at) ** random.uniform(1, 2)))
+    width = float(np.clip(canvas.between(0.8, 5) * canvas.unit, 0.02 * base, 0.12 * base))
+    foot = np.array([random.random() * canvas.width, random.uniform(0.7, 1.15) * canvas.height])
+    lines, widths = list[np.ndarray](), list[float]()
+    for near, aside in ((1.0, 0.0), (random.uniform(0.6, 0.95), random.uniform(-0.4, 0.4))):
+        left, right = (np.stack([(aside + sign * near) * half, -at * height], 1) + foot for sign in (-1, 1))
+        drawn, wide = _braced(canvas, left, right, width * near)
+        lines += drawn
+        widths += wide
+    return lines, widths
+
+
+def _braced(canvas: Canvas, left: np.ndarray, right: np.ndarray, width: float) -> tuple[list[np.ndarray], list[float]]:
+    """Two members (N, 2) of a width, with rungs and diagonals between them."""
+    lines, crossed = [left, right], canvas.random.random() < 0.8
+    for k in range(len(left) - 1):
         lines += [np.stack([left[k], right[k + 1]]), np.stack([left[k], right[k]])]
-        widths += [width * 0.6] * 2
-        if random.random() < 0.8:
+        if crossed:
             lines.append(np.stack([right[k], left[k + 1]]))
-            widths.append(width * 0.6)
-    moved = [through(seen, line) for line in lines]
-    return settle(canvas, photo, strokes(canvas, moved, widths), _dark_or_light(canvas, 0.6), 0.7, 0.5)
+    return lines, [width] * 2 + [width * 0.6] * (len(lines) - 2)
+
+
+def lattice(canvas: Canvas, photo: np.ndarray) -> np.ndarray:
+    """A tower, a crane or a girder bridge: straight members crossed by diagonals."""
+    lines, widths = _tower(canvas) if canvas.random.random() < 0.6 else _girder(canvas)
+    return settle(canvas, photo, strokes(canvas, lines, widths), _dark_or_light(canvas, 0.6), 0.7, 0.5)
 
 
 def fence(canvas: Canvas, photo: np.ndarray) -> np.ndarray:
