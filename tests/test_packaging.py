@@ -124,7 +124,7 @@ def test_the_wheel_carries_the_weights(tmp_path):
     (wheel,) = tmp_path.glob("*.whl")
     names = set(zipfile.ZipFile(wheel).namelist())
     assert {f"bringback/assets/weights/{name}/model.safetensors" for name in NAMES} <= names
-    assert "bringback/evaluation/niqe.safetensors" in names
+    assert {"bringback/evaluation/niqe.safetensors", "bringback/models/faces/judge.safetensors"} <= names
     assert {f"bringback/assets/presets/{name}.yaml" for name in presets()} <= names
     assert "bringback/cli/main.py" in names and "bringback/py.typed" in names
     assert not any(name.startswith(("tests/", "checkpoints/", "train/")) for name in names)

@@ -15,13 +15,20 @@ from torch import nn
 from bringback.errors import PhotoError
 from bringback.images.photo import Photo, is_gray
 from bringback.models.faces.descriptor import FaceDescriptor
+from bringback.models.faces.judge import FaceJudge
 from bringback.pipeline import Pipeline
 from bringback.runtime.compute import Compute
-from bringback.stages.faces import blending
+from bringback.stages.faces import blending, detector
 from bringback.stages.faces.alignment import EYES, NOSE_BASE, align, anchors, footprint, scale, similarity, warp
 from bringback.stages.faces.blending import feather, grain, grain_shares, paste
 from bringback.stages.faces.detector import SURE, TURNS, FaceFinder, Found, _Seen
-from bringback.stages.faces.identity import descriptor_network, descriptors, identity_distances, read_descriptor
+from bringback.stages.faces.identity import (
+    descriptor_network,
+    descriptors,
+    face_features,
+    identity_distances,
+    read_descriptor,
+)
 from bringback.stages.faces.stage import FaceRefiner, Mirrored, match_tone
 from bringback.stages.record import Restoration
 from bringback.weights.checkpoints import Checkpoints
@@ -119,9 +126,13 @@ def test_small_and_dark_faces_are_found(finder):
     assert len(finder.find(np.round(dark * 255) / 255)) == 1
 
 
-@pytest.mark.parametrize(("views", "wander", "found"), [(7, 0.01, 1), (7, 0.03, 0), (3, 0.0, 1), (2, 0.0, 0)])
-def test_a_face_that_no_view_shows_surely_is_found_if_they_agree(finder, monkeypatch, views, wander, found):
-    calls = []
+@pytest.mark.parametrize(
+    ("views", "wander", "odds", "found"), [(7, 0.01, 9, 1), (7, 0.01, -9, 0), (2, 0.02, 9, 1), (2, 0.06, 9, 0)]
+)
+def test_a_face_that_no_view_shows_surely_is_found_if_it_looks_like_one(
+    finder, monkeypatch, views, wander, odds, found
+):
+    calls, told = [], []
 
     def search(gray, zoom, degrees, change, least=SURE):
         face = Found((30, 30, 70, 70), np.array([(35, 40), (45, 40), (55, 40), (65, 40), (50, 55)], float), -0.5)
@@ -131,7 +142,12 @@ def test_a_face_that_no_view_shows_surely_is_found_if_they_agree(finder, monkeyp
         mirrored = np.allclose(gray[:, :20], 1)  # the views show the same face, mirrored ones the mirrored face
         return [_Seen(face.mirrored(100) if mirrored else face, wander)]
 
+    def judge(features, facts):
+        told.append((features.shape, facts))
+        return torch.full((len(facts),), float(odds))
+
     monkeypatch.setattr(finder, "_search", search)
+    monkeypatch.setattr(detector, "_judge", lambda: judge)
     pixels = np.zeros((100, 100, 3), np.float32)
     pixels[:, -20:] = 1
     faces = finder.find(pixels)
@@ -139,6 +155,34 @@ def test_a_face_that_no_view_shows_surely_is_found_if_they_agree(finder, monkeyp
     if found:
         np.testing.assert_allclose(faces[0].points[:, 0], (35, 45, 55, 65, 50))
         assert faces[0].box == (30, 30, 70, 70)
+        score = 0.5 * views / 7 - 15 * wander
+        expected = [score, wander, 0, views / 7, 0.5, 0, 0.5, 0, 15 / 40]  # eyes 20 of 40 pixels apart, nose 15 below
+        assert told[0][0] == (1, 256)
+        np.testing.assert_allclose(told[0][1][0], expected, atol=1e-6)
+
+
+def test_an_eye_that_looks_like_a_face_is_none_in_one(finder, monkeypatch):
+    points = np.array([(35, 40), (45, 40), (55, 40), (65, 40), (50, 55)], float)
+    face = Found((30.0, 30.0, 70.0, 70.0), points, 0.5)
+    eye = Found((38.0, 38.0, 48.0, 48.0), (points - 50) / 4 + 43, 0.6)
+    other = Found((130.0, 30.0, 170.0, 70.0), points + np.array([100, 0]), 0.1)
+    crop = np.zeros((256, 256), np.float32)
+    doubtful = [detector.Doubtful(one, crop, [0.0] * 9) for one in (eye, face, other)]
+    monkeypatch.setattr(finder, "doubtful", lambda gray: doubtful)
+    monkeypatch.setattr(detector, "_judge", lambda: lambda features, facts: torch.tensor([3.0, 5.0, 2.0]))
+    assert finder._agreed(crop) == [face, other]
+
+
+def test_the_judge_tells_a_face_from_what_is_none(finder, portrait):
+    judge = FaceJudge.shipped()
+    assert sum(parameter.numel() for parameter in judge.parameters()) < 20_000
+
+    face = finder.doubtful(cv2.cvtColor(portrait, cv2.COLOR_RGB2GRAY))[0]
+    cup = cv2.cvtColor(data.coffee()[100:356, 150:406], cv2.COLOR_RGB2GRAY).astype(np.float32) / 255
+    crops = torch.from_numpy(np.stack([face.crop, cup]))[:, None]
+    weak = [-0.4, 0.03, 0.0, 0.3, 0.2, *face.facts[5:]]  # as what is none is mostly seen
+    first, second, third = judge(face_features(crops[[0, 0, 1]]), torch.tensor([face.facts, weak, weak])).tolist()
+    assert first > 2 and second > 0 > third
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 400), (40, 17)])
@@ -370,16 +414,16 @@ def test_a_photo_without_faces_is_untouched():
 def test_who_would_become_a_stranger_is_left_alone(portrait, monkeypatch):
     calls = []
 
-    def described(crops):
+    def described(crops):  # the face as it was with its first change; then one change after the other, each farther
         calls.append(len(crops))
-        return torch.full((len(crops), 128), float(len(calls)))  # each farther from the first
+        return torch.tensor([0.0, 1.0] if len(calls) == 1 else [float(len(calls))])[:, None].expand(-1, 128)
 
     monkeypatch.setattr("bringback.stages.faces.identity.descriptors", described)
     restoration = FaceRefiner(Sharper())(start(portrait))
     assert restoration.faces[0].status == "left alone: refinement would change the person, by 33.94 at 33%"
     assert restoration.faces[0].identity == 0  # as it was put back
     assert restoration.notes["faces"] == {"found": 1, "refined": 0}
-    assert len(calls) == 4
+    assert calls == [2, 1, 1]
     np.testing.assert_array_equal(rgb(restoration), portrait)
 
 
@@ -393,8 +437,9 @@ def test_the_guard_makes_refinement_milder(portrait, monkeypatch):
     asked = []
 
     def described(crops):
-        asked.append(crops)
-        return torch.full((len(crops), 128), [0.0, 0.9, 0.3][len(asked) - 1] / 128**0.5)
+        asked.extend(crops)
+        moved = [0.0, 0.9, 0.3][len(asked) - len(crops) : len(asked)]
+        return torch.tensor(moved)[:, None].expand(-1, 128) / 128**0.5
 
     monkeypatch.setattr("bringback.stages.faces.identity.descriptors", described)
     milder = FaceRefiner(Sharper())(start(portrait))
@@ -462,15 +507,15 @@ def test_what_was_filled_is_told_to_the_generator(portrait, found):
     assert told[0].max() == 0  # nothing was filled yet: the damage is for the generator to see
     restoration.notes["fill"] = {"filled": 0.1}  # a log, not a signal
     FaceRefiner(Mirrored(Listener()))(restoration)
-    assert told[2].max() == 0
-    del told[2:]
+    assert told[1].max() == 0
     restoration.filled = restoration.to_fill()
     FaceRefiner(Mirrored(Listener()))(restoration)
-    assert told[2].shape == (1, 1, 256, 256)
-    torch.testing.assert_close(told[2].flip(3), told[3])
+    assert told[2].shape == (2, 1, 256, 256)  # mirrored, too
+    plain, mirrored = told[2][:, 0]
+    torch.testing.assert_close(plain.flip(1), mirrored)
     x = np.clip(similarity(found[0].points) @ (128, 100, 1), 0, 255).astype(int)
-    assert told[3][0, 0, x[1], x[0]] > 0.99
-    assert 0.05 < told[3].mean() < 0.4
+    assert plain[x[1], x[0]] > 0.99
+    assert 0.05 < plain.mean() < 0.4
 
 
 def test_an_aligned_crop_is_refined_as_a_whole(portrait, found):
@@ -606,7 +651,7 @@ def test_all_faces_of_a_group_in_one_batch(portrait):
     group = np.concatenate([np.concatenate([portrait[::2, ::2]] * 5, axis=1)] * 4)
     restoration = FaceRefiner(Mirrored(Counter()), Compute(batch=32))(start(group))
     assert restoration.notes["faces"] == {"found": 20, "refined": 20}
-    assert batches == [32, 32]  # as they are, and mirrored; filled up, so that no face hangs on the others' number
+    assert batches == [64]  # as they are, and mirrored; filled up, so that no face hangs on the others' number
 
 
 def test_16_bit_stays_16_bit(portrait):

@@ -41,7 +41,7 @@ class FaceDescriptor(nn.Module):
     `dlib_face_recognition_resnet_model_v1.dat` (King 2017), whose weights `bringback.stages.faces.identity` reads.
     """
 
-    SIDE = 150
+    SIDE, FEATURES = 150, 256
     LEVELS = ((32, 3), (64, 4), (128, 3), (256, 3), (256, 1))  # channels, blocks; all but the first begin with stride 2
 
     def __init__(self) -> None:
@@ -55,14 +55,18 @@ class FaceDescriptor(nn.Module):
                 blocks.append(_Residual(channels, out, halve=number == 0 and len(blocks) > 0))
                 channels = out
         self.blocks = nn.Sequential(*blocks)
-        self.project = nn.Linear(256, 128, bias=False)
+        self.project = nn.Linear(self.FEATURES, 128, bias=False)
         self.mean: Tensor
         self.register_buffer("mean", torch.tensor([122.782, 117.001, 104.298]).view(3, 1, 1) / 255, persistent=False)
 
     def forward(self, chips: Tensor) -> Tensor:
+        return self.project(self.features(chips))
+
+    def features(self, chips: Tensor) -> Tensor:
+        """What the network sees in the chips, (B, 256), before it is asked who that is."""
         x = (chips - self.mean) * (255 / 256)
         x = F.max_pool2d(F.relu(self.stem_scale(self.stem(x))), 3, 2)
-        return self.project(self.blocks(x).mean((2, 3)))
+        return self.blocks(x).mean((2, 3))
 
 
 def _filled_up(x: Tensor, shape: list[int]) -> Tensor:

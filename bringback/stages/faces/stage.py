@@ -194,7 +194,7 @@ class FaceRefiner(StageBase):
         crops = crops[: len(chosen)]
         filled = torch.zeros(len(chosen), 1, size, size)
         mask = _filled(restoration) if chosen else None
-        if mask is not None:
+        if mask is not None and mask.any():
             for number, matrix in enumerate(matrices):
                 filled[number, 0] = torch.from_numpy(align(mask[0, 0].numpy(), matrix, size))
         return _Crops(faces, chosen, crops, filled, bool(chosen) and is_gray(pixels), matrices)
@@ -255,8 +255,9 @@ class Mirrored(nn.Module):
         self.generator = generator
 
     def forward(self, crops: Tensor, mask: Tensor) -> Tensor:
-        mirrored = self.generator(crops.flip(3), mask.flip(3)).flip(3)
-        return (self.generator(crops, mask) + mirrored) / 2
+        both = [torch.cat([picture, picture.flip(3)]) for picture in (crops, mask)]  # in one batch: a bit faster
+        made, mirrored = self.generator(*both).chunk(2)
+        return (made + mirrored.flip(3)) / 2
 
 
 def _filled(restoration: Restoration) -> Tensor | None:
