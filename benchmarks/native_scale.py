@@ -1,17 +1,18 @@
 """Native scale: how well it is estimated, what damage is found at each width, and what a soft scan gains and takes.
 
     python benchmarks/native_scale.py estimate --photos photos-val-000.tar [--overlays damage-val-000.tar] [--every 1]
-    python benchmarks/native_scale.py widths --photos photos-val-000.tar [--every 4]
+    python benchmarks/native_scale.py widths --photos photos-val-000.tar [--every 4] [--times 1 2 4]
     python benchmarks/native_scale.py seconds --photos photos-val-000.tar [--megapixels 12] [--stages translate]
     python benchmarks/native_scale.py gains --photos photos-val-000.tar [--side 192] [--times 1 2 4 8] [--cases S M]
     python benchmarks/native_scale.py small --photos photos-val-000.tar [--every 2]
 
 `estimate` scans clean and aged photos at 1, 2, 4 and 8 times their resolution (`evaluation.scan`) and prints the
-quantiles of what is found. `widths` draws strokes of 1 to 64 pixels on scans of scale 1 and 4, and prints the share of
-their pixels that is found, and of sound pixels that is flagged. `seconds` restores one scan of native scale 4, and one
-that is sharp to the pixel, with `scale="auto"` and with `scale=1`, in turn, in one process. `gains` restores the middle
-of photos, of `--side` pixels, as scanners of 1, 2, 4 and 8 times the resolution give it, and compares after shrinking.
-`small` shrinks sound photos to a long side of 40 to 128 pixels and prints how far from them the results are.
+quantiles of what is found. `widths` draws strokes of 1 to 64 pixels on such scans, their middle megapixel, and prints
+the share of their pixels that is found, and of sound pixels that is flagged. `seconds` restores one scan of native
+scale 4, and one that is sharp to the pixel, with `scale="auto"` and with `scale=1`, in turn, in one process. `gains`
+restores the middle of photos, of `--side` pixels, as scanners of 1, 2, 4 and 8 times the resolution give it, and
+compares after shrinking. `small` shrinks sound photos to a long side of 40 to 128 pixels and prints how far from them
+the results are.
 """
 
 import argparse
@@ -36,6 +37,7 @@ from bringback.ops.scale import shrink
 from bringback.pipeline import Pipeline
 
 CASES = {"C": "clean", "S": "structured", "U": "unstructured", "M": "mixed"}
+LARGEST = 1024  # side of the scans on which strokes are drawn
 WIDTHS = (1, 2, 4, 8, 16, 32, 64)
 
 
@@ -69,13 +71,13 @@ def widths(options: argparse.Namespace) -> None:
     """Print recall by width of the damage."""
     pipeline = Pipeline.from_pretrained(options.weights, stages=["scratches"], device="cpu")
     print("| scanned | " + " | ".join(f"{width} px" for width in WIDTHS) + " |\n" + "|---" * (len(WIDTHS) + 1) + "|")
-    for times in (1, 4):
+    for times in options.times:
         cells = []
         for width in WIDTHS:
             counts = np.zeros(4)
             for number, clean in photos(options):
                 random = np.random.default_rng(number)
-                soft = scan.scanned(clean, times, number) if times > 1 else clean
+                soft = scan.scanned(_middle(clean, LARGEST // times), times, number) if times > 1 else clean
                 spoilt, mask = strokes(as_array(soft), width, random)
                 found = pipeline.restore(Photo.from_array(spoilt)).damage()[0, 0].numpy() > 0.5
                 counts += [(found & mask).sum(), mask.sum(), (found & ~mask).sum(), (~mask).sum()]
@@ -108,9 +110,7 @@ def gains(options: argparse.Namespace) -> None:
             for number, clean in photos(options):
                 seed = photo_seed(SEED, number)
                 sample = aged_photo(clean, CASES[case], seed, bank)
-                side = min(options.side, *clean.shape[-2:])
-                y, x = ((length - side) // 2 for length in clean.shape[-2:])
-                aged, truth = (part[..., y : y + side, x : x + side] for part in (rounded(sample.aged), sample.truth))
+                aged, truth = (_middle(part, options.side) for part in (rounded(sample.aged), sample.truth))
                 if times > 1:
                     truth = scan.truth(truth, times, seed) if case == "C" else truth
                     aged = scan.scanned(aged, times, seed)
@@ -159,6 +159,13 @@ def seconds(options: argparse.Namespace) -> None:
         for key, took in best.items():
             shown = ", ".join(f"{stage} {value:.2f}" for stage, value in took.items())
             print(f"{name}, {photo.pixels.shape[1]}x{photo.pixels.shape[0]}, scale {key}: {shown}", flush=True)
+
+
+def _middle(pixels: Tensor, side: int) -> Tensor:
+    """The middle square of a photo, of this side or that of the photo."""
+    side = min(side, *pixels.shape[-2:])
+    y, x = ((length - side) // 2 for length in pixels.shape[-2:])
+    return pixels[..., y : y + side, x : x + side]
 
 
 def _columns(options: argparse.Namespace) -> list[Tensor]:

@@ -60,3 +60,16 @@ def test_an_enlarged_photo_has_nearly_its_factor(shipped, name, factor, kernel):
     scan = scanner(np.random.default_rng(factor))(large)
     found = shipped.of(torch.from_numpy(scan).permute(2, 0, 1)[None])
     assert 0.4 < found / factor < 1.3  # meant to be a little low
+
+
+@pytest.mark.parametrize("factor", [4, 8])
+def test_a_busy_picture_enlarged_far_shows_the_images_of_its_detail(shipped, factor):
+    busy = data.gravel()[:160, :160].astype(np.float32)[..., None].repeat(3, 2) / 255
+    large = cv2.resize(busy, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC).clip(0, 1)
+    assert 0.9 < shipped.of(torch.from_numpy(large).permute(2, 0, 1)[None]) / factor < 1.1
+
+
+@pytest.mark.parametrize("quality", [10, 40])
+def test_blocks_of_jpeg_are_no_images_of_detail(shipped, quality):
+    _, code = cv2.imencode(".jpg", data.astronaut(), [cv2.IMWRITE_JPEG_QUALITY, quality])
+    assert shipped.of(tensor(cv2.imdecode(code, cv2.IMREAD_COLOR))) < 1.75
