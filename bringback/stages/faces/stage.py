@@ -15,6 +15,7 @@ from bringback.images.adapters import accepts_any_image
 from bringback.images.photo import Photo, is_gray
 from bringback.models.faces.generator import FaceGenerator
 from bringback.ops.color import luminance
+from bringback.ops.hatching import is_hatched
 from bringback.ops.patterns import Pattern
 from bringback.ops.scale import divisor
 from bringback.runtime.compute import Compute
@@ -35,6 +36,7 @@ MIN_SIZE = 32  # pixels of a face's box at its photo's native scale; those of 36
 # (median 0.25), and 99.7 % of pairs of different people are farther apart.
 SAME_PERSON = 0.45
 STRENGTHS = (1.0, 0.66, 0.33)  # tried in this order until the person stays the same
+_INNER = slice(70, 215), slice(65, 191)  # rows and columns of a crop between forehead, chin and ears
 STRANGER = "refinement would change the person"  # the reason for which a face is put back as it came
 
 
@@ -187,6 +189,9 @@ class FaceRefiner(StageBase):
             crop = torch.from_numpy(align(pixels, matrix, size)).permute(2, 0, 1)
             if Pattern.of(crop[None]):  # dots that are gone from the face alone would look worse than all of them
                 face.status = "left alone: printed dots"
+                continue
+            if is_hatched(crop[None, :, _INNER[0], _INNER[1]]):  # refined, lines melt
+                face.status = "left alone: engraved lines"
                 continue
             crops[len(chosen)] = crop
             chosen.append(face)
