@@ -18,6 +18,8 @@ from bringback.ops.strips import STRIP, strips
 SPREAD = 0.03
 DOUBTFUL = 0.37  # pixels with a damage mask from this on are ignored
 SOUND = 0.995  # share of blocks that must stay below SPREAD: a red jacket in the snow is 1% of the image
+# Blue above the luminance in the darkest tones: Prussian blue has 0.2 and more, cool scans of black 0.05.
+BLUE = 0.12
 BLOCK, BLOCKS = 8, 64  # side of a block in pixels, to average out noise; most blocks a side
 
 
@@ -41,6 +43,11 @@ class Tint:
         return torch.cat(
             [constant + linear * within + quadratic * within.square() for constant, linear, quadratic in lines], 1
         )
+
+    @property
+    def is_blue(self) -> bool:
+        """Whether the darkest tones are of a strong blue, as those of a cyanotype: photos do not age to that."""
+        return float(self.chroma(torch.full((1, 1, 1, 1), self.low))[0, 2]) > BLUE
 
     def apply(self, gray: Tensor, out: Tensor | None = None) -> Tensor:
         """Tint an image (B, 3, H, W), preserving its luminance as far as the range [0, 1] allows.

@@ -70,6 +70,7 @@ class Restoration:
     tile: the maximal tile size in pixels, if memory was too short for the stages' own sizes, else None;
     scale: the native scale: how many times the photo can be shrunk without losing detail, 1 or more;
     areas: where the picture is inside its frame (border, mount, album page, scanner lid), () for a photo without one;
+    page: whether it shows writing, lines or points on a plain ground, and is no photo, see `ops.pages`;
     tint: the single tint of a photo without colors, None for a photo with colors; valid once `judged` is True;
     colored: whether a stage has added colors to such a photo;
     finished: whether the tint is applied and the frame put back, see `run.finalize`;
@@ -85,6 +86,7 @@ class Restoration:
     tile: int | None = None
     scale: float = 1.0
     areas: tuple[Area, ...] = ()
+    page: bool = False
     tint: Tint | None = None
     judged: bool = False
     colored: bool = False

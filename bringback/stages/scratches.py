@@ -13,9 +13,11 @@ from bringback.errors import known_names
 from bringback.images.adapters import accepts_any_image
 from bringback.models.unet import EAGER, ScratchUNet
 from bringback.ops.areas import Area, fill_inside, missing
+from bringback.ops.broad import lower_doubtful_
 from bringback.ops.infrared import find_dust
 from bringback.ops.masks import SOUND, calm_, certain_share, fill_mask
 from bringback.ops.opencv import GradientSettings, gradient_mask
+from bringback.ops.pages import is_page
 from bringback.ops.patterns import Pattern
 from bringback.ops.scale import divisor, enlarged_rows, shrink, stands_out
 from bringback.ops.strips import strips
@@ -53,6 +55,7 @@ _NOTHING = -12.0  # logit of a place that was not looked at
 # Damage rarely covers more of a photo. Where it does, at least so large a share of the mask is certain (0.13 to 0.54 in
 # nine photos damaged on purpose); if not, the mask is a false alarm.
 _MOST, _CERTAIN = 0.35, 0.1
+_TOLD = 0.01  # share of a photo that was not believed, above which a person should look at it
 # What is seen after a periodic pattern was removed has to be surer, by so much of its log odds: traces of it are left.
 _TRACES = 1.0
 # Where a scan has infrared that shows dust, what is seen in the picture alone is dust that infrared missed, one speck
@@ -90,12 +93,23 @@ def _keep_larger(odds: Tensor, others: Tensor, reach: int = 0) -> None:
 class Found:
     """What was found in a photo beside its mask.
 
-    `periodic` is the share of the photo that a pattern covers, see `ops.patterns`, and `withdrawn` the share that
-    looked damaged and was not believed, because most of it was doubtful.
+    `periodic` is the share of the photo that a pattern covers, see `ops.patterns`; `withdrawn` the share that looked
+    damaged and was not believed: all of it because most was doubtful, or broad marks that end nowhere; `page` the share
+    of it that is no photo but writing or lines, see `ops.pages`; and `on_page` the share that looked damaged there,
+    which may be what the page shows.
     """
 
     periodic: float = 0.0
     withdrawn: float = 0.0
+    page: float = 0.0
+    on_page: float = 0.0
+
+    def add(self, other: Self, share: float) -> None:
+        """Take in what was found in a part of the photo, so large a `share` of it."""
+        self.periodic += share * other.periodic
+        self.withdrawn += share * other.withdrawn
+        self.page += share * other.page
+        self.on_page += share * other.on_page
 
 
 def _replace(odds: Tensor, others: Tensor | None, pattern: Pattern) -> None:
@@ -169,8 +183,10 @@ class ScratchDetector(StageBase):
         The network's logits for a photo and its mirror image are averaged (the self-ensemble of Lim et al. 2017),
         because their errors differ; at coarser scales one look is enough. Where a photo has a periodic pattern, as the
         dots of a newspaper, only what is still seen after the pattern was removed counts. If few pixels are certain,
-        or few of the marked ones, all logits of a photo are lowered, and if more than 35 % of it is above 0.5 and nine
-        tenths of that are doubtful, nothing stays above. Gradient masks are binary, and made at the photos' own scale.
+        or few of the marked ones, all logits of a photo are lowered, then those of broad marks that end nowhere, see
+        `ops.broad`. If more than 35 % of a photo is above 0.5 and nine tenths of that are doubtful, nothing stays
+        above; nor on a page of writing or lines, see `ops.pages`. Gradient masks are binary, and made at the photos'
+        own scale.
         """
         return self._find(pixels, scale)[0]
 
@@ -185,9 +201,14 @@ class ScratchDetector(StageBase):
             marked = int(torch.count_nonzero(photo > 0)) / photo.numel()
             if marked > _MOST and certain_share(photo) < _CERTAIN * marked:
                 about.withdrawn = marked
+            elif is_page(pixels[number : number + 1].detach(), here := calm_(photo).detach() > 0):
+                about.page, about.periodic = 1.0, 0.0
+                about.on_page = int(torch.count_nonzero(here)) / here.numel()
+            if about.withdrawn or about.on_page:
                 photo.sub_(photo.detach().amax() + EAGER)  # to below 0.5, in the same order
-            else:
-                calm_(photo)
+            elif not about.page:
+                used = _used(photo.shape[-2], photo.shape[-1], scale)
+                about.withdrawn = lower_doubtful_(photo, pixels[number : number + 1], max(1.0, used))
         return odds.sigmoid_(), found
 
     def _united(self, pixels: Tensor, scale: float, found: list[Found]) -> Tensor:
@@ -237,7 +258,7 @@ class ScratchDetector(StageBase):
             found, about = self._find_inside(seen, (), scale)
             mask[area.part] = torch.maximum(mask[area.part], found * area.inside().to(found))
             share = found.numel() / mask.numel()
-            whole = Found(whole.periodic + share * about.periodic, whole.withdrawn + share * about.withdrawn)
+            whole.add(about, share)
         return mask, whole
 
     def _looks(self, native: Tensor, spare: float) -> Tensor:
@@ -319,6 +340,7 @@ class ScratchDetector(StageBase):
                 odds = found[..., rows, :]
                 lowered = odds / (odds + (1 - odds) * math.exp(_CLEARED))
                 found[..., rows, :] = torch.where(looked[..., rows, :], lowered, odds)
+        restoration.page = about.page > 0.5
         restoration.seen = found > SOUND
         if given is not None:
             restoration.seen &= given <= SOUND
@@ -333,9 +355,15 @@ class ScratchDetector(StageBase):
             restoration.warnings.append(
                 f"printed dots or paper texture on {100 * about.periodic:.0f} %: only other damage is filled there"
             )
+        if about.on_page:
+            notes["on_page_share"] = round(about.on_page, 5)
+            restoration.warnings.append(
+                "writing, lines or points on a plain ground: damage cannot be told from them, and is not filled"
+            )
         if about.withdrawn:
             notes["withdrawn_share"] = round(about.withdrawn, 5)
-            restoration.warnings.append(
-                f"{100 * about.withdrawn:.0f} % may be damaged, little of it for certain: none of that is filled"
-            )
+            if about.withdrawn > _TOLD:
+                restoration.warnings.append(
+                    f"{100 * about.withdrawn:.0f} % may be damaged, little of it for certain: none of that is filled"
+                )
         return restoration

@@ -71,10 +71,15 @@ class ToneCorrector(StageBase):
         """Correct the tones of the photo, or of each of its picture areas; what is around those stays as it is.
 
         Notes how surely the photo (or the most faded area) has faded, and the mean absolute change of the photo (or of
-        the most changed area, by itself), both in [0, 1].
+        the most changed area, by itself), both in [0, 1]. Cyanotypes stay as they are, see `Tint.is_blue`,
+        and so do pages of writing or lines, see `ops.pages`.
         """
         pixels, damage = restoration.pixels, restoration.damage()
         sure, change = 0.0, 0.0
+        # the black of a blueprint is blue, and paper has the color it has: neither has faded
+        if restoration.page or (restoration.tint and restoration.tint.is_blue):
+            restoration.notes[self.name] = {"faded": 0.0, "mean_change": 0.0}
+            return restoration
         if not restoration.areas:
             restoration.pixels, faded = self._corrected(pixels, damage)
             sure = faded.item()

@@ -181,3 +181,11 @@ def test_no_plane_of_a_large_photo_is_made(color: torch.Tensor, layout: torch.me
         with Largest(toned, mask) as largest:
             work()
         assert 0 < largest.bytes < mask.nbytes / 3
+
+
+def test_the_tint_of_a_cyanotype_is_blue_and_no_other_is(color: torch.Tensor) -> None:
+    light = luminance(color)
+    blue = torch.cat([0.05 + 0.8 * light, 0.15 + 0.75 * light, 0.4 + 0.5 * light], 1)
+    cool = torch.cat([0.05 + 0.9 * light, 0.06 + 0.9 * light, 0.1 + 0.9 * light], 1)
+    tints = [find_tint(picture) for picture in (blue, cool, light.expand_as(color), sepia(color, Draws([4])))]
+    assert [tint is not None and tint.is_blue for tint in tints] == [True, False, False, False]

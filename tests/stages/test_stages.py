@@ -105,6 +105,40 @@ def test_doubts_about_all_of_a_photo_are_told_and_a_given_mask_is_filled_neverth
     assert not doubtless.warnings and list(doubtless.notes["scratches"]) == ["damaged_share"]
 
 
+class Bluish(Found):
+    """Takes blue for damage, the surer the bluer."""
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        return 4 * pixels[:, 2:] - 1.5
+
+
+@pytest.mark.usefixtures("one_look")
+def test_a_broad_mark_that_fades_away_is_left_and_told() -> None:
+    rows, columns = np.mgrid[:100, :120]
+    blue = torch.from_numpy((0.5 - (np.hypot(rows - 50, columns - 60) - 25) / 20).clip(0, 1)).float()
+    red = 0.4 + 0.2 * torch.rand(100, 120)
+    pixels = torch.stack((red, 0.5 - 0.114 / 0.587 * blue, blue))[None]  # there is no edge in luminance
+    restoration = ScratchDetector(Bluish(0.0), CPU)(start(pixels))
+    assert restoration.mask.max() <= 0.5 and restoration.notes["scratches"]["damaged_share"] == 0
+    assert 0.1 < restoration.notes["scratches"]["withdrawn_share"] < 0.5
+    assert len(restoration.warnings) == 1 and "none of that is filled" in restoration.warnings[0]
+
+
+@pytest.mark.usefixtures("one_look")
+def test_on_a_page_only_a_given_mask_is_filled_and_its_tones_stay() -> None:
+    pixels, given = torch.full((1, 3, 96, 128), 0.4), np.zeros((96, 128), np.float32)
+    pixels[..., 8:90:12, 10:110], given[30:34, 20:60] = 1, 1
+    seen = pixels.clone()
+    seen[..., 8:90:24, 10:110] = 0.9  # one line in two is not bright enough to be marked
+    restoration = ScratchDetector(Found(-9.0), CPU)(start(seen, given))  # type: ignore[arg-type]
+    assert restoration.page and restoration.mask is not None
+    assert torch.equal(restoration.mask > 0.5, torch.from_numpy(given)[None, None] > 0.5)
+    assert restoration.notes["scratches"]["on_page_share"] > 0.01 and "on a plain ground" in restoration.warnings[0]
+    before = restoration.pixels.clone()
+    tone = ToneCorrector.from_pretrained(device="cpu")(restoration)
+    assert torch.equal(tone.pixels, before) and tone.notes["tone"]["faded"] == 0
+
+
 @pytest.mark.parametrize(("gray", "masked"), [(False, True), (True, False)])
 def test_tone_in_strips_is_tone_of_the_whole(monkeypatch: pytest.MonkeyPatch, gray: bool, masked: bool) -> None:
     torch.manual_seed(1)
@@ -550,6 +584,15 @@ def test_gradients_flow_through_all_looks_of_the_detector() -> None:
         assert pixels.grad is not None and pixels.grad.abs().sum() > 0
 
 
+def test_sound_places_of_very_small_photos_change_less() -> None:
+    torch.manual_seed(0)
+    stage = LatentTranslator(VAE(), LatentMapping(), VAE(), CPU)
+    pixels, filled = torch.rand(1, 3, 32, 32), torch.zeros(1, 1, 32, 32)
+    filled[..., :8, :8] = 1
+    change = (stage.translate(pixels, filled) - pixels).abs()
+    assert change[..., :8, :8].mean() > 1.6 * change[..., 16:, 16:].mean() > 0
+
+
 def test_a_soft_scan_is_translated_at_its_native_scale(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
     stage = LatentTranslator(VAE(), LatentMapping(), VAE(), CPU)
@@ -560,4 +603,4 @@ def test_a_soft_scan_is_translated_at_its_native_scale(monkeypatch: pytest.Monke
     pixels = torch.rand(1, 3, 96, 128)
     for scale in (1.0, 1.5, 4.0):
         assert stage.translate(pixels, None, scale).shape == pixels.shape
-    assert [tuple(shape[-2:]) for shape in seen] == [(24, 32), (24, 32), (12, 16)]  # 1.5 is too little to gain by it
+    assert [tuple(shape[-2:]) for shape in seen] == [(24, 32), (24, 32), (12, 12)]  # 1.5 is too little to gain by it
