@@ -12,6 +12,7 @@ from torch import Tensor
 from bringback.ops.color import luminance
 from bringback.ops.scale import enlarged_rows, shrink
 from bringback.ops.strips import strips
+from bringback.ops.windows import window_maxima
 
 BLOCK = 128  # side in pixels of the blocks whose spectra are taken
 HOP = BLOCK // 2  # between the overlapping blocks in which a pattern is removed
@@ -186,7 +187,11 @@ def _rise(levels: Tensor) -> Tensor:
     Compared is the second highest of eight places around each: a streak is as high on two sides, and on one side there
     may be another wave.
     """
-    near = F.max_pool2d(_whole(levels, _NEAR + 1).flatten(0, 1), 3, 1).view(*levels.shape[:2], BLOCK + 2 * _NEAR, -1)
+    return torch.stack([_rise_in_row(row) for row in levels])  # all at once would not stay in the processor's cache
+
+
+def _rise_in_row(levels: Tensor) -> Tensor:
+    near = window_maxima(_whole(levels, _NEAR + 1))[..., 1:-1, 1:-1]
     highest = second = torch.full_like(levels, -torch.inf)
     slant = round(_NEAR / 2**0.5)
     for down, right in ((_NEAR, 0), (slant, slant), (0, _NEAR), (-slant, slant)):
