@@ -194,7 +194,7 @@ def run(options: argparse.Namespace) -> None:
         print(
             f"{case}  {len(before):6} {mean[0]:12.2f} {mean[1]:6.2f} {mean[1] - mean[0]:+6.2f} {area:12.3f}  {recall}"
         )
-        steps = [f"{hits:.2f}" for _, hits in reliability_of_counts(*histograms)]
+        steps = [f"{hits:.2f}" for hits in reliability_of_counts(*histograms)]
         print(f"{case}  damaged of those found with 0 to 0.1, to 0.2, ... to 1: {' '.join(steps)}")
     if options.sheet:
         contact_sheet(rows, options.sheet)

@@ -169,7 +169,7 @@ def run(options: argparse.Namespace) -> None:
         sound, damaged = of_case.scores
         false = sound[round(FLAGGED * (BINS - 1)) + 1 :].sum() / sound.sum()
         print(f"{case}: AUC {auc_of_counts(damaged, sound):.3f}, sound pixels flagged {100 * false:.2f} %")
-        steps = [f"{hits:.2f}" for _, hits in reliability_of_counts(damaged, sound)]
+        steps = [f"{hits:.2f}" for hits in reliability_of_counts(damaged, sound)]
         print(f"{case}: damaged of those found with 0 to 0.1, to 0.2, ... to 1: {' '.join(steps)}")
     print(f"clean photos: {100 * np.mean(clean_flagged):.2f} % flagged, the worst {100 * max(clean_flagged):.1f} %")
     if options.sheet:

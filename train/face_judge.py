@@ -157,10 +157,6 @@ def _old(name: str) -> bool:
     return name.startswith(OLD_PORTRAITS) and not held_out(name) and zlib.crc32(name.encode()) >= FIRST
 
 
-def _old(name: str) -> bool:
-    return name.startswith(OLD_PORTRAITS) and not held_out(name) and zlib.crc32(name.encode()) >= FIRST
-
-
 def _gray(pixels: np.ndarray) -> np.ndarray:
     return cv2.cvtColor(np.ascontiguousarray(pixels, dtype=np.float32), cv2.COLOR_RGB2GRAY).clip(0, 1)
 

@@ -31,34 +31,36 @@ def lower_doubtful_(odds: Tensor, pixels: Tensor, scale: float = 1.0) -> float:
     Damage ends somewhere: there the odds fall, and the photo (1, 3, H, W) in [0, 1] has an edge. A cloth, a wall or a
     glare that is merely unusual is marked with middling odds that fade away, and its tones go on beyond the mark. Thin
     marks across it stay. `scale` is the native scale, 1 or more; at most two megapixels are looked at. Returns the
-    share of the photo that was lowered.
+    share of the photo that was marked and no longer is.
     """
     height, width = odds.shape[-2:]
     scale = max(scale, math.sqrt(height * width / _SEEN), 1.0)
     size = (math.ceil(height / scale), math.ceil(width / scale))
-    seen = _averaged(odds, size)
+    seen = _averaged(odds, size)[0, 0].numpy()
     marks = _broad(seen)
     if not marks:
         return 0.0
-    light, lowered = _averaged(luminance(pixels), size), np.zeros(size, np.float32)
+    light, lowered = luminance(_averaged(pixels, size))[0, 0].numpy(), np.zeros(size, np.float32)
     for place, own, near in marks:
         if _is_doubtful(seen[place], light[place], own):
             level = np.maximum(cv2.morphologyEx(seen[place], cv2.MORPH_OPEN, _square(_NARROW)), 0)
             level[seen[place] - level < _STANDS_OUT] += _STANDS_OUT
             lowered[place][near] = level[near]
-    share = int(np.count_nonzero(lowered)) / lowered.size
-    if share:
+    share = int(np.count_nonzero((seen > 0) & (seen <= lowered))) / lowered.size
+    if lowered.any():
         planes = torch.from_numpy(lowered)[None, None]
         for rows in strips(odds):
             odds[..., rows, :] -= enlarged_rows(planes, rows, (height, width), "bilinear").to(odds)
     return share
 
 
-def _averaged(plane: Tensor, size: tuple[int, int]) -> np.ndarray:
-    """A plane (1, 1, H, W) at another size (h, w): an own copy, float32."""
-    plane = plane.detach().float()
-    small = plane if plane.shape[-2:] == size else F.interpolate(plane, size, mode="area")
-    return np.array(small[0, 0].cpu().numpy(), order="C")
+def _averaged(planes: Tensor, size: tuple[int, int]) -> Tensor:
+    """Planes (1, C, H, W) at another size: (1, C, h, w), float32, on the CPU, a copy.
+
+    One at a time is copied if the planes are a part of a photo, or have channels last, with which averaging is slow.
+    """
+    each = planes.detach().float().split(1, 1)
+    return torch.cat([F.interpolate(plane.contiguous(), size, mode="area").cpu() for plane in each], 1)
 
 
 def _square(reach: int) -> np.ndarray:

@@ -66,15 +66,15 @@ def auc_of_counts(positive: Tensor, negative: Tensor) -> float:
     return ((positive * below).sum() / pairs).item()
 
 
-def reliability_of_counts(positive: Tensor, negative: Tensor) -> list[tuple[float, float]]:
-    """Of ten equal steps of the score, lowest first: the share of all pixels in it and how many of these are positive.
+def reliability_of_counts(positive: Tensor, negative: Tensor) -> list[float]:
+    """The share of positives in ten equal steps of the score, lowest first.
 
-    Takes histograms as `auc_of_counts`. A step without pixels has a share of 0 and NaN. Calibrated scores are their own
-    share of positives (Guo et al., On Calibration of Modern Neural Networks, 2017).
+    Takes histograms as `auc_of_counts`. A step without pixels has NaN. Calibrated scores are their own share of
+    positives (Guo et al., On Calibration of Modern Neural Networks, 2017).
     """
     steps = (torch.arange(len(positive)) * 10 // len(positive)).to(positive.device)
     hits, misses = (torch.zeros(10).double().index_add_(0, steps, counts.double()) for counts in (positive, negative))
-    return list(zip(((hits + misses) / (hits + misses).sum()).tolist(), (hits / (hits + misses)).tolist(), strict=True))
+    return (hits / (hits + misses)).tolist()
 
 
 def _eight_bit(x: Tensor) -> Tensor:

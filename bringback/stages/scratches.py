@@ -364,6 +364,6 @@ class ScratchDetector(StageBase):
             notes["withdrawn_share"] = round(about.withdrawn, 5)
             if about.withdrawn > _TOLD:
                 restoration.warnings.append(
-                    f"{100 * about.withdrawn:.0f} % may be damaged, little of it for certain: none of that is filled"
+                    f"{100 * about.withdrawn:.0f} % may be damaged, but that is too doubtful to be filled"
                 )
         return restoration

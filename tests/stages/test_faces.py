@@ -651,7 +651,7 @@ def test_all_faces_of_a_group_in_one_batch(portrait):
     group = np.concatenate([np.concatenate([portrait[::2, ::2]] * 5, axis=1)] * 4)
     restoration = FaceRefiner(Mirrored(Counter()), Compute(batch=32))(start(group))
     assert restoration.notes["faces"] == {"found": 20, "refined": 20}
-    assert batches == [64]  # as they are, and mirrored; filled up, so that no face hangs on the others' number
+    assert batches == [32, 32]  # as they are, and mirrored; filled up, so that no face hangs on the others' number
 
 
 def test_16_bit_stays_16_bit(portrait):

@@ -100,7 +100,7 @@ def test_doubts_about_all_of_a_photo_are_told_and_a_given_mask_is_filled_neverth
     restoration = stage(start(torch.rand(1, 3, 64, 100) * 0.9, given))
     assert torch.equal(restoration.mask > 0.5, torch.from_numpy(given)[None, None] > 0.5)
     assert restoration.notes["scratches"]["withdrawn_share"] > 0.9
-    assert len(restoration.warnings) == 1 and "none of that is filled" in restoration.warnings[0]
+    assert len(restoration.warnings) == 1 and "too doubtful to be filled" in restoration.warnings[0]
     doubtless = ScratchDetector(Found(-9.0), CPU)(start(torch.rand(1, 3, 64, 100) * 0.9))
     assert not doubtless.warnings and list(doubtless.notes["scratches"]) == ["damaged_share"]
 
@@ -121,7 +121,7 @@ def test_a_broad_mark_that_fades_away_is_left_and_told() -> None:
     restoration = ScratchDetector(Bluish(0.0), CPU)(start(pixels))
     assert restoration.mask.max() <= 0.5 and restoration.notes["scratches"]["damaged_share"] == 0
     assert 0.1 < restoration.notes["scratches"]["withdrawn_share"] < 0.5
-    assert len(restoration.warnings) == 1 and "none of that is filled" in restoration.warnings[0]
+    assert len(restoration.warnings) == 1 and "too doubtful to be filled" in restoration.warnings[0]
 
 
 @pytest.mark.usefixtures("one_look")

@@ -317,7 +317,8 @@ def _native(gray: np.ndarray) -> float:
 
 @cache
 def _judge() -> FaceJudge:
-    return FaceJudge.shipped()
+    with torch.inference_mode(False):  # the first call may be in a restoration, the next in a training
+        return FaceJudge.shipped()
 
 
 def _dlib() -> Any:
