@@ -70,7 +70,8 @@ class Restoration:
     tile: the maximal tile size in pixels, if memory was too short for the stages' own sizes, else None;
     scale: the native scale: how many times the photo can be shrunk without losing detail, 1 or more;
     areas: where the picture is inside its frame (border, mount, album page, scanner lid), () for a photo without one;
-    page: whether it shows writing, lines or points on a plain ground, and is no photo, see `ops.pages`;
+    pages: the numbers of the areas (0: of the whole photo, if there are none) that show writing or lines on
+    paper, and no photo, see `Page.PAPER`;
     tint: the single tint of a photo without colors, None for a photo with colors; valid once `judged` is True;
     colored: whether a stage has added colors to such a photo;
     finished: whether the tint is applied and the frame put back, see `run.finalize`;
@@ -86,7 +87,7 @@ class Restoration:
     tile: int | None = None
     scale: float = 1.0
     areas: tuple[Area, ...] = ()
-    page: bool = False
+    pages: frozenset[int] = frozenset()
     tint: Tint | None = None
     judged: bool = False
     colored: bool = False

@@ -1,7 +1,7 @@
 """Stage `scratches`: finds damage."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Self
 
@@ -17,7 +17,7 @@ from bringback.ops.broad import lower_doubtful_
 from bringback.ops.infrared import find_dust
 from bringback.ops.masks import SOUND, calm_, certain_share, fill_mask
 from bringback.ops.opencv import GradientSettings, gradient_mask
-from bringback.ops.pages import is_page
+from bringback.ops.pages import Page, find_page
 from bringback.ops.patterns import Pattern
 from bringback.ops.scale import divisor, enlarged_rows, shrink, stands_out
 from bringback.ops.strips import strips
@@ -61,6 +61,7 @@ _TRACES = 1.0
 # Where a scan has infrared that shows dust, what is seen in the picture alone is dust that infrared missed, one speck
 # in twenty in scans out of register, or detail of the picture: the odds of damage are lower by so much, ln(1 / 20).
 _CLEARED = 3.0
+_ALL = 0.995  # share of a photo from which on it is called all of it
 
 
 METHODS = ("unet", "gradient")
@@ -95,21 +96,25 @@ class Found:
 
     `periodic` is the share of the photo that a pattern covers, see `ops.patterns`; `withdrawn` the share that looked
     damaged and was not believed: all of it because most was doubtful, or broad marks that end nowhere; `page` the share
-    of it that is no photo but writing or lines, see `ops.pages`; and `on_page` the share that looked damaged there,
-    which may be what the page shows.
+    of it that is no photo but writing, lines or stars, see `ops.pages`; `on_page` the share that looked damaged there,
+    which may be what the page shows; and `paper` the numbers of the areas whose ground is not dark, 0 that of the whole
+    photo.
     """
 
     periodic: float = 0.0
     withdrawn: float = 0.0
     page: float = 0.0
     on_page: float = 0.0
+    paper: set[int] = field(default_factory=set)
 
-    def add(self, other: Self, share: float) -> None:
-        """Take in what was found in a part of the photo, so large a `share` of it."""
+    def add(self, other: Self, share: float, number: int) -> None:
+        """Take in what was found in the area of this `number`, so large a `share` of the photo."""
         self.periodic += share * other.periodic
         self.withdrawn += share * other.withdrawn
         self.page += share * other.page
         self.on_page += share * other.on_page
+        if other.paper:
+            self.paper.add(number)
 
 
 def _replace(odds: Tensor, others: Tensor | None, pattern: Pattern) -> None:
@@ -185,8 +190,8 @@ class ScratchDetector(StageBase):
         dots of a newspaper, only what is still seen after the pattern was removed counts. If few pixels are certain,
         or few of the marked ones, all logits of a photo are lowered, then those of broad marks that end nowhere, see
         `ops.broad`. If more than 35 % of a photo is above 0.5 and nine tenths of that are doubtful, nothing stays
-        above; nor on a page of writing or lines, see `ops.pages`. Gradient masks are binary, and made at the photos'
-        own scale.
+        above; nor on a page of writing, lines or stars, see `ops.pages`. Gradient masks are binary, and made at the
+        photos' own scale.
         """
         return self._find(pixels, scale)[0]
 
@@ -201,9 +206,13 @@ class ScratchDetector(StageBase):
             marked = int(torch.count_nonzero(photo > 0)) / photo.numel()
             if marked > _MOST and certain_share(photo) < _CERTAIN * marked:
                 about.withdrawn = marked
-            elif is_page(pixels[number : number + 1].detach(), here := calm_(photo).detach() > 0):
-                about.page, about.periodic = 1.0, 0.0
-                about.on_page = int(torch.count_nonzero(here)) / here.numel()
+            else:
+                here = calm_(photo).detach() > 0
+                page = find_page(pixels[number : number + 1].detach(), here)
+                if page:
+                    about.page, about.periodic = 1.0, 0.0
+                    about.on_page = int(torch.count_nonzero(here)) / here.numel()
+                    about.paper = {0} if page is Page.PAPER else set()
             if about.withdrawn or about.on_page:
                 photo.sub_(photo.detach().amax() + EAGER)  # to below 0.5, in the same order
             elif not about.page:
@@ -251,14 +260,14 @@ class ScratchDetector(StageBase):
             found, (about,) = self._find(pixels, scale)
             return found, about
         mask, whole = torch.zeros_like(pixels[:, :1]), Found()
-        for area in areas:
+        for number, area in enumerate(areas):
             seen = pixels[area.part]
             if area.is_round:
                 fill_into(seen := seen.clone(), (~area.inside()).to(seen), device=self.compute.device)
             found, about = self._find_inside(seen, (), scale)
             mask[area.part] = torch.maximum(mask[area.part], found * area.inside().to(found))
             share = found.numel() / mask.numel()
-            whole.add(about, share)
+            whole.add(about, share, number)
         return mask, whole
 
     def _looks(self, native: Tensor, spare: float) -> Tensor:
@@ -340,7 +349,7 @@ class ScratchDetector(StageBase):
                 odds = found[..., rows, :]
                 lowered = odds / (odds + (1 - odds) * math.exp(_CLEARED))
                 found[..., rows, :] = torch.where(looked[..., rows, :], lowered, odds)
-        restoration.page = about.page > 0.5
+        restoration.pages = frozenset(about.paper)
         restoration.seen = found > SOUND
         if given is not None:
             restoration.seen &= given <= SOUND
@@ -355,11 +364,12 @@ class ScratchDetector(StageBase):
             restoration.warnings.append(
                 f"printed dots or paper texture on {100 * about.periodic:.0f} %: only other damage is filled there"
             )
-        if about.on_page:
-            notes["on_page_share"] = round(about.on_page, 5)
-            restoration.warnings.append(
-                "writing, lines or points on a plain ground: damage cannot be told from them, and is not filled"
-            )
+        if about.page:
+            notes["page_share"], notes["on_page_share"] = round(about.page, 5), round(about.on_page, 5)
+            like = "writing or a drawing: its tones stay" if about.paper else "stars"
+            only = "" if given is None else " but known damage"
+            of_it, there = ("", "") if about.page > _ALL else (f"{100 * about.page:.0f} % of it ", " there")
+            restoration.warnings.append(f"{of_it}looks like {like}, nothing{only} is filled{there}")
         if about.withdrawn:
             notes["withdrawn_share"] = round(about.withdrawn, 5)
             if about.withdrawn > _TOLD:

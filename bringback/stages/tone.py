@@ -72,19 +72,21 @@ class ToneCorrector(StageBase):
 
         Notes how surely the photo (or the most faded area) has faded, and the mean absolute change of the photo (or of
         the most changed area, by itself), both in [0, 1]. Cyanotypes stay as they are, see `Tint.is_blue`,
-        and so do pages of writing or lines, see `ops.pages`.
+        and so do areas that are pages of writing or lines, see `ops.pages`.
         """
         pixels, damage = restoration.pixels, restoration.damage()
         sure, change = 0.0, 0.0
         # the black of a blueprint is blue, and paper has the color it has: neither has faded
-        if restoration.page or (restoration.tint and restoration.tint.is_blue):
+        if restoration.tint and restoration.tint.is_blue:
             restoration.notes[self.name] = {"faded": 0.0, "mean_change": 0.0}
             return restoration
-        if not restoration.areas:
+        if not restoration.areas and not restoration.pages:
             restoration.pixels, faded = self._corrected(pixels, damage)
             sure = faded.item()
             change = mean_change(restoration.pixels, pixels) if sure else 0.0
-        for area in restoration.areas:
+        for number, area in enumerate(restoration.areas):
+            if number in restoration.pages:
+                continue
             part, around = pixels[area.part], ~area.inside().to(pixels.device)
             mask = damage[area.part].masked_fill(around.to(damage.device), 1)
             corrected, faded = self._corrected(part, mask)

@@ -486,6 +486,18 @@ def test_a_face_of_printed_dots_is_left_alone(portrait, period, status):
     assert np.array_equal(rgb(restoration), photo) == bool(period)
 
 
+def test_a_face_of_engraved_lines_is_left_alone(monkeypatch, portrait, found):
+    photo = cv2.resize(portrait, None, fx=2, fy=2, interpolation=cv2.INTER_CUBIC)
+    lines = np.random.default_rng(0).uniform(-0.4, 0.4, (photo.shape[0], 1, 1))  # of no period, as those of a burin
+    photo = (photo + lines).astype(np.float32).clip(0, 1)
+    stage = FaceRefiner(Sharper())
+    face = Found(tuple(2 * np.array(found[0].box)), 2 * found[0].points, found[0].score)
+    monkeypatch.setattr(stage.finder, "find", lambda pixels, scale: [face])
+    restoration = stage(start(photo))
+    assert [face.status for face in restoration.faces] == ["left alone: engraved lines"]
+    np.testing.assert_array_equal(rgb(restoration), photo)
+
+
 def test_small_faces_can_be_left_alone(portrait):
     restoration = FaceRefiner(Sharper(), min_size=150)(start(portrait))
     assert restoration.faces[0].status.startswith("left alone: too small, ")

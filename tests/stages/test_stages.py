@@ -18,6 +18,7 @@ from bringback.models.translation.vae import VAE
 from bringback.ops.areas import Area
 from bringback.ops.masks import fill_mask
 from bringback.ops.metrics import psnr
+from bringback.ops.monochrome import Tint
 from bringback.ops.push_pull import push_pull
 from bringback.ops.strips import strips
 from bringback.runtime.compute import Compute
@@ -124,19 +125,71 @@ def test_a_broad_mark_that_fades_away_is_left_and_told() -> None:
     assert len(restoration.warnings) == 1 and "too doubtful to be filled" in restoration.warnings[0]
 
 
+def ruled() -> torch.Tensor:
+    """A page (1, 3, 96, 128) of white lines, one in two of which is white enough to be marked."""
+    pixels = torch.full((1, 3, 96, 128), 0.5)
+    pixels[..., 8:90:12, 10:110], pixels[..., 8:90:24, 10:110] = 1, 0.9
+    return pixels
+
+
+class Warm(ToneCorrector):
+    """Takes everything for faded."""
+
+    def __init__(self) -> None:
+        super().__init__(ToneCurves(side=16, width=8))
+
+    def _corrected(self, pixels: torch.Tensor, mask: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
+        return pixels * 0.8, torch.ones(1)
+
+
 @pytest.mark.usefixtures("one_look")
 def test_on_a_page_only_a_given_mask_is_filled_and_its_tones_stay() -> None:
-    pixels, given = torch.full((1, 3, 96, 128), 0.4), np.zeros((96, 128), np.float32)
-    pixels[..., 8:90:12, 10:110], given[30:34, 20:60] = 1, 1
-    seen = pixels.clone()
-    seen[..., 8:90:24, 10:110] = 0.9  # one line in two is not bright enough to be marked
-    restoration = ScratchDetector(Found(-9.0), CPU)(start(seen, given))  # type: ignore[arg-type]
-    assert restoration.page and restoration.mask is not None
+    given = np.zeros((96, 128), np.float32)
+    given[30:34, 20:60] = 1
+    restoration = ScratchDetector(Found(-9.0), CPU)(start(ruled(), given))  # type: ignore[arg-type]
+    assert restoration.pages == {0} and restoration.mask is not None
     assert torch.equal(restoration.mask > 0.5, torch.from_numpy(given)[None, None] > 0.5)
-    assert restoration.notes["scratches"]["on_page_share"] > 0.01 and "on a plain ground" in restoration.warnings[0]
+    assert restoration.notes["scratches"]["on_page_share"] > 0.01
+    assert restoration.warnings == [
+        "looks like writing or a drawing: its tones stay, nothing but known damage is filled"
+    ]
     before = restoration.pixels.clone()
-    tone = ToneCorrector.from_pretrained(device="cpu")(restoration)
+    tone = Warm()(restoration)
     assert torch.equal(tone.pixels, before) and tone.notes["tone"]["faded"] == 0
+
+
+@pytest.mark.usefixtures("one_look")
+def test_a_page_on_which_nothing_is_marked_is_told() -> None:
+    restoration = ScratchDetector(Found(-9.0), CPU)(start(ruled() * 0.9))  # type: ignore[arg-type]
+    notes = restoration.notes["scratches"]
+    assert (notes["page_share"], notes["on_page_share"], notes["damaged_share"]) == (1, 0, 0)
+    assert restoration.warnings == ["looks like writing or a drawing: its tones stay, nothing is filled"]
+
+
+@pytest.mark.usefixtures("one_look")
+def test_of_two_areas_only_the_page_keeps_its_tones() -> None:
+    photo = torch.rand(1, 3, 96, 170, generator=torch.Generator().manual_seed(0)) * 0.9
+    restoration = start(torch.cat([photo, ruled()], 3))
+    restoration.areas = tuple(
+        Area(((left, 0), (right, 0), (right, 96), (left, 96))) for left, right in ((0, 170), (170, 298))
+    )
+    restoration = ScratchDetector(Found(-9.0), CPU)(restoration)  # type: ignore[arg-type]
+    assert restoration.pages == {1} and restoration.notes["scratches"]["page_share"] == pytest.approx(0.43, abs=0.01)
+    assert restoration.warnings == [
+        "43 % of it looks like writing or a drawing: its tones stay, nothing is filled there"
+    ]
+    before = restoration.pixels.clone()
+    after = Warm()(restoration).pixels
+    assert torch.equal(after[..., 170:], before[..., 170:]) and torch.equal(after[..., :170], 0.8 * before[..., :170])
+
+
+def test_tones_of_a_cyanotype_stay() -> None:
+    restoration, blue = start(torch.rand(1, 3, 40, 50)), Tint(torch.tensor([[0.0, 0, 0], [0, 0, 0], [0.3, 0, 0]]))
+    restoration.tint, before = blue, restoration.pixels.clone()
+    restoration = Warm()(restoration)
+    assert torch.equal(restoration.pixels, before) and restoration.notes["tone"] == {"faded": 0, "mean_change": 0}
+    restoration.tint = Tint.none()
+    assert not torch.equal(Warm()(restoration).pixels, before)
 
 
 @pytest.mark.parametrize(("gray", "masked"), [(False, True), (True, False)])
