@@ -300,8 +300,8 @@ training = mixture(
 )  # fmt: skip
 translation = mixture(
     "What the translation learns from end to end: narrow wear, as much that is broad, soft scans, and damage.",
-    (unstructured, 0.35), (rescanned, 0.08), (second_order, 0.18), (small_copy, 0.08), (worn, 0.07), (grainy, 0.05),
-    (structured, 0.05), (stained, 0.03), (holes, 0.06), (clean, 1.0),
+    (unstructured, 0.40), (rescanned, 0.05), (second_order, 0.18), (small_copy, 0.16), (worn, 0.06), (grainy, 0.04),
+    (structured, 0.03), (stained, 0.02), (holes, 0.05), (clean, 1.0),
 )  # fmt: skip
 gate = mixture(
     "What the gate learns from: what the translation does, and sound photos, which it is to leave alone.",
