@@ -4,9 +4,9 @@ python benchmarks/recall.py PHOTOS --overlays damage-val-000.tar
 
 A pixel is damaged if more than 12 % of it is covered; overlapping types each count. Real overlays are grouped by the
 first part of their file names. Some damage is invisible, such as white dust on a white sky: `visible` counts only
-pixels where it changed a channel by more than 0.1. `--foreign` adds a program that we did not write the lessons with,
-whose damage has no types. `--sheet` shows the photos of S with most visible damage missed:
-aged, damage, found, missed in red.
+pixels where it changed a channel by more than 0.1. `--foreign` adds F, by a program that made no lessons and whose
+damage has no types. `--sheet` shows the photos of S with most visible damage missed: aged, damage, found, missed in
+red.
 """
 
 import argparse

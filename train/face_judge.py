@@ -28,7 +28,7 @@ from bringback.degradations import degrade
 from bringback.images.photo import Photo
 from bringback.images.shards import held_out, read_shards
 from bringback.models.faces.judge import WEIGHTS, FaceJudge
-from bringback.stages.faces.detector import FaceFinder, Found
+from bringback.stages.faces.detector import FaceFinder, Found, as_gray
 from bringback.stages.faces.identity import face_features
 
 LABELS = Path(__file__).with_name("face_judge.csv")
@@ -84,11 +84,11 @@ def lessons(finder: FaceFinder, kind: str, name: str, pixels: np.ndarray, labels
     if kind == "portraits":
         pixels = squeezed(pixels, draws)
     if kind != "photos":
-        sure = finder.sure(_gray(pixels))
+        sure = finder.sure(as_gray(pixels))
     if kind == "portraits" or (kind == "photos" and draws.random() < AGED):
         pixels = aged(pixels, draws)
     height, width = pixels.shape[:2]
-    for one in finder.doubtful(_gray(pixels)):
+    for one in finder.doubtful(as_gray(pixels)):
         center = one.face.points.mean(0)
         near = (word for x, y, word in labels[name]
                 if np.hypot(*(center - (x * width, y * height))) < 0.3 * one.face.side)  # fmt: skip
@@ -155,10 +155,6 @@ def save(members: list[FaceJudge], file: Path) -> None:
 
 def _old(name: str) -> bool:
     return name.startswith(OLD_PORTRAITS) and not held_out(name) and zlib.crc32(name.encode()) >= FIRST
-
-
-def _gray(pixels: np.ndarray) -> np.ndarray:
-    return cv2.cvtColor(np.ascontiguousarray(pixels, dtype=np.float32), cv2.COLOR_RGB2GRAY).clip(0, 1)
 
 
 if __name__ == "__main__":

@@ -150,9 +150,9 @@ class FaceFinder:
         """All faces in a photo (H, W, 3) in [0, 1] of this native scale, the largest first, each once.
 
         Searched at up to its native size and enlarged; also brightened if dark or without faces; rotated if none is
-        found, and at last in several views that have to agree.
+        found, and at last in several views, whose best finds are judged.
         """
-        gray = cv2.cvtColor(np.ascontiguousarray(pixels, dtype=np.float32), cv2.COLOR_RGB2GRAY).clip(0, 1)
+        gray = as_gray(pixels)
         if (times := divisor(scale)) > 1:
             size = [max(1, round(side / times)) for side in gray.shape[::-1]]
             gray = cv2.resize(gray, size, interpolation=cv2.INTER_AREA)
@@ -175,7 +175,7 @@ class FaceFinder:
 
     def only_inverted(self, pixels: np.ndarray) -> bool:
         """Whether a photo (H, W, 3) in [0, 1] is surely a negative, as far as large upright faces can tell."""
-        gray = cv2.cvtColor(np.ascontiguousarray(pixels, dtype=np.float32), cv2.COLOR_RGB2GRAY).clip(0, 1)
+        gray = as_gray(pixels)
         if min(gray.shape) < 16:
             return False
         zoom = min(1.0, (NEGATIVE_PIXELS / gray.size) ** 0.5)
@@ -189,7 +189,7 @@ class FaceFinder:
 
         0 without faces, and where they do not agree.
         """
-        gray = cv2.cvtColor(np.ascontiguousarray(pixels, dtype=np.float32), cv2.COLOR_RGB2GRAY).clip(0, 1)
+        gray = as_gray(pixels)
         if min(gray.shape) < 16:
             return 0
         zoom = min(2.0, (TURNED_PIXELS / gray.size) ** 0.5)
@@ -303,6 +303,11 @@ def _turn(width: int, height: int, degrees: float) -> tuple[np.ndarray, tuple[in
     across, down = (round(float(side)) for side in np.abs(turn) @ (width, height))
     shift = (np.array([across, down]) - 1) / 2 - turn @ ((width - 1) / 2, (height - 1) / 2)
     return np.c_[turn, shift], (across, down)
+
+
+def as_gray(pixels: np.ndarray) -> np.ndarray:
+    """The luminance (H, W), Rec. 601, float32 in [0, 1], of a picture (H, W, 3)."""
+    return cv2.cvtColor(np.ascontiguousarray(pixels, dtype=np.float32), cv2.COLOR_RGB2GRAY).clip(0, 1)
 
 
 def _lift(gray: np.ndarray) -> np.ndarray:
