@@ -22,7 +22,8 @@ from bringback.pipeline import Pipeline
 from bringback.runtime.compute import Compute
 from bringback.stages.colorize import Colorizer, Hint
 from bringback.stages.denoise import Denoiser
-from bringback.stages.faces.stage import FaceRefiner, Mirrored
+from bringback.stages.faces.stage import FaceRefiner
+from bringback.stages.faces.views import TwoViews
 from bringback.stages.fill import HoleFiller
 from bringback.stages.prior.stage import PriorDenoiser
 from bringback.stages.relight import Relighter
@@ -55,7 +56,7 @@ def built(name: str) -> Any:
         "upscale": lambda: Upscaler(net(UpscaleNet, "upscale")),
         "denoise": Denoiser,
         "prior": lambda: PriorDenoiser(Compute(), iterations=4, size=64),
-        "faces": lambda: FaceRefiner(Mirrored(net(FaceGenerator, "faces")), min_size=1),
+        "faces": lambda: FaceRefiner(TwoViews(net(FaceGenerator, "faces")), min_size=1),
     }[name]()
 
 

@@ -29,7 +29,8 @@ from bringback.stages.faces.identity import (
     identity_distances,
     read_descriptor,
 )
-from bringback.stages.faces.stage import FaceRefiner, Mirrored, match_tone
+from bringback.stages.faces.stage import FaceRefiner, match_tone
+from bringback.stages.faces.views import TwoViews
 from bringback.stages.record import Restoration
 from bringback.weights.checkpoints import Checkpoints
 from bringback.weights.dlib_files import model_file
@@ -515,13 +516,13 @@ def test_what_was_filled_is_told_to_the_generator(portrait, found):
     restoration = start(portrait)
     restoration.mask = torch.zeros(1, 1, 256, 256)
     restoration.mask[..., :, 120:136] = 1
-    FaceRefiner(Mirrored(Listener()))(restoration)
+    FaceRefiner(TwoViews(Listener()))(restoration)
     assert told[0].max() == 0  # nothing was filled yet: the damage is for the generator to see
     restoration.notes["fill"] = {"filled": 0.1}  # a log, not a signal
-    FaceRefiner(Mirrored(Listener()))(restoration)
+    FaceRefiner(TwoViews(Listener()))(restoration)
     assert told[1].max() == 0
     restoration.filled = restoration.to_fill()
-    FaceRefiner(Mirrored(Listener()))(restoration)
+    FaceRefiner(TwoViews(Listener()))(restoration)
     assert told[2].shape == (2, 1, 256, 256)  # mirrored, too
     plain, mirrored = told[2][:, 0]
     torch.testing.assert_close(plain.flip(1), mirrored)
@@ -661,7 +662,7 @@ def test_all_faces_of_a_group_in_one_batch(portrait):
             return crops
 
     group = np.concatenate([np.concatenate([portrait[::2, ::2]] * 5, axis=1)] * 4)
-    restoration = FaceRefiner(Mirrored(Counter()), Compute(batch=32))(start(group))
+    restoration = FaceRefiner(TwoViews(Counter()), Compute(batch=32))(start(group))
     assert restoration.notes["faces"] == {"found": 20, "refined": 20}
     assert batches == [32, 32]  # as they are, and mirrored; filled up, so that no face hangs on the others' number
 

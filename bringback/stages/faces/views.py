@@ -1,0 +1,78 @@
+"""Two views of each face for the generator: as it is, and mirrored, as it came before it was translated."""
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bringback.ops.color import luminance
+from bringback.ops.windows import window_means
+from bringback.stages.faces.alignment import align
+
+# How much of the difference between what the generator makes of both views is taken where they are two pictures: of
+# what is finer than so many pixels, and not than the size before. Nearest to the truth, by least squares over 64
+# portraits: fine differences are mostly noise that is left in the face as it came, broad ones what a translation lost.
+SHARES = ((3, 0.14), (7, 0.2), (27, 0.37))
+SAME = 1 / 255  # root mean square of their difference below which two views are one picture, of which the mean is taken
+WORN = 0.02  # that of a face that was worn, from what the stages before made of it
+ALIKE, MOST = 0.9, 2.0  # least correlation of both views' tones, greatest gain between them
+_COARSE = 16  # blocks a side by whose means tones are compared
+
+
+class TwoViews(nn.Module):
+    """A generator's output for crops, joined with that for the mirror images of the same faces as they came.
+
+    Where both views are one picture this is a self-ensemble: their mean. The generator gets as many at once as there
+    are crops; for a single one, both, which is still less than a tile.
+    """
+
+    def __init__(self, generator: nn.Module) -> None:
+        super().__init__()
+        self.generator = generator
+
+    def forward(self, crops: Tensor, mask: Tensor, came: Tensor | None = None) -> Tensor:
+        """Crops (B, 3, S, S), the mask of what was filled (B, 1, S, S) and the crops as they came -> refined crops."""
+        came = crops if came is None else came
+        size = max(2, len(crops))  # a crop and its mirror image together are a bit faster
+        both = [torch.cat([one, other.flip(3)]).split(size) for one, other in ((crops, came), (mask, mask))]
+        made, mirrored = torch.cat([self.generator(*parts) for parts in zip(*both, strict=True)]).chunk(2)
+        other = mirrored.flip(3)
+        one_picture = (came - crops).square().mean((1, 2, 3), keepdim=True) < SAME**2
+        if one_picture.all():
+            return (made + other) / 2
+        return torch.where(one_picture, (made + other) / 2, made + _share(luminance(other - made)))
+
+
+def _share(difference: Tensor) -> Tensor:
+    """What is taken of a difference (B, 1, S, S), see `SHARES`."""
+    total, finer = torch.zeros_like(difference), difference
+    for size, share in SHARES:
+        broader = window_means(difference, size, size)
+        total += share * (finer - broader)
+        finer = broader
+    return total
+
+
+def hardly_worn(crop: Tensor, came: Tensor) -> bool:
+    """Whether the stages before have changed a face (3, S, S) only a little; False if none has: nothing is known."""
+    return 0 < float((crop - came).square().mean()) < WORN**2
+
+
+def as_it_came(photo: np.ndarray, crop: Tensor, filled: Tensor, matrix: np.ndarray) -> Tensor:
+    """A face (3, S, S) of the photo as it came (H, W, 3), with the tone of its `crop` now and what was filled in that.
+
+    The crop itself, if the tones of both do not go together: then they are not the same picture.
+    Args: filled: (1, S, S), the share to which it was; matrix: takes the photo into the crop.
+    """
+    came = torch.from_numpy(align(photo, matrix, crop.shape[-1])).permute(2, 0, 1)
+    came = torch.lerp(came, crop, filled)
+    if torch.equal(came, crop):  # no stage has changed it
+        return crop
+    own, now = (F.adaptive_avg_pool2d(one, _COARSE).flatten(1) for one in (came, crop))
+    mean, wanted = own.mean(1, keepdim=True), now.mean(1, keepdim=True)
+    own, now = own - mean, now - wanted
+    product, power = (own * now).sum(1, keepdim=True), own.square().sum(1, keepdim=True)
+    gain = product / power.clamp_min(1e-6)
+    if (product < ALIKE * (power * now.square().sum(1, keepdim=True)).sqrt()).any() or gain.max() > MOST:
+        return crop
+    return ((came - mean[..., None]) * gain[..., None] + wanted[..., None]).clamp(0, 1)
