@@ -1,13 +1,16 @@
 """Whole portraits through the whole pipeline, with and without the stage `faces`.
 
     python benchmarks/portraits.py faces-val-000.tar --recipe foreign-wear --weights runs/mine --sheet faces.png
+    python benchmarks/portraits.py faces-val-000.tar --recipe foreign-wear --times 2
 
 Portrait number k is aged as `bringback evaluate` ages it, by one of our recipes or a foreign program, and restored
 without faces; from there the stage `faces` goes on with the shipped weights and with those of each folder. The largest
 face of the clean portrait says where to measure. `photo` and `face` are PSNR over the whole portrait and over the
 aligned crop; `identity` is the distance of dlib's descriptors to the truth's, `farthest` the largest; `better`: the
 share of faces nearer to the truth than without the stage, in PSNR and in identity; `change`: PSNR of the crop to what
-came into the stage; `seam`: how much the gradient along the border of the pasted area grows.
+came into the stage; `seam`: how much the gradient along the border of the pasted area grows. With `--times` the aged
+portrait is restored as a scanner of so many times its resolution gives it (`evaluation.scan`), and compared after
+shrinking; the scales that were estimated follow the table.
 """
 
 import argparse
@@ -23,6 +26,7 @@ from faces import seam
 from bringback.degradations import OverlayBank
 from bringback.degradations.rng import photo_seed
 from bringback.errors import PhotoError
+from bringback.evaluation import scan
 from bringback.evaluation.runner import aged_photo, as_array, contact_sheet, read_photos, rounded
 from bringback.images.photo import Photo
 from bringback.ops.metrics import psnr
@@ -78,7 +82,9 @@ def main() -> None:
     parser.add_argument("--overlays", type=Path, nargs="*", default=[], help="tar shards of damage to lay on")
     parser.add_argument("--weights", type=Path, nargs="*", default=[], help="folders with other checkpoints `faces`")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--times", type=int, default=1, help="the resolution of the scanner, in that of the portraits")
     parser.add_argument("--skip", type=int, default=0, help="portraits to leave out at the beginning")
+    parser.add_argument("--every", type=int, default=1, help="take every n-th portrait from there on")
     parser.add_argument("--limit", type=int, default=40, help="the last portrait")
     parser.add_argument("--sheet", type=Path, help="a PNG file for the first faces: came, without, with each, truth")
     arguments = parser.parse_args()
@@ -91,10 +97,11 @@ def main() -> None:
     for folder in arguments.weights:
         refiners[folder.name] = FaceRefiner.from_checkpoints(Checkpoints(folder), pipeline.compute)
     bank = OverlayBank.from_shards(arguments.overlays) if arguments.overlays else None
-    finder, cells = FaceFinder(), list[list[np.ndarray]]()
+    finder, cells, scales = FaceFinder(), list[list[np.ndarray]](), list[float]()
     measured: Measured = defaultdict(list)
     for index, (_, clean) in enumerate(read_photos(arguments.portraits, arguments.limit)):
-        if index < arguments.skip or isinstance(clean, PhotoError):
+        left_out = index < arguments.skip or (index - arguments.skip) % arguments.every
+        if left_out or isinstance(clean, PhotoError):
             continue
         sample = aged_photo(clean, arguments.recipe, photo_seed(arguments.seed, index), bank)
         found = finder.find(as_array(sample.truth))
@@ -107,8 +114,10 @@ def main() -> None:
             if name == last:
                 into.append(replace(one, pixels=one.pixels.clone()))
 
-        before = plain.restore(Photo.from_array(as_array(aged)), on_stage=keep).pixels
-        pictures = {AS_IT_CAME: aged, WITHOUT: before}
+        seen = scan.scanned(aged, arguments.times, photo_seed(arguments.seed, index)) if arguments.times > 1 else aged
+        before = plain.restore(Photo.from_array(as_array(seen)), on_stage=keep).pixels
+        scales.append(kept[0].scale)
+        pictures = {AS_IT_CAME: seen, WITHOUT: before}
         seams = dict.fromkeys(pictures, 0.0)
         for name, refiner in refiners.items():
             (one,) = run_stage(refiner, [replace(kept[0], pixels=kept[0].pixels.clone(), notes={}, warnings=[])])
@@ -117,6 +126,7 @@ def main() -> None:
             for face in one.faces[:1]:
                 if face.status.startswith("refined"):
                     seams[name] = seam(as_array(before), as_array(one.pixels), face.points)[0]
+        pictures = {name: scan.shrunk(picture, arguments.times) for name, picture in pictures.items()}
         crops = {name: crop_of(picture, points) for name, picture in pictures.items()}
         wanted = crop_of(truth, points)
         for name, crop in crops.items():
@@ -131,7 +141,8 @@ def main() -> None:
             )
         if len(cells) < SHEET_ROWS:
             cells.append([as_array(crop) for crop in (*crops.values(), wanted)])
-    print(table(f"{len(measured[WITHOUT])} portraits, {arguments.recipe}", measured))
+    print(table(f"{len(measured[WITHOUT])} portraits, {arguments.recipe}, {arguments.times}x", measured))
+    print("scales found: " + " ".join(f"{scale:.3g}" for scale in scales))
     if arguments.sheet:
         contact_sheet(cells, arguments.sheet)
 

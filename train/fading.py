@@ -27,7 +27,7 @@ from bringback.degradations.tone import bent, dyes_faded
 from bringback.errors import MissingWeights
 from bringback.images.shards import find_entries
 from bringback.models.fading import FACTS, FadingJudge, Trunk
-from bringback.models.tone import ToneCurves, bend, bold, cumulated, doubted, judged, one_for_gray
+from bringback.models.tone import ToneCurves, bend, cumulated, doubted, heeded, judged, one_for_gray
 from bringback.ops.color import grayed
 from bringback.training.pictures import Pictures
 from bringback.weights.checkpoints import Checkpoints, save_network
@@ -214,7 +214,8 @@ def main() -> None:
     with torch.inference_mode():
         best = (-tested.errors[:, 1] / (2 * tested.errors[:, 2]).clamp_min(1e-9)).clamp(0, 1)
         by_range, answers = tested.seen[:, FACTS - 1], judge.decide(tested.seen)
-    ways = {"always": torch.ones(len(best)), "by range": by_range, "judge": answers, "as used": bold(answers, by_range)}
+    ways = {"always": torch.ones(len(best)), "by range": by_range, "judge": answers}
+    ways["as used"] = heeded(answers, by_range)
     print("\n".join(report(tested, ways | {"best": best})))
 
 

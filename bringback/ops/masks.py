@@ -47,8 +47,11 @@ def certain_share(odds: Tensor) -> float:
     return int(torch.count_nonzero(odds > CERTAIN)) / odds.numel()
 
 
-def calm_(odds: Tensor) -> Tensor:
-    """Lower a detector's log odds (1, 1, H, W) in place if few of its pixels are certain, or few of the marked ones."""
+def calm_(odds: Tensor, most: float = CALM) -> Tensor:
+    """Lower a detector's log odds (1, 1, H, W) in place if few of its pixels are certain, or few of the marked ones.
+
+    By at most `most`.
+    """
     certain, marked = certain_share(odds), int(torch.count_nonzero(odds > 0)) / odds.numel()
     shares = certain / SHARE, max(certain / RARE, certain / (SURE * max(marked, 1e-9)))
-    return odds.add_(math.log(min(1.0, max(min(shares), math.exp(-CALM)))))
+    return odds.add_(math.log(min(1.0, max(min(shares), math.exp(-most)))))

@@ -15,7 +15,7 @@ from bringback.models.unet import EAGER, ScratchUNet
 from bringback.ops.areas import Area, fill_inside, missing
 from bringback.ops.broad import lower_doubtful_
 from bringback.ops.infrared import find_dust
-from bringback.ops.masks import SOUND, calm_, certain_share, fill_mask
+from bringback.ops.masks import CALM, SOUND, calm_, certain_share, fill_mask
 from bringback.ops.opencv import GradientSettings, gradient_mask
 from bringback.ops.pages import Page, find_page
 from bringback.ops.patterns import Pattern
@@ -23,6 +23,7 @@ from bringback.ops.scale import divisor, enlarged_rows, shrink, stands_out
 from bringback.ops.strips import strips
 from bringback.ops.tiled_fill import fill_into
 from bringback.ops.tiling import run_tiled
+from bringback.ops.trails import lower_trails_
 from bringback.ops.windows import window_maxima
 from bringback.runtime.compute import Compute
 from bringback.stages.base import StageBase
@@ -95,10 +96,10 @@ class Found:
     """What was found in a photo beside its mask.
 
     `periodic` is the share of the photo that a pattern covers, see `ops.patterns`; `withdrawn` the share that looked
-    damaged and was not believed: all of it because most was doubtful, or broad marks that end nowhere; `page` the share
-    of it that is no photo but writing, lines or stars, see `ops.pages`; `on_page` the share that looked damaged there,
-    which may be what the page shows; and `paper` the numbers of the areas whose ground is not dark, 0 that of the whole
-    photo.
+    damaged and was not believed: all of it because most was doubtful, marks on circles around one point, or broad marks
+    that end nowhere; `page` the share of it that is no photo but writing, lines or stars, see `ops.pages`; `on_page`
+    the share that looked damaged there, which may be what the page shows; and `paper` the numbers of the areas whose
+    ground is not dark, 0 that of the whole photo.
     """
 
     periodic: float = 0.0
@@ -188,10 +189,10 @@ class ScratchDetector(StageBase):
         The network's logits for a photo and its mirror image are averaged (the self-ensemble of Lim et al. 2017),
         because their errors differ; at coarser scales one look is enough. Where a photo has a periodic pattern, as the
         dots of a newspaper, only what is still seen after the pattern was removed counts. If few pixels are certain,
-        or few of the marked ones, all logits of a photo are lowered, then those of broad marks that end nowhere, see
-        `ops.broad`. If more than 35 % of a photo is above 0.5 and nine tenths of that are doubtful, nothing stays
-        above; nor on a page of writing, lines or stars, see `ops.pages`. Gradient masks are binary, and made at the
-        photos' own scale.
+        or few of the marked ones, all logits of a photo are lowered, then those of marks on circles around one point,
+        such as the trails of stars, see `ops.trails`, and those of broad marks that end nowhere, see `ops.broad`. If
+        more than 35 % of a photo is above 0.5 and nine tenths of that are doubtful, nothing stays above; nor on a page
+        of writing, lines or stars, see `ops.pages`. Gradient masks are binary, and made at the photos' own scale.
         """
         return self._find(pixels, scale)[0]
 
@@ -207,7 +208,9 @@ class ScratchDetector(StageBase):
             if marked > _MOST and certain_share(photo) < _CERTAIN * marked:
                 about.withdrawn = marked
             else:
+                surest = photo.detach().amax().item()
                 here = calm_(photo).detach() > 0
+                calmed = surest - photo.detach().amax().item()
                 page = find_page(pixels[number : number + 1].detach(), here)
                 if page:
                     about.page, about.periodic = 1.0, 0.0
@@ -216,8 +219,11 @@ class ScratchDetector(StageBase):
             if about.withdrawn or about.on_page:
                 photo.sub_(photo.detach().amax() + EAGER)  # to below 0.5, in the same order
             elif not about.page:
-                used = _used(photo.shape[-2], photo.shape[-1], scale)
-                about.withdrawn = lower_doubtful_(photo, pixels[number : number + 1], max(1.0, used))
+                used = max(1.0, _used(photo.shape[-2], photo.shape[-1], scale))
+                about.withdrawn = lower_trails_(photo, used)
+                about.withdrawn += lower_doubtful_(photo, pixels[number : number + 1], used)
+                if about.withdrawn:  # what was certain may have been that alone
+                    calm_(photo, CALM - calmed)
         return odds.sigmoid_(), found
 
     def _united(self, pixels: Tensor, scale: float, found: list[Found]) -> Tensor:

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -123,6 +124,39 @@ def test_a_broad_mark_that_fades_away_is_left_and_told() -> None:
     assert restoration.mask.max() <= 0.5 and restoration.notes["scratches"]["damaged_share"] == 0
     assert 0.1 < restoration.notes["scratches"]["withdrawn_share"] < 0.5
     assert len(restoration.warnings) == 1 and "too doubtful to be filled" in restoration.warnings[0]
+
+
+@pytest.mark.usefixtures("one_look")
+def test_trails_of_stars_are_left_and_told_and_a_given_mask_is_filled_nevertheless() -> None:
+    rng, blue = np.random.default_rng(0), np.zeros((160, 200), np.uint8)
+    for _ in range(50):
+        radius, begin = int(rng.uniform(15, 180)), rng.uniform(0, 360)
+        cv2.ellipse(blue, (70, 40), (radius, radius), 0, begin, begin + 14, 1, 1)
+    pixels = torch.stack((*(0.2 * torch.rand(2, 160, 200)), torch.from_numpy(blue).float()))[None]
+    given = np.zeros((160, 200), np.float32)
+    given[150:, 190:] = 1
+    restoration = ScratchDetector(Bluish(0.0), CPU)(start(pixels, given))
+    marked = restoration.mask[0, 0].numpy() > 0.5
+    assert marked[given > 0].all() and marked[given == 0].mean() < 0.1 * blue.mean()
+    assert restoration.notes["scratches"]["withdrawn_share"] == pytest.approx(blue.mean(), rel=0.1)
+    assert len(restoration.warnings) == 1 and "too doubtful to be filled" in restoration.warnings[0]
+
+
+@pytest.mark.usefixtures("one_look")
+def test_certainty_that_was_withdrawn_lends_none_to_other_marks() -> None:
+    rows, columns = np.mgrid[:200, :300]
+    blue = torch.from_numpy((0.62 - (np.hypot(rows - 100, columns - 100) - 35) / 60).clip(0, 1)).float()
+    blue[20:60, 280:283] = 0.6  # log odds of 0.9, which alone would not be filled
+    red = 0.4 + 0.2 * torch.rand(200, 300)
+    pixels = torch.stack((red, 0.5 - 0.114 / 0.587 * blue, blue))[None]
+    stage, alone = ScratchDetector(Bluish(0.0), CPU), pixels.clone()
+    alone[:, 2, :, :260] = 0
+    assert stage.detect(alone).max() <= 0.5
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("bringback.stages.scratches.lower_doubtful_", lambda *_: 0.0)
+        assert stage.detect(pixels)[..., 20:60, 280:283].min() > 0.5
+    found, (about,) = stage._find(pixels, 1.0)
+    assert about.withdrawn > 0.1 and found.max() <= 0.5
 
 
 def ruled() -> torch.Tensor:
@@ -330,7 +364,7 @@ def test_tones_are_corrected_as_far_as_their_range_and_the_judge_agree() -> None
     faded = 0.25 + 0.5 * sound
     curves = one_for_gray(faded, doubted(network(faded, none)))
     network.judge.last.weight.data.zero_()
-    for answer, strength in ((1e-6, 0.0), (0.2, 0.6), (0.9, 1.0)):
+    for answer, strength in ((0.29, 0.0), (0.55, 0.5), (0.9, 1.0)):
         network.judge.last.bias.data.fill_(math.log(answer / (1 - answer)))
         corrected = ToneCorrector(network).correct(faded)
         torch.testing.assert_close(corrected, bend(faded, curves, strength).clamp(0, 1))

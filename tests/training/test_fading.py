@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from bringback.models.fading import FACTS, FadingJudge, Trunk
-from bringback.models.tone import ToneCurves, bold
+from bringback.models.tone import ToneCurves, heeded
 
 SCRIPT = runpy.run_path(str(Path(__file__).parents[2] / "train" / "fading.py"))
 
@@ -43,6 +43,6 @@ def test_the_judge_learns_to_tell_what_has_faded() -> None:
     assert len(lines) == 3 and lines[2].count("+0.00") >= 2
 
 
-def test_the_range_bounds_what_the_judge_answers() -> None:
-    by_range = torch.tensor([0.0, 0.5, 1.0, 1.0])
-    assert bold(torch.tensor([1.0, 1.0, 0.9, 0.1]), by_range).tolist() == pytest.approx([0, 0.5, 1, 0.3])
+def test_the_range_bounds_what_the_judge_answers_and_its_doubts_leave_a_photo_as_it_is() -> None:
+    by_range = torch.tensor([0.0, 0.5, 1.0, 1.0, 1.0])
+    assert heeded(torch.tensor([1.0, 1.0, 0.85, 0.55, 0.3]), by_range).tolist() == pytest.approx([0, 0.5, 1, 0.5, 0])

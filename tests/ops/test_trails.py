@@ -1,0 +1,72 @@
+"""Marks on circles around one point are what a photo shows; all others may be damage."""
+
+import math
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from bringback.ops.trails import lower_trails_
+
+CENTER = (90, 60)
+SIZE = (320, 240)  # width, height
+
+
+def arcs(center: tuple[int, int] = CENTER, turn: int = 14, number: int = 60) -> np.ndarray:
+    """Trails (240, 320), 0 or 1, of stars that turn by so many degrees around a center."""
+    rng, drawn = np.random.default_rng(0), np.zeros(SIZE[::-1], np.uint8)
+    for _ in range(number):
+        radius, start = int(rng.uniform(15, 300)), rng.uniform(0, 360)
+        cv2.ellipse(drawn, center, (radius, radius), 0, start, start + turn, 1, int(rng.integers(1, 3)))
+    return drawn
+
+
+def lines(angles: np.ndarray) -> np.ndarray:
+    """Straight scratches (240, 320), 0 or 1, in these directions in radians, anywhere."""
+    rng, drawn = np.random.default_rng(1), np.zeros(SIZE[::-1], np.uint8)
+    for angle in angles:
+        x, y = rng.uniform((0, 0), SIZE)
+        along = 20 * math.cos(angle), 20 * math.sin(angle)
+        cv2.line(drawn, (round(x - along[0]), round(y - along[1])), (round(x + along[0]), round(y + along[1])), 1, 1)
+    return drawn
+
+
+def odds_of(marks: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(marks.astype(np.float32))[None, None] * 9 - 5
+
+
+@pytest.mark.parametrize("center", [CENTER, (160, 120), (250, -20)])
+@pytest.mark.parametrize("scale", [1, 2])
+def test_trails_of_stars_are_not_damage(center: tuple[int, int], scale: int) -> None:
+    marks = arcs(center).repeat(scale, 0).repeat(scale, 1)
+    odds = odds_of(marks)
+    share = lower_trails_(odds, scale)
+    assert share == pytest.approx(marks.mean(), abs=0.1 * marks.mean())
+    assert (odds > 0).float().mean() < 0.1 * marks.mean()
+
+
+def test_a_scratch_across_trails_stays() -> None:
+    scratch = np.zeros(SIZE[::-1], np.uint8)
+    cv2.line(scratch, (CENTER[0] + 40, CENTER[1] + 8), (CENTER[0] + 200, CENTER[1] + 50), 1, 2)  # from the center
+    trails = arcs(number=60) * (1 - cv2.dilate(scratch, np.ones((9, 9), np.uint8)))
+    odds = odds_of(trails | scratch)
+    assert lower_trails_(odds) > 0.8 * trails.mean()
+    assert (odds.numpy()[0, 0][scratch > 0] > 0).mean() > 0.9
+
+
+@pytest.mark.parametrize("spread", [0.02, 0.3, 1.6])
+def test_scratches_of_any_order_stay(spread: float) -> None:
+    marks = lines(np.random.default_rng(2).normal(1.5, spread, 60))  # parallel, roughly so, anyhow
+    odds = odds_of(marks)
+    before = odds.clone()
+    assert lower_trails_(odds) == 0 and torch.equal(odds, before)
+
+
+def test_the_rim_of_one_stain_and_few_marks_stay() -> None:
+    ring = np.zeros(SIZE[::-1], np.uint8)
+    for start in range(0, 360, 12):
+        cv2.ellipse(ring, (160, 120), (90, 90), 0, start, start + 7, 1, 2)
+    for marks in (ring, arcs(number=10)):
+        odds = odds_of(marks)
+        assert lower_trails_(odds) == 0 and (odds > 0).float().mean().item() == pytest.approx(marks.mean())
