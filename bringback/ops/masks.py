@@ -42,16 +42,20 @@ def dilate_edges(mask: Tensor) -> Tensor:
     return torch.where(mask > 0, window_maxima(mask), mask)
 
 
-def certain_share(odds: Tensor) -> float:
-    """The share of the pixels of log odds (1, 1, H, W) that are certainly damaged."""
-    return int(torch.count_nonzero(odds > CERTAIN)) / odds.numel()
+def certain_share(odds: Tensor, certain: float = CERTAIN) -> float:
+    """The share of the pixels of log odds (1, 1, H, W) that are certainly damaged: above `certain`."""
+    return int(torch.count_nonzero(odds > certain)) / odds.numel()
 
 
-def calm_(odds: Tensor, most: float = CALM) -> Tensor:
+def calm_(odds: Tensor, lowered: float = 0.0) -> float:
     """Lower a detector's log odds (1, 1, H, W) in place if few of its pixels are certain, or few of the marked ones.
 
-    By at most `most`.
+    `lowered` is by how much that was done before, with marks that have been withdrawn since: they are lowered by what
+    is lacking. Returns by how much.
     """
-    certain, marked = certain_share(odds), int(torch.count_nonzero(odds > 0)) / odds.numel()
-    shares = certain / SHARE, max(certain / RARE, certain / (SURE * max(marked, 1e-9)))
-    return odds.add_(math.log(min(1.0, max(min(shares), math.exp(-most)))))
+    certain = certain_share(odds, CERTAIN - lowered)
+    marked = int(torch.count_nonzero(odds > 0)) / odds.numel()
+    share = min(certain / SHARE, max(certain / RARE, certain / (SURE * max(marked, 1e-9))))
+    by = max(-math.log(min(1.0, max(share, math.exp(-CALM)))) - lowered, 0.0)
+    odds.sub_(by)
+    return by

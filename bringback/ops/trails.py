@@ -18,6 +18,9 @@ _SEEN = 1 << 20  # pixels at which marks are looked at; larger photos are averag
 _LONG, _THIN = 6.0, 2.5  # pixels from end to end, and how many times as long as wide, from which a mark has a direction
 _LEAST = 16  # such marks
 _NEAR = math.sin(math.radians(8))  # sine of the angle to its circle below which a mark lies on it
+_APART = (
+    0.5  # of a mark's width, 2 pixels or more: the deviation of its pixels' distances from the center; chords have more
+)
 _SHARE = 0.7  # of them, by the root of their length: 0.98 and more in trails of stars, at most 0.4 in damaged photos
 _TURNED = 0.8  # mean resultant length of their directions, above which they are parallel: the center is too far away
 _SPREAD = 0.2  # standard deviation of the radii as a share of their mean: the pieces of one ring are a stain
@@ -50,6 +53,14 @@ class _Marks:
         angle, apart = 0.5 * np.arctan2(2 * xy, xx - yy), np.hypot(xx - yy, 2 * xy)
         length, width = (np.sqrt(6 * np.maximum(xx + yy + sign * apart, 0) + 1) for sign in (1, -1))
         return cls(label, np.stack([cx, cy], 1), np.stack([np.cos(angle), np.sin(angle)], 1), length, width)
+
+    def spread(self, center: np.ndarray) -> np.ndarray:
+        """The standard deviation (n,) of the distances of each one's pixels from a point (2,)."""
+        y, x = np.nonzero(self.label)
+        own, far = self.label[y, x], np.hypot(x - center[0], y - center[1])
+        count = np.bincount(own)[1:]
+        mean, square = (np.bincount(own, values)[1:] / count for values in (far, far * far))
+        return np.sqrt(np.maximum(square - mean * mean, 0))
 
 
 def _off(center: np.ndarray, middle: np.ndarray, direction: np.ndarray) -> np.ndarray:
@@ -89,7 +100,8 @@ def lower_trails_(odds: Tensor, scale: float = 1.0) -> float:
     """
     height, width = odds.shape[-2:]
     scale = max(scale, math.sqrt(height * width / _SEEN), 1.0)
-    small = F.interpolate(odds.detach().float(), (math.ceil(height / scale), math.ceil(width / scale)), mode="area")
+    # by maxima: averaged, thin trails would be lost
+    small = F.adaptive_max_pool2d(odds.detach().float(), (math.ceil(height / scale), math.ceil(width / scale)))
     trails = find_trails((small > 0)[0, 0].cpu().numpy())
     if trails is None:
         return 0.0
@@ -116,13 +128,15 @@ def find_trails(on: np.ndarray) -> np.ndarray | None:
     center = _center(middle, direction, weight)
     if center is None:
         return None
-    around = _off(center, middle, direction) < _NEAR
+    around = (_off(center, middle, direction) < _NEAR) & (marks.spread(center) < _APART * np.maximum(marks.width, 2))[
+        long
+    ]
     if weight[around].sum() < _SHARE * weight.sum():
         return None
     twice = 2 * np.arctan2(direction[around, 1], direction[around, 0])
     radii = np.hypot(*(middle[around] - center).T)
     if abs(np.average(np.exp(1j * twice), weights=weight[around])) > _TURNED or radii.std() < _SPREAD * radii.mean():
         return None
-    own = ~long
+    own = marks.length < _LONG
     own[long] = around
     return np.concatenate([[False], own])[marks.label]

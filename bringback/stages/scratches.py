@@ -15,7 +15,7 @@ from bringback.models.unet import EAGER, ScratchUNet
 from bringback.ops.areas import Area, fill_inside, missing
 from bringback.ops.broad import lower_doubtful_
 from bringback.ops.infrared import find_dust
-from bringback.ops.masks import CALM, SOUND, calm_, certain_share, fill_mask
+from bringback.ops.masks import SOUND, calm_, certain_share, fill_mask
 from bringback.ops.opencv import GradientSettings, gradient_mask
 from bringback.ops.pages import Page, find_page
 from bringback.ops.patterns import Pattern
@@ -208,9 +208,8 @@ class ScratchDetector(StageBase):
             if marked > _MOST and certain_share(photo) < _CERTAIN * marked:
                 about.withdrawn = marked
             else:
-                surest = photo.detach().amax().item()
-                here = calm_(photo).detach() > 0
-                calmed = surest - photo.detach().amax().item()
+                calmed = calm_(photo)
+                here = photo.detach() > 0
                 page = find_page(pixels[number : number + 1].detach(), here)
                 if page:
                     about.page, about.periodic = 1.0, 0.0
@@ -223,7 +222,7 @@ class ScratchDetector(StageBase):
                 about.withdrawn = lower_trails_(photo, used)
                 about.withdrawn += lower_doubtful_(photo, pixels[number : number + 1], used)
                 if about.withdrawn:  # what was certain may have been that alone
-                    calm_(photo, CALM - calmed)
+                    calm_(photo, calmed)
         return odds.sigmoid_(), found
 
     def _united(self, pixels: Tensor, scale: float, found: list[Found]) -> Tensor:

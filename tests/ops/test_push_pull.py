@@ -182,7 +182,8 @@ def test_doubts_count_for_less_where_nothing_is_certain() -> None:
     for certain in (0, 16, 1600):  # pixels of 40,000
         odds = torch.full((1, 1, 200, 200), -14.0)
         odds[..., 100, 100:160], odds.view(-1)[:certain] = math.log(0.7 / 0.3), 14
-        calm = calm_(odds).sigmoid()
+        calm_(odds)
+        calm = odds.sigmoid()
         doubtful[certain] = float(calm[0, 0, 100, 100])
         assert (calm.view(-1)[:certain] > 0.9999).all() and (calm.view(-1)[-100:] < 1e-4).all()
     assert doubtful[0] < doubtful[16] < doubtful[1600] == pytest.approx(0.7)
@@ -197,6 +198,23 @@ def test_doubts_count_for_less_where_few_marks_are_certain() -> None:
         calm_(odds)
         assert (odds.view(-1)[marked - 1] < 0.5) == lowered
         assert odds.view(-1)[0] > 2
+
+
+def test_what_is_left_when_marks_are_withdrawn_is_lowered_by_what_is_lacking() -> None:
+    rest = torch.full((1, 1, 200, 200), -6.0)
+    rest[..., 150, :100], rest[..., 152, :20] = 0.9, 3.1
+    alone, with_certain, with_doubtful = rest.clone(), rest.clone(), rest.clone()
+    calm_(alone)
+    for odds, level in ((with_certain, 8.0), (with_doubtful, 1.3)):
+        odds[..., :50, :20] = level
+        lowered = calm_(odds)
+        before = odds.clone()
+        odds[..., :50, :20] = -6  # withdrawn
+        more = calm_(odds, lowered)
+        assert more == pytest.approx(float(before[0, 0, 150, 0] - odds[0, 0, 150, 0]))
+        assert lowered + more == pytest.approx(max(lowered, float(rest[0, 0, 150, 0] - alone[0, 0, 150, 0])), abs=0.01)
+    assert with_certain[0, 0, 150, 0] == pytest.approx(alone[0, 0, 150, 0].item(), abs=0.01)
+    assert more == 0  # the doubtful mark lent nothing
 
 
 def test_stage_fills_and_says_how_much() -> None:

@@ -55,6 +55,44 @@ def test_a_scratch_across_trails_stays() -> None:
     assert (odds.numpy()[0, 0][scratch > 0] > 0).mean() > 0.9
 
 
+def test_stains_and_chords_among_trails_stay_and_stars_too_short_for_a_direction_go() -> None:
+    rng = np.random.default_rng(3)
+    stars, stain, chord = (np.zeros(SIZE[::-1], np.uint8) for _ in range(3))
+    for x, y in rng.uniform((0, 0), SIZE, (40, 2)):
+        cv2.circle(stars, (round(x), round(y)), 1, 1, -1)
+    cv2.circle(stain, (260, 180), 22, 1, -1)
+    cv2.line(chord, (180, 20), (180, 130), 1, 2)  # along its circle in the middle only
+    trails = (arcs() | stars) * (1 - cv2.dilate(stain | chord, np.ones((9, 9), np.uint8)))
+    odds = odds_of(trails | stain | chord)
+    lower_trails_(odds)
+    left = odds.numpy()[0, 0] > 0
+    assert left[stain > 0].mean() > 0.9 and left[chord > 0].mean() > 0.9
+    assert left[trails > 0].mean() < 0.1
+
+
+def test_thin_trails_of_a_large_scan_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bringback.ops.trails._SEEN", SIZE[0] * SIZE[1] // 9)
+    thin = np.zeros(SIZE[::-1], np.uint8)
+    for radius in range(30, 260, 6):
+        start = float(np.random.default_rng(radius).uniform(-30, 60))
+        cv2.ellipse(thin, CENTER, (radius, radius), 0, start, start + 25, 1, 1)
+    odds = odds_of(thin)
+    assert lower_trails_(odds) > 0.7 * thin.mean()
+
+
+def test_most_marks_have_to_lie_on_circles() -> None:
+    some = arcs(number=25)
+    for center, number in (((-60, 300), 22), ((400, -40), 22)):  # those of two other skies
+        some |= arcs(center, number=number)
+    odds = odds_of(some)
+    assert lower_trails_(odds) == 0
+
+
+def test_parallel_marks_have_no_center() -> None:
+    odds = odds_of(arcs((-4000, 120), turn=1, number=0) | lines(np.full(60, 1.5) + np.linspace(-0.12, 0.12, 60)))
+    assert lower_trails_(odds) == 0
+
+
 @pytest.mark.parametrize("spread", [0.02, 0.3, 1.6])
 def test_scratches_of_any_order_stay(spread: float) -> None:
     marks = lines(np.random.default_rng(2).normal(1.5, spread, 60))  # parallel, roughly so, anyhow

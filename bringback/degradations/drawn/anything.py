@@ -113,23 +113,29 @@ _SHAPES: tuple[tuple[Callable[[Canvas], np.ndarray], float], ...] = (
 )  # fmt: skip
 
 
+def _drawn(canvas: Canvas, photo: np.ndarray, alpha: np.ndarray) -> Layer:
+    """A layer (H, W) of any look; one that hides the photo ends where it hardly changes it."""
+    if chance(canvas, 0.15):
+        color = tone(canvas) if chance(canvas, 0.5) else canvas.random.random(3).astype(np.float32)
+        return Layer(alpha.astype(np.float32), color, True)
+    return _seen(Layer(alpha, _look(canvas, photo)), photo)
+
+
 def _look(canvas: Canvas, photo: np.ndarray) -> np.ndarray:
     """What a mark shows, (H, W, 3) in [0, 1]: paint or paper of any color, or the photo changed in any way."""
     random, kind = canvas.random, canvas.random.random()
     color = tone(canvas) if chance(canvas, 0.5) else random.random(3).astype(np.float32)
-    if kind < 0.3:
+    if kind < 0.35:
         return np.broadcast_to(color, photo.shape)
-    if kind < 0.45:
+    if kind < 0.53:
         return page(canvas, color)
-    if kind < 0.55:  # paint of one light and dark
+    if kind < 0.65:  # paint of one light and dark
         return np.clip(color + (canvas.between(0.03, 0.2) * canvas.clouds(canvas.between(2, 40), 3))[..., None], 0, 1)
-    if kind < 0.7:
-        return photo * color
-    if kind < 0.82:
+    if kind < 0.79:
         return 1 - (1 - photo) * (1 - color)
-    if kind < 0.9:
+    if kind < 0.88:
         return photo ** np.float32(canvas.between(2, 5) if chance(canvas, 0.5) else canvas.between(0.15, 0.5))
-    if kind < 0.95:  # smeared, and washed out
+    if kind < 0.94:  # smeared, and washed out
         return soften(photo, width(canvas, 2, 10)) * np.float32(0.5) + color * np.float32(0.5)
     return np.repeat(gray(photo)[..., None], 3, 2) * color
 
@@ -147,12 +153,12 @@ def _mark(canvas: Canvas, photo: np.ndarray) -> list[Layer]:
     if chance(canvas, 0.4):
         depth = 1 + canvas.random.uniform(0.2, 1) * canvas.clouds(canvas.between(2, 80) * canvas.unit, 3)
         alpha = alpha * np.clip(depth, 0, 1)
-    layers = [_seen(Layer(alpha, _look(canvas, photo)), photo)]
+    layers = [_drawn(canvas, photo, alpha)]
     if chance(canvas, 0.3):
         reach = 2 * max(1, round(width(canvas, 0.8, 5) / 2)) + 1
         border = cv2.dilate(shape, np.ones((reach, reach), np.uint8)) - cv2.erode(shape, np.ones((3, 3), np.uint8))
         border = soften(np.clip(border, 0, 1), canvas.between(0.4, 2)) * canvas.random.uniform(0.4, 1)
-        layers.append(_seen(Layer(border, _look(canvas, photo)), photo))
+        layers.append(_drawn(canvas, photo, border))
     return layers
 
 
