@@ -57,5 +57,6 @@ class Denoiser(StageBase):
         """Denoise the photo. Notes the mean absolute change, in [0, 1] units."""
         before = restoration.pixels
         restoration.pixels = self.denoise(before)
+        restoration.cleaned |= self.strength > 0
         restoration.notes[self.name] = {"mean_change": round(mean_change(restoration.pixels, before), 4)}
         return restoration

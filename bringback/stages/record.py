@@ -74,6 +74,7 @@ class Restoration:
     paper, and no photo, see `Page.PAPER`;
     tint: the single tint of a photo without colors, None for a photo with colors; valid once `judged` is True;
     colored: whether a stage has added colors to such a photo;
+    cleaned: whether a stage has taken noise and blur away;
     finished: whether the tint is applied and the frame put back, see `run.finalize`;
     on_step: called by stages that take minutes, see `OnStep`.
     """
@@ -91,6 +92,7 @@ class Restoration:
     tint: Tint | None = None
     judged: bool = False
     colored: bool = False
+    cleaned: bool = False
     seen: Tensor | None = None
     filled: Tensor | None = None
     passed: int = 0

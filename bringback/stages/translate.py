@@ -122,7 +122,7 @@ class LatentTranslator(StageBase):
         if kept:
             notes["kept_share"] = round(kept, 4)
             restoration.warnings.append(f"translate left {100 * kept:.0f} % alone: the pattern would be stronger")
-        restoration.notes[self.name] = notes
+        restoration.notes[self.name], restoration.cleaned = notes, True
         return restoration
 
     @property

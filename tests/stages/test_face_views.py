@@ -1,5 +1,6 @@
 """The second view of a face: mirrored, and as it came."""
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -7,11 +8,15 @@ from skimage import data
 from torch import nn
 
 from bringback.images.photo import Photo
+from bringback.models.translation.mapping import LatentMapping
+from bringback.models.translation.vae import VAE
+from bringback.stages.denoise import Denoiser
 from bringback.stages.faces.alignment import align, scale, similarity
 from bringback.stages.faces.detector import FaceFinder
 from bringback.stages.faces.stage import LARGE, FaceRefiner
 from bringback.stages.faces.views import SHARES, TwoViews, as_it_came, hardly_worn
 from bringback.stages.record import Restoration
+from bringback.stages.translate import LatentTranslator
 
 WHOLE = np.array([[1.0, 0, 0], [0, 1, 0]])
 
@@ -90,46 +95,113 @@ def test_what_was_filled_is_not_taken_from_the_face_as_it_came(portrait):
     torch.testing.assert_close(as_it_came(scratched, now, filled, WHOLE), now, atol=1e-6, rtol=0)
 
 
+@pytest.mark.parametrize("width", [3, 5])
+def test_a_filled_scratch_does_not_come_back_where_the_face_is_shrunk(portrait, width):
+    half, rows = WHOLE * 0.5, slice(257, 257 + width)
+    sound = cv2.resize(portrait, (512, 512), interpolation=cv2.INTER_CUBIC).clip(0, 1)
+    scratched, filled = sound.copy(), np.zeros((512, 512), np.float32)
+    scratched[rows], filled[rows] = 1, 1
+    now, worn = (torch.from_numpy(align(picture, half)).permute(2, 0, 1) for picture in (sound, scratched))
+    came = as_it_came(scratched, now, torch.from_numpy(align(filled, half))[None], half)
+    assert (came - now).abs().sum() < 0.03 * (worn - now).abs().sum()
+    assert (came - now).abs().max() < 0.03 * (worn - now).abs().max()
+
+
 @pytest.mark.parametrize("change", [lambda one: 1 - one, lambda one: one[::-1].copy(), lambda one: one * 0.3])
 def test_another_picture_is_no_view_of_the_face(portrait, change):
     now = torch.from_numpy(portrait.transpose(2, 0, 1))
-    assert as_it_came(change(portrait), now, torch.zeros(1, 256, 256), WHOLE) is now
+    assert as_it_came(change(portrait), now, torch.zeros(1, 256, 256), WHOLE) is None
+
+
+class Listener(nn.Module):
+    """Keeps the crops that it is shown in `told`."""
+
+    def __init__(self):
+        super().__init__()
+        self.told = []
+
+    def forward(self, crops, mask):
+        self.told.append(crops)
+        return crops
 
 
 def test_the_stage_shows_the_generator_the_photo_before_it_was_translated(portrait):
-    told = []
-
-    class Listener(nn.Module):
-        def forward(self, crops, mask):
-            told.append(crops)
-            return crops
-
     restoration = Restoration.start(Photo.from_array(portrait))
     restoration.pixels = nn.functional.avg_pool2d(restoration.pixels, 5, 1, 2, count_include_pad=False)
     soft = restoration.pixels[0].permute(1, 2, 0).numpy().copy()
     matrix = similarity(FaceFinder().find(soft)[0].points)
-    FaceRefiner(TwoViews(Listener()))(restoration)
+    listener = Listener()
+    FaceRefiner(TwoViews(listener))(restoration)
     now, came = (torch.from_numpy(align(picture, matrix)).permute(2, 0, 1) for picture in (soft, portrait))
-    torch.testing.assert_close(told[0][0], now)
-    torch.testing.assert_close(told[0][1].flip(2), came, atol=0.03, rtol=0)
+    torch.testing.assert_close(listener.told[0][0], now)
+    torch.testing.assert_close(listener.told[0][1].flip(2), came, atol=0.03, rtol=0)
     assert (came - now).abs().mean() > 0.01
 
 
-def test_a_face_that_no_stage_has_changed_may_be_worn():
+def test_a_photo_that_was_enlarged_is_seen_as_it_is_both_times(portrait):
+    restoration, listener = Restoration.start(Photo.from_array(portrait)), Listener()
+    # by so little that the face would be taken for the same one at the same place
+    restoration.enlarge(nn.functional.interpolate(restoration.pixels, (258, 258), mode="bicubic").clamp(0, 1))
+    FaceRefiner(TwoViews(listener))(restoration)
+    plain, mirrored = listener.told[0]
+    torch.testing.assert_close(plain, mirrored.flip(2), atol=0, rtol=0)
+
+
+def test_a_face_is_hardly_worn_if_it_is_nearly_as_it_came():
     crop = torch.full((3, 256, 256), 0.5)
-    assert [hardly_worn(crop, crop + change) for change in (0, 0.01, -0.01, 0.04)] == [False, True, True, False]
+    assert [hardly_worn(crop, crop + change) for change in (0, 0.01, -0.01, 0.04)] == [True, True, True, False]
+
+
+LEFT_ALONE = "left alone: larger than its crop, hardly worn"
+
+
+def enlarged(portrait, zoom, noise=0.0):
+    size = round(256 * zoom)
+    grain = torch.randn(1, 3, 256, 256, generator=torch.Generator().manual_seed(0)).clamp(-2, 2)
+    large = nn.functional.interpolate(torch.from_numpy(portrait.transpose(2, 0, 1))[None], (size, size), mode="bicubic")
+    return (large + noise * nn.functional.interpolate(grain, (size, size))).clamp(0, 1)
+
+
+def of_pixels(pixels):
+    return Restoration.start(Photo.from_array(pixels[0].permute(1, 2, 0).numpy()))
 
 
 @pytest.mark.parametrize(
-    ("zoom", "change", "refined"), [(3, 0.01, False), (3, 0.06, True), (3, 0, True), (1, 0.01, True)]
+    ("zoom", "change", "native", "refined"),
+    [(3, 0, 1, False), (3, 0.01, 1, False), (3, 0.06, 1, True), (3, 0.01, 3, True), (1, 0.01, 1, True)],
 )
-def test_a_large_face_that_is_hardly_worn_is_left_alone(portrait, zoom, change, refined):
-    size = round(256 * zoom)
-    noise = torch.randn(1, 3, 256, 256, generator=torch.Generator().manual_seed(0)).clamp(-2, 2)
-    large = nn.functional.interpolate(torch.from_numpy(portrait.transpose(2, 0, 1))[None], (size, size), mode="bicubic")
-    worn = (large + change * nn.functional.interpolate(noise, (size, size))).clamp(0, 1)
-    restoration = Restoration.start(Photo.from_array(worn[0].permute(1, 2, 0).numpy()))
-    restoration.pixels = large.clamp(0, 1)
+def test_a_large_face_that_is_cleaned_and_hardly_changed_is_left_alone(portrait, zoom, change, native, refined):
+    restoration = of_pixels(enlarged(portrait, zoom, change))
+    restoration.pixels, restoration.cleaned, restoration.scale = enlarged(portrait, zoom), True, native
     (face,) = FaceRefiner(TwoViews(Brighter()))(restoration).faces
     assert (scale(similarity(face.points)) < LARGE) == (zoom > 1)
-    assert face.status == ("refined" if refined else "left alone: larger than its crop, hardly worn")
+    assert face.status == ("refined" if refined else LEFT_ALONE)
+
+
+@pytest.mark.parametrize("toned", [lambda pixels: pixels * 0.9 + 0.02, lambda pixels: pixels + 1e-7, torch.clone])
+def test_a_large_noisy_face_that_was_toned_but_not_cleaned_is_refined(portrait, toned):
+    restoration = of_pixels(enlarged(portrait, 3, 0.06))
+    restoration.pixels = toned(restoration.pixels).clamp(0, 1)
+    (face,) = FaceRefiner(TwoViews(Brighter()))(restoration).faces
+    assert face.status == "refined"
+
+
+@pytest.mark.parametrize("case", ["another generator", "another picture", "enlarged"])
+def test_a_large_face_of_which_is_not_known_how_it_came_is_refined(portrait, case):
+    restoration = of_pixels(1 - enlarged(portrait, 3) if case == "another picture" else enlarged(portrait, 3))
+    restoration.pixels, restoration.cleaned = enlarged(portrait, 3), True
+    if case == "enlarged":
+        restoration.enlarge(enlarged(portrait, 3.01))
+    generator = Brighter() if case == "another generator" else TwoViews(Brighter())
+    assert [face.status for face in FaceRefiner(generator)(restoration).faces] == ["refined"]
+
+
+def test_translation_and_denoising_clean_a_photo():
+    def cleaned(stage):
+        restoration = Restoration.start(Photo.from_array(np.full((16, 16, 3), 0.5, np.float32)))
+        return restoration.cleaned, stage(restoration).cleaned
+
+    mapping = LatentMapping(widths=(8, 8, 8), blocks=(1, 1, 1), inner=4)
+    assert cleaned(LatentTranslator(VAE(), mapping, VAE())) == (False, True)
+    assert cleaned(Denoiser()) == (False, True)
+    assert cleaned(Denoiser(strength=0)) == (False, False)

@@ -33,8 +33,8 @@ FINDING = 27  # bytes that dlib takes per pixel of the picture it searches, meas
 # measured, and bytes of the strip that is pasted.
 REFINING, PASTING = 12, 20_000_000
 MIN_SIZE = 32  # pixels of a face's box at its photo's native scale; those of 36, the smallest found, still gain 0.3 dB
-# Faces that are shrunk more than to this into their crop, and that the stages before hardly changed, are sharper than
-# what the generator makes of them: they would lose up to 3 dB, clean ones up to 18. Worn ones gain 0.05.
+# Faces that are shrunk more than to this into their crop, and that the stages that clean hardly changed, are sharper
+# than what the generator makes of them: they would lose up to 3 dB, clean ones up to 18. Worn ones gain 0.05.
 LARGE = 0.75
 # The maximal descriptor distance between a face before and after. Damage by itself moves 91 % of faces less
 # (median 0.25), and 99.7 % of pairs of different people are farther apart.
@@ -46,8 +46,8 @@ STRANGER = "refinement would change the person"  # the reason for which a face i
 
 @dataclass(slots=True)
 class _Crops:
-    """The faces of a photo, the aligned crops (N, 3, S, S) of those to be refined, the same as they came, and what was
-    filled in them.
+    """The faces of a photo, the aligned crops (N, 3, S, S) of those to be refined, the same as they came, with the tone
+    and fill of now, and what was filled in them.
     """
 
     faces: list[Face]
@@ -207,22 +207,32 @@ class FaceRefiner(StageBase):
                 continue
             if mask is not None:
                 filled[number, 0] = torch.from_numpy(align(mask[0, 0].numpy(), matrix, size))
-            came[number] = self._came(restoration, crop, filled[number], matrix)
-            if scale(matrix) * divisor(native) < LARGE and hardly_worn(crop, came[number]):
+            view = self._came(restoration, crop, filled[number], matrix)
+            large = scale(matrix) * divisor(native) < LARGE
+            if large and restoration.cleaned and view is not None and hardly_worn(crop, view):
                 face.status = "left alone: larger than its crop, hardly worn"
                 filled[number] = 0
                 continue
-            crops[number] = crop
+            crops[number], came[number] = crop, crop if view is None else view
             chosen.append(face)
             matrices.append(matrix)
         crops, came, filled = (one[: len(chosen)] for one in (crops, came, filled))
         return _Crops(faces, chosen, crops, came, filled, bool(chosen) and is_gray(pixels), matrices)
 
-    def _came(self, restoration: Restoration, crop: Tensor, filled: Tensor, matrix: np.ndarray) -> Tensor:
-        """The crop (3, S, S) as it was before any stage, for a generator that looks at it, too; else the crop."""
+    @property
+    def _two_views(self) -> bool:
+        """Whether the generator looks at the faces as they came, too."""
+        return isinstance(self.generator, TwoViews)
+
+    def _came(self, restoration: Restoration, crop: Tensor, filled: Tensor, matrix: np.ndarray) -> Tensor | None:
+        """The face of a crop (3, S, S) as it came, with the tone and fill of now, for a generator that looks at it.
+
+        None for another generator, and where it is not known: the photo was enlarged, or the tones of both do not go
+        together, see `as_it_came`. Then the crop is both views, and a large face is refined even if it hardly changed.
+        """
         photo = restoration.photo.pixels
-        if photo.shape[:2] != restoration.pixels.shape[-2:] or not isinstance(self.generator, TwoViews):
-            return crop
+        if photo.shape[:2] != restoration.pixels.shape[-2:] or not self._two_views:
+            return None
         return as_it_came(photo, crop, filled, matrix)
 
     def _whole(self, restoration: Restoration) -> _Crops:
@@ -256,7 +266,7 @@ class FaceRefiner(StageBase):
         if tried and len(crops):
             device, batch = self.compute.device, self.compute.batch
             with self.compute.autocast():
-                views = (came,) if isinstance(self.generator, TwoViews) else ()
+                views = (came,) if self._two_views else ()
                 made = in_batches(self.generator, batch, device, crops, filled, *views).to(crops)
             change = match_tone(made, crops) - crops
             change = torch.where(torch.tensor(gray).view(-1, 1, 1, 1).to(change.device), luminance(change), change)

@@ -1,4 +1,4 @@
-"""Two views of each face for the generator: as it is, and mirrored, as it came before it was translated."""
+"""Two views of each face for the generator: as it is, and mirrored, as it came, with the tone and fill of now."""
 
 import numpy as np
 import torch
@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bringback.ops.color import luminance
-from bringback.ops.windows import window_means
+from bringback.ops.windows import window_maxima, window_means
 from bringback.stages.faces.alignment import align
 
 # How much of the difference between what the generator makes of both views is taken where they are two pictures: of
@@ -17,10 +17,14 @@ SAME = 1 / 255  # root mean square of their difference below which two views are
 WORN = 0.02  # that of a face that was worn, from what the stages before made of it
 ALIKE, MOST = 0.9, 2.0  # least correlation of both views' tones, greatest gain between them
 _COARSE = 16  # blocks a side by whose means tones are compared
+# Share to which a place of a crop was filled from which on nothing is taken of it, or of its neighbors, as they came:
+# in a crop that is shrunk a thin scratch fills no pixel, and shows beside those that it fills.
+_FILLED = 0.25
 
 
 class TwoViews(nn.Module):
-    """A generator's output for crops, joined with that for the mirror images of the same faces as they came.
+    """A generator's output for crops, joined with that for the mirror images of the same faces as they came, with the
+    tone and fill of now.
 
     Where both views are one picture this is a self-ensemble: their mean. The generator gets as many at once as there
     are crops; for a single one, both, which is still less than a tile.
@@ -31,7 +35,10 @@ class TwoViews(nn.Module):
         self.generator = generator
 
     def forward(self, crops: Tensor, mask: Tensor, came: Tensor | None = None) -> Tensor:
-        """Crops (B, 3, S, S), the mask of what was filled (B, 1, S, S) and the crops as they came -> refined crops."""
+        """Crops (B, 3, S, S) and the mask of what was filled (B, 1, S, S) -> refined crops.
+
+        `came` (B, 3, S, S): the faces as they came, with the tone and fill of now; the crops themselves by default.
+        """
         came = crops if came is None else came
         size = max(2, len(crops))  # a crop and its mirror image together are a bit faster
         both = [torch.cat([one, other.flip(3)]).split(size) for one, other in ((crops, came), (mask, mask))]
@@ -54,18 +61,18 @@ def _share(difference: Tensor) -> Tensor:
 
 
 def hardly_worn(crop: Tensor, came: Tensor) -> bool:
-    """Whether the stages before have changed a face (3, S, S) only a little; False if none has: nothing is known."""
-    return 0 < float((crop - came).square().mean()) < WORN**2
+    """Whether a face (3, S, S) is nearly as it came; means something only if a stage has cleaned the photo."""
+    return float((crop - came).square().mean()) < WORN**2
 
 
-def as_it_came(photo: np.ndarray, crop: Tensor, filled: Tensor, matrix: np.ndarray) -> Tensor:
+def as_it_came(photo: np.ndarray, crop: Tensor, filled: Tensor, matrix: np.ndarray) -> Tensor | None:
     """A face (3, S, S) of the photo as it came (H, W, 3), with the tone of its `crop` now and what was filled in that.
 
-    The crop itself, if the tones of both do not go together: then they are not the same picture.
+    None if the tones of both do not go together: then they are not the same picture, and how it came is not known.
     Args: filled: (1, S, S), the share to which it was; matrix: takes the photo into the crop.
     """
     came = torch.from_numpy(align(photo, matrix, crop.shape[-1])).permute(2, 0, 1)
-    came = torch.lerp(came, crop, filled)
+    came = torch.lerp(came, crop, (window_maxima(filled[None])[0] / _FILLED).clamp_max(1))
     if torch.equal(came, crop):  # no stage has changed it
         return crop
     own, now = (F.adaptive_avg_pool2d(one, _COARSE).flatten(1) for one in (came, crop))
@@ -74,5 +81,5 @@ def as_it_came(photo: np.ndarray, crop: Tensor, filled: Tensor, matrix: np.ndarr
     product, power = (own * now).sum(1, keepdim=True), own.square().sum(1, keepdim=True)
     gain = product / power.clamp_min(1e-6)
     if (product < ALIKE * (power * now.square().sum(1, keepdim=True)).sqrt()).any() or gain.max() > MOST:
-        return crop
+        return None
     return ((came - mean[..., None]) * gain[..., None] + wanted[..., None]).clamp(0, 1)
