@@ -309,8 +309,8 @@ gate = mixture(
 )  # fmt: skip
 marked = mixture(
     "What the scratch detector learns from: damage of three programs, and photos that have none, sound or worn.",
-    (structured, 0.10), (stained, 0.05), (lightly_structured, 0.04), (lightly_mixed, 0.06), (battered, 0.05),
-    (drawn, 0.36), (unstructured, 0.08), (second_order, 0.07), (small_copy, 0.05), (grainy, 0.04), (rescanned, 0.03),
+    (structured, 0.12), (stained, 0.07), (lightly_structured, 0.05), (lightly_mixed, 0.07), (battered, 0.06),
+    (drawn, 0.28), (unstructured, 0.08), (second_order, 0.07), (small_copy, 0.05), (grainy, 0.04), (rescanned, 0.03),
     (faded, 0.03), (clean, 1.0),
 )  # fmt: skip
 scans = mixture(

@@ -1,10 +1,8 @@
 """Drawn damage: every kind at every size and scale, repeatable, and never outside its coverage."""
 
-import cv2
 import numpy as np
 import pytest
 
-from bringback.degradations.drawn import anything
 from bringback.degradations.drawn.canvas import Canvas, Layer
 from bringback.degradations.drawn.damage import KINDS, Kind, coverage, damaged
 
@@ -72,17 +70,3 @@ def test_a_clear_stain_counts_less_than_a_dark_one() -> None:
     )
     assert clear < 0.15
     assert dark == hiding == pytest.approx(0.9)
-
-
-def test_marks_of_any_look_end_where_they_show_what_is_below() -> None:
-    photo = photo_of(96, 128)
-    largest = 0.0
-    for seed in range(60):
-        for layer in anything.marks(Canvas(np.random.default_rng(seed), 96, 128), photo):
-            if layer.multiplies:  # judged as stains are
-                continue
-            change = np.abs(layer.color - photo).max(-1)
-            near = cv2.dilate((change > 0.05).astype(np.uint8), np.ones((9, 9), np.uint8)) > 0
-            assert layer.alpha[~near].max(initial=0) < 1e-3
-            largest = max(largest, float(layer.alpha.max()))
-    assert largest > 0.8

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from bringback.degradations.drawn import anything, lines, losses, stains
+from bringback.degradations.drawn import lines, losses, stains
 from bringback.degradations.drawn.canvas import Canvas, Layer
 from bringback.degradations.drawn.strokes import soften
 from bringback.degradations.eval_recipes import SPOILED
@@ -39,7 +39,6 @@ KINDS: tuple[tuple[Kind, float], ...] = (
     (stains.mold, 1.1),
     (stains.silvering, 0.3),
     (stains.edge_stain, 0.3),
-    (anything.marks, 11.0),
 )
 _WEIGHTS = np.array([weight for _, weight in KINDS])
 _MOST = 5
