@@ -26,9 +26,6 @@ from bringback.weights.wan2020.key_maps import ORIGINALS, Original
 from bringback.weights.wan2020.legacy import renamed
 
 CLOSE = 1e-4
-# After several networks, in float32: processors without AVX-512 add up in another order, which moved the numbers by up
-# to 6.5e-4 there. A wrong layer moves them by a thousand times as much.
-CHAINED = 1e-3
 TINY = Path(__file__).parents[1] / "data" / "paper_tiny.npz"
 
 
@@ -47,7 +44,8 @@ def parity() -> Path:
 
 
 def numbers(parity: Path, name: str) -> dict[str, Tensor]:
-    return {key: torch.from_numpy(value) for key, value in np.load(parity / f"{name}.npz").items()}
+    """In float64, as the networks of `original`: in float32 processors without AVX-512 are 1.3e-4 and more away."""
+    return {key: torch.from_numpy(value).double() for key, value in np.load(parity / f"{name}.npz").items()}
 
 
 def built(original: Original, shapes) -> torch.nn.Module:
@@ -59,7 +57,7 @@ def built(original: Original, shapes) -> torch.nn.Module:
 
 def original(parity: Path, fixture: str, name: str) -> torch.nn.Module:
     keys = json.loads((parity / f"{fixture}.keys.json").read_text())
-    return built(ORIGINALS[name], {key: shape for key, (shape, _) in keys.items()})
+    return built(ORIGINALS[name], {key: shape for key, (shape, _) in keys.items()}).double()
 
 
 def far(a: Tensor, b: Tensor) -> float:
@@ -92,20 +90,22 @@ def test_parity_of_the_vaes(parity, name):
 def test_parity_of_the_mappings(parity, fixture, name):
     network, wanted = original(parity, fixture, name), numbers(parity, fixture)
     assert isinstance(network, PaperMapping)
-    latent = network(wanted["latent_in"], wanted.get("mask", torch.zeros(1, 1, 64, 96)))
-    assert far(latent, wanted["latent_out"]) <= CHAINED * wanted["latent_out"].std()
+    latent = network(wanted["latent_in"], wanted.get("mask", torch.zeros(1, 1, 64, 96).double()))
+    assert far(latent, wanted["latent_out"]) <= CLOSE * wanted["latent_out"].std()
     vae = original(parity, "vae", "VAE_B_scratch")
-    assert far(signed(vae.decode(latent)), wanted["image_out"]) <= CHAINED
+    assert far(signed(vae.decode(latent)), wanted["image_out"]) <= CLOSE
 
 
 def test_parity_of_the_way_from_photo_to_photo(parity):
+    """The original's numbers, in float32, are up to 2.9e-4 from what float64 makes of the whole chain."""
     wanted, vae = numbers(parity, "mapping_scratch"), original(parity, "vae", "VAE_A_quality")
     mapping = original(parity, "mapping_scratch", "mapping_scratch")
     white = torch.maximum(wanted["image"] / 2 + 0.5, wanted["mask"])
     assert far(signed(white), wanted["image_masked"]) <= 1e-6
     latent = vae.encode(white)
     assert far(latent, wanted["latent_in"]) <= CLOSE * wanted["latent_in"].std()
-    assert far(signed(vae.decode(mapping(latent, wanted["mask"]))), wanted["image_out"]) <= CHAINED
+    off = (signed(vae.decode(mapping(latent, wanted["mask"]))) - wanted["image_out"]).abs()
+    assert off.max() <= 4 * CLOSE and (off <= CLOSE).double().mean() >= 0.98
 
 
 def test_parity_of_the_scratch_detector(parity):
@@ -135,7 +135,7 @@ def test_parity_of_the_face_generators(parity, size, name):
     head = heads[0][crop][gray]
     assert far(head, torch.atanh(wanted["restored_crop"][gray])) <= 0.1 * CLOSE * heads[0].std()
     means = (F.avg_pool2d(made, 8) - wanted["restored_8x_mean"]).abs()
-    assert means.max() <= 5 * CHAINED and (means <= CLOSE).float().mean() >= 0.98
+    assert means.max() <= 20 * CLOSE and (means <= CLOSE).float().mean() >= 0.995
 
 
 def given() -> dict[str, Tensor]:
