@@ -5,11 +5,10 @@ import math
 import cv2
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from bringback.ops.color import luminance
-from bringback.ops.scale import enlarged_rows
+from bringback.ops.scale import averaged, enlarged_rows
 from bringback.ops.strips import strips
 
 _SEEN = 1 << 21  # pixels at which marks are looked at; larger photos are averaged first
@@ -36,11 +35,11 @@ def lower_doubtful_(odds: Tensor, pixels: Tensor, scale: float = 1.0) -> float:
     height, width = odds.shape[-2:]
     scale = max(scale, math.sqrt(height * width / _SEEN), 1.0)
     size = (math.ceil(height / scale), math.ceil(width / scale))
-    seen = _averaged(odds, size)[0, 0].numpy()
+    seen = averaged(odds, size)[0, 0].numpy()
     marks = _broad(seen)
     if not marks:
         return 0.0
-    light, lowered = luminance(_averaged(pixels, size))[0, 0].numpy(), np.zeros(size, np.float32)
+    light, lowered = luminance(averaged(pixels, size))[0, 0].numpy(), np.zeros(size, np.float32)
     for place, own, near in marks:
         if _is_doubtful(seen[place], light[place], own):
             level = np.maximum(cv2.morphologyEx(seen[place], cv2.MORPH_OPEN, _square(_NARROW)), 0)
@@ -52,15 +51,6 @@ def lower_doubtful_(odds: Tensor, pixels: Tensor, scale: float = 1.0) -> float:
         for rows in strips(odds):
             odds[..., rows, :] -= enlarged_rows(planes, rows, (height, width), "bilinear").to(odds)
     return share
-
-
-def _averaged(planes: Tensor, size: tuple[int, int]) -> Tensor:
-    """Planes (1, C, H, W) at another size: (1, C, h, w), float32, on the CPU, a copy.
-
-    One at a time is copied if the planes are a part of a photo, or have channels last, with which averaging is slow.
-    """
-    each = planes.detach().float().split(1, 1)
-    return torch.cat([F.interpolate(plane.contiguous(), size, mode="area").cpu() for plane in each], 1)
 
 
 def _square(reach: int) -> np.ndarray:

@@ -69,6 +69,15 @@ def enlarged_rows(small: Tensor, rows: slice, size: tuple[int, int], mode: str =
     return F.interpolate(mixed, (len(at), size[1]), mode=mode, antialias=mode == "bicubic")
 
 
+def averaged(planes: Tensor, size: tuple[int, int]) -> Tensor:
+    """Planes (1, C, H, W) at another size: (1, C, h, w), float32, on the CPU, a copy.
+
+    One at a time is copied if the planes are a part of a photo, or have channels last, with which averaging is slow.
+    """
+    each = planes.detach().float().split(1, 1)
+    return torch.cat([F.interpolate(plane.contiguous(), size, mode="area").cpu() for plane in each], 1)
+
+
 def stands_out(pixels: Tensor, scale: float) -> Tensor:
     """Whether photos (B, 3, H, W) in [0, 1] have detail that is lost when they are shrunk by `scale`: (B,) bool."""
     light = luminance(pixels)

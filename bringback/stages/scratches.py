@@ -14,6 +14,7 @@ from bringback.images.adapters import accepts_any_image
 from bringback.models.unet import EAGER, ScratchUNet
 from bringback.ops.areas import Area, fill_inside, missing
 from bringback.ops.broad import lower_doubtful_
+from bringback.ops.gaps import close_gaps_
 from bringback.ops.infrared import find_dust
 from bringback.ops.masks import SOUND, calm_, certain_share, fill_mask
 from bringback.ops.opencv import GradientSettings, gradient_mask
@@ -190,8 +191,8 @@ class ScratchDetector(StageBase):
         because their errors differ; at coarser scales one look is enough. Where a photo has a periodic pattern, as the
         dots of a newspaper, only what is still seen after the pattern was removed counts. If few pixels are certain,
         or few of the marked ones, all logits of a photo are lowered, then those of marks on circles around one point,
-        such as the trails of stars, see `ops.trails`, and those of broad marks that end nowhere, see `ops.broad`. If
-        more than 35 % of a photo is above 0.5 and nine tenths of that are doubtful, nothing stays above; nor on a page
+        such as the trails of stars, see `ops.trails`, and those of broad marks that end nowhere, see `ops.broad`; narrow
+        gaps in other broad marks are closed, see `ops.gaps`. If more than 35 % of a photo is above 0.5 and nine tenths of that are doubtful, nothing stays above; nor on a page
         of writing, lines or stars, see `ops.pages`. Gradient masks are binary, and made at the photos' own scale.
         """
         return self._find(pixels, scale)[0]
@@ -223,6 +224,7 @@ class ScratchDetector(StageBase):
                 about.withdrawn += lower_doubtful_(photo, pixels[number : number + 1], used)
                 if about.withdrawn:  # what was certain may have been that alone
                     calm_(photo, calmed)
+                close_gaps_(photo, used)
         return odds.sigmoid_(), found
 
     def _united(self, pixels: Tensor, scale: float, found: list[Found]) -> Tensor:
