@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from bringback.degradations import eval_recipes, train_recipes
+from bringback.degradations import eval_recipes, scale_recipes, train_recipes
 from bringback.degradations.eval_recipes import DegradedBatch, Overlays, Recipe
 from bringback.degradations.rng import Draws
 from bringback.degradations.second_order.program import second_order, small_copy
@@ -29,6 +29,7 @@ RECIPES: dict[str, Recipe] = {
     "training": train_recipes.training,
     "scans": train_recipes.scans,
     "gate": train_recipes.gate,
+    "dense": scale_recipes.dense,
     "translation": train_recipes.translation,
     "small": train_recipes.small,
     "slightly-worn": train_recipes.slightly_worn,

@@ -1,11 +1,8 @@
 """Training recipes: milder, stronger or more specialized than those for evaluation."""
 
-import math
 from collections.abc import Callable
 from functools import partial
 
-import cv2
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -26,7 +23,7 @@ from bringback.degradations.eval_recipes import (
     unstructured,
 )
 from bringback.degradations.rng import Draws
-from bringback.degradations.scan import KERNELS, scanner
+from bringback.degradations.scale_recipes import dense, rescanned
 from bringback.degradations.second_order.program import second_order, small_copy
 from bringback.ops.color import grayed
 
@@ -213,31 +210,6 @@ def scanned(pixels: Tensor, draws: Draws, overlays: Overlays) -> DegradedBatch:
     return completed(aged.clamp(0, 1), pixels)
 
 
-def rescanned(pixels: Tensor, draws: Draws, overlays: Overlays) -> DegradedBatch:
-    """A worn or sound print from a scanner of 1.15 to 2.5 times its resolution; the truth is as soft as the scan.
-
-    Otherwise the networks sharpen whatever is softer than their sharp photos.
-    """
-    side = pixels.shape[-2:]
-    aged: list[Tensor] = []
-    truth: list[Tensor] = []
-    for i, seed in enumerate(draws.integers(0, 2**62)):
-        random = np.random.default_rng(seed)
-        factor, blur = 1.15 * (2.5 / 1.15) ** random.random(), float(random.uniform(0.3, 1.0))
-        kernel, scan = KERNELS[random.integers(len(KERNELS))], scanner(random, blurs=False)
-        height, width = (min(math.ceil(length / factor) + 4, length) for length in side)
-        piece = pixels[i : i + 1, :, :height, :width]
-        worn = unstructured if random.random() < 0.65 else clean
-        print_ = worn(piece, draws[[i]], None)
-        for photo, scans in ((print_.aged, aged), (print_.truth, truth)):
-            array = np.ascontiguousarray(photo[0].permute(1, 2, 0).cpu().numpy())
-            large = cv2.resize(array, None, fx=factor, fy=factor, interpolation=kernel)
-            soft = cv2.GaussianBlur(large, (0, 0), blur)[: side[0], : side[1]].clip(0, 1)
-            seen = scan(soft) if scans is aged else soft
-            scans.append(torch.from_numpy(np.ascontiguousarray(seen.transpose(2, 0, 1))))
-    return completed(torch.stack(aged).to(pixels.device), torch.stack(truth).to(pixels.device))
-
-
 def faded(pixels: Tensor, draws: Draws, overlays: Overlays) -> DegradedBatch:
     """For training the tone curves: fading and casts of any strength, often none, also on worn photos."""
     gray = draws.chance(0.5)
@@ -304,8 +276,8 @@ translation = mixture(
     (structured, 0.03), (stained, 0.02), (holes, 0.05), (clean, 1.0),
 )  # fmt: skip
 gate = mixture(
-    "What the gate learns from: what the translation does, and sound photos, which it is to leave alone.",
-    (translation, 0.72), (scanned, 0.14), (clean, 1.0),
+    "What the gate learns from: what the translation does, and sound photos, large and small, to be left alone.",
+    (translation, 0.70), (dense, 0.05), (scanned, 0.13), (clean, 1.0),
 )  # fmt: skip
 marked = mixture(
     "What the scratch detector learns from: damage of three programs, and photos that have none, sound or worn.",

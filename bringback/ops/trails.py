@@ -25,6 +25,7 @@ _SHARE = 0.7  # of them, by the root of their length: 0.98 and more in trails of
 _TURNED = 0.8  # mean resultant length of their directions, above which they are parallel: the center is too far away
 _SPREAD = 0.2  # standard deviation of the radii as a share of their mean: the pieces of one ring are a stain
 _PAIRS = 600  # of marks whose normals are crossed to find the center
+_AT_ONCE = 1 << 16  # pairs of a mark and a center that are compared at once: 5 MB
 _FRINGE = 2  # pixels around a trail that go with it
 
 
@@ -81,8 +82,10 @@ def _center(middle: np.ndarray, direction: np.ndarray, weight: np.ndarray) -> np
     a, b, first, second, turn = (one[crossing] for one in (a, b, first, second, turn))
     da, db = (middle[first] * a).sum(1), (middle[second] * b).sum(1)
     centers = np.stack([da * b[:, 1] - db * a[:, 1], db * a[:, 0] - da * b[:, 0]], 1) / turn[:, None]
-    support = (weight * (_off(centers[:, None], middle, direction) < _NEAR)).sum(1)
-    center = centers[support.argmax()]
+    # a few centers at a time: all of them and thousands of marks would take more memory than the photo
+    parts = np.array_split(centers, max(1, len(centers) * len(weight) // _AT_ONCE))
+    support = [(weight * (_off(part[:, None], middle, direction) < _NEAR)).sum(1) for part in parts]
+    center = centers[np.concatenate(support).argmax()]
     for _ in range(3):
         on = _off(center, middle, direction) < _NEAR
         far = np.hypot(*(middle[on] - center).T)

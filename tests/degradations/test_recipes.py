@@ -18,7 +18,7 @@ from bringback.degradations.wear import relief, screen
 from bringback.ops.color import luminance
 
 # fading is no business of the face stage; what is blown out is gone; some lessons draw on the photo, or scan it softly
-OWN_TRUTH = {"faces", "portraits", "dim", "marked", "translation", "gate"}
+OWN_TRUTH = {"faces", "portraits", "dim", "marked", "translation", "gate", "dense"}
 
 
 def gray_of(pictures: torch.Tensor) -> torch.Tensor:
@@ -249,3 +249,10 @@ def test_dim_lessons_leave_well_lit_photos_alone(pictures: torch.Tensor) -> None
     assert ((result.aged - result.truth)[blown].mean((1, 2, 3)).abs() < 0.02).all()
     fall = (result.truth - result.aged).mean((1, 2, 3))
     assert (fall > 0.1).float().mean() > 0.5
+
+
+def test_dense_photos_are_sound_and_steeper_than_they_were(pictures: torch.Tensor) -> None:
+    made = degrade(pictures, "dense", range(4))
+    assert torch.equal(made.aged, made.truth) and made.aged.shape == pictures.shape
+    assert (made.aged.diff(dim=-1).abs().mean((1, 2, 3)) > 1.4 * pictures.diff(dim=-1).abs().mean((1, 2, 3))).all()
+    assert (made.aged.mean((1, 2, 3)) - pictures.mean((1, 2, 3))).abs().max() < 0.05

@@ -1,13 +1,14 @@
 """Marks on circles around one point are what a photo shows; all others may be damage."""
 
 import math
+import tracemalloc
 
 import cv2
 import numpy as np
 import pytest
 import torch
 
-from bringback.ops.trails import lower_trails_
+from bringback.ops.trails import find_trails, lower_trails_
 
 CENTER = (90, 60)
 SIZE = (320, 240)  # width, height
@@ -108,3 +109,16 @@ def test_the_rim_of_one_stain_and_few_marks_stay() -> None:
     for marks in (ring, arcs(number=10)):
         odds = odds_of(marks)
         assert lower_trails_(odds) == 0 and (odds > 0).float().mean().item() == pytest.approx(marks.mean())
+
+
+def test_thousands_of_marks_take_little_memory() -> None:
+    cell = np.zeros((24, 24), bool)
+    cell[4, 1:11] = cell[13:23, 16] = True
+    marks = np.tile(cell, (80, 80))
+    tracemalloc.start()
+    try:
+        find_trails(marks)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 30 * marks.size

@@ -470,7 +470,7 @@ def test_vaes_of_another_mapping_are_refused(tmp_path: Path) -> None:
 
 def test_the_translator_is_told_what_was_filled(monkeypatch: pytest.MonkeyPatch) -> None:
     told = []
-    monkeypatch.setattr(LatentTranslator, "_translated", lambda self, pixels, filled: told.append(filled) or pixels)
+    monkeypatch.setattr(LatentTranslator, "_translated", lambda self, pixels, filled, _: told.append(filled) or pixels)
     stage = LatentTranslator(VAE(), LatentMapping(), VAE(), CPU)
     mask = np.zeros((40, 50), np.float32)
     mask[:4], mask[10:14], mask[20:24] = 1, 0.45, 0.7
@@ -645,7 +645,7 @@ def test_dots_finer_than_the_native_scale_are_no_hairs_on_the_glass() -> None:
 def test_the_translation_does_not_make_a_pattern_stronger(monkeypatch: pytest.MonkeyPatch) -> None:
     stage = LatentTranslator.from_pretrained(device="cpu")
     factor = [1.3]
-    monkeypatch.setattr(stage, "_translated", lambda pixels, filled: (0.5 + factor[0] * (pixels - 0.5)).clamp(0, 1))
+    monkeypatch.setattr(stage, "_translated", lambda pixels, filled, _: (0.5 + factor[0] * (pixels - 0.5)).clamp(0, 1))
     pixels = 0.3 + 0.4 * dots(256, 320, 7.0)
     restoration = stage(start(pixels))
     assert torch.allclose(restoration.pixels, pixels, atol=1e-5)
@@ -691,3 +691,13 @@ def test_a_soft_scan_is_translated_at_its_native_scale(monkeypatch: pytest.Monke
     for scale in (1.0, 1.5, 4.0):
         assert stage.translate(pixels, None, scale).shape == pixels.shape
     assert [tuple(shape[-2:]) for shape in seen] == [(24, 32), (24, 32), (12, 12)]  # 1.5 is too little to gain by it
+
+
+def test_more_is_kept_of_a_scan_larger_than_it_is_sharp_but_not_of_what_was_filled() -> None:
+    stage = LatentTranslator(VAE(), LatentMapping(), VAE(), CPU)
+    pixels, filled = torch.rand(1, 3, 96, 128), torch.zeros(1, 1, 96, 128)
+    filled[..., :48] = 1
+    own, scanned = (stage.translate(pixels, filled, scale) for scale in (1.0, 1.5))
+    changes = [(made - pixels).abs() for made in (own, scanned)]
+    assert changes[1][..., 64:].mean() < 0.95 * changes[0][..., 64:].mean()
+    assert torch.equal(own[..., :40], scanned[..., :40])

@@ -66,8 +66,13 @@ class BlendGate(nn.Module):
             shares += [torch.sigmoid((level - size) * _SOFT).mean((1, 2, 3)) for level in _LEVELS]
         return torch.stack(shares, 1)
 
-    def forward(self, pixels: Tensor, decoded: Tensor, mask: Tensor, looked: Tensor | None = None) -> Tensor:
-        """For tiles, `looked` is `look` of the photos they are of, (B, 55)."""
+    def forward(
+        self, pixels: Tensor, decoded: Tensor, mask: Tensor, looked: Tensor | None = None, keeps: float = 0.0
+    ) -> Tensor:
+        """For tiles, `looked` is `look` of the photos they are of, (B, 55).
+
+        `keeps` is added to the log odds of trust where nothing was filled.
+        """
         height, width = pixels.shape[-2:]
         looked = self.look(pixels) if looked is None else looked
         seen = _statistics(pad_to(pixels.float(), _CELL), pad_to(decoded.float(), _CELL))
@@ -78,7 +83,10 @@ class BlendGate(nn.Module):
         shifts = self.context(looked.to(mask.dtype)).split([hidden] * 3 + [1], 1)
         for number, shift in enumerate(shifts[:-1]):
             x = self.layers[2 * number + 1](self.layers[2 * number](x) + shift[..., None, None])
-        trust = torch.sigmoid((self.layers[-1](x) + shifts[-1][..., None, None]).float())
+        odds = (self.layers[-1](x) + shifts[-1][..., None, None]).float()
+        if keeps:
+            odds = odds + keeps * (1 - mask.float())
+        trust = torch.sigmoid(odds)
         return F.interpolate(trust, scale_factor=float(_CELL), mode="bilinear")[..., :height, :width].to(pixels.dtype)
 
 

@@ -107,16 +107,17 @@ def translate(
     dtype: torch.dtype = torch.float32,
     seen: Tensor | None = None,
     noise: Tensor | None = None,
+    keeps: float = 0.0,
 ) -> Tensor:
     """Encode filled photos (B, 3, H, W), translate their latents, decode, and blend with the photos by `trust`.
 
     Mask (B, 1, H, W), 1 = filled, max-pooled to the latent's size. `dtype` is the autocast dtype of convolutions; the
     decoder's sums and head stay float32 to avoid banding in smooth skies. `seen` is as in `LatentMapping.forward`,
-    `noise` is `looked` of the gate. Returns (B, 3, H, W), not clamped.
+    `noise` is `looked` of the gate and `keeps` its own. Returns (B, 3, H, W), not clamped.
     """
     coarse = F.max_pool2d(mask, old_vae.stride, ceil_mode=True)
     with autocast_to(pixels.device, dtype):
         latent = mapping(old_vae.encode(pixels).to(pixels.dtype), coarse, seen).to(pixels.dtype)
     decoded = clean_vae.decode(latent, (pixels.shape[-2], pixels.shape[-1]), dtype)
     decoded = decoded.to(pixels.dtype)  # under autocast too
-    return torch.lerp(decoded, pixels, mapping.trust(pixels, decoded, mask, noise))
+    return torch.lerp(decoded, pixels, mapping.trust(pixels, decoded, mask, noise, keeps))
