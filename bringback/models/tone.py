@@ -24,6 +24,11 @@ _END = 0.005  # share of the cells beyond either end of the range in use
 _FADED, _SOUND = 0.7, 0.8  # ranges up to which photos have faded for certain, and from which on they have not
 _DARK = 0.4  # place of the middle gray within the range below which a photo is dark, and how much that counts
 
+# Photos that were meant to look pale, see `likely`: from what colors on (highest less lowest channel of the most
+# colorful cells), up to what root mean square change, and up to what damaged share; between two numbers by degrees.
+_COLORFUL, _SLIGHT, _MARKED = (0.3, 0.4), (0.035, 0.045), 0.03
+_MOST_COLORFUL = 0.98  # quantile of the cells
+
 
 class ToneCurves(Network, license="apache-2.0", tags=["photo-restoration", "tone-mapping"]):
     """Photos (B, 3, H, W) in [0, 1] and damage masks (B, 1, H, W) -> curves (B, 3, 33), values at even steps over 0..1.
@@ -75,12 +80,13 @@ class ToneCurves(Network, license="apache-2.0", tags=["photo-restoration", "tone
     def faded(self, pixels: Tensor, mask: Tensor, thumbnail: Tensor, cumulated: Tensor, curves: Tensor) -> Tensor:
         """How surely photos have faded, (B,) in [0, 1], and so how far the `curves` that are meant are to be applied.
 
-        By the range of the tones, see `narrow`, and at most by the `judge`, if there is one.
+        By the range of the tones, see `narrow`, at most by the `judge`, if there is one, and less for photos that were
+        meant so, see `likely`.
         """
-        by_range = narrow(thumbnail)
-        if self.judge is None:
-            return by_range
-        return heeded(self.judge(*judged(pixels, mask, thumbnail, cumulated, curves)), by_range)
+        faded = narrow(thumbnail)
+        if self.judge is not None:
+            faded = heeded(self.judge(*judged(pixels, mask, thumbnail, cumulated, curves)), faded)
+        return faded * likely(thumbnail, curves).to(faded.device)
 
 
 def heeded(answers: Tensor, by_range: Tensor) -> Tensor:
@@ -171,6 +177,32 @@ def narrow(thumbnail: Tensor) -> Tensor:
         used = (light + joint) / 2 + _DARK * darkness
         sure.append(((_SOUND - used) / (_SOUND - _FADED)).clamp(0, 1))
     return torch.stack(sure)
+
+
+def likely(thumbnail: Tensor, curves: Tensor) -> Tensor:
+    """How likely slight fading was not meant, (B,) in [0, 1], from what `ToneCurves.thumbnail` returns and the curves.
+
+    Fading takes colors away, and old prints have marks. A photo of strong colors, with lifted blacks and no marks, was
+    made so: it counts the less, the more colorful and unmarked it is and the less the curves would change. A photo with
+    no undamaged cell counts as 1.
+    """
+    colors, shares = (thumbnail[:, :3] + 1) / 2, thumbnail[:, 3]
+    change = (bend(colors, curves.to(colors.device), 1.0).clamp(0, 1) - colors).square().mean(1)
+    told = []
+    for cells, moved, share in zip(colors.amax(1) - colors.amin(1), change, shares, strict=True):
+        if not (sound := share > 0.5).any():
+            told.append(cells.new_ones(()))
+            continue
+        colorful = _between(cells[sound].quantile(_MOST_COLORFUL), *_COLORFUL)
+        slight = 1 - _between(moved[sound].mean().sqrt(), *_SLIGHT)
+        unmarked = 1 - _between(1 - share.mean(), 0, _MARKED)
+        told.append(1 - colorful * slight * unmarked)
+    return torch.stack(told)
+
+
+def _between(value: Tensor, low: float, high: float) -> Tensor:
+    """0 up to `low`, 1 from `high` on."""
+    return ((value - low) / (high - low)).clamp(0, 1)
 
 
 def one_for_gray(pixels: Tensor, curves: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from skimage import data
 
 from bringback.images.photo import Photo
 from bringback.models import tone as tone_module
-from bringback.models.tone import ToneCurves, bend, doubted, narrow, one_for_gray, tone
+from bringback.models.tone import ToneCurves, bend, doubted, likely, narrow, one_for_gray, tone
 from bringback.models.translation.mapping import LatentMapping
 from bringback.models.translation.vae import VAE
 from bringback.ops.areas import Area
@@ -363,13 +363,33 @@ def test_tones_are_corrected_as_far_as_their_range_and_the_judge_agree() -> None
     assert network.judge is not None
     faded = 0.25 + 0.5 * sound
     curves = one_for_gray(faded, doubted(network(faded, none)))
+    meant = likely(network.thumbnail(faded, none), curves)
     network.judge.last.weight.data.zero_()
     for answer, strength in ((0.14, 0.0), (0.25, 0.5), (0.9, 1.0)):
         network.judge.last.bias.data.fill_(math.log(answer / (1 - answer)))
         corrected = ToneCorrector(network).correct(faded)
-        torch.testing.assert_close(corrected, bend(faded, curves, strength).clamp(0, 1))
+        torch.testing.assert_close(corrected, bend(faded, curves, strength * meant).clamp(0, 1))
         assert torch.equal(corrected, faded) is (strength == 0)
         assert torch.equal(ToneCorrector(network).correct(sound), sound)
+
+
+def test_photos_of_strong_colors_and_lifted_blacks_were_made_so() -> None:
+    network, none = ToneCurves(), torch.zeros(1, 1, 128, 128)
+    steps, photo = torch.linspace(0, 1, 33).expand(1, 3, 33), shown()
+    vivid = torch.cat([0.2 + 0.6 * photo[:, :1], 0.2 + 0.3 * photo[:, 1:]], 1)
+    slight, strong = steps + 0.025, steps * 1.1  # root mean square changes of 0.025, and above 0.045 with a cast
+    strong = (strong + torch.tensor([0.0, 0.05, 0.1]).view(1, 3, 1)).clamp(0, 1)
+    gray = vivid.mean(1, keepdim=True).expand_as(vivid)
+
+    def believed(pixels: torch.Tensor, mask: torch.Tensor, curves: torch.Tensor) -> float:
+        return likely(network.thumbnail(pixels, mask), curves).item()
+
+    assert believed(vivid, none, slight) == 0
+    assert believed(gray, none, slight) == believed(vivid, none, strong) == 1
+    marked, few = none.clone(), none.clone()
+    marked[..., :8], few[..., :2] = 1, 1
+    assert believed(vivid, marked, slight) == 1 and 0.3 < believed(vivid, few, slight) < 0.7
+    assert believed(vivid, torch.ones_like(none), slight) == 1
 
 
 def test_the_shipped_judge_tells_faded_photos_from_dim_ones() -> None:
@@ -383,7 +403,8 @@ def test_the_shipped_judge_tells_faded_photos_from_dim_ones() -> None:
 
 def test_the_tone_stage_says_when_it_did_nothing() -> None:
     network = restless(ToneCurves(side=48, width=8))
-    notes = [ToneCorrector(network)(start(photo)).notes["tone"] for photo in (shown(), 0.25 + 0.5 * shown())]
+    gray = shown().mean(1, keepdim=True).expand(1, 3, 128, 128)
+    notes = [ToneCorrector(network)(start(photo)).notes["tone"] for photo in (shown(), 0.25 + 0.5 * gray)]
     assert notes[0] == {"faded": 0.0, "mean_change": 0.0}
     assert notes[1]["faded"] == 1 and notes[1]["mean_change"] > 0
 
