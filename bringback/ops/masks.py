@@ -5,6 +5,7 @@ import math
 import torch
 from torch import Tensor
 
+from bringback.ops.scale import enlarged_rows
 from bringback.ops.strips import strips
 from bringback.ops.windows import window_maxima
 
@@ -59,3 +60,17 @@ def calm_(odds: Tensor, lowered: float = 0.0) -> float:
     by = max(-math.log(min(1.0, max(share, math.exp(-CALM)))) - lowered, 0.0)
     odds.sub_(by)
     return by
+
+
+def lower_where_(odds: Tensor, place: Tensor) -> float:
+    """Lower a detector's log odds (1, 1, H, W), in place, to 0 or less where a `place` (1, 1, h, w) is not 0.
+
+    The place may be of any size. The order of odds stays. Returns the share of them that were above 0 there.
+    """
+    size, lost, peak = (odds.shape[-2], odds.shape[-1]), 0, odds.detach().amax()
+    for rows in strips(odds):
+        near = enlarged_rows(place, rows, size, "bilinear").to(odds.device) > 0
+        part = odds[..., rows, :].clone()
+        lost += int(torch.count_nonzero(near & (part > 0)))
+        odds[..., rows, :] = torch.where(near, part - peak, part)
+    return lost / odds.numel()

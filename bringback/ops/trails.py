@@ -10,8 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bringback.ops.scale import enlarged_rows
-from bringback.ops.strips import strips
+from bringback.ops.masks import lower_where_
 from bringback.ops.windows import window_maxima
 
 _SEEN = 1 << 20  # pixels at which marks are looked at; larger photos are averaged first
@@ -109,13 +108,7 @@ def lower_trails_(odds: Tensor, scale: float = 1.0) -> float:
     if trails is None:
         return 0.0
     around = window_maxima(torch.from_numpy(trails)[None, None].float(), 2 * _FRINGE + 1)
-    lost, peak = 0, odds.detach().amax()
-    for rows in strips(odds):
-        near = enlarged_rows(around, rows, (height, width), "bilinear").to(odds.device) > 0
-        part = odds[..., rows, :].clone()
-        lost += int(torch.count_nonzero(near & (part > 0)))
-        odds[..., rows, :] = torch.where(near, part - peak, part)  # in the same order
-    return lost / odds.numel()
+    return lower_where_(odds, around)
 
 
 def find_trails(on: np.ndarray) -> np.ndarray | None:

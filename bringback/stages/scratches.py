@@ -21,11 +21,13 @@ from bringback.ops.opencv import GradientSettings, gradient_mask
 from bringback.ops.pages import Page, find_page
 from bringback.ops.patterns import Pattern
 from bringback.ops.scale import divisor, enlarged_rows, shrink, stands_out
+from bringback.ops.snow import lower_snow_
 from bringback.ops.strips import strips
 from bringback.ops.tiled_fill import fill_into
 from bringback.ops.tiling import run_tiled
 from bringback.ops.trails import lower_trails_
 from bringback.ops.windows import window_maxima
+from bringback.ops.writing import lower_writing_
 from bringback.runtime.compute import Compute
 from bringback.stages.base import StageBase
 from bringback.stages.record import Restoration
@@ -97,14 +99,16 @@ class Found:
     """What was found in a photo beside its mask.
 
     `periodic` is the share of the photo that a pattern covers, see `ops.patterns`; `withdrawn` the share that looked
-    damaged and was not believed: all of it because most was doubtful, marks on circles around one point, or broad marks
-    that end nowhere; `page` the share of it that is no photo but writing, lines or stars, see `ops.pages`; `on_page`
-    the share that looked damaged there, which may be what the page shows; and `paper` the numbers of the areas whose
+    damaged and was not believed: all of it because most was doubtful, marks on circles around one point, falling snow,
+    or broad marks that end nowhere; `writing` the share of writing that looked damaged; `page` the share of it that is
+    no photo but writing, lines or stars, see `ops.pages`; `on_page` the share that looked damaged there, which may be
+    what the page shows; and `paper` the numbers of the areas whose
     ground is not dark, 0 that of the whole photo.
     """
 
     periodic: float = 0.0
     withdrawn: float = 0.0
+    writing: float = 0.0
     page: float = 0.0
     on_page: float = 0.0
     paper: set[int] = field(default_factory=set)
@@ -113,6 +117,7 @@ class Found:
         """Take in what was found in the area of this `number`, so large a `share` of the photo."""
         self.periodic += share * other.periodic
         self.withdrawn += share * other.withdrawn
+        self.writing += share * other.writing
         self.page += share * other.page
         self.on_page += share * other.on_page
         if other.paper:
@@ -191,9 +196,10 @@ class ScratchDetector(StageBase):
         because their errors differ; at coarser scales one look is enough. Where a photo has a periodic pattern, as the
         dots of a newspaper, only what is still seen after the pattern was removed counts. If few pixels are certain,
         or few of the marked ones, all logits of a photo are lowered, then those of marks on circles around one point,
-        such as the trails of stars, see `ops.trails`, and those of broad marks that end nowhere, see `ops.broad`; narrow
-        gaps in other broad marks are closed, see `ops.gaps`. If more than 35 % of a photo is above 0.5 and nine tenths of that are doubtful, nothing stays above; nor on a page
-        of writing, lines or stars, see `ops.pages`. Gradient masks are binary, and made at the photos' own scale.
+        such as the trails of stars, see `ops.trails`, of writing, see `ops.writing`, of falling snow, see `ops.snow`,
+        and of broad marks that end nowhere, see `ops.broad`; narrow gaps in other broad marks are closed, see
+        `ops.gaps`. If more than 35 % of a photo is above 0.5 and nine tenths of that are doubtful, nothing stays above;
+        nor on a page of writing, lines or stars, see `ops.pages`. Gradient masks are binary, and made at the photos' own scale.
         """
         return self._find(pixels, scale)[0]
 
@@ -221,8 +227,10 @@ class ScratchDetector(StageBase):
             elif not about.page:
                 used = max(1.0, _used(photo.shape[-2], photo.shape[-1], scale))
                 about.withdrawn = lower_trails_(photo, used)
+                about.writing = lower_writing_(photo, pixels[number : number + 1], used)
+                about.withdrawn += lower_snow_(photo, pixels[number : number + 1], used)
                 about.withdrawn += lower_doubtful_(photo, pixels[number : number + 1], used)
-                if about.withdrawn:  # what was certain may have been that alone
+                if about.withdrawn or about.writing:  # what was certain may have been that alone
                     calm_(photo, calmed)
                 close_gaps_(photo, used)
         return odds.sigmoid_(), found
@@ -377,6 +385,8 @@ class ScratchDetector(StageBase):
             only = "" if given is None else " but known damage"
             of_it, there = ("", "") if about.page > _ALL else (f"{100 * about.page:.0f} % of it ", " there")
             restoration.warnings.append(f"{of_it}looks like {like}, nothing{only} is filled{there}")
+        if about.writing:
+            notes["writing_share"] = round(about.writing, 5)
         if about.withdrawn:
             notes["withdrawn_share"] = round(about.withdrawn, 5)
             if about.withdrawn > _TOLD:

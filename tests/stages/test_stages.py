@@ -143,6 +143,18 @@ def test_trails_of_stars_are_left_and_told_and_a_given_mask_is_filled_neverthele
 
 
 @pytest.mark.usefixtures("one_look")
+def test_writing_is_left_and_noted() -> None:
+    drawn = np.zeros((160, 320), np.uint8)
+    cv2.putText(drawn, "Boston, No. 1417", (12, 60), cv2.FONT_HERSHEY_SIMPLEX, 1.0, 1, 2)
+    pixels = torch.from_numpy(0.95 * drawn).float().expand(1, 3, -1, -1).clone()
+    pixels[:, :2, :, 160:].clamp_(min=0.4)  # an even ground would be a page
+    restoration = ScratchDetector(Bluish(0.0), CPU)(start(pixels))
+    assert restoration.mask.max() <= 0.5 and restoration.notes["scratches"]["damaged_share"] == 0
+    assert restoration.notes["scratches"]["writing_share"] == pytest.approx(drawn.mean(), rel=0.1)
+    assert not restoration.warnings
+
+
+@pytest.mark.usefixtures("one_look")
 def test_certainty_that_was_withdrawn_lends_none_to_other_marks() -> None:
     rows, columns = np.mgrid[:200, :300]
     blue = torch.from_numpy((0.62 - (np.hypot(rows - 100, columns - 100) - 35) / 60).clip(0, 1)).float()
