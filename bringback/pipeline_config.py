@@ -14,7 +14,7 @@ from bringback.stages import FAMILIES
 _LOG = logging.getLogger(__name__)
 _FORMER_NAMES = {"colour": "color"}  # of presets, for one release
 
-DEFAULT = ("scratches", "tone", "fill", "translate", "faces")
+DEFAULT = ("stains", "scratches", "tone", "fill", "translate", "faces")
 
 
 @dataclass(frozen=True, slots=True)

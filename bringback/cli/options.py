@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-STAGES = "scratches,tone,fill,translate,faces"
+STAGES = "stains,scratches,tone,fill,translate,faces"
 MORE_STAGES = "relight, prior, denoise, colorize, upscale"
 
 # The panels of --help, each after the common options, in the order of a command's parameters

@@ -30,6 +30,8 @@ from bringback.weights.checkpoints import Checkpoints
 with extra("plugins"):
     import spandrel
 
+MERGED = tuple(name for name in DEFAULT if name != "stains")
+
 
 class Model(nn.ModuleDict):
     """The networks of a file by name; the forward pass runs our stages in float32.
@@ -129,7 +131,7 @@ def install(registry: Any = None) -> None:
     registry.add(*map(spandrel.ArchSupport.from_architecture, archs), ignore_duplicates=True)
 
 
-def save_merged(path: Path | str, weights: Path | str | None = None, stages: Sequence[str] = DEFAULT) -> None:
+def save_merged(path: Path | str, weights: Path | str | None = None, stages: Sequence[str] = MERGED) -> None:
     """Write the networks of these stages into one safetensors file, as stored, with keys prefixed by their names.
 
     Loaded by spandrel, it is the pipeline of these stages; with `translate` but without `scratches`, a model that takes

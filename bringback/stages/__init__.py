@@ -38,6 +38,7 @@ class _Stages(Mapping[str, type[Stage]]):
 
 STAGES: Mapping[str, type[Stage]] = _Stages(
     __name__,
+    stains="stains:StainRemover",
     scratches="scratches:ScratchDetector",
     relight="relight:Relighter",
     tone="tone:ToneCorrector",

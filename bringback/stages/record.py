@@ -64,6 +64,7 @@ class Restoration:
     seen: (1, 1, H, W) bool, the damage that was found in the picture itself, through which that may show; from the
     detector to the stage that fills or to the last one, else None;
     filled: (1, 1, H, W), the share to which each pixel was replaced; a stage that fills sets it, None until then;
+    unstained: (1, 3, H, W), the photo as it came but for stains that have been taken from it; None if none have;
     notes: a log for people and manifests, by stage name (plain numbers and strings); stages do not depend on it;
     warnings: reasons for a person to look at the result, one line each; any stage may add to them;
     passed: the number of stages that are done;
@@ -95,6 +96,7 @@ class Restoration:
     cleaned: bool = False
     seen: Tensor | None = None
     filled: Tensor | None = None
+    unstained: Tensor | None = None
     passed: int = 0
     finished: bool = False
     on_step: OnStep | None = None
@@ -116,6 +118,10 @@ class Restoration:
     def damage(self) -> Tensor:
         """The damage mask (1, 1, H, W); all zeros if there is none."""
         return torch.zeros_like(self.pixels[:, :1]) if self.mask is None else self.mask
+
+    def as_it_came(self) -> Tensor:
+        """The photo (1, 3, H, W) before its restoration, but without stains; do not write into it."""
+        return own_pixels(self.photo) if self.unstained is None else self.unstained
 
     def frame(self) -> Tensor | None:
         """Which pixels (1, 1, H, W), bool, are in none of the areas; None for a photo without a frame."""

@@ -48,7 +48,8 @@ def run_stage(stage: Stage, restorations: list[Restoration]) -> list[Restoration
     started = time.perf_counter()
     if any(one.photo.pixels[..., 0].size > LARGE for one in restorations):
         give_back_heap()
-    if stage.name != "scratches":  # the tint is estimated without the damaged pixels, so after the detector
+    # the tint is estimated without stains and damaged pixels, so after the detector
+    if stage.name not in ("stains", "scratches"):
         for one in restorations:
             if not one.judged:
                 one.tint, one.judged = _tint(one), True
@@ -94,7 +95,7 @@ def finalize(restoration: Restoration, strength: float = 1.0) -> None:
 
 def _tint(restoration: Restoration) -> Tint | None:
     """The tint of a photo that no stage has changed yet; None if it has colors."""
-    if restoration.photo.gray or is_gray(restoration.photo.pixels):
+    if restoration.photo.gray or is_gray(restoration.as_it_came()[0].permute(1, 2, 0).cpu().numpy()):
         return Tint.none()
     return find_tint(restoration.pixels, _ignored(restoration))
 
@@ -111,7 +112,7 @@ def _color_spots(restoration: Restoration, tint: Tint) -> None:
     """Give spots of strong color their color again, but where damage was filled."""
     if restoration.photo.gray:
         return
-    own = own_pixels(restoration.photo)
+    own = restoration.as_it_came()
     if spots := ColoredSpots.find(own, tint, _ignored(restoration)):
         spots.carry_back_(restoration.pixels, own, restoration.filled)
 

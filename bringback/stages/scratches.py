@@ -199,7 +199,8 @@ class ScratchDetector(StageBase):
         such as the trails of stars, see `ops.trails`, of writing, see `ops.writing`, of falling snow, see `ops.snow`,
         and of broad marks that end nowhere, see `ops.broad`; narrow gaps in other broad marks are closed, see
         `ops.gaps`. If more than 35 % of a photo is above 0.5 and nine tenths of that are doubtful, nothing stays above;
-        nor on a page of writing, lines or stars, see `ops.pages`. Gradient masks are binary, and made at the photos' own scale.
+        nor on a page of writing, lines or stars, see `ops.pages`. Gradient masks are binary, and made at the
+        photos' own scale.
         """
         return self._find(pixels, scale)[0]
 

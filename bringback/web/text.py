@@ -13,6 +13,7 @@ from bringback.web.outcome import Outcome
 from bringback.web.session import Item
 
 STAGES = {  # what they do, as a button would say it; and while they do it
+    "stains": ("Remove foxing and yellowed tape", "looking for stains"),
     "scratches": ("Find scratches, dust, stains and cracks", "looking for damage"),
     "relight": ("Lighten a dark, noisy photo", "lightening"),
     "tone": ("Undo fading and color casts", "undoing the fading"),

@@ -46,12 +46,12 @@ def start(pixels: torch.Tensor, mask: np.ndarray | None = None) -> Restoration:
 
 
 def test_the_stages_stand_in_the_order_of_a_photo() -> None:
-    order = ["scratches", "relight", "tone", "fill", "prior", "denoise", "translate", "faces"]
+    order = ["stains", "scratches", "relight", "tone", "fill", "prior", "denoise", "translate", "faces"]
     assert list(STAGES) == [*order, "colorize", "upscale"]
 
 
 def test_a_stage_is_imported_when_it_is_asked_for() -> None:
-    assert "tone" in STAGES and "colour" not in STAGES and len(STAGES) == 10
+    assert "tone" in STAGES and "colour" not in STAGES and len(STAGES) == 11
     assert all(stage.name == name for name, stage in STAGES.items())
     with pytest.raises(KeyError):
         STAGES["colour"]

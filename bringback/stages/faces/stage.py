@@ -230,10 +230,10 @@ class FaceRefiner(StageBase):
         None for another generator, and where it is not known: the photo was enlarged, or the tones of both do not go
         together, see `as_it_came`. Then the crop is both views, and a large face is refined even if it hardly changed.
         """
-        photo = restoration.photo.pixels
-        if photo.shape[:2] != restoration.pixels.shape[-2:] or not self._two_views:
+        photo = restoration.as_it_came()
+        if photo.shape[-2:] != restoration.pixels.shape[-2:] or not self._two_views:
             return None
-        return as_it_came(photo, crop, filled, matrix)
+        return as_it_came(photo[0].permute(1, 2, 0).cpu().numpy(), crop, filled, matrix)
 
     def _whole(self, restoration: Restoration) -> _Crops:
         crops = restoration.pixels.cpu()
