@@ -113,9 +113,11 @@ def of_mapping(network: LatentMapping) -> list[Graph]:
     keys = "what `look` gives, of the photo or of its tiles side by side; above 4096 places sums over cells of places"
     looked: Ports = {"seen": (("batch", seen, f"rows/{by}", f"columns/{by}"), below)}
     given: Ports = {"seen": (("batch", seen, "key rows", "key columns"), keys)}
-    three = _photo() | {"decoded": (("batch", 3, "height", "width"), "the same decoded")}
-    three |= {"mask": (("batch", 1, "height", "width"), "how far each pixel was filled, in [0, 1]")}
-    three |= {"looked": (("batch", LOOKED), "what `noise` gives of the whole photo")}
+    judged = _photo() | {"decoded": (("batch", 3, "height", "width"), "the same decoded")}
+    judged |= {"mask": (("batch", 1, "height", "width"), "how far each pixel was filled, in [0, 1]")}
+    judged |= {"looked": (("batch", LOOKED), "what `noise` gives of the whole photo")}
+    kept = "added to the log odds of trust where nothing was filled: more is kept of scans larger than they are sharp"
+    judged |= {"keeps": (("batch", 1, 1, 1), kept)}
     meaning = "trust * pixels + (1 - trust) * decoded is the restored photo"
     noise: Ports = {"looked": (("batch", LOOKED), "shares of its cells; of parts of a photo, their mean")}
     trusted: Ports = {"trust": (("batch", 1, "height", "width"), meaning)}
@@ -129,7 +131,7 @@ def of_mapping(network: LatentMapping) -> list[Graph]:
         Graph("tile", tile, own, own.forward, told | given, translated),
         Graph("look", "What filled places of a photo can look at.", network, network.look, told, looked),
         Graph("noise", "How noise is distributed over a photo.", network.trust, network.trust.levels, _photo(), noise),
-        Graph("trust", "Where a photo is better than it comes decoded.", network.trust, network.trust, three, trusted),
+        Graph("trust", "Where a photo is better than it comes decoded.", network.trust, network.trust, judged, trusted),
     ]
 
 
@@ -217,8 +219,11 @@ def attach_mapping(network: Any, run: Runs) -> None:
             seen = attention.pool(network.look(latent, mask), size)
         return run["tile"](latent, mask, seen[torch.arange(len(latent)) % len(seen)])
 
-    def trust(pixels: Tensor, decoded: Tensor, mask: Tensor, looked: Tensor | None = None) -> Tensor:
-        return run["trust"](pixels, decoded, mask, gate.look(pixels) if looked is None else looked)
+    def trust(
+        pixels: Tensor, decoded: Tensor, mask: Tensor, looked: Tensor | None = None, keeps: float = 0.0
+    ) -> Tensor:
+        looked = gate.look(pixels) if looked is None else looked
+        return run["trust"](pixels, decoded, mask, looked, pixels.new_full((len(pixels), 1, 1, 1), keeps))
 
     gate = network.trust
     network.forward, network.look, gate.levels, gate.forward = forward, run["look"], run["noise"], trust

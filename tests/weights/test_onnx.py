@@ -116,7 +116,8 @@ def inputs(full: str, network: Network, batch: int, height: int, width: int) -> 
         return [latent, mask]
     if full == "mapping-trust":
         decoded = torch.rand(pixels.shape, generator=rng)
-        return [pixels, decoded, (pixels[:, :1] > 0.8).float(), network.trust.look(pixels)]
+        keeps = torch.linspace(2.5, 0.5, batch).view(-1, 1, 1, 1)
+        return [pixels, decoded, (pixels[:, :1] > 0.8).float(), network.trust.look(pixels), keeps]
     if full == "relight":
         return [pixels, network.curves(network.thumbnail(pixels)), places(pixels).repeat(batch, 1, 1, 1)]
     if full == "relight-curves":
@@ -205,7 +206,7 @@ def test_a_file_tells_what_it_is(folder: Path, graph) -> None:
 
 
 def test_stages_run_on_onnxruntime_as_on_torch(folder: Path) -> None:
-    """In several tiles, with damage that looks at all of the photo, salt and pepper, and hints."""
+    """In several tiles, with damage that looks at all of the photo, a scan a little soft, salt and pepper, and hints."""
     torch.manual_seed(1)
     photo = torch.rand(1, 3, 230, 301) ** 2
     holes = torch.zeros(1, 1, 230, 301)
@@ -216,7 +217,7 @@ def test_stages_run_on_onnxruntime_as_on_torch(folder: Path) -> None:
         own = Checkpoints(folder, attach=way)
         made[engine] = [
             ScratchDetector.from_checkpoints(own, compute).detect(photo),
-            LatentTranslator.from_checkpoints(own, compute).translate(photo, holes),
+            LatentTranslator.from_checkpoints(own, compute).translate(photo, holes, 1.3),
             Relighter.from_checkpoints(own, compute).relight(photo),
             Colorizer.from_checkpoints(own, compute, hints=[(40, 50, "#aa3322")]).colorize(photo),
         ]

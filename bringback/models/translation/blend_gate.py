@@ -67,11 +67,11 @@ class BlendGate(nn.Module):
         return torch.stack(shares, 1)
 
     def forward(
-        self, pixels: Tensor, decoded: Tensor, mask: Tensor, looked: Tensor | None = None, keeps: float = 0.0
+        self, pixels: Tensor, decoded: Tensor, mask: Tensor, looked: Tensor | None = None, keeps: Tensor | float = 0.0
     ) -> Tensor:
         """For tiles, `looked` is `look` of the photos they are of, (B, 55).
 
-        `keeps` is added to the log odds of trust where nothing was filled.
+        `keeps`, one number or (B, 1, 1, 1), is added to the log odds of trust where nothing was filled.
         """
         height, width = pixels.shape[-2:]
         looked = self.look(pixels) if looked is None else looked
@@ -84,9 +84,7 @@ class BlendGate(nn.Module):
         for number, shift in enumerate(shifts[:-1]):
             x = self.layers[2 * number + 1](self.layers[2 * number](x) + shift[..., None, None])
         odds = (self.layers[-1](x) + shifts[-1][..., None, None]).float()
-        if keeps:
-            odds = odds + keeps * (1 - mask.float())
-        trust = torch.sigmoid(odds)
+        trust = torch.sigmoid(odds + keeps * (1 - mask.float()))
         return F.interpolate(trust, scale_factor=float(_CELL), mode="bilinear")[..., :height, :width].to(pixels.dtype)
 
 
