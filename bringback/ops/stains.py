@@ -26,10 +26,8 @@ _CLIPPED = 0.97  # red from which on it may be cut off, so that it says nothing 
 _FAST = 8  # every so many pixels colors are looked for first
 _EVERY = 3  # so many pixels noise is measured
 _NOISY = 4 / 255  # noise of a print's toning at most
-_NEAR, _APART = (
-    5 / 255,
-    0.2,
-)  # how near to the curve a print is that has no stain, and on which share of it at most it is farther
+_NEAR = 5 / 255  # how near to the curve a print is that has no stain
+_APART = 0.2  # share of it at most that is farther
 _OTHER = 0.15  # of what is stained, as much at most lies on the other side of the curve, bluer and greener
 _MUCH = 0.4  # of a print that may be off its curve at most, however doubtful the curve
 _BENT = 5.0  # times as much is allowed at first, when stains may have bent the curve
@@ -84,12 +82,17 @@ class Stains:
         planes = np.concatenate([found.planes, lost.toning.slow(size)])
         return cls(lost.toning, torch.from_numpy(planes)[None], found.spots, found.tapes)
 
-    def remove_(self, pixels: Tensor) -> None:
-        """Take the stains from the photo (1, 3, H, W), in place; what is not stained stays exactly the same."""
+    def remove_(self, pixels: Tensor, inside: Tensor | None = None) -> None:
+        """Take the stains from the photo (1, 3, H, W), in place; what is not stained stays exactly the same.
+
+        So does what is not `inside` (1, 1, H, W), bool.
+        """
         size = pixels.shape[-2], pixels.shape[-1]
         for rows in strips(pixels):
             weight, gain, lift, *slow = enlarged_rows(self.layers, rows, size, "bilinear")[0].numpy()
             on = weight > 0
+            if inside is not None:
+                on &= inside[0, 0, rows].cpu().numpy()
             if not on.any():
                 continue
             part = pixels[0, :, rows].cpu().numpy()[:, on]

@@ -31,8 +31,10 @@ class Toning:
         colors, terms = seen.reshape(-1, 3)[places], _terms(seen.shape[:2]).reshape(-1, 5)[places]
         red, beyond = colors[:, 0], colors[:, 1:] - colors[:, :1]
         change, middle = np.zeros((5, 2), np.float32), terms.mean(0)
+        tones, groups = _grouped(red)
         for _ in range(_ROUNDS):
-            tones, values = _medians(red, beyond - (terms - middle) @ change)
+            even = beyond - (terms - middle) @ change
+            values = np.array([np.median(even[group], 0) for group in groups])
             left = beyond - np.stack([np.interp(red, tones, values[:, one]) for one in (0, 1)], 1)
             far = np.linalg.norm(left - (terms - middle) @ change, axis=1)
             near = np.clip(1 - (far / (_FAR * max(1.48 * float(np.median(far)), 1 / 255))) ** 2, 0, 1)[:, None]
@@ -49,10 +51,10 @@ class Toning:
         return ((_terms(size) - self.middle) @ self.change).astype(np.float32).transpose(2, 0, 1)
 
 
-def _medians(red: np.ndarray, beyond: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The medians of tones (n,) and of values (n, 2) in groups of like tones: (k,) and (k, 2)."""
+def _grouped(red: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
+    """The medians (k,) of groups of like tones (n,), and the numbers of the tones in each."""
     order = np.argsort(red, kind="stable")
-    tones, values = list[float](), list[np.ndarray]()
+    tones, groups = list[float](), list[np.ndarray]()
     ends = [share * len(order) for share in _ENDS]
     cuts = [*ends, *(len(order) * k / _BINS for k in range(1, _BINS)), *(len(order) - end for end in reversed(ends))]
     for group in np.split(order, np.array(cuts, int)):
@@ -61,8 +63,8 @@ def _medians(red: np.ndarray, beyond: np.ndarray) -> tuple[np.ndarray, np.ndarra
         tone = float(np.median(red[group]))
         if not tones or tone - tones[-1] > _LEAST_WIDE:
             tones.append(tone)
-            values.append(np.median(beyond[group], 0))
-    return np.array(tones), np.array(values)
+            groups.append(group)
+    return np.array(tones), groups
 
 
 def _terms(size: tuple[int, int]) -> np.ndarray:

@@ -66,10 +66,7 @@ class StainRemover(StageBase):
             for part, inside in areas:
                 seen = pixels[part]
                 if stains := Stains.find(seen, inside):
-                    before = seen.clone()
-                    stains.remove_(seen)
-                    if inside is not None:
-                        seen.copy_(torch.where(inside.to(seen.device), seen, before))
+                    stains.remove_(seen, inside)
                     spots, tapes = spots + stains.spots, tapes + stains.tapes
                     covered += stains.covered * seen.numel() / pixels.numel()
         if spots or tapes:
