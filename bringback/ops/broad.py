@@ -1,14 +1,12 @@
 """Broad marks that are doubtful: parts of a picture that a detector finds unusual, and that end nowhere."""
 
-import math
-
 import cv2
 import numpy as np
 import torch
 from torch import Tensor
 
 from bringback.ops.color import luminance
-from bringback.ops.scale import averaged, enlarged_rows
+from bringback.ops.scale import averaged, enlarged_rows, seen_at
 from bringback.ops.strips import strips
 
 _SEEN = 1 << 21  # pixels at which marks are looked at; larger photos are averaged first
@@ -32,9 +30,7 @@ def lower_doubtful_(odds: Tensor, pixels: Tensor, scale: float = 1.0) -> float:
     marks across it stay. `scale` is the native scale, 1 or more; at most two megapixels are looked at. Returns the
     share of the photo that was marked and no longer is.
     """
-    height, width = odds.shape[-2:]
-    scale = max(scale, math.sqrt(height * width / _SEEN), 1.0)
-    size = (math.ceil(height / scale), math.ceil(width / scale))
+    size = seen_at(odds, scale, _SEEN)
     seen = averaged(odds, size)[0, 0].numpy()
     marks = _broad(seen)
     if not marks:
@@ -47,9 +43,9 @@ def lower_doubtful_(odds: Tensor, pixels: Tensor, scale: float = 1.0) -> float:
             lowered[place][near] = level[near]
     share = int(np.count_nonzero((seen > 0) & (seen <= lowered))) / lowered.size
     if lowered.any():
-        planes = torch.from_numpy(lowered)[None, None]
+        planes, size = torch.from_numpy(lowered)[None, None], (odds.shape[-2], odds.shape[-1])
         for rows in strips(odds):
-            odds[..., rows, :] -= enlarged_rows(planes, rows, (height, width), "bilinear").to(odds)
+            odds[..., rows, :] -= enlarged_rows(planes, rows, size, "bilinear").to(odds)
     return share
 
 

@@ -1,14 +1,12 @@
 """Gaps in broad marks: slivers of a torn corner, or the rim of a hole, that a detector did not mark."""
 
-import math
-
 import cv2
 import numpy as np
 import torch
 from torch import Tensor
 
 from bringback.ops.masks import CERTAIN
-from bringback.ops.scale import averaged, enlarged_rows
+from bringback.ops.scale import averaged, enlarged_rows, seen_at
 from bringback.ops.strips import strips
 
 _SEEN = 1 << 21  # pixels at which marks are looked at; larger photos are averaged first
@@ -26,16 +24,13 @@ def close_gaps_(odds: Tensor, scale: float = 1.0) -> None:
     What is left there would be the nearest color known: it would spread into all of the place that is filled. `scale`
     is the native scale, 1 or more; at most two megapixels are looked at.
     """
-    height, width = odds.shape[-2:]
-    scale = max(scale, math.sqrt(height * width / _SEEN), 1.0)
-    size = (math.ceil(height / scale), math.ceil(width / scale))
-    gaps = _gaps((averaged(odds, size)[0, 0].numpy() > _MARKED).astype(np.uint8))
+    gaps = _gaps((averaged(odds, seen_at(odds, scale, _SEEN))[0, 0].numpy() > _MARKED).astype(np.uint8))
     if gaps is None:
         return
-    planes = torch.from_numpy(gaps)[None, None]
+    planes, size = torch.from_numpy(gaps)[None, None], (odds.shape[-2], odds.shape[-1])
     for rows in strips(odds):
         part = odds[..., rows, :].clone()  # a gradient needs the values before
-        inside = enlarged_rows(planes, rows, (height, width), "bilinear").to(odds)
+        inside = enlarged_rows(planes, rows, size, "bilinear").to(odds)
         odds[..., rows, :] = torch.where(inside > 0.5, part.clamp_min(CERTAIN), part)
 
 

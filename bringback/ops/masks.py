@@ -2,7 +2,9 @@
 
 import math
 
+import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from bringback.ops.scale import enlarged_rows
@@ -60,6 +62,11 @@ def calm_(odds: Tensor, lowered: float = 0.0) -> float:
     by = max(-math.log(min(1.0, max(share, math.exp(-CALM)))) - lowered, 0.0)
     odds.sub_(by)
     return by
+
+
+def marked_at(odds: Tensor, size: tuple[int, int]) -> np.ndarray:
+    """Which places (h, w), bool, hold log odds (1, 1, H, W) above 0; averaged, thin marks would be lost."""
+    return (F.adaptive_max_pool2d(odds.detach().cpu().float(), size) > 0)[0, 0].numpy()
 
 
 def lower_where_(odds: Tensor, place: Tensor) -> float:

@@ -1,5 +1,7 @@
 """Between a scan and its native scale: shrink a photo, and carry back to its own pixels what was changed there."""
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -69,13 +71,20 @@ def enlarged_rows(small: Tensor, rows: slice, size: tuple[int, int], mode: str =
     return F.interpolate(mixed, (len(at), size[1]), mode=mode, antialias=mode == "bicubic")
 
 
+def seen_at(planes: Tensor, scale: float, most: int) -> tuple[int, int]:
+    """Height and width at which planes (..., H, W) of this native `scale` are looked at, with about `most` pixels."""
+    height, width = planes.shape[-2:]
+    scale = max(scale, math.sqrt(height * width / most), 1.0)
+    return math.ceil(height / scale), math.ceil(width / scale)
+
+
 def averaged(planes: Tensor, size: tuple[int, int]) -> Tensor:
     """Planes (1, C, H, W) at another size: (1, C, h, w), float32, on the CPU, a copy.
 
     One at a time is copied if the planes are a part of a photo, or have channels last, with which averaging is slow.
     """
-    each = planes.detach().float().split(1, 1)
-    return torch.cat([F.interpolate(plane.contiguous(), size, mode="area").cpu() for plane in each], 1)
+    each = planes.detach().split(1, 1)
+    return torch.cat([F.interpolate(plane.cpu().float().contiguous(), size, mode="area") for plane in each], 1)
 
 
 def stands_out(pixels: Tensor, scale: float) -> Tensor:

@@ -1,15 +1,16 @@
 """Falling snow among the marks of a photo. Its flakes are the softer the larger they are; rims of specks are not."""
 
 import math
+from collections.abc import Callable
 
 import cv2
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from bringback.ops.color import luminance
-from bringback.ops.masks import lower_where_
+from bringback.ops.masks import lower_where_, marked_at
+from bringback.ops.scale import averaged, seen_at
 from bringback.ops.windows import window_maxima
 
 _SEEN = 1 << 20  # pixels at which marks are looked at; larger photos are averaged first
@@ -41,10 +42,10 @@ def _steepness(patch: np.ndarray, own: np.ndarray) -> tuple[float, float] | None
     return radius, float(np.hypot(across, down)[own].max()) / most * radius
 
 
-def find_snow(light: np.ndarray, marked: np.ndarray) -> np.ndarray | None:
+def find_snow(light: Callable[[], np.ndarray], marked: np.ndarray) -> np.ndarray | None:
     """Which marks are flakes of falling snow: (h, w) bool; None if it does not snow.
 
-    Args: light: luminance (h, w), float32 in [0, 1]; marked: (h, w) bool.
+    Args: light: gives the luminance (h, w), float32 in [0, 1], once there may be flakes; marked: (h, w) bool.
     """
     _, label, boxes, _ = cv2.connectedComponentsWithStats(marked.astype(np.uint8), connectivity=8)
     left, top, wide, tall, area = boxes.T
@@ -53,13 +54,13 @@ def find_snow(light: np.ndarray, marked: np.ndarray) -> np.ndarray | None:
     compact[0] = False
     if np.count_nonzero(compact) < _LEAST:
         return None
-    flakes, measured = compact & (area < _SMALLEST), []
+    flakes, measured, shown = compact & (area < _SMALLEST), [], light()
     for number in np.flatnonzero(compact & (area >= _SMALLEST)):
         rows, columns = (
             slice(max(at - _AROUND, 0), at + side + _AROUND)
             for at, side in ((top[number], tall[number]), (left[number], wide[number]))
         )
-        if (found := _steepness(light[rows, columns], label[rows, columns] == number)) is not None:
+        if (found := _steepness(shown[rows, columns], label[rows, columns] == number)) is not None:
             flakes[number] = True
             measured.append(found)
     if len(measured) < _LEAST:
@@ -77,12 +78,8 @@ def lower_snow_(odds: Tensor, pixels: Tensor, scale: float = 1.0) -> float:
     `pixels` is the photo (1, 3, H, W) in [0, 1], `scale` the native scale, 1 or more; at most a megapixel is looked at.
     Returns the share of the photo that was marked and no longer is.
     """
-    height, width = odds.shape[-2:]
-    scale = max(scale, math.sqrt(height * width / _SEEN), 1.0)
-    size = (math.ceil(height / scale), math.ceil(width / scale))
-    marked = (F.adaptive_max_pool2d(odds.detach().float(), size) > 0)[0, 0].cpu().numpy()
-    light = F.interpolate(luminance(pixels.detach().float()), size, mode="area")[0, 0].cpu().numpy()
-    flakes = find_snow(light, marked)
+    size = seen_at(odds, scale, _SEEN)
+    flakes = find_snow(lambda: luminance(averaged(pixels, size))[0, 0].numpy(), marked_at(odds, size))
     if flakes is None:
         return 0.0
     return lower_where_(odds, window_maxima(torch.from_numpy(flakes)[None, None].float(), 2 * _FRINGE + 1))

@@ -7,10 +7,10 @@ from typing import Self
 import cv2
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from bringback.ops.masks import lower_where_
+from bringback.ops.masks import lower_where_, marked_at
+from bringback.ops.scale import seen_at
 from bringback.ops.windows import window_maxima
 
 _SEEN = 1 << 20  # pixels at which marks are looked at; larger photos are averaged first
@@ -100,11 +100,7 @@ def lower_trails_(odds: Tensor, scale: float = 1.0) -> float:
     `scale` is the native scale, 1 or more; at most a megapixel is looked at. Returns the share of the photo that was
     marked and no longer is.
     """
-    height, width = odds.shape[-2:]
-    scale = max(scale, math.sqrt(height * width / _SEEN), 1.0)
-    # by maxima: averaged, thin trails would be lost
-    small = F.adaptive_max_pool2d(odds.detach().float(), (math.ceil(height / scale), math.ceil(width / scale)))
-    trails = find_trails((small > 0)[0, 0].cpu().numpy())
+    trails = find_trails(marked_at(odds, seen_at(odds, scale, _SEEN)))
     if trails is None:
         return 0.0
     around = window_maxima(torch.from_numpy(trails)[None, None].float(), 2 * _FRINGE + 1)

@@ -8,12 +8,12 @@ from typing import Self
 import cv2
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from bringback.ops.color import luminance
 from bringback.ops.letters import CONTRAST, LEAST, MARKED, STROKES, TONES, Letters, Look, letters_of, side_by_side
-from bringback.ops.masks import lower_where_
+from bringback.ops.masks import lower_where_, marked_at
+from bringback.ops.scale import averaged, seen_at
 
 _SEEN = 1 << 20  # pixels at which writing is looked for; larger photos are averaged first
 _HALVED = 3  # looks, each at half the size of the one before: strokes of 1 to about 30 pixels
@@ -193,13 +193,9 @@ def lower_writing_(odds: Tensor, pixels: Tensor, scale: float = 1.0) -> float:
     `pixels` is the photo (1, 3, H, W) in [0, 1], `scale` the native scale, 1 or more; at most a megapixel is looked at.
     Returns the share of the photo that was marked and no longer is.
     """
-    height, width = odds.shape[-2:]
-    scale = max(scale, math.sqrt(height * width / _SEEN), 1.0)
-    size = (math.ceil(height / scale), math.ceil(width / scale))
-    seen = F.adaptive_max_pool2d(odds.detach().float(), size)  # by maxima: averaged, thin strokes would be lost
-    marked = (seen > 0)[0, 0].cpu().numpy()
+    size = seen_at(odds, scale, _SEEN)
+    marked = marked_at(odds, size)
     if not marked.any():
         return 0.0
-    light = F.interpolate(luminance(pixels.detach().float()), size, mode="area")[0, 0].cpu().numpy()
-    written = find_writing(light, marked)
+    written = find_writing(luminance(averaged(pixels, size))[0, 0].numpy(), marked)
     return 0.0 if written is None else lower_where_(odds, torch.from_numpy(written)[None, None].float())

@@ -206,7 +206,7 @@ def test_a_file_tells_what_it_is(folder: Path, graph) -> None:
 
 
 def test_stages_run_on_onnxruntime_as_on_torch(folder: Path) -> None:
-    """In several tiles, with damage that looks at all of the photo, a scan a little soft, salt and pepper, and hints."""
+    """In several tiles, a scan a little soft, with damage that looks at all of it, salt and pepper, and hints."""
     torch.manual_seed(1)
     photo = torch.rand(1, 3, 230, 301) ** 2
     holes = torch.zeros(1, 1, 230, 301)
