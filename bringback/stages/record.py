@@ -14,6 +14,7 @@ from bringback.images.photo import Photo
 from bringback.ops.areas import Area, outside
 from bringback.ops.masks import dilate_edges, fill_mask
 from bringback.ops.monochrome import Tint
+from bringback.ops.stains import Stains
 from bringback.runtime.compute import Compute
 from bringback.weights.checkpoints import Checkpoints
 
@@ -64,7 +65,7 @@ class Restoration:
     seen: (1, 1, H, W) bool, the damage that was found in the picture itself, through which that may show; from the
     detector to the stage that fills or to the last one, else None;
     filled: (1, 1, H, W), the share to which each pixel was replaced; a stage that fills sets it, None until then;
-    unstained: (1, 3, H, W), the photo as it came but for stains that have been taken from it; None if none have;
+    stains: those that have been taken from the photo, each with the area that they are in, None for the whole photo;
     notes: a log for people and manifests, by stage name (plain numbers and strings); stages do not depend on it;
     warnings: reasons for a person to look at the result, one line each; any stage may add to them;
     passed: the number of stages that are done;
@@ -96,7 +97,7 @@ class Restoration:
     cleaned: bool = False
     seen: Tensor | None = None
     filled: Tensor | None = None
-    unstained: Tensor | None = None
+    stains: list[tuple[Area | None, Stains]] = field(default_factory=list)
     passed: int = 0
     finished: bool = False
     on_step: OnStep | None = None
@@ -120,8 +121,17 @@ class Restoration:
         return torch.zeros_like(self.pixels[:, :1]) if self.mask is None else self.mask
 
     def as_it_came(self) -> Tensor:
-        """The photo (1, 3, H, W) before its restoration, but without stains; do not write into it."""
-        return own_pixels(self.photo) if self.unstained is None else self.unstained
+        """The photo (1, 3, H, W) before its restoration, but without stains; do not write into it.
+
+        Without them it is made anew at each call: few photos have stains, and all would have to hold another copy.
+        """
+        own = own_pixels(self.photo)
+        if self.stains:
+            own = own.clone()
+            for area, stains in self.stains:
+                part, inside = (own, None) if area is None else (own[area.part], area.inside())
+                stains.remove_(part, inside)
+        return own
 
     def frame(self) -> Tensor | None:
         """Which pixels (1, 1, H, W), bool, are in none of the areas; None for a photo without a frame."""

@@ -95,7 +95,7 @@ def finalize(restoration: Restoration, strength: float = 1.0) -> None:
 
 def _tint(restoration: Restoration) -> Tint | None:
     """The tint of a photo that no stage has changed yet; None if it has colors."""
-    if restoration.photo.gray or is_gray(restoration.as_it_came()[0].permute(1, 2, 0).cpu().numpy()):
+    if restoration.photo.gray or is_gray(restoration.as_it_came()[0].permute(1, 2, 0).numpy()):
         return Tint.none()
     return find_tint(restoration.pixels, _ignored(restoration))
 

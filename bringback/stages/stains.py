@@ -1,11 +1,12 @@
 """Stage `stains`: takes foxing and yellowed tape from prints without colors."""
 
-from typing import Any, Self
+from typing import Self
 
 import torch
 from torch import Tensor
 
 from bringback.images.adapters import accepts_any_image
+from bringback.ops.areas import Area
 from bringback.ops.stains import SEEN, Stains
 from bringback.ops.strips import STRIP
 from bringback.runtime.compute import Compute
@@ -44,32 +45,29 @@ class StainRemover(StageBase):
 
         It has no gradient where there were stains.
         """
-        result = pixels.clone()
-        for photo, clean in zip(pixels.detach().split(1), result.detach().split(1), strict=True):
+        clean = pixels.detach().clone()
+        for photo in clean.split(1):
             if stains := Stains.find(photo):
-                stains.remove_(clean)
-        return result
+                stains.remove_(photo)
+        return torch.where(clean == pixels, pixels, clean)
 
     def __call__(self, restoration: Restoration) -> Restoration:
         """Take the stains from the photo, or from each of its picture areas.
 
-        Notes how many spots and strips of tape there were, and the share of the photo that they covered. Gray photos
-        have no colors to tell stains by.
+        Notes how many spots and strips of tape there were, and the share of the photo that they covered.
         """
-        pixels, spots, tapes, covered = restoration.pixels, 0, 0, 0.0
-        if not restoration.photo.gray:
-            if pixels.is_inference() and not torch.is_inference_mode_enabled():  # in-place writes would raise
-                pixels = restoration.pixels = pixels.clone()
-            areas: list[tuple[Any, Tensor | None]] = [(area.part, area.inside()) for area in restoration.areas] or [
-                (..., None)
-            ]
-            for part, inside in areas:
-                seen = pixels[part]
-                if stains := Stains.find(seen, inside):
-                    stains.remove_(seen, inside)
-                    spots, tapes = spots + stains.spots, tapes + stains.tapes
-                    covered += stains.covered * seen.numel() / pixels.numel()
-        if spots or tapes:
-            restoration.unstained = pixels.clone()
+        pixels = restoration.pixels
+        if pixels.is_inference() and not torch.is_inference_mode_enabled():  # in-place writes would raise
+            pixels = restoration.pixels = pixels.clone()
+        taken, covered = list[tuple[Area | None, Stains]](), 0.0
+        # gray photos have no colors to tell stains by
+        for area in () if restoration.photo.gray else restoration.areas or (None,):
+            seen, inside = (pixels, None) if area is None else (pixels[area.part], area.inside())
+            if stains := Stains.find(seen, inside):
+                stains.remove_(seen, inside)
+                taken.append((area, stains))
+                covered += stains.covered * seen.numel() / pixels.numel()
+        restoration.stains = taken
+        spots, tapes = sum(one.spots for _, one in taken), sum(one.tapes for _, one in taken)
         restoration.notes[self.name] = {"spots": spots, "tapes": tapes, "stained_share": round(covered, 5)}
         return restoration

@@ -196,6 +196,7 @@ class FaceRefiner(StageBase):
         filled = torch.zeros(len(faces), 1, size, size)
         mask = _filled(restoration) if faces else None
         mask = mask if mask is not None and mask.any() else None
+        whole = self._came(restoration) if faces else None
         for face in self._chosen(faces, pixels, native):
             matrix, number = similarity(face.points, size), len(chosen)
             crop = torch.from_numpy(align(pixels, matrix, size)).permute(2, 0, 1)
@@ -207,7 +208,7 @@ class FaceRefiner(StageBase):
                 continue
             if mask is not None:
                 filled[number, 0] = torch.from_numpy(align(mask[0, 0].numpy(), matrix, size))
-            view = self._came(restoration, crop, filled[number], matrix)
+            view = None if whole is None else as_it_came(whole, crop, filled[number], matrix)
             large = scale(matrix) * divisor(native) < LARGE
             if large and restoration.cleaned and view is not None and hardly_worn(crop, view):
                 face.status = "left alone: larger than its crop, hardly worn"
@@ -224,16 +225,15 @@ class FaceRefiner(StageBase):
         """Whether the generator looks at the faces as they came, too."""
         return isinstance(self.generator, TwoViews)
 
-    def _came(self, restoration: Restoration, crop: Tensor, filled: Tensor, matrix: np.ndarray) -> Tensor | None:
-        """The face of a crop (3, S, S) as it came, with the tone and fill of now, for a generator that looks at it.
+    def _came(self, restoration: Restoration) -> np.ndarray | None:
+        """The photo (H, W, 3) as it came, for a generator that looks at faces in it.
 
-        None for another generator, and where it is not known: the photo was enlarged, or the tones of both do not go
-        together, see `as_it_came`. Then the crop is both views, and a large face is refined even if it hardly changed.
+        None for another generator, and if the photo was enlarged. Then, and where the tones of both do not go together,
+        see `as_it_came`, the crop is both views, and a large face is refined even if it hardly changed.
         """
-        photo = restoration.as_it_came()
-        if photo.shape[-2:] != restoration.pixels.shape[-2:] or not self._two_views:
+        if restoration.photo.pixels.shape[:2] != restoration.pixels.shape[-2:] or not self._two_views:
             return None
-        return as_it_came(photo[0].permute(1, 2, 0).cpu().numpy(), crop, filled, matrix)
+        return restoration.as_it_came()[0].permute(1, 2, 0).numpy()
 
     def _whole(self, restoration: Restoration) -> _Crops:
         crops = restoration.pixels.cpu()
