@@ -59,7 +59,7 @@ def inputs(checkpoints: Checkpoints, side: int) -> dict[str, list[Tensor]]:
         "mapping": [latent, coarse],
         "mapping-tile": [latent, coarse, seen],
         "mapping-look": [latent, coarse],
-        "mapping-trust": [photo, decoded, mask],
+        "mapping-trust": [photo, decoded, mask, mapping.trust.look(photo), torch.zeros(1, 1, 1, 1)],
         "clean_vae": [clean],
         "faces": [face, torch.zeros_like(face[:, :1])],
         "colorize": [small, torch.zeros(1, 3, 192, 192)],

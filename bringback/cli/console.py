@@ -219,9 +219,10 @@ def _did(entry: "Entry") -> Iterator[str]:
     stages: dict[str, Any] = entry["stages"]
     changed = {name for name, notes in stages.items() if notes.get("mean_change", 0) >= SEEN}
     stained = stages.get("stains", {})
-    for what in ("spots", "tapes"):
-        if count := stained.get(what):
-            yield f"{count} {what if count > 1 else what[:-1]} of foxing removed" if what == "spots" else "tape removed"
+    if spots := stained.get("spots"):
+        yield f"{spots} spots of foxing removed"
+    if stained.get("tapes"):
+        yield "tape removed"
     if filled := stages.get("fill", {}).get("filled"):
         yield f"scratches {_percent(filled)} filled"
     elif "fill" not in stages and (found := stages.get("scratches", {}).get("damaged_share")):

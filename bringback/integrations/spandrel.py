@@ -30,7 +30,7 @@ from bringback.weights.checkpoints import Checkpoints
 with extra("plugins"):
     import spandrel
 
-MERGED = tuple(name for name in DEFAULT if name != "stains")
+MERGED = tuple(name for name in DEFAULT if name != "stains")  # that stage has no networks by which a file would tell it
 
 
 class Model(nn.ModuleDict):

@@ -62,7 +62,8 @@ class Stains:
         size = round(height / shrunk), round(width / shrunk)
         whole = pixels[0].detach().cpu().permute(1, 2, 0).numpy()
         small = _averaged(whole, size)
-        if _has_colors(small[::_FAST, ::_FAST]):
+        # of pixels that are not finite the pipeline tells
+        if not np.isfinite(small.sum()) or _has_colors(small[::_FAST, ::_FAST]):
             return None
         seen = cv2.GaussianBlur(cv2.medianBlur(small, 3), (0, 0), 1.2)
         if (seen[..., 0] - seen[..., 2]).max() < _SURE:

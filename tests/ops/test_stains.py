@@ -110,6 +110,7 @@ def test_tape_goes_and_the_print_under_it_is_seen(opaque: float) -> None:
         lambda clean: layer(clean, strip(), RED),  # a ribbon
         lambda clean: np.stack([picture(5), picture(6), picture(7)], -1),  # colors
         lambda clean: clean[:40],
+        lambda clean: np.full_like(clean, np.nan),
     ],
 )
 def test_nothing_else_is_a_stain(spoiled: Callable[[np.ndarray], np.ndarray]) -> None:
