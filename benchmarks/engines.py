@@ -21,6 +21,7 @@ from photos import scratched
 from torch import Tensor
 
 from bringback.images.photo import Photo
+from bringback.models.native_scale import spectra
 from bringback.models.registry import MODELS, NETWORKS
 from bringback.models.relight import RelightNet, places
 from bringback.models.tone import ToneCurves, cumulated
@@ -51,6 +52,7 @@ def inputs(checkpoints: Checkpoints, side: int) -> dict[str, list[Tensor]]:
     light, tone = checkpoints.load("relight", RelightNet), checkpoints.load("tone", ToneCurves)
     thumbnail = light.thumbnail(photo)
     return {
+        "scale": [spectra(photo)],
         "scratches": [photo],
         "relight": [photo, light.curves(thumbnail), places(photo)],
         "relight-curves": [thumbnail],
@@ -59,6 +61,7 @@ def inputs(checkpoints: Checkpoints, side: int) -> dict[str, list[Tensor]]:
         "mapping": [latent, coarse],
         "mapping-tile": [latent, coarse, seen],
         "mapping-look": [latent, coarse],
+        "mapping-noise": [photo],
         "mapping-trust": [photo, decoded, mask, mapping.trust.look(photo), torch.zeros(1, 1, 1, 1)],
         "clean_vae": [clean],
         "faces": [face, torch.zeros_like(face[:, :1])],
