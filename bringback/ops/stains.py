@@ -134,7 +134,7 @@ class _Lost:
             or (few.max(1) < _NEAR).mean() < 1 - min(doubt * _APART, _MUCH)
         ):
             return None
-        share = off.mean(2)
+        share = (off[..., 0] + off[..., 1]) / 2
         noise = 1.48 * float(np.median(np.abs(share[::_EVERY, ::_EVERY][free[::_EVERY, ::_EVERY]])))
         sure, rim = max(_SURE, _SURE_NOISE * noise), max(_RIM, _RIM_NOISE * noise)
         # edges with chromatic aberration are thinner than this

@@ -34,7 +34,7 @@ class Toning:
         tones, groups = _grouped(red)
         for _ in range(_ROUNDS):
             even = beyond - (terms - middle) @ change
-            values = np.array([np.median(even[group], 0) for group in groups])
+            values = np.array([_median(even[group]) for group in groups])
             left = beyond - np.stack([np.interp(red, tones, values[:, one]) for one in (0, 1)], 1)
             far = np.linalg.norm(left - (terms - middle) @ change, axis=1)
             near = np.clip(1 - (far / (_FAR * max(1.48 * float(np.median(far)), 1 / 255))) ** 2, 0, 1)[:, None]
@@ -60,11 +60,17 @@ def _grouped(red: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
     for group in np.split(order, np.array(cuts, int)):
         if not len(group):
             continue
-        tone = float(np.median(red[group]))
+        tone = float(_median(red[group]))
         if not tones or tone - tones[-1] > _LEAST_WIDE:
             tones.append(tone)
             groups.append(group)
     return np.array(tones), groups
+
+
+def _median(values: np.ndarray) -> np.ndarray:
+    """The median along the first axis; of a few hundred values numpy's own takes several times as long."""
+    ordered = np.sort(values, 0)
+    return (ordered[(len(values) - 1) // 2] + ordered[len(values) // 2]) / 2
 
 
 def _terms(size: tuple[int, int]) -> np.ndarray:
