@@ -19,6 +19,7 @@ _SMALLEST = 9  # pixels of a flake whose softness can be told; smaller ones go w
 _CONTRAST = 0.12  # of its middle with what is around it
 _AROUND = 4  # pixels of that
 _LEAST, _MANY = 50, 6  # flakes, and those of them that are wide
+_APART = 0.1  # pixels between the smallest and the largest radius, below which nothing is told by them
 _WIDE = 1.6  # pixels of the radius at half of the contrast, from which on softness is that of a flake, not of the photo
 # How steep a flake is, by its radius, is the same for all if they are blurred in proportion; of specks with rims of one
 # width it grows with the radius. Its median in wide ones and the exponent of its growth add up to less than this in
@@ -67,9 +68,10 @@ def find_snow(light: Callable[[], np.ndarray], marked: np.ndarray) -> np.ndarray
         return None
     radius, steep = np.maximum(np.array(measured), 1e-3).T
     broad = steep[radius > _WIDE]
-    if len(broad) < _MANY or np.median(broad) + np.polyfit(np.log(radius), np.log(steep), 1)[0] >= _SOFT:
+    if len(broad) < _MANY or np.ptp(radius) < _APART:
         return None
-    return flakes[label]
+    is_soft = np.median(broad) + np.polyfit(np.log(radius), np.log(steep), 1)[0] < _SOFT
+    return flakes[label] if is_soft else None
 
 
 def lower_snow_(odds: Tensor, pixels: Tensor, scale: float = 1.0) -> float:

@@ -102,8 +102,7 @@ class Found:
     damaged and was not believed: all of it because most was doubtful, marks on circles around one point, falling snow,
     or broad marks that end nowhere; `writing` the share of writing that looked damaged; `page` the share of it that is
     no photo but writing, lines or stars, see `ops.pages`; `on_page` the share that looked damaged there, which may be
-    what the page shows; and `paper` the numbers of the areas whose
-    ground is not dark, 0 that of the whole photo.
+    what the page shows; and `paper` the numbers of the areas whose ground is not dark, 0 that of the whole photo.
     """
 
     periodic: float = 0.0

@@ -49,3 +49,9 @@ def test_specks_stay_marked() -> None:
 def test_few_flakes_do_not_make_snow() -> None:
     cover = flakes(sharp=False, number=25)
     assert lowered(cover)[1] == 0
+
+
+def test_soft_dots_of_one_size_are_no_snow() -> None:
+    y, x = np.mgrid[:SIDE, :SIDE] % 24 - 12
+    cover = (0.8 * np.exp2(-(y**2 + x**2) / 9)).astype(np.float32)
+    assert lowered(cover)[1] == 0
