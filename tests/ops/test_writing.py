@@ -96,3 +96,12 @@ def test_without_marks_or_letters_nothing_changes() -> None:
     for odds in (torch.full((1, 1, 300, 400), -5.0), torch.full((1, 1, 300, 400), 5.0)):
         before = odds.clone()
         assert lower_writing_(odds, photo) == 0 and torch.equal(odds, before)
+
+
+def test_a_stain_on_writing_stays_damage() -> None:
+    photo, cover = ground(), lettered("Boston, No. 1417", 60, 1.1)
+    stain = np.zeros(SIZE[::-1], np.uint8)
+    cv2.circle(stain, (140, 50), 45, 1, -1)
+    marks = np.maximum(stain, cv2.dilate((cover > 0.3).astype(np.uint8), np.ones((3, 3))))
+    left, _ = lowered(photo + cover * (0.95 - photo), marks)
+    assert left[cv2.erode(stain, np.ones((9, 9), np.uint8)) > 0].all()
