@@ -188,7 +188,7 @@ def test_pixels_that_are_not_finite_are_a_failure(pixels, lighten):
 
 
 def test_unknown_stages_and_devices_are_named():
-    with pytest.raises(ValueError, match="unknown stage 'blur'; the stages are scratches, "):
+    with pytest.raises(ValueError, match="unknown stage 'blur'; the stages are stains, scratches, "):
         Pipeline.from_pretrained(stages=["tone", "blur"])
     with pytest.raises(ValueError, match="no device 'abacus'"):
         pick_device("abacus")

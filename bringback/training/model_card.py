@@ -12,7 +12,7 @@ import yaml
 
 from bringback import __version__
 from bringback.models.base import Network
-from bringback.runtime.files import file_hash
+from bringback.runtime.files import file_hash, write_beside
 from bringback.training.config import TrainConfig
 
 _CARD = """---
@@ -90,7 +90,8 @@ class History:
         """Save that the run has reached `step`, after `minutes` in all."""
         self._end_last(step, minutes)
         values = [asdict(segment) for segment in self.segments]
-        self.file.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
+        # a run that is killed here must find a whole file when it is resumed
+        write_beside(self.file, (json.dumps(values, indent=1) + "\n").encode())
 
     def rows(self) -> str:
         """The rows of the card's table of segments."""

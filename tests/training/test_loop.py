@@ -274,6 +274,20 @@ def test_a_run_that_is_killed_before_its_first_validation_keeps_its_first_leg(
     assert "| 0 to 2 |" in card and "| 2 to 5 |" in card
 
 
+def test_a_run_killed_while_it_writes_its_lineage_can_be_resumed(tiny, tmp_path: Path, monkeypatch) -> None:
+    settings = tiny("clean_vae", tmp_path, max_train_steps=2)
+    history = model_card.History(tmp_path, settings, 1, 0, 0.0)
+    history.update(2, 1.0)
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("os.replace", killed)
+    with pytest.raises(KeyboardInterrupt):
+        history.update(4, 2.0)
+    assert [segment.ended for segment in model_card.History(tmp_path, settings, 1, 2, 1.0).segments] == [2]
+
+
 def test_an_interrupt_saves_the_averaged_weights_and_the_lineage(tiny, tmp_path: Path, monkeypatch) -> None:
     out = tmp_path / "run"
     real = TrainerState.tick
