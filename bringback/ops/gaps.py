@@ -5,9 +5,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bringback.ops.masks import CERTAIN
-from bringback.ops.scale import averaged, enlarged_rows, seen_at
-from bringback.ops.strips import strips
+from bringback.ops.masks import raise_where_
+from bringback.ops.scale import averaged, seen_at
 
 _SEEN = 1 << 21  # pixels at which marks are looked at; larger photos are averaged first
 _MARKED = 1.0  # log odds from which a place counts as marked: it is filled nearly all
@@ -27,11 +26,7 @@ def close_gaps_(odds: Tensor, scale: float = 1.0) -> None:
     gaps = _gaps((averaged(odds, seen_at(odds, scale, _SEEN))[0, 0].numpy() > _MARKED).astype(np.uint8))
     if gaps is None:
         return
-    planes, size = torch.from_numpy(gaps)[None, None], (odds.shape[-2], odds.shape[-1])
-    for rows in strips(odds):
-        part = odds[..., rows, :].clone()  # a gradient needs the values before
-        inside = enlarged_rows(planes, rows, size, "bilinear").to(odds)
-        odds[..., rows, :] = torch.where(inside > 0.5, part.clamp_min(CERTAIN), part)
+    raise_where_(odds, torch.from_numpy(gaps)[None, None])
 
 
 def _gaps(on: np.ndarray) -> np.ndarray | None:

@@ -69,6 +69,18 @@ def marked_at(odds: Tensor, size: tuple[int, int]) -> np.ndarray:
     return (F.adaptive_max_pool2d(odds.detach().cpu().float(), size) > 0)[0, 0].numpy()
 
 
+def raise_where_(odds: Tensor, place: Tensor) -> None:
+    """Raise a detector's log odds (1, 1, H, W), in place, to certainty where a `place` (1, 1, h, w) is 1.
+
+    The place may be of any size.
+    """
+    size = (odds.shape[-2], odds.shape[-1])
+    for rows in strips(odds):
+        part = odds[..., rows, :].clone()  # a gradient needs the values before
+        inside = enlarged_rows(place, rows, size, "bilinear").to(odds)
+        odds[..., rows, :] = torch.where(inside > 0.5, part.clamp_min(CERTAIN), part)
+
+
 def lower_where_(odds: Tensor, place: Tensor) -> float:
     """Lower a detector's log odds (1, 1, H, W), in place, to 0 or less where a `place` (1, 1, h, w) is not 0.
 

@@ -20,6 +20,7 @@ from bringback.ops.masks import SOUND, calm_, certain_share, fill_mask
 from bringback.ops.opencv import GradientSettings, gradient_mask
 from bringback.ops.pages import Page, find_page
 from bringback.ops.patterns import Pattern
+from bringback.ops.same_tone import grow_marks_
 from bringback.ops.scale import divisor, enlarged_rows, shrink, stands_out
 from bringback.ops.snow import lower_snow_
 from bringback.ops.strips import strips
@@ -196,10 +197,10 @@ class ScratchDetector(StageBase):
         dots of a newspaper, only what is still seen after the pattern was removed counts. If few pixels are certain,
         or few of the marked ones, all logits of a photo are lowered, then those of marks on circles around one point,
         such as the trails of stars, see `ops.trails`, of writing, see `ops.writing`, of falling snow, see `ops.snow`,
-        and of broad marks that end nowhere, see `ops.broad`; narrow gaps in other broad marks are closed, see
-        `ops.gaps`. If more than 35 % of a photo is above 0.5 and nine tenths of that are doubtful, nothing stays above;
-        nor on a page of writing, lines or stars, see `ops.pages`. Gradient masks are binary, and made at the
-        photos' own scale.
+        and of broad marks that end nowhere, see `ops.broad`. What goes on from sure marks in their tone is one with
+        them, see `ops.same_tone`, and narrow gaps in broad marks are closed, see `ops.gaps`. If more than 35 % of a
+        photo is above 0.5 and nine tenths of that are doubtful, nothing stays above; nor on a page of writing, lines or
+        stars, see `ops.pages`. Gradient masks are binary, and made at the photos' own scale.
         """
         return self._find(pixels, scale)[0]
 
@@ -232,6 +233,7 @@ class ScratchDetector(StageBase):
                 about.withdrawn += lower_doubtful_(photo, pixels[number : number + 1], used)
                 if about.withdrawn or about.writing:  # what was certain may have been that alone
                     calm_(photo, calmed)
+                grow_marks_(photo, pixels[number : number + 1], used)
                 close_gaps_(photo, used)
         return odds.sigmoid_(), found
 
