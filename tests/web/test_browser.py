@@ -160,7 +160,7 @@ def test_a_visitor_drops_ten_files_edits_the_mask_restores_and_downloads(server,
     seen.stages.clear()
     visitor.click("Restore this photo")
     visitor.says("1 of 1 photo restored")
-    assert seen.stages == ["tone", "fill", "translate", "faces"]
+    assert seen.stages == ["stains", "tone", "fill", "translate", "faces"]
     column = seen.mask[32]
     left, right = np.flatnonzero(column[:46] < 0.5), 50 + np.flatnonzero(column[50:] > 0.5)
     assert 0 < len(left) < 12
