@@ -5,7 +5,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bringback.ops.masks import raise_where_
+from bringback.ops.masks import away, opened, raise_where_
 from bringback.ops.scale import averaged, seen_at
 
 _SEEN = 1 << 21  # pixels at which marks are looked at; larger photos are averaged first
@@ -33,25 +33,19 @@ def _gaps(on: np.ndarray) -> np.ndarray | None:
     """The gaps, 1 of 0, float32, in the broad marks of a mask (h, w), uint8; None if there are none."""
     border = _BROAD + _GAP + 2
     on = np.pad(on, border, mode="edge")  # beyond the photo its marks go on
-    core = _away(1 - on) > _BROAD
-    if not core.any():
+    broad = opened(on, _BROAD).astype(np.uint8)
+    if not broad.any():
         return None
-    broad = (_away(core) <= _BROAD).astype(np.uint8)
-    closed = _away(_away(on) > _GAP) > _GAP
+    closed = away(away(on) > _GAP) > _GAP
     near = np.zeros_like(closed)
     last = on.shape[0] - border, on.shape[1] - border
     _, labels, boxes, _ = cv2.connectedComponentsWithStats(broad, connectivity=8)
     for number, (left, top, across, down, _) in enumerate(boxes[1:].tolist(), 1):
         rows, columns = ((max(at - border, 0), at + side + border) for at, side in ((top, down), (left, across)))
         place = slice(*rows), slice(*columns)
-        own = _away(labels[place] == number) <= _GAP + 1
+        own = away(labels[place] == number) <= _GAP + 1
         ends = min(top, left) <= border or top + down >= last[0] or left + across >= last[1]
         if ends or np.count_nonzero(own & (on[place] > 0)) > _SOLID * np.count_nonzero(own & closed[place]):
             near[place] |= own
     found = (near & closed & (on == 0))[border:-border, border:-border]
     return found.astype(np.float32) if found.any() else None
-
-
-def _away(mask: np.ndarray) -> np.ndarray:
-    """The distance in pixels, float32, of each place from a mask (h, w)."""
-    return cv2.distanceTransform((mask == 0).astype(np.uint8), cv2.DIST_L2, 5)

@@ -2,6 +2,7 @@
 
 import math
 
+import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -62,6 +63,17 @@ def calm_(odds: Tensor, lowered: float = 0.0) -> float:
     by = max(-math.log(min(1.0, max(share, math.exp(-CALM)))) - lowered, 0.0)
     odds.sub_(by)
     return by
+
+
+def away(mask: np.ndarray) -> np.ndarray:
+    """The distance in pixels (h, w), float32, of each place from a mask (h, w)."""
+    return cv2.distanceTransform((mask == 0).astype(np.uint8), cv2.DIST_L2, 5)
+
+
+def opened(mask: np.ndarray, radius: float) -> np.ndarray:
+    """The opening (h, w), bool, of a mask (h, w) by a disk, whose size does not matter for the time."""
+    core = away(mask == 0) > radius
+    return away(core) <= radius if core.any() else core
 
 
 def marked_at(odds: Tensor, size: tuple[int, int]) -> np.ndarray:

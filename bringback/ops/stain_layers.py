@@ -228,11 +228,7 @@ def _fit(wanted: np.ndarray, share: np.ndarray, even: np.ndarray) -> list[tuple[
 
 
 def _steep(plane: np.ndarray) -> np.ndarray:
-    return np.hypot(*_gradients(plane))
-
-
-def _gradients(plane: np.ndarray) -> np.ndarray:
-    return np.stack([cv2.Sobel(plane, cv2.CV_32F, 1, 0, scale=1 / 8), cv2.Sobel(plane, cv2.CV_32F, 0, 1, scale=1 / 8)])
+    return np.hypot(*(cv2.Sobel(plane, cv2.CV_32F, x, y, scale=1 / 8) for x, y in ((1, 0), (0, 1))))
 
 
 def _disk(reach: int) -> np.ndarray:

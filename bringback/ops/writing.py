@@ -12,7 +12,7 @@ from torch import Tensor
 
 from bringback.ops.color import luminance
 from bringback.ops.letters import CONTRAST, LEAST, MARKED, STROKES, TONES, Letters, Look, letters_of, side_by_side
-from bringback.ops.masks import lower_where_, marked_at
+from bringback.ops.masks import lower_where_, marked_at, opened
 from bringback.ops.scale import averaged, seen_at
 
 _SEEN = 1 << 20  # pixels at which writing is looked for; larger photos are averaged first
@@ -155,20 +155,12 @@ def _covered(look: Look) -> np.ndarray | None:
         place = line.place(look)
         ink = (look.above > CONTRAST) & (np.abs(look.bright - line.tone) < _ALIKE) & (place > 0)
         marked = (look.marked > 0.5) & (place > 0)
-        ink &= ~_wider(look.marked > 0.5, line.stroke + 2)
+        ink &= ~opened(look.marked > 0.5, line.stroke + 2)  # a stain on writing, or on what looks like it
         if np.count_nonzero(marked & ink) >= _IS_INK * np.count_nonzero(marked):
             rim = max(2, round(0.7 * line.stroke))
             wide = cv2.dilate(ink.astype(np.uint8), np.ones((2 * rim + 1, 2 * rim + 1), np.uint8))
             found = wide if found is None else np.maximum(found, wide)
     return found
-
-
-def _wider(marked: np.ndarray, reach: float) -> np.ndarray:
-    """Where marks (h, w), bool, are wider than twice `reach`: a stain on writing, or on what looks like it."""
-    core = cv2.distanceTransform(marked.astype(np.uint8), cv2.DIST_L2, 3) > reach
-    if not core.any():
-        return core
-    return cv2.distanceTransform((~core).astype(np.uint8), cv2.DIST_L2, 3) <= reach
 
 
 def find_writing(light: np.ndarray, marked: np.ndarray) -> np.ndarray | None:
