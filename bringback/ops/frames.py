@@ -29,6 +29,9 @@ _EVEN = 0.8  # share of a line along the edge that must be of one color; the res
 _STEEPEST = 0.2  # slope of a side's line: about 11 degrees
 _THIN, _DEEP = 0.004, 0.75  # least depth of a border and the most, as shares of the height
 _OFF = 0.006  # distance from the line, as a share of the height, up to which a place counts as on it
+# A line of writing: its height at most, as a share of that of the scan; what is seen between its letters at least, and
+# beyond it, as shares of its length; and most of its lines in a border.
+_HIGH, _GAPS, _ALL, _LINES = 0.1, 0.03, 0.95, 3
 _PAIRS = 200  # pairs of places, through which lines are tried
 _SPAN = 0.3  # least length of a side, as a share of the photo's
 _SMALLEST = 0.05  # least share of the photo that an area fills
@@ -345,9 +348,19 @@ def _border_from(picture: np.ndarray, row: int, color: np.ndarray, most: float) 
     apart = np.abs(picture - color).max(2) / most
     # specks, and strokes of writing, do not end a border
     wide = np.ones((1, 5), np.uint8)
-    within = cv2.morphologyEx((apart < 1).astype(np.uint8), cv2.MORPH_CLOSE, wide)
-    depths = _depths(within.astype(bool), apart, row)
+    closed = cv2.morphologyEx((apart < 1).astype(np.uint8), cv2.MORPH_CLOSE, wide)
+    within: np.ndarray = closed.astype(bool)
+    depths = _depths(within, apart, row)
     fitted = _line(depths, height, width)
+    for _ in range(_LINES):
+        if fitted is None:
+            return None
+        beyond = _beyond_writing(apart, depths, *fitted)
+        if beyond is None:
+            break
+        within = np.logical_or(within, np.arange(height)[:, None] < beyond)
+        depths = _depths(within, apart, row)
+        fitted = _line(depths, height, width)
     if fitted is None:
         return None
     slope, start = fitted
@@ -355,6 +368,24 @@ def _border_from(picture: np.ndarray, row: int, color: np.ndarray, most: float) 
     if ends.mean() < max(1.0, _THIN * height) or ends.min() < -0.5 or ends.max() > _DEEP * height:
         return None
     return _Border(slope, start, color, most, apart, depths)
+
+
+def _beyond_writing(apart: np.ndarray, depths: np.ndarray, slope: float, start: float) -> np.ndarray | None:
+    """Where a border goes on, (w,), behind the foot or the head of a caption that this line is; None if it is not.
+
+    Between the first and the last letter, the border is seen in the gaps, and soon all along.
+    """
+    height, width = apart.shape
+    line = slope * (np.arange(width) + 0.5) + start
+    on = np.flatnonzero(np.abs(depths - line) <= max(1.0, _OFF * height))
+    if len(on) < 2:
+        return None
+    columns = np.arange(on[0], on[-1] + 1)
+    rows = np.rint(line[columns] + np.arange(1, round(_HIGH * height))[:, None]).astype(int)
+    own = (apart[rows.clip(0, height - 1), columns] < 1) & (rows < height)
+    through = np.logical_and.accumulate(own, 0).mean(1) >= _GAPS
+    behind = np.flatnonzero(through & (own.mean(1) >= _ALL))
+    return line + behind[0] + 1 if len(behind) else None
 
 
 def _start(picture: np.ndarray, share: float) -> tuple[int, np.ndarray, float, float]:

@@ -7,11 +7,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bringback.images.adapters import accepts_any_image
-from bringback.models.translation.mapping import LatentMapping, translate
+from bringback.models.translation.mapping import LatentMapping, decoded
 from bringback.models.translation.vae import VAE
 from bringback.ops.metrics import mean_change
 from bringback.ops.patterns import Pattern
 from bringback.ops.scale import carry_back, divisor, shrink
+from bringback.ops.texture import bring_back_, texture
 from bringback.ops.tiling import run_tiled, tiles
 from bringback.runtime.compute import Compute
 from bringback.stages.base import StageBase
@@ -31,6 +32,7 @@ _KEEPS = 2.5
 # Sides of a square below which what the networks do to a photo is taken by part: in so few pixels the gate cannot tell
 # detail from noise, since everything is as fine as a pixel.
 _SMALL = 64
+_CELLS = 3  # bytes per pixel of what is known of cells, see `ops.texture`, after the tiles
 _A_PIXEL = 205  # bytes per pixel of a tile being processed, measured
 
 
@@ -57,9 +59,9 @@ class LatentTranslator(StageBase):
         return cls(vaes[0], mapping, vaes[1], compute)
 
     def needs(self, height: int, width: int, tile: int | None, scale: float = 1.0) -> int:
-        """Bytes in addition to photo, pixels and masks: the result, and a tile being processed."""
+        """Bytes in addition to photo, pixels and masks: the result, a tile being processed, and cells."""
         seen = round(height * width / _times(scale) ** 2)
-        at_work = self.compute.tiles_need(seen, self.tile, tile, _A_PIXEL)
+        at_work = self.compute.tiles_need(seen, self.tile, tile, _A_PIXEL) + _CELLS * seen
         if seen < height * width:  # the shrunk photo, mask and result
             at_work += _SHRUNK * seen
         return 12 * height * width + at_work
@@ -71,8 +73,9 @@ class LatentTranslator(StageBase):
         The networks see the photos shrunk by about their native `scale`; what they change is carried back, see
         `scale.carry_back`. If it is above 1, more is kept of what was not filled, see `_KEEPS`. Large photos are tiled,
         but their filled places attend to the whole photo. Where a photo has a periodic pattern, see `ops.patterns`, its
-        tones stay, and where that would become stronger, all of it. Sound places of very small photos change in
-        proportion to their size.
+        tones stay, and where that would become stronger, all of it. Where much of a photo stays as it is, what would
+        change far more than that is texture and stays, too, see `ops.texture`. Sound places of very small photos change
+        in proportion to their size.
         """
         return self._restored(pixels, filled, scale)[0]
 
@@ -99,15 +102,27 @@ class LatentTranslator(StageBase):
     def _translated(self, pixels: Tensor, filled: Tensor, keeps: float) -> Tensor:
         """Photos that went through the networks at their own scale."""
         seen, noise = self._seen(pixels, filled), self.mapping.trust.look(pixels).to(self.compute.device)
+        # of each photo: what is sound, how much of that stays, and the squares of what would have changed there
+        sums = torch.zeros(len(pixels), 3, device=self.compute.device)
 
         def one(tile: Tensor, holes: Tensor) -> Tensor:
             parts = (self.old_vae, self.mapping, self.clean_vae)
             tile, holes = tile.to(self.compute.device), holes.to(self.compute.device)
-            own = noise[torch.arange(len(tile)) % len(noise)]  # tiles come photo by photo
-            made = translate(*parts, tile, holes, dtype=self.compute.dtype, seen=seen, noise=own, keeps=keeps)
-            return made.clamp_(0, 1)
+            photo = torch.arange(len(tile), device=tile.device) % len(noise)  # tiles come photo by photo
+            own = noise[photo]
+            made, trust = decoded(*parts, tile, holes, dtype=self.compute.dtype, seen=seen, noise=own, keeps=keeps)
+            with torch.no_grad():
+                stays = trust * (1 - holes)
+                squares = stays * (tile - made).square().mean(1, keepdim=True)
+                sums.index_add_(0, photo, torch.cat([1 - holes, stays, squares], 1).mean((2, 3)).to(sums))
+            return torch.lerp(made, tile, trust).clamp_(0, 1)
 
         made = run_tiled(one, [pixels, filled], **self._tiling, batch=self.compute.batch)
+        with torch.no_grad():
+            sound, stays, squares = sums.clamp_min(1e-12).to(pixels).unbind(1)
+            sure = texture(pixels, made, filled, stays / sound, squares / stays)
+        if sure is not None:
+            bring_back_(made, pixels, filled, sure)
         if (share := (pixels.shape[-2] * pixels.shape[-1]) ** 0.5 / _SMALL) < 1:
             made = torch.lerp(pixels, made, filled.clamp_min(share))
         return made

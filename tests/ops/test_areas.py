@@ -164,6 +164,15 @@ def test_a_large_scan_is_found_to_the_pixel() -> None:
     assert np.abs(np.array(area.corners) - 4 * place).max() <= 4
 
 
+@pytest.mark.parametrize("font", [cv2.FONT_HERSHEY_SIMPLEX, cv2.FONT_HERSHEY_SCRIPT_SIMPLEX])
+def test_the_foot_of_a_long_caption_is_no_edge(font: int) -> None:
+    pixels, (place,) = framed(print_of(data.astronaut()), CREAM, 22, 20, 80, 20)
+    written = np.zeros(pixels.shape[:2], np.uint8)
+    cv2.putText(written, "Anna, Wien 1911", (40, 377), font, 1.0, 255, 2, cv2.LINE_AA)
+    (area,) = find_areas(scanned(pixels * (1 - 0.8 * (written / 255.0).astype(np.float32)[..., None])))
+    assert np.abs(np.array(area.corners) - place).max() <= 2
+
+
 def night() -> np.ndarray:
     """A moon in a black sky."""
     sky = np.full((300, 400, 3), 0.02, np.float32)

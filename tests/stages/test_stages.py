@@ -4,6 +4,7 @@ import math
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -587,6 +588,24 @@ def test_several_tiles_at_once_are_translated_as_one_by_one(listening: LatentTra
     made = one.translate(pixels, filled)
     assert (made - four.translate(pixels, filled)).abs().max() < (1e-5 if dtype == torch.float32 else 0.05)
     assert made.dtype == torch.float32 and made.isfinite().all()
+
+
+def test_texture_stays_where_much_of_a_photo_is_sound(
+    listening: LatentTranslator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def smoothed(*parts: Any, **_: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        """All is made plain but what is dark, which is trusted, though it would change a little."""
+        tile = parts[3]
+        dark = (tile.mean(1, keepdim=True) < 0.3).float()
+        return tile + (0.6 - tile) * (1 - dark) + 0.005 * dark, dark
+
+    monkeypatch.setattr("bringback.stages.translate.decoded", smoothed)
+    gravel = torch.full((2, 3, 200, 260), 0.1)
+    gravel[..., 170:] = 0.6 + 0.04 * torch.randn(2, 1, 200, 90, generator=torch.Generator().manual_seed(0))
+    gravel[1, :, :, 30:170] = 0.6  # less of this one is sound
+    made = listening.translate(gravel)  # in several tiles
+    assert (made[0] - gravel[0]).abs().max() < 1e-3
+    assert (made[1, ..., 30:] - 0.6).abs().max() < 1e-5
 
 
 def test_smaller_tiles_need_less(listening: LatentTranslator) -> None:

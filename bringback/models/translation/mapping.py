@@ -97,7 +97,13 @@ class LatentMapping(Network, license="apache-2.0", tags=["photo-restoration"]):
         return skips, x, coarse
 
 
-def translate(
+def translate(old_vae: VAE, mapping: LatentMapping, clean_vae: VAE, pixels: Tensor, mask: Tensor) -> Tensor:
+    """Filled photos (B, 3, H, W) -> what `decoded` gives, blended with the photos by its trust; not clamped."""
+    made, trust = decoded(old_vae, mapping, clean_vae, pixels, mask)
+    return torch.lerp(made, pixels, trust)
+
+
+def decoded(
     old_vae: VAE,
     mapping: LatentMapping,
     clean_vae: VAE,
@@ -108,16 +114,15 @@ def translate(
     seen: Tensor | None = None,
     noise: Tensor | None = None,
     keeps: float = 0.0,
-) -> Tensor:
-    """Encode filled photos (B, 3, H, W), translate their latents, decode, and blend with the photos by `trust`.
+) -> tuple[Tensor, Tensor]:
+    """Encode filled photos (B, 3, H, W), translate their latents, decode; and trust, where the photos are better.
 
     Mask (B, 1, H, W), 1 = filled, max-pooled to the latent's size. `dtype` is the autocast dtype of convolutions; the
     decoder's sums and head stay float32 to avoid banding in smooth skies. `seen` is as in `LatentMapping.forward`,
-    `noise` is `looked` of the gate and `keeps` its own. Returns (B, 3, H, W), not clamped.
+    `noise` is `looked` of the gate and `keeps` its own. Returns (B, 3, H, W), not clamped, and (B, 1, H, W).
     """
     coarse = F.max_pool2d(mask, old_vae.stride, ceil_mode=True)
     with autocast_to(pixels.device, dtype):
         latent = mapping(old_vae.encode(pixels).to(pixels.dtype), coarse, seen).to(pixels.dtype)
-    decoded = clean_vae.decode(latent, (pixels.shape[-2], pixels.shape[-1]), dtype)
-    decoded = decoded.to(pixels.dtype)  # under autocast too
-    return torch.lerp(decoded, pixels, mapping.trust(pixels, decoded, mask, noise, keeps))
+    made = clean_vae.decode(latent, (pixels.shape[-2], pixels.shape[-1]), dtype).to(pixels.dtype)  # under autocast too
+    return made, mapping.trust(pixels, made, mask, noise, keeps)

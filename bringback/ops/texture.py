@@ -1,0 +1,79 @@
+"""Texture that was taken for noise: a photo that is sound in one place has no grain in another."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from bringback.ops.scale import enlarged_rows
+from bringback.ops.strips import STRIP, strips
+
+_CELL = 4  # side in pixels of the cells in which changes are compared
+_AROUND = 15  # side in cells of the windows over which they are averaged
+# Shares of a photo that stay as they are, from which on they tell of the rest, a little and fully.
+_SOME, _MANY = 0.2, 0.4
+# How many times as much a place changes as those that stay would have, for it to be texture, perhaps and surely: grain
+# is about as strong everywhere, and so is what JPEG has done.
+_MORE, _MUCH = 1.5, 2.5
+# How much of the finest detail is left there, for detail to be what was taken, surely and perhaps: where blur is
+# undone, there is more than before.
+_BARE, _SPARE = 0.5, 0.7
+_BESIDE = 1  # cells around what was filled where what is left of marks may have been taken
+
+
+def texture(before: Tensor, after: Tensor, filled: Tensor, stays: Tensor, would: Tensor) -> Tensor | None:
+    """How surely what was taken from photos is texture, no noise: (B, 1, h, w) in [0, 1], coarse; None if nothing is.
+
+    Args: before, after: photos (B, 3, H, W); filled: (B, 1, H, W) in [0, 1], places that are not looked at; stays: the
+    share of each photo, (B,), that stays as it was; would: the mean square, (B,), of what would have changed there.
+    """
+    some = _ramp(stays, _SOME, _MANY)
+    if not some.any():
+        return None
+    changes, had, has, holes = _cells(before, after, filled).split(1, 1)
+    # each cell counts by how much it changes: those that stay say nothing of the others
+    changed = _around(changes).clamp_min(1e-12)
+    times = _around(changes.square()) / changed / would.clamp_min(1e-9).view(-1, 1, 1, 1)
+    left = _around(changes * has) / _around(changes * had).clamp_min(1e-12)
+    beside = F.max_pool2d((holes > 0).to(holes), 2 * _BESIDE + 1, stride=1, padding=_BESIDE)
+    sure = _ramp(times.sqrt(), _MORE, _MUCH) * _ramp(left.sqrt(), _SPARE, _BARE) * some.view(-1, 1, 1, 1)
+    sure = sure * (1 - beside)
+    return sure if sure.any() else None
+
+
+def bring_back_(after: Tensor, before: Tensor, filled: Tensor, sure: Tensor) -> None:
+    """Bring back, in place, what photos (B, 3, H, W) were `before` where that is `texture`, but not what was filled."""
+    size = (after.shape[-2], after.shape[-1])
+    for rows in strips(after):
+        share = enlarged_rows(sure, rows, size, "bilinear") * (1 - filled[..., rows, :])
+        part = after[..., rows, :].clone()  # a gradient needs the values before
+        after[..., rows, :] = torch.lerp(part, before[..., rows, :], share)
+
+
+def _cells(before: Tensor, after: Tensor, filled: Tensor) -> Tensor:
+    """Means (B, 4, h, w) in cells: squares of what changed outside of what was filled, of fine detail before and after;
+    and of what was filled.
+
+    Fine detail is the mixed second difference of Immerkaer ("Fast noise variance estimation", 1996) of gray.
+    """
+    height, width = before.shape[-2:]
+    step = max(1, STRIP // (width * _CELL)) * _CELL
+    parts = []
+    for top in range(0, height, step):
+        old, new, holes = (x[..., top : top + step, :] for x in (before, after, filled))
+        planes = [(new - old).square().mean(1, keepdim=True) * (1 - holes), _fine(old), _fine(new), holes]
+        parts.append(F.avg_pool2d(torch.cat(planes, 1), _CELL, ceil_mode=True))
+    return torch.cat(parts, 2)
+
+
+def _fine(pixels: Tensor) -> Tensor:
+    gray = F.pad(pixels.mean(1, keepdim=True), (1, 1, 1, 1), mode="replicate")
+    return gray.diff(n=2, dim=-1).diff(n=2, dim=-2).square()
+
+
+def _around(cells: Tensor) -> Tensor:
+    return F.avg_pool2d(cells, _AROUND, stride=1, padding=_AROUND // 2)
+
+
+def _ramp(value: Tensor, none: float, all_: float) -> Tensor:
+    """0 at `none`, 1 at `all_`, linear between."""
+    return ((value - none) / (all_ - none)).clamp(0, 1)

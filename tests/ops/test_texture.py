@@ -1,0 +1,64 @@
+"""What changed far more than the rest of a photo would have comes back; grain, which is everywhere, does not."""
+
+import pytest
+import torch
+
+from bringback.ops.texture import bring_back_, texture
+
+# the share that stays, and what would have changed there
+SHARE, QUIET = torch.tensor([0.6]), torch.tensor([0.01**2])
+
+
+def gravel(strength: float) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """A plain photo (1, 3, 130, 190) with grains in its right third, the photo without them, and no holes."""
+    after = torch.full((1, 3, 130, 190), 0.5)
+    before = after.clone()
+    grains = torch.randn(1, 1, 130, 60, generator=torch.Generator().manual_seed(0))
+    before[..., 130:] += strength * grains
+    return before, after, torch.zeros(1, 1, 130, 190)
+
+
+def test_what_changed_far_more_than_the_rest_would_comes_back() -> None:
+    before, after, filled = gravel(0.06)
+    sure = texture(before, after, filled, SHARE, QUIET)
+    assert sure is not None
+    bring_back_(after, before, filled, sure)
+    assert (after - before).abs().max() < 0.01
+
+
+@pytest.mark.parametrize(
+    ("strength", "share", "would"),
+    [
+        (0.06, SHARE, torch.tensor([0.05**2])),  # as strong elsewhere: grain
+        (0.01, SHARE, QUIET),  # faint
+        (0.06, torch.tensor([0.2]), QUIET),  # too little is sound to tell
+    ],
+)
+def test_grain_does_not(strength: float, share: torch.Tensor, would: torch.Tensor) -> None:
+    before, after, filled = gravel(strength)
+    assert texture(before, after, filled, share, would) is None
+
+
+def test_detail_that_was_added_stays() -> None:
+    after, before, filled = gravel(0.06)  # as where blur is undone
+    assert texture(before, after, filled, SHARE, QUIET) is None
+
+
+def test_what_was_filled_stays_filled() -> None:
+    before, after, filled = gravel(0.06)
+    filled[..., 40:80, 140:180] = 1
+    sure = texture(before, after, filled, SHARE, QUIET)
+    assert sure is not None
+    bring_back_(after, before, filled, sure)
+    assert (after[..., 40:80, 140:180] == 0.5).all()
+    assert (after - before)[..., :20, :].abs().max() < 0.01
+    assert (after[..., 39:81, 139:180] == 0.5).all()  # what is left of a mark may be beside it
+    filled[:] = 1
+    assert texture(before, after, filled, SHARE, QUIET) is None
+
+
+def test_each_photo_counts_by_itself() -> None:
+    before, after, filled = (torch.cat([x, x]) for x in gravel(0.06))
+    would = torch.tensor([0.05**2, 0.01**2])
+    sure = texture(before, after, filled, SHARE.expand(2), would)
+    assert sure is not None and not sure[0].any() and sure[1].max() == 1
