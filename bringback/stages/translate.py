@@ -34,6 +34,9 @@ _KEEPS = 2.5
 _SMALL = 64
 _CELLS = 3  # bytes per pixel of what is known of cells, see `ops.texture`, after the tiles
 _A_PIXEL = 205  # bytes per pixel of a tile being processed, measured
+# Sides in pixels and number of the pieces of a large photo in which it is looked how its latent changes, and of
+# how many one is looked at, as it costs as much as translating it. The gate has learned with pieces of 256.
+_PIECE, _PIECES, _SHARE = 320, 6, 6
 
 
 class LatentTranslator(StageBase):
@@ -101,16 +104,17 @@ class LatentTranslator(StageBase):
 
     def _translated(self, pixels: Tensor, filled: Tensor, keeps: float) -> Tensor:
         """Photos that went through the networks at their own scale."""
-        seen, noise = self._seen(pixels, filled), self.mapping.trust.look(pixels).to(self.compute.device)
+        seen = self._seen(pixels, filled)
+        looked = self._looked(pixels, filled, seen)
         # of each photo: what is sound, how much of that stays, and the squares of what would have changed there
         sums = torch.zeros(len(pixels), 3, device=self.compute.device)
 
         def one(tile: Tensor, holes: Tensor) -> Tensor:
             parts = (self.old_vae, self.mapping, self.clean_vae)
             tile, holes = tile.to(self.compute.device), holes.to(self.compute.device)
-            photo = torch.arange(len(tile), device=tile.device) % len(noise)  # tiles come photo by photo
-            own = noise[photo]
-            made, trust = decoded(*parts, tile, holes, dtype=self.compute.dtype, seen=seen, noise=own, keeps=keeps)
+            photo = torch.arange(len(tile), device=tile.device) % len(pixels)  # tiles come photo by photo
+            own = None if looked is None else looked[photo]
+            made, trust = decoded(*parts, tile, holes, dtype=self.compute.dtype, seen=seen, looked=own, keeps=keeps)
             with torch.no_grad():
                 stays = trust * (1 - holes)
                 squares = stays * (tile - made).square().mean(1, keepdim=True)
@@ -159,6 +163,22 @@ class LatentTranslator(StageBase):
     @property
     def _tiling(self) -> dict[str, int]:
         return {"tile": self.tile, "overlap": min(OVERLAP, self.tile // 2), "multiple": self._multiple}
+
+    def _looked(self, pixels: Tensor, filled: Tensor, seen: Tensor | None) -> Tensor | None:
+        """What the gate is told of whole photos, see `BlendGate`; None if there is only one tile, which shows all."""
+        size = pixels.shape[-2], pixels.shape[-1]
+        if len(tiles(*size, **self._tiling)) == 1:
+            return None
+        pieces = tiles(*size, tile=_PIECE, overlap=0, multiple=self._multiple)
+        count, gate, moved = min(_PIECES, -(-len(pieces) // _SHARE)), self.mapping.trust, []
+        for number in range(count):
+            piece = pieces[int((number + 0.5) * len(pieces) / count)]
+            tile, holes = (piece.cut(x).to(self.compute.device) for x in (pixels, filled))
+            with self.compute.autocast():
+                latent = self.old_vae.encode(tile).float()
+                changed = self.mapping(latent, F.max_pool2d(holes, self.old_vae.stride), seen)
+            moved.append(gate.moved(changed.float() - latent))
+        return torch.cat([gate.look(pixels).to(moved[0]), torch.stack(moved).mean(0)], 1)
 
     def _seen(self, pixels: Tensor, filled: Tensor) -> Tensor | None:
         """What filled places in all tiles attend to; None if there is only one tile or nothing was filled."""

@@ -15,6 +15,7 @@ from skimage import data
 from bringback.images.photo import Photo
 from bringback.models import tone as tone_module
 from bringback.models.tone import ToneCurves, bend, doubted, likely, narrow, one_for_gray, tone
+from bringback.models.translation.blend_gate import NOISES
 from bringback.models.translation.mapping import LatentMapping
 from bringback.models.translation.vae import VAE
 from bringback.ops.areas import Area
@@ -25,6 +26,7 @@ from bringback.ops.push_pull import push_pull
 from bringback.ops.strips import strips
 from bringback.runtime.compute import Compute
 from bringback.stages import STAGES, scratches
+from bringback.stages import translate as translate_stage
 from bringback.stages.record import Restoration
 from bringback.stages.scratches import ScratchDetector
 from bringback.stages.tone import ToneCorrector
@@ -578,6 +580,27 @@ def test_a_photo_of_one_tile_and_one_without_damage_look_at_nothing_more(listeni
     assert listening._seen(pixels[..., :128, :120], filled[..., :128, :120]) is None
     assert listening._seen(pixels, torch.zeros_like(filled)) is None
     assert listening._seen(pixels, filled) is not None
+
+
+def test_the_gate_is_told_of_the_whole_photo(listening: LatentTranslator, monkeypatch: pytest.MonkeyPatch) -> None:
+    pixels, filled = strip()
+    nothing = torch.zeros_like(filled)
+    assert listening._looked(pixels[..., :128, :120], nothing[..., :128, :120], None) is None
+    monkeypatch.setattr(translate_stage, "_PIECE", 112)
+    monkeypatch.setattr(translate_stage, "_SHARE", 1)
+    monkeypatch.setattr(translate_stage, "_PIECES", 99)
+    mapping = listening.mapping
+    with torch.no_grad():
+        latent = listening.old_vae.encode(pixels)
+        change = mapping(latent, torch.zeros_like(latent[:, :1])) - latent
+        whole = torch.cat([mapping.trust.look(pixels), mapping.trust.moved(change)], 1)
+        told = listening._looked(pixels, nothing, None)
+        monkeypatch.setattr(translate_stage, "_PIECES", 1)
+        one = listening._looked(pixels, nothing, None)
+    assert told is not None and one is not None and told.shape == one.shape == whole.shape
+    far, farther = ((other - whole)[:, NOISES:].abs().mean() for other in (told, one))
+    assert far < 0.1 * whole[:, NOISES:].abs().mean() and far < 0.4 * farther, (far, farther)
+    assert torch.equal(told[:, :NOISES], whole[:, :NOISES])
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
