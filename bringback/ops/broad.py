@@ -5,9 +5,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bringback.ops.color import luminance
-from bringback.ops.scale import averaged, enlarged_rows, seen_at
+from bringback.ops.scale import averaged, enlarged_rows
 from bringback.ops.strips import strips
+from bringback.ops.views import View
 
 _SEEN = 1 << 21  # pixels at which marks are looked at; larger photos are averaged first
 _NARROW = 5  # pixels from the edge of a mark to its middle, up to which it is a scratch, a hair or a speck
@@ -22,20 +22,19 @@ _DOUBT, _EDGE = 3.1, 2.0
 _STANDS_OUT = 0.5  # log odds by which what is thin rises above a doubtful mark, if it is a scratch across it
 
 
-def lower_doubtful_(odds: Tensor, pixels: Tensor, scale: float = 1.0) -> float:
+def lower_doubtful_(odds: Tensor, view: View) -> float:
     """Lower a detector's log odds (1, 1, H, W), in place, to 0 or less in broad marks that are doubtful.
 
-    Damage ends somewhere: there the odds fall, and the photo (1, 3, H, W) in [0, 1] has an edge. A cloth, a wall or a
-    glare that is merely unusual is marked with middling odds that fade away, and its tones go on beyond the mark. Thin
-    marks across it stay. `scale` is the native scale, 1 or more; at most two megapixels are looked at. Returns the
-    share of the photo that was marked and no longer is.
+    Damage ends somewhere: there the odds fall, and the photo has an edge. A cloth, a wall or a glare that is merely
+    unusual is marked with middling odds that fade away, and its tones go on beyond the mark. Thin marks across it stay.
+    At most two megapixels are looked at. Returns the share of the photo that was marked and no longer is.
     """
-    size = seen_at(odds, scale, _SEEN)
+    size = view.size(_SEEN)
     seen = averaged(odds, size)[0, 0].numpy()
     marks = _broad(seen)
     if not marks:
         return 0.0
-    light, lowered = luminance(averaged(pixels, size))[0, 0].numpy(), np.zeros(size, np.float32)
+    light, lowered = view.light(size), np.zeros(size, np.float32)
     for place, own, near in marks:
         if _is_doubtful(seen[place], light[place], own):
             level = np.maximum(cv2.morphologyEx(seen[place], cv2.MORPH_OPEN, _square(_NARROW)), 0)

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from bringback.ops.masks import away, opened, raise_where_
-from bringback.ops.scale import averaged, seen_at
+from bringback.ops.scale import averaged
+from bringback.ops.views import View
 
 _SEEN = 1 << 21  # pixels at which marks are looked at; larger photos are averaged first
 _MARKED = 1.0  # log odds from which a place counts as marked: it is filled nearly all
@@ -17,13 +18,13 @@ _GAP = 5  # pixels from a mark to the middle of a gap that is closed
 _SOLID = 0.95
 
 
-def close_gaps_(odds: Tensor, scale: float = 1.0) -> None:
+def close_gaps_(odds: Tensor, view: View) -> None:
     """Raise a detector's log odds (1, 1, H, W), in place, to certainty in narrow gaps of broad marks.
 
-    What is left there would be the nearest color known: it would spread into all of the place that is filled. `scale`
-    is the native scale, 1 or more; at most two megapixels are looked at.
+    What is left there would be the nearest color known: it would spread into all of the place that is filled. At most
+    two megapixels are looked at.
     """
-    gaps = _gaps((averaged(odds, seen_at(odds, scale, _SEEN))[0, 0].numpy() > _MARKED).astype(np.uint8))
+    gaps = _gaps((averaged(odds, view.size(_SEEN))[0, 0].numpy() > _MARKED).astype(np.uint8))
     if gaps is None:
         return
     raise_where_(odds, torch.from_numpy(gaps)[None, None])

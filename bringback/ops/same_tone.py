@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from bringback.ops.masks import raise_where_
-from bringback.ops.scale import averaged, seen_at
+from bringback.ops.scale import averaged
+from bringback.ops.views import View
 
 _SEEN = 1 << 20  # pixels at which marks are looked at; larger photos are averaged first
 _SURE, _SOUND = 1.0, -2.2  # log odds from which a place is surely marked, and below which it is sound
@@ -17,17 +18,16 @@ _LEAST = 0.05  # share of a window that is surely marked at least
 _LIKE, _UNLIKE = 0.035, 0.09
 
 
-def grow_marks_(odds: Tensor, pixels: Tensor, scale: float = 1.0) -> None:
+def grow_marks_(odds: Tensor, view: View) -> None:
     """Raise a detector's log odds (1, 1, H, W), in place, to certainty in what goes on from sure marks in their tone.
 
-    Only what is not sound for the detector is added. `pixels` is the photo (1, 3, H, W) in [0, 1], `scale` the native
-    scale, 1 or more; at most a megapixel is looked at.
+    Only what is not sound for the detector is added. At most a megapixel is looked at.
     """
-    size = seen_at(odds, scale, _SEEN)
+    size = view.size(_SEEN)
     seen = averaged(odds, size)[0, 0].numpy()
     if not (seen > _SURE).any():
         return
-    grown = _grown(averaged(pixels, size)[0].permute(1, 2, 0).numpy(), seen)
+    grown = _grown(view.photo(size)[0].permute(1, 2, 0).numpy(), seen)
     if grown.any():
         raise_where_(odds, torch.from_numpy(grown)[None, None].float())
 

@@ -8,9 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bringback.ops.color import luminance
 from bringback.ops.masks import lower_where_, marked_at
-from bringback.ops.scale import averaged, seen_at
+from bringback.ops.views import View
 from bringback.ops.windows import window_maxima
 
 _SEEN = 1 << 20  # pixels at which marks are looked at; larger photos are averaged first
@@ -74,14 +73,13 @@ def find_snow(light: Callable[[], np.ndarray], marked: np.ndarray) -> np.ndarray
     return flakes[label] if is_soft else None
 
 
-def lower_snow_(odds: Tensor, pixels: Tensor, scale: float = 1.0) -> float:
+def lower_snow_(odds: Tensor, view: View) -> float:
     """Lower a detector's log odds (1, 1, H, W), in place, to 0 or less in the flakes of falling snow.
 
-    `pixels` is the photo (1, 3, H, W) in [0, 1], `scale` the native scale, 1 or more; at most a megapixel is looked at.
-    Returns the share of the photo that was marked and no longer is.
+    At most a megapixel is looked at. Returns the share of the photo that was marked and no longer is.
     """
-    size = seen_at(odds, scale, _SEEN)
-    flakes = find_snow(lambda: luminance(averaged(pixels, size))[0, 0].numpy(), marked_at(odds, size))
+    size = view.size(_SEEN)
+    flakes = find_snow(lambda: view.light(size), marked_at(odds, size))
     if flakes is None:
         return 0.0
     return lower_where_(odds, window_maxima(torch.from_numpy(flakes)[None, None].float(), 2 * _FRINGE + 1))

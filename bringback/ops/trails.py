@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from bringback.ops.masks import lower_where_, marked_at
-from bringback.ops.scale import seen_at
+from bringback.ops.views import View
 from bringback.ops.windows import window_maxima
 
 _SEEN = 1 << 20  # pixels at which marks are looked at; larger photos are averaged first
@@ -93,14 +93,13 @@ def _center(middle: np.ndarray, direction: np.ndarray, weight: np.ndarray) -> np
     return center
 
 
-def lower_trails_(odds: Tensor, scale: float = 1.0) -> float:
+def lower_trails_(odds: Tensor, view: View) -> float:
     """Lower a detector's log odds (1, 1, H, W), in place, to 0 or less in marks that lie on circles around one point.
 
     Marks across them stay, and those too short to have a direction go with the rest: among trails they are short ones.
-    `scale` is the native scale, 1 or more; at most a megapixel is looked at. Returns the share of the photo that was
-    marked and no longer is.
+    At most a megapixel is looked at. Returns the share of the photo that was marked and no longer is.
     """
-    trails = find_trails(marked_at(odds, seen_at(odds, scale, _SEEN)))
+    trails = find_trails(marked_at(odds, view.size(_SEEN)))
     if trails is None:
         return 0.0
     around = window_maxima(torch.from_numpy(trails)[None, None].float(), 2 * _FRINGE + 1)

@@ -10,10 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bringback.ops.color import luminance
 from bringback.ops.letters import CONTRAST, LEAST, MARKED, STROKES, TONES, Letters, Look, letters_of, side_by_side
 from bringback.ops.masks import lower_where_, marked_at, opened
-from bringback.ops.scale import averaged, seen_at
+from bringback.ops.views import View
 
 _SEEN = 1 << 20  # pixels at which writing is looked for; larger photos are averaged first
 _HALVED = 3  # looks, each at half the size of the one before: strokes of 1 to about 30 pixels
@@ -188,15 +187,14 @@ def find_writing(light: np.ndarray, marked: np.ndarray) -> np.ndarray | None:
     return found
 
 
-def lower_writing_(odds: Tensor, pixels: Tensor, scale: float = 1.0) -> float:
+def lower_writing_(odds: Tensor, view: View) -> float:
     """Lower a detector's log odds (1, 1, H, W), in place, to 0 or less in writing and type on a photo.
 
-    `pixels` is the photo (1, 3, H, W) in [0, 1], `scale` the native scale, 1 or more; at most a megapixel is looked at.
-    Returns the share of the photo that was marked and no longer is.
+    At most a megapixel is looked at. Returns the share of the photo that was marked and no longer is.
     """
-    size = seen_at(odds, scale, _SEEN)
+    size = view.size(_SEEN)
     marked = marked_at(odds, size)
     if not marked.any():
         return 0.0
-    written = find_writing(luminance(averaged(pixels, size))[0, 0].numpy(), marked)
+    written = find_writing(view.light(size), marked)
     return 0.0 if written is None else lower_where_(odds, torch.from_numpy(written)[None, None].float())

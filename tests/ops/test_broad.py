@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from bringback.ops.broad import lower_doubtful_
+from bringback.ops.views import View
 
 
 def blob(scale: int = 1) -> torch.Tensor:
@@ -27,14 +28,14 @@ def photo(scale: int = 1) -> torch.Tensor:
 def test_middling_odds_that_fade_away_where_the_picture_goes_on_are_lowered(scale: int) -> None:
     odds, pixels = blob(scale) * 3 - 1.5, photo(scale)
     marked = (odds > 0).float().mean().item()
-    share = lower_doubtful_(odds, pixels, scale)
+    share = lower_doubtful_(odds, View(pixels, scale))
     assert odds.max() <= 0 and share == pytest.approx(marked, rel=0.02)
 
 
 def test_a_scratch_across_stays() -> None:
     odds = blob() * 3 - 1.5
     odds[..., 58:61, 20:140] = 5
-    lower_doubtful_(odds, photo())
+    lower_doubtful_(odds, View(photo()))
     assert (odds[..., 58:61, 20:140] > 2).all()
     odds[..., 58:61, :] = -1
     assert odds.max() <= 0
@@ -45,7 +46,7 @@ def test_marks_that_are_certain_or_end_at_an_edge_of_the_picture_are_believed() 
     stained = photo() + 0.4 * (blob() > 0.5)
     for odds, pixels in ((certain, photo()), (faint, stained)):
         before = odds.clone()
-        assert lower_doubtful_(odds, pixels) == 0
+        assert lower_doubtful_(odds, View(pixels)) == 0
         assert torch.equal(odds, before)
 
 
@@ -53,4 +54,4 @@ def test_thin_and_small_marks_and_photos_all_marked_are_left_to_others() -> None
     thin, small, whole = torch.full((3, 1, 1, 120, 160), -1.5)
     thin[..., 50:58, :], small[..., 50:75, 50:75], whole[:] = 1, 1, 1
     for odds in (thin, small, whole):
-        assert lower_doubtful_(odds, photo()) == 0
+        assert lower_doubtful_(odds, View(photo())) == 0

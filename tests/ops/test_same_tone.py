@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from bringback.ops.same_tone import grow_marks_
+from bringback.ops.views import View
 
 
 def wedge(light: float = 0.9) -> tuple[Tensor, Tensor]:
@@ -20,7 +21,7 @@ def wedge(light: float = 0.9) -> tuple[Tensor, Tensor]:
 def test_what_goes_on_in_the_tone_of_a_sure_mark_is_marked() -> None:
     photo, odds = wedge()
     before = odds.clone()
-    grow_marks_(odds, photo)
+    grow_marks_(odds, View(photo))
     assert (odds[..., 21:31, 50:56] > 2.5).all()
     rest = torch.ones_like(odds, dtype=torch.bool)
     rest[..., 19:33, 49:81] = False
@@ -31,7 +32,7 @@ def test_what_has_another_tone_stays() -> None:
     photo, odds = wedge()
     photo[..., 50:80] = photo[..., :1].mean()
     before = odds.clone()
-    grow_marks_(odds, photo)
+    grow_marks_(odds, View(photo))
     assert torch.equal(odds, before)
 
 
@@ -39,12 +40,12 @@ def test_what_is_surely_sound_stays_even_in_the_same_tone() -> None:
     photo, odds = wedge()
     odds[..., 20:32, 50:80] = -4
     before = odds.clone()
-    grow_marks_(odds, photo)
+    grow_marks_(odds, View(photo))
     assert torch.equal(odds, before)
 
 
 def test_a_mark_in_the_tone_of_the_picture_does_not_grow() -> None:
     photo, odds = wedge(light=0.35)
     before = odds.clone()
-    grow_marks_(odds, photo)
+    grow_marks_(odds, View(photo))
     assert torch.equal(odds, before)

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from bringback.ops.snow import lower_snow_
+from bringback.ops.views import View
 
 SIDE = 256
 
@@ -28,7 +29,7 @@ def lowered(cover: np.ndarray, others: np.ndarray | None = None, scale: int = 1)
     marks = (cover > 0.2) if others is None else (cover > 0.2) | (others > 0)
     seen, marked = (cv2.resize(one.astype(np.float32), None, fx=scale, fy=scale) for one in (photo, marks))
     odds = torch.from_numpy(marked)[None, None] * 9 - 5
-    share = lower_snow_(odds, torch.from_numpy(seen)[None, None].expand(1, 3, -1, -1), scale)
+    share = lower_snow_(odds, View(torch.from_numpy(seen)[None, None].expand(1, 3, -1, -1), scale))
     return odds.numpy()[0, 0, ::scale, ::scale] > 0, share
 
 

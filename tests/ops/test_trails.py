@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from bringback.ops.trails import find_trails, lower_trails_
+from bringback.ops.views import View
 
 CENTER = (90, 60)
 SIZE = (320, 240)  # width, height
@@ -42,7 +43,7 @@ def odds_of(marks: np.ndarray) -> torch.Tensor:
 def test_trails_of_stars_are_not_damage(center: tuple[int, int], scale: int) -> None:
     marks = arcs(center).repeat(scale, 0).repeat(scale, 1)
     odds = odds_of(marks)
-    share = lower_trails_(odds, scale)
+    share = lower_trails_(odds, View(odds, scale))
     assert share == pytest.approx(marks.mean(), abs=0.1 * marks.mean())
     assert (odds > 0).float().mean() < 0.1 * marks.mean()
 
@@ -52,7 +53,7 @@ def test_a_scratch_across_trails_stays() -> None:
     cv2.line(scratch, (CENTER[0] + 40, CENTER[1] + 8), (CENTER[0] + 200, CENTER[1] + 50), 1, 2)  # from the center
     trails = arcs(number=60) * (1 - cv2.dilate(scratch, np.ones((9, 9), np.uint8)))
     odds = odds_of(trails | scratch)
-    assert lower_trails_(odds) > 0.8 * trails.mean()
+    assert lower_trails_(odds, View(odds)) > 0.8 * trails.mean()
     assert (odds.numpy()[0, 0][scratch > 0] > 0).mean() > 0.9
 
 
@@ -65,7 +66,7 @@ def test_stains_and_chords_among_trails_stay_and_stars_too_short_for_a_direction
     cv2.line(chord, (180, 20), (180, 130), 1, 2)  # along its circle in the middle only
     trails = (arcs() | stars) * (1 - cv2.dilate(stain | chord, np.ones((9, 9), np.uint8)))
     odds = odds_of(trails | stain | chord)
-    lower_trails_(odds)
+    lower_trails_(odds, View(odds))
     left = odds.numpy()[0, 0] > 0
     assert left[stain > 0].mean() > 0.9 and left[chord > 0].mean() > 0.9
     assert left[trails > 0].mean() < 0.1
@@ -78,7 +79,7 @@ def test_thin_trails_of_a_large_scan_are_seen(monkeypatch: pytest.MonkeyPatch) -
         start = float(np.random.default_rng(radius).uniform(-30, 60))
         cv2.ellipse(thin, CENTER, (radius, radius), 0, start, start + 25, 1, 1)
     odds = odds_of(thin)
-    assert lower_trails_(odds) > 0.7 * thin.mean()
+    assert lower_trails_(odds, View(odds)) > 0.7 * thin.mean()
 
 
 def test_most_marks_have_to_lie_on_circles() -> None:
@@ -86,12 +87,12 @@ def test_most_marks_have_to_lie_on_circles() -> None:
     for center, number in (((-60, 300), 22), ((400, -40), 22)):  # those of two other skies
         some |= arcs(center, number=number)
     odds = odds_of(some)
-    assert lower_trails_(odds) == 0
+    assert lower_trails_(odds, View(odds)) == 0
 
 
 def test_parallel_marks_have_no_center() -> None:
     odds = odds_of(arcs((-4000, 120), turn=1, number=0) | lines(np.full(60, 1.5) + np.linspace(-0.12, 0.12, 60)))
-    assert lower_trails_(odds) == 0
+    assert lower_trails_(odds, View(odds)) == 0
 
 
 @pytest.mark.parametrize("spread", [0.02, 0.3, 1.6])
@@ -99,7 +100,7 @@ def test_scratches_of_any_order_stay(spread: float) -> None:
     marks = lines(np.random.default_rng(2).normal(1.5, spread, 60))  # parallel, roughly so, anyhow
     odds = odds_of(marks)
     before = odds.clone()
-    assert lower_trails_(odds) == 0 and torch.equal(odds, before)
+    assert lower_trails_(odds, View(odds)) == 0 and torch.equal(odds, before)
 
 
 def test_the_rim_of_one_stain_and_few_marks_stay() -> None:
@@ -108,7 +109,7 @@ def test_the_rim_of_one_stain_and_few_marks_stay() -> None:
         cv2.ellipse(ring, (160, 120), (90, 90), 0, start, start + 7, 1, 2)
     for marks in (ring, arcs(number=10)):
         odds = odds_of(marks)
-        assert lower_trails_(odds) == 0 and (odds > 0).float().mean().item() == pytest.approx(marks.mean())
+        assert lower_trails_(odds, View(odds)) == 0 and (odds > 0).float().mean().item() == pytest.approx(marks.mean())
 
 
 def test_thousands_of_marks_take_little_memory() -> None:

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 
+from bringback.ops.views import View
 from bringback.ops.writing import lower_writing_
 
 SIZE = (400, 300)  # width, height
@@ -41,7 +42,7 @@ def lowered(spoilt: np.ndarray, marks: np.ndarray, scale: int = 1) -> tuple[np.n
     """Which marks (h, w) of a photo (h, w), both shown so many times larger, stay, bool; and the lowered share."""
     photo, marked = (cv2.resize(one, None, fx=scale, fy=scale) for one in (spoilt, marks.astype(np.float32)))
     odds = torch.from_numpy(marked)[None, None] * 9 - 5
-    share = lower_writing_(odds, torch.from_numpy(photo)[None, None].clamp(0, 1).expand(1, 3, -1, -1), scale)
+    share = lower_writing_(odds, View(torch.from_numpy(photo)[None, None].clamp(0, 1).expand(1, 3, -1, -1), scale))
     return odds.numpy()[0, 0, ::scale, ::scale] > 0, share
 
 
@@ -95,7 +96,7 @@ def test_without_marks_or_letters_nothing_changes() -> None:
     photo = torch.from_numpy(ground())[None, None].expand(1, 3, -1, -1)
     for odds in (torch.full((1, 1, 300, 400), -5.0), torch.full((1, 1, 300, 400), 5.0)):
         before = odds.clone()
-        assert lower_writing_(odds, photo) == 0 and torch.equal(odds, before)
+        assert lower_writing_(odds, View(photo)) == 0 and torch.equal(odds, before)
 
 
 def test_a_stain_on_writing_stays_damage() -> None:

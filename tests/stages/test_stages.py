@@ -25,7 +25,7 @@ from bringback.ops.monochrome import Tint
 from bringback.ops.push_pull import push_pull
 from bringback.ops.strips import strips
 from bringback.runtime.compute import Compute
-from bringback.stages import STAGES, scratches
+from bringback.stages import STAGES, looks
 from bringback.stages import translate as translate_stage
 from bringback.stages.record import Restoration
 from bringback.stages.scratches import ScratchDetector
@@ -71,8 +71,8 @@ assert "bringback.stages.faces.stage" not in sys.modules
 @pytest.fixture
 def one_look(monkeypatch: pytest.MonkeyPatch) -> None:
     """Detectors look once, at a photo as it is, however small."""
-    monkeypatch.setattr("bringback.stages.scratches.COARSER", ())
-    monkeypatch.setattr("bringback.stages.scratches.SMALL", 1)
+    monkeypatch.setattr("bringback.stages.looks.COARSER", ())
+    monkeypatch.setattr("bringback.stages.looks.SMALL", 1)
 
 
 class Found(torch.nn.Module):
@@ -168,7 +168,7 @@ def test_certainty_that_was_withdrawn_lends_none_to_other_marks() -> None:
     alone[:, 2, :, :260] = 0
     assert stage.detect(alone).max() <= 0.5
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("bringback.stages.scratches.lower_doubtful_", lambda *_: 0.0)
+        patch.setattr("bringback.stages.guards.lower_doubtful_", lambda *_: 0.0)
         assert stage.detect(pixels)[..., 20:60, 280:283].min() > 0.5
     found, (about,) = stage._find(pixels, 1.0)
     assert about.withdrawn > 0.1 and found.max() <= 0.5
@@ -273,7 +273,7 @@ def test_the_detector_s_tiles_lie_on_the_grid_of_its_network(monkeypatch: pytest
             seen.append((*tile.shape[-2:], *(tile[0, :2, 0, 0] * 1000).round().int().tolist()))
             return tile[:, :1]
 
-    monkeypatch.setattr("bringback.stages.scratches.OVERLAP", 20)
+    monkeypatch.setattr("bringback.stages.looks.OVERLAP", 20)
     rows, columns = torch.meshgrid(torch.arange(150.0), torch.arange(110.0), indexing="ij")
     stage = ScratchDetector(Spy(), Compute(tile=80))  # type: ignore[arg-type]
     stage.detect(torch.stack([rows, columns, rows])[None] / 1000)
@@ -321,7 +321,7 @@ def test_sure_marks_seen_at_the_native_scale_reach_farther_in_the_scan() -> None
     odds[..., 8:10, 4], odds[..., 8:10, 16] = 6.0, 0.5  # a sure mark and a doubtful one
     size = (1200, 1440)  # several strips
     plain, wide = (
-        torch.cat([scratches._enlarged(odds, rows, size, reach) for rows in strips(torch.zeros(1, 1, *size))], 2) > 0
+        torch.cat([looks._enlarged(odds, rows, size, reach) for rows in strips(torch.zeros(1, 1, *size))], 2) > 0
         for reach in (0, 60)
     )
     sure = [int(marks[..., :600].any(-2).sum()) for marks in (plain, wide)]

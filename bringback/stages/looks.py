@@ -1,0 +1,138 @@
+"""How the scratch U-Net looks at photos: at their native scale, at coarser ones, and closer where there is detail."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from bringback.models.unet import ScratchUNet
+from bringback.ops.patterns import Pattern
+from bringback.ops.scale import divisor, enlarged_rows, shrink, stands_out
+from bringback.ops.strips import strips
+from bringback.ops.tiling import run_tiled
+from bringback.ops.windows import window_maxima
+from bringback.runtime.compute import Compute
+
+OVERLAP = 64
+# What a photo shows at its native scale counts as it is. Seen smaller, wires and twigs look like scratches: damage has
+# to be surer there, by this much of its log odds for each octave beyond `SPARE`, by which the native scale is usually
+# too small.
+SURER, SPARE = 2.5, 0.25
+FINER = 2  # times as fine as the native scale, from which on detail is too sharp to be the print's
+COARSER = (2, 4)  # times the native scale, at which broad stains are looked for
+# Where a mark ends is seen at the native scale to about one of its pixels only. What is left of an edge would be drawn
+# into the place that is filled: so in the scan, marks reach so many of those pixels farther, where they are surer by
+# so much of their log odds than is needed. Chosen on ten held-out photos scanned at twice their resolution.
+_EDGE, _LESS = 1.0, 1.0
+SMALLEST = 224  # pixels of the shorter side, below which everything in a photo looks like a scratch
+# In very small photos everything is as thin as a scratch: they are enlarged for the network until their longer side has
+# this many pixels.
+SMALL, MOST_ENLARGED = 320, 8
+
+_NOTHING = -12.0  # logit of a place that was not looked at
+# What is seen after a periodic pattern was removed has to be surer, by so much of its log odds: traces of it are left.
+_TRACES = 1.0
+
+
+def seen_scale(height: int, width: int, scale: float) -> float:
+    """The scale at which the network sees a photo of this size and native scale first; below 1 it is enlarged."""
+    fits = max(1.0, min(height, width) / SMALLEST), max(1 / MOST_ENLARGED, max(height, width) / SMALL)
+    return min(divisor(scale), *fits)
+
+
+def _enlarged(odds: Tensor, rows: slice, size: tuple[int, int], reach: int = 0) -> Tensor:
+    """The rows of logits (B, 1, h, w) enlarged to `size`, marks wider by `reach` pixels on each side."""
+    wide = slice(max(rows.start - reach, 0), min(rows.stop + reach, size[0]))
+    found = enlarged_rows(odds, wide, size, "bilinear")
+    if reach:
+        found = torch.maximum(found, window_maxima(found, 2 * reach + 1) - _LESS)
+    return found[..., rows.start - wide.start : min(rows.stop, size[0]) - wide.start, :]
+
+
+def _keep_larger(odds: Tensor, others: Tensor, reach: int = 0) -> None:
+    """Raise logits (B, 1, H, W), in place, to those of a coarser scale (B, 1, h, w), see `_enlarged`."""
+    for rows in strips(odds):
+        coarse = _enlarged(others, rows, (odds.shape[-2], odds.shape[-1]), reach)
+        odds[..., rows, :] = torch.maximum(odds[..., rows, :].clone(), coarse)  # a gradient needs the values before
+
+
+def _replace(odds: Tensor, others: Tensor | None, pattern: Pattern) -> None:
+    """Replace logits (1, 1, H, W), in place, where a photo has a pattern: by others, or by `_NOTHING`."""
+    for rows in strips(odds):
+        part = odds[..., rows, :].clone()
+        instead = torch.full_like(part, _NOTHING) if others is None else others[..., rows, :]
+        around = pattern.around(rows, (odds.shape[-2], odds.shape[-1])).to(odds.device)
+        odds[..., rows, :] = torch.where(around, instead, part)
+
+
+@dataclass(frozen=True, slots=True)
+class Looks:
+    """A `network` with what it computes on, and the side of its tiles in pixels."""
+
+    network: ScratchUNet
+    compute: Compute
+    tile: int
+
+    def united(self, pixels: Tensor, scale: float) -> tuple[Tensor, list[float]]:
+        """Photos (B, 3, H, W) -> the logits of all scales, (B, 1, H, W), and the share of each that is periodic."""
+        height, width = pixels.shape[-2:]
+        spare = SPARE + math.log2(scale / divisor(scale))  # octaves by which coarser looks are less far from the native
+        scale = seen_scale(height, width, scale)
+        native = shrink(pixels, scale)
+        odds = self._at_scales(native, spare)
+        patterns = [Pattern.of(photo) for photo in native.detach().split(1)]
+        for number, pattern in enumerate(patterns):
+            if pattern:
+                again = self._at_scales(pattern.removed(native[number : number + 1]), spare).sub_(_TRACES)
+                _replace(odds[number : number + 1], again, pattern)
+        if scale > FINER:
+            closer = self._run(partial(self._closer, scale=scale), pixels)
+            for number, pattern in enumerate(patterns):
+                own = closer[number : number + 1]
+                finer = own.detach().amax() > _NOTHING + 1  # else no tile was looked at
+                for one in (pattern, Pattern.of(pixels.detach()[number : number + 1])) if finer else ():
+                    if one:
+                        _replace(own, None, one)
+            _keep_larger(closer, odds, round(_EDGE * scale))
+            odds = closer
+        elif scale > 1:
+            size, reach = (height, width), round(_EDGE * scale)
+            odds = torch.cat([_enlarged(odds, rows, size, reach) for rows in strips(pixels)], 2)
+        elif scale < 1:
+            odds = F.interpolate(odds, (height, width), mode="bilinear", antialias=True)
+        return odds, [pattern.share if pattern else 0.0 for pattern in patterns]
+
+    def _at_scales(self, native: Tensor, spare: float) -> Tensor:
+        """The logits of photos at this scale and coarser ones, at this one."""
+        odds = self._run(self._both, native)
+        for times in COARSER:
+            if min(native.shape[-2:]) >= times * SMALLEST:
+                surer = SURER * max(0.0, math.log2(times) - spare)
+                _keep_larger(odds, self._run(self._one, shrink(native, times)).sub_(surer))
+        return odds
+
+    def _run(self, look: Callable[[Tensor], Tensor], pixels: Tensor) -> Tensor:
+        """Logits (B, 1, H, W) at the scale of the pixels, tile by tile."""
+        multiple = 2 ** len(self.network.widths)  # the grid of the deepest level
+        tiling = {"tile": self.tile, "overlap": min(OVERLAP, self.tile // 2), "multiple": multiple}
+        return run_tiled(look, [pixels], **tiling, batch=self.compute.batch)
+
+    def _one(self, tile: Tensor) -> Tensor:
+        with self.compute.autocast():
+            logits: Tensor = self.network(tile.to(self.compute.device))
+            return logits.float()
+
+    def _both(self, tile: Tensor) -> Tensor:
+        return (self._one(tile) + self._one(tile.flip(-1)).flip(-1)) / 2
+
+    def _closer(self, tiles: Tensor, scale: float) -> Tensor:
+        """Logits at the photos' own scale; `_NOTHING` in tiles without detail much finer than `scale`."""
+        odds = torch.full_like(tiles[:, :1], _NOTHING)
+        seen = stands_out(tiles, scale / FINER)
+        if seen.any():
+            odds[seen] = self._both(tiles[seen]).to(odds)
+        return odds
