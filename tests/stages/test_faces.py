@@ -2,6 +2,7 @@
 
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -17,7 +18,7 @@ from bringback.images.photo import Photo, is_gray
 from bringback.models.faces.descriptor import FaceDescriptor
 from bringback.models.faces.judge import FaceJudge
 from bringback.pipeline import Pipeline
-from bringback.runtime.compute import Compute
+from bringback.runtime.compute import DTYPES, Compute
 from bringback.stages.faces import blending, detector
 from bringback.stages.faces.alignment import EYES, NOSE_BASE, align, anchors, footprint, scale, similarity, warp
 from bringback.stages.faces.blending import feather, grain, grain_shares, paste
@@ -415,7 +416,9 @@ def test_a_photo_without_faces_is_untouched():
 def test_who_would_become_a_stranger_is_left_alone(portrait, monkeypatch):
     calls = []
 
-    def described(crops):  # the face as it was with its first change; then one change after the other, each farther
+    def described(
+        crops, dtype
+    ):  # the face as it was with its first change; then one change after the other, each farther
         calls.append(len(crops))
         return torch.tensor([0.0, 1.0] if len(calls) == 1 else [float(len(calls))])[:, None].expand(-1, 128)
 
@@ -437,7 +440,7 @@ def test_a_stranger_is_mixed_in_no_more_than_the_descriptor_allows(portrait):
 def test_the_guard_makes_refinement_milder(portrait, monkeypatch):
     asked = []
 
-    def described(crops):
+    def described(crops, dtype):
         asked.extend(crops)
         moved = [0.0, 0.9, 0.3][len(asked) - len(crops) : len(asked)]
         return torch.tensor(moved)[:, None].expand(-1, 128) / 128**0.5
@@ -590,8 +593,25 @@ def test_the_descriptor_is_dlib_s(portrait, found):
     chips = (nn.functional.interpolate(pictures, (150, 150), mode="area") * 255).round().byte()
     model = dlib.face_recognition_model_v1(str(model_file("dlib_face_recognition_resnet_model_v1.dat")))
     theirs = model.compute_face_descriptor([chip.permute(1, 2, 0).contiguous().numpy() for chip in chips])
-    ours = descriptor_network(torch.device("cpu"))(chips.float() / 255)
+    ours = descriptor_network(torch.device("cpu"), torch.float32)(chips.float() / 255)
     np.testing.assert_allclose(ours.numpy(), np.array(theirs), atol=1e-5)
+
+
+def test_descriptors_in_bfloat16_tell_nearly_the_same_distances(portrait, found):
+    crop = torch.from_numpy(align(portrait, similarity(found[0].points))).permute(2, 0, 1)[None]
+    pair = torch.cat([crop, crop.sqrt()])
+    exact, fast = ((both[0] - both[1]).norm().item() for both in map(partial(descriptors, pair), DTYPES.values()))
+    assert exact != fast
+    assert exact > 0.05
+    assert fast == pytest.approx(exact, abs=0.01)
+
+
+def test_a_small_face_is_warped_into_its_photo_once(portrait, found, monkeypatch):
+    calls = []
+    monkeypatch.setattr(blending, "warp", lambda *args: calls.append(args) or warp(*args))
+    change, matrix = np.full((256, 256, 3), 0.1, np.float32), similarity(found[0].points)
+    blending.paste(portrait.copy(), [change], [matrix])
+    assert len(calls) == 1
 
 
 def test_descriptors_have_a_gradient_even_after_a_restoration(portrait, found):
@@ -602,7 +622,9 @@ def test_descriptors_have_a_gradient_even_after_a_restoration(portrait, found):
     crop.requires_grad_()
     descriptors(crop).square().sum().backward()
     assert crop.grad.abs().max() > 0
-    assert not any(parameter.requires_grad for parameter in descriptor_network(torch.device("cpu")).parameters())
+    assert not any(
+        parameter.requires_grad for parameter in descriptor_network(torch.device("cpu"), torch.float32).parameters()
+    )
 
 
 def test_another_network_s_file_is_refused():

@@ -33,6 +33,13 @@ class _Affine(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return x * self.gamma_beta[0] + self.gamma_beta[1]
 
+    def fold(self, convolution: nn.Module) -> None:
+        """Give the convolution what this does to its output."""
+        gamma, beta = self.gamma_beta.flatten(1)
+        weight, bias = convolution.parameters()
+        weight.mul_(gamma.view(-1, 1, 1, 1))
+        bias.mul_(gamma).add_(beta)
+
 
 class FaceDescriptor(nn.Module):
     """Face chips (B, 3, 150, 150) in [0, 1] -> descriptors (B, 128); dlib takes a distance below 0.6 for one person.
@@ -58,6 +65,15 @@ class FaceDescriptor(nn.Module):
         self.project = nn.Linear(self.FEATURES, 128, bias=False)
         self.mean: Tensor
         self.register_buffer("mean", torch.tensor([122.782, 117.001, 104.298]).view(3, 1, 1) / 255, persistent=False)
+
+    @torch.no_grad()
+    def fold(self) -> None:
+        """Fold the scales into the convolutions before them: the same network, a tenth faster. For inference only."""
+        for part in [*self.modules()]:
+            for name, scale in [*part.named_children()]:
+                if isinstance(scale, _Affine):
+                    scale.fold(part.get_submodule(name.removesuffix("_scale")))
+                    setattr(part, name, nn.Identity())
 
     def forward(self, chips: Tensor) -> Tensor:
         return self.project(self.features(chips))

@@ -19,6 +19,9 @@ KEPT_GRAIN = 0.6  # share of the grain's deviation that a face keeps; all of it 
 OCTAVES = (0.8, 1.6)  # deviations in pixels of the blurs that split the grain into bands
 REACH = sum((round(8 * sigma + 1) | 1) // 2 for sigma in OCTAVES)  # pixels that enter a band on each side, by OpenCV
 STRIP = 1 << 19  # pixels that are pasted at a time
+# A face is warped once, not twice and strip by strip, if its box has at most so many pixels for one of its crop.
+KEPT_WARPED = 2
+SPARSE = 2  # of every so many rows and columns one tells how strong grain is
 FLAT = 0.3  # the quantile of a band's absolute values that gives its deviation: flat areas, not edges
 FLAT_OF_NORMAL = 0.385  # that quantile of a normal distribution of deviation 1
 # Of two guesses at what is finer than a small photo, a refined crop's and an upscaler's, this share of the crop's: a
@@ -95,19 +98,23 @@ def _as_coarse(plane: np.ndarray, matrix: np.ndarray, before: tuple[int, int]) -
 @dataclass(frozen=True, slots=True)
 class _Face:
     """A change and its mask (size, size, 4), the matrix (2, 3) from there to its `box` in the photo, see `footprint`,
-    and how much of its grain comes back, see `grain_shares`.
+    and how much of its grain comes back, see `grain_shares`. `whole` is what `_warped` gives for all rows of the box,
+    None for a face that is much larger than its crop.
     """
 
     change: np.ndarray
     back: np.ndarray
     box: tuple[int, int, int, int]
     shares: Sequence[float] = ()
+    whole: np.ndarray | None = None
 
     @classmethod
     def of(cls, pixels: np.ndarray, change: np.ndarray, matrix: np.ndarray) -> Self:
         size = change.shape[0]
         box = footprint(matrix, size, *pixels.shape[:2])
         face = cls(np.dstack([change, feather(size)]), cv2.invertAffineTransform(matrix), box)
+        if (box[2] - box[0]) * (box[3] - box[1]) <= KEPT_WARPED * size**2:
+            face = replace(face, whole=face._warped(slice(box[1], box[3])))
         return replace(face, shares=grain_shares(face._parts(pixels)))
 
     def reaches(self, rows: slice) -> bool:
@@ -138,7 +145,9 @@ class _Face:
         return slice(max(rows.start - REACH, self.box[1]), min(rows.stop + REACH, self.box[3]))
 
     def _warped(self, rows: slice) -> np.ndarray:
-        """The masked change and the mask (h, w, 4) in these rows of the box."""
+        """The masked change and the mask (h, w, 4) in these rows of the box, the caller's own."""
+        if self.whole is not None:
+            return self.whole[rows.start - self.box[1] : rows.stop - self.box[1]].copy()
         back = self.back.copy()
         back[:, 2] -= (self.box[0], rows.start)
         layer = warp(self.change, back, (self.box[2] - self.box[0], rows.stop - rows.start))
@@ -187,11 +196,12 @@ def grain_shares(parts: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray, slice
     """
     own, around, new = ([list[np.ndarray]() for _ in OCTAVES] for _ in range(3))
     for before, after, mask, rows in parts:
-        inside, outside = mask[rows] > 0.5, mask[rows] == 0
+        some = slice(rows.start, rows.stop, SPARSE), slice(None, None, SPARSE)
+        inside, outside = mask[some] > 0.5, mask[some] == 0
         for octave, (old, made) in enumerate(zip(_bands(before), _bands(after), strict=True)):
-            own[octave].append(old[rows][inside])
-            around[octave].append(old[rows][outside])
-            new[octave].append(made[rows][inside])
+            own[octave].append(old[some][inside])
+            around[octave].append(old[some][outside])
+            new[octave].append(made[some][inside])
     shares = []
     for octave in range(len(OCTAVES)):
         most, there, left = (_deviation(values[octave]) for values in (own, around, new))

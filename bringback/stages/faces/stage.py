@@ -264,13 +264,12 @@ class FaceRefiner(StageBase):
         distances: list[float | None] = [None] * len(crops)
         strengths = [0.0] * len(crops)
         if tried and len(crops):
-            device, batch = self.compute.device, self.compute.batch
             with self.compute.autocast():
                 views = (came,) if self._two_views else ()
-                made = in_batches(self.generator, batch, device, crops, filled, *views).to(crops)
+                made = in_batches(self.generator, self.compute, crops, filled, *views).to(crops)
             change = match_tone(made, crops) - crops
             change = torch.where(torch.tensor(gray).view(-1, 1, 1, 1).to(change.device), luminance(change), change)
-            distances, strengths = guard(crops, change, tried, SAME_PERSON, device=device, batch=batch)
+            distances, strengths = guard(crops, change, tried, SAME_PERSON, compute=self.compute)
             crops = (crops + change * change.new_tensor(strengths).view(-1, 1, 1, 1)).clamp(0, 1)
         for face, distance, strength in zip(faces, distances, strengths, strict=bool(faces)):
             face.identity = None if distance is None else round(distance, 3)

@@ -72,7 +72,8 @@ def as_it_came(photo: np.ndarray, crop: Tensor, filled: Tensor, matrix: np.ndarr
     Args: filled: (1, S, S), the share to which it was; matrix: takes the photo into the crop.
     """
     came = torch.from_numpy(align(photo, matrix, crop.shape[-1])).permute(2, 0, 1)
-    came = torch.lerp(came, crop, (window_maxima(filled[None])[0] / _FILLED).clamp_max(1))
+    if filled.any():
+        came = torch.lerp(came, crop, (window_maxima(filled[None])[0] / _FILLED).clamp_max(1))
     if torch.equal(came, crop):  # no stage has changed it
         return crop
     own, now = (F.adaptive_avg_pool2d(one, _COARSE).flatten(1) for one in (came, crop))
