@@ -228,10 +228,11 @@ def attach_mapping(network: Any, run: Runs) -> None:
         mask: Tensor,
         change: Tensor,
         looked: Tensor | None = None,
-        keeps: float = 0.0,
+        keeps: Tensor | float = 0.0,
     ) -> Tensor:
         looked = torch.cat([gate.look(pixels), gate.moved(change)], 1) if looked is None else looked
-        return run["trust"](pixels, decoded, mask, change, looked, pixels.new_full((len(pixels), 1, 1, 1), keeps))
+        keeps = pixels.new_zeros(len(pixels), 1, 1, 1) + keeps
+        return run["trust"](pixels, decoded, mask, change, looked, keeps)
 
     gate = network.trust
     network.forward, network.look, gate.levels, gate.forward = forward, run["look"], run["noise"], trust

@@ -12,7 +12,9 @@ BINS = 64  # of frequency, up to that of Nyquist
 _TILES = 64  # about how many tiles of a photo are looked at
 _MARGIN = 0.06  # share of each side that is not looked at: borders and the scanner's lid are sharper than a print
 _QUANTILES = (0.5, 0.75, 0.95)  # over tiles: some show nothing but sky, and few are full of dust
-_LEAST, _MOST = 1.5, 12.0  # below, photos differ as much themselves; larger scales were never learned
+# Below, photos differ as much themselves: of forty sound ones as they are, one is taken for more, of forty scanned at
+# twice their resolution, none for less. Larger scales were never learned.
+_LEAST, _MOST = 1.3, 12.0
 # What the network says of photos that were enlarged far is too little for busy pictures and doubtful for blurred ones.
 # Two signs in the spectrum of the sharpest tiles are surer. Interpolation leaves images of the strongest detail around
 # the old sampling rate: below them is a dip, at about this share of that rate; they rise above it by so much, and it
@@ -46,7 +48,7 @@ class NativeScale(Network, license="apache-2.0", tags=["photo-restoration", "bli
         return self.layers(facts)[:, 0]
 
     def of(self, pixels: Tensor) -> float:
-        """The native scale of a photo (1, 3, H, W) in [0, 1], 1.5 to 12, or 1 for a sharp or very small photo.
+        """The native scale of a photo (1, 3, H, W) in [0, 1], 1.3 to 12, or 1 for a sharp or very small photo.
 
         What the images that interpolation leaves tell; else what the network does, or more if there is nothing to lose.
         """

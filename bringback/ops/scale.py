@@ -11,6 +11,7 @@ from bringback.ops.strips import strips
 from bringback.ops.windows import window_means, window_sums
 
 _LEAST = 1.75  # the native scale from which on a photo is shrunk: smaller ones are not known well enough to gain by it
+KNOWN = 1.5  # the one from which on most photos are larger than they are sharp; smaller ones are in doubt
 _BLOCK = 16  # side in pixels of the blocks in which fine detail and its surroundings are compared
 _FLAT = 0.2  # the share of a photo's blocks, those with the weakest gradients, whose fine detail is taken for noise
 _BLACK = 0.03  # mean luminance of a block below which, or that near to white, noise is cut off

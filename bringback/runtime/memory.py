@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 SMALLEST_TILE = 128  # pixels a side, below which a tile is little but border
 PROGRAM = 360_000_000  # bytes of Python, torch, OpenCV and dlib, before any weights, after a first small photo
 # Bytes a pixel: the photo as it came and as it is now, the damage mask, and the share to which each pixel is filled. At
-# the end, in place of a stage's needs: the result as floats and as integers, and the encoder's memory.
-HELD, WRITTEN = 12 + 12 + 4 + 4, 12 + 3 + 4
+# the end, in place of a stage's needs: the result as floats and as integers, the encoder's memory, and the file, which
+# noise can make as large as the integers.
+HELD, WRITTEN = 12 + 12 + 4 + 4, 12 + 3 + 4 + 3
 READ = 12 + 4  # of a photo that waits for its turn
 LEFT, LEFT_A_PIXEL, LEFT_AT_MOST = 30_000_000, 10, 110_000_000  # freed memory that the allocator keeps
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from bringback.models.unet import ScratchUNet
 from bringback.ops.patterns import Pattern
-from bringback.ops.scale import divisor, enlarged_rows, shrink, stands_out
+from bringback.ops.scale import KNOWN, divisor, enlarged_rows, shrink, stands_out
 from bringback.ops.strips import strips
 from bringback.ops.tiling import run_tiled
 from bringback.ops.windows import window_maxima
@@ -80,7 +80,8 @@ class Looks:
     def united(self, pixels: Tensor, scale: float) -> tuple[Tensor, list[float]]:
         """Photos (B, 3, H, W) -> the logits of all scales, (B, 1, H, W), and the share of each that is periodic."""
         height, width = pixels.shape[-2:]
-        spare = SPARE + math.log2(scale / divisor(scale))  # octaves by which coarser looks are less far from the native
+        # octaves by which coarser looks are less far from the native scale
+        spare = SPARE + (math.log2(scale / divisor(scale)) if scale >= KNOWN else 0.0)
         scale = seen_scale(height, width, scale)
         native = shrink(pixels, scale)
         odds = self._at_scales(native, spare)

@@ -18,7 +18,8 @@ from bringback.ops.strips import strips
 from bringback.runtime.memory import give_back_heap
 from bringback.stages.record import OnStep, Restoration, Stage, own_pixels
 
-LARGE = 4_000_000  # pixels of a photo above which freed memory is returned to the system before each stage
+# Pixels of a photo above which freed memory is returned to the system before each stage and before it is written.
+LARGE = 4_000_000
 
 
 def start(
@@ -46,8 +47,7 @@ def run_stage(stage: Stage, restorations: list[Restoration]) -> list[Restoration
     Raises the stage's own errors with its name as a note, and ArithmeticError for pixels that are not finite.
     """
     started = time.perf_counter()
-    if any(one.photo.pixels[..., 0].size > LARGE for one in restorations):
-        give_back_heap()
+    _tidy(restorations)
     # the tint is estimated without stains and damaged pixels, so after the detector
     if stage.name not in ("stains", "scratches"):
         for one in restorations:
@@ -81,6 +81,7 @@ def finalize(restoration: Restoration, strength: float = 1.0) -> None:
     if restoration.finished:
         return
     restoration.finished, restoration.seen = True, None
+    _tidy([restoration])
     if restoration.tint and not restoration.colored:
         restoration.tint.apply(restoration.pixels, out=restoration.pixels)
         _color_spots(restoration, restoration.tint)
@@ -91,6 +92,12 @@ def finalize(restoration: Restoration, strength: float = 1.0) -> None:
         torch.lerp(own_pixels(restoration.photo), restoration.pixels, strength, out=restoration.pixels)
         for face in restoration.faces:
             face.light = None  # the face in the photo is no longer the refined one
+
+
+def _tidy(restorations: list[Restoration]) -> None:
+    """Return freed memory to the system if one of the photos is large."""
+    if any(one.photo.pixels[..., 0].size > LARGE for one in restorations):
+        give_back_heap()
 
 
 def _tint(restoration: Restoration) -> Tint | None:

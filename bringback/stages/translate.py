@@ -11,7 +11,7 @@ from bringback.models.translation.mapping import LatentMapping, decoded
 from bringback.models.translation.vae import VAE
 from bringback.ops.metrics import mean_change
 from bringback.ops.patterns import Pattern
-from bringback.ops.scale import carry_back, divisor, shrink
+from bringback.ops.scale import KNOWN, carry_back, divisor, shrink
 from bringback.ops.texture import bring_back_, texture
 from bringback.ops.tiling import run_tiled, tiles
 from bringback.runtime.compute import Compute
@@ -29,6 +29,14 @@ _ROOM, _MOST_ROOM = 0.7, 1.5
 # to the networks a soft scan of a sound print looks like a blurred one. It gains 1.4 dB for sound scans of twice their
 # resolution and 2.2 of four times, and costs worn ones 0.1 dB there and 0.01 at their own.
 _KEEPS = 2.5
+# Shrunk to its native scale, a soft scan of a sound print looks sound to the gate, and one of a worn print does not. So
+# the gate is asked there, too, or at half size if that is less, in the middle of the photo, `_SAMPLE` pixels a side:
+# of the share that it keeps there, what is between these two counts, up to so much. Photos of less than `KNOWN` may as
+# well be blurred themselves, and look as sound when they are shrunk by `_LESS`: there only what it keeps beyond that
+# counts. Chosen on photos of the training set, as is the scale above which it is not asked: worn copies that were
+# enlarged are taken for more, and shrunk so far their noise is gone.
+_SECOND, _LESS, _SAMPLE, _FAR = 2.0, 1.5, 512, 3.6
+_SOUND, _SOUND_IN_DOUBT = (0.3, 0.7, 10.0), (0.0, 0.25, 4.0)
 # Sides of a square below which what the networks do to a photo is taken by part: in so few pixels the gate cannot tell
 # detail from noise, since everything is as fine as a pixel.
 _SMALL = 64
@@ -65,6 +73,8 @@ class LatentTranslator(StageBase):
         """Bytes in addition to photo, pixels and masks: the result, a tile being processed, and cells."""
         seen = round(height * width / _times(scale) ** 2)
         at_work = self.compute.tiles_need(seen, self.tile, tile, _A_PIXEL) + _CELLS * seen
+        if scale > 1:
+            at_work = max(at_work, _A_PIXEL * min(_SAMPLE**2, seen))
         if seen < height * width:  # the shrunk photo, mask and result
             at_work += _SHRUNK * seen
         return 12 * height * width + at_work
@@ -85,14 +95,37 @@ class LatentTranslator(StageBase):
     def _restored(self, pixels: Tensor, filled: Tensor | None, scale: float) -> tuple[Tensor, list[float]]:
         """Restored photos, and the share of each that stays as it is because its pattern would become stronger."""
         filled = torch.zeros_like(pixels[:, :1]) if filled is None else filled
-        times, keeps = _times(scale), _KEEPS if scale > 1 else 0.0
+        times, keeps = _times(scale), self._keeps(pixels, filled, scale)
         if times == 1:
             return self._at_its_scale(pixels, filled, keeps)
         before = shrink(pixels, times)
         after, kept = self._at_its_scale(before, shrink(filled, times), keeps)
         return carry_back(pixels, before, after), kept
 
-    def _at_its_scale(self, pixels: Tensor, filled: Tensor, keeps: float) -> tuple[Tensor, list[float]]:
+    def _keeps(self, pixels: Tensor, filled: Tensor, scale: float) -> Tensor:
+        """What is added to the gate's log odds for each photo, (B, 1, 1, 1), see `_KEEPS` and `_SOUND`."""
+        if scale <= 1:
+            return torch.zeros(len(pixels), 1, 1, 1, device=self.compute.device)
+        if scale > _FAR:
+            return torch.full((len(pixels), 1, 1, 1), _KEEPS, device=self.compute.device)
+        sound, known = self._sound(pixels, filled, max(scale, _SECOND)), scale >= KNOWN
+        if not known:
+            sound = sound - self._sound(pixels, filled, _LESS)
+        least, most, more = _SOUND if known else _SOUND_IN_DOUBT
+        return (_KEEPS if known else 0.0) + more * ((sound - least) / (most - least)).clamp(0, 1)
+
+    @torch.no_grad()
+    def _sound(self, pixels: Tensor, filled: Tensor, times: float) -> Tensor:
+        """The mean share (B, 1, 1, 1) that the gate keeps of what was not filled, in the middle of photos shrunk so."""
+        tile, holes = (
+            shrink(_middle(part.detach(), round(_SAMPLE * times)), times).to(self.compute.device)
+            for part in (pixels, filled)
+        )
+        parts, own = (self.old_vae, self.mapping, self.clean_vae), 1 - holes
+        _, kept = decoded(*parts, tile, holes, dtype=self.compute.dtype)
+        return (kept * own).sum((1, 2, 3), keepdim=True) / own.sum((1, 2, 3), keepdim=True).clamp_min(1)
+
+    def _at_its_scale(self, pixels: Tensor, filled: Tensor, keeps: Tensor) -> tuple[Tensor, list[float]]:
         """`_restored` of photos as large as the networks see them."""
         after = self._translated(pixels, filled, keeps)
         owns = [slice(number, number + 1) for number in range(len(pixels))]
@@ -102,7 +135,7 @@ class LatentTranslator(StageBase):
             for own, pattern in zip(owns, patterns, strict=True)
         ]
 
-    def _translated(self, pixels: Tensor, filled: Tensor, keeps: float) -> Tensor:
+    def _translated(self, pixels: Tensor, filled: Tensor, keeps: Tensor) -> Tensor:
         """Photos that went through the networks at their own scale."""
         seen = self._seen(pixels, filled)
         looked = self._looked(pixels, filled, seen)
@@ -113,8 +146,10 @@ class LatentTranslator(StageBase):
             parts = (self.old_vae, self.mapping, self.clean_vae)
             tile, holes = tile.to(self.compute.device), holes.to(self.compute.device)
             photo = torch.arange(len(tile), device=tile.device) % len(pixels)  # tiles come photo by photo
-            own = None if looked is None else looked[photo]
-            made, trust = decoded(*parts, tile, holes, dtype=self.compute.dtype, seen=seen, looked=own, keeps=keeps)
+            told = None if looked is None else looked[photo]
+            made, trust = decoded(
+                *parts, tile, holes, dtype=self.compute.dtype, seen=seen, looked=told, keeps=keeps[photo]
+            )
             with torch.no_grad():
                 stays = trust * (1 - holes)
                 squares = stays * (tile - made).square().mean(1, keepdim=True)
@@ -206,3 +241,11 @@ def _times(scale: float) -> float:
     """How many times a photo of this native scale is shrunk."""
     times = divisor(scale)
     return max(times**_ROOM, times / _MOST_ROOM)
+
+
+def _middle(pixels: Tensor, side: int) -> Tensor:
+    """The middle of photos or masks (B, C, H, W), at most `side` pixels a side."""
+    for axis in (-2, -1):
+        own = pixels.shape[axis]
+        pixels = pixels.narrow(axis, max(0, (own - side) // 2), min(own, side))
+    return pixels

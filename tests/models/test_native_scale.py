@@ -30,7 +30,8 @@ def test_photos_of_any_size_have_spectra(size):
 
 
 def test_white_noise_has_a_flat_spectrum_and_its_power():
-    levels = spectra(0.5 + 0.1 * torch.randn(1, 3, 512, 512))[0, 0]
+    generator = torch.Generator().manual_seed(0)
+    levels = spectra(0.5 + 0.1 * torch.randn(1, 3, 512, 512, generator=generator))[0, 0]
     gain = 0.299**2 + 0.587**2 + 0.114**2
     torch.testing.assert_close(levels[8:], torch.full((BINS - 8,), np.log10(0.01 * gain)), atol=0.1, rtol=0)
 
@@ -45,6 +46,12 @@ def test_a_border_is_not_looked_at():
 
 def test_a_very_small_photo_is_left_at_its_size(shipped):
     assert shipped.of(torch.rand(1, 3, TILE - 1, 400)) == 1.0
+
+
+@pytest.mark.parametrize(("found", "given"), [(1.25, 1.0), (1.4, 1.4), (20.0, 12.0)])
+def test_estimates_that_sound_photos_have_as_they_are_are_given_as_one(shipped, monkeypatch, found, given):
+    monkeypatch.setattr(shipped, "forward", lambda levels: torch.tensor([np.log2(found)]))
+    assert shipped.of(tensor(data.coffee())) == given
 
 
 @pytest.mark.parametrize("name", SHARP)

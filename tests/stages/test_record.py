@@ -8,7 +8,7 @@ from bringback.images.photo import Photo
 from bringback.ops.masks import fill_mask
 from bringback.pipeline import Pipeline
 from bringback.runtime.memory import HELD
-from bringback.stages import record
+from bringback.stages import record, run
 from bringback.stages.faces.stage import FaceRefiner
 from bringback.stages.fill import HoleFiller
 from bringback.stages.prior.stage import PriorDenoiser
@@ -89,3 +89,13 @@ def test_what_shows_through_goes_with_the_size_it_was_seen_at(pixels):
         restoration.seen = restoration.damage() > 0
         change(restoration)
         assert restoration.seen is None
+
+
+def test_freed_memory_is_given_back_before_a_large_photo_is_written(pixels, monkeypatch):
+    calls = []
+    monkeypatch.setattr(run, "give_back_heap", lambda: calls.append(1))
+    finalize(Restoration.start(*damaged(pixels)))
+    assert not calls
+    monkeypatch.setattr(run, "LARGE", 1000)
+    finalize(Restoration.start(*damaged(pixels)))
+    assert calls

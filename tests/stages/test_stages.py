@@ -713,6 +713,13 @@ def test_printed_dots_are_no_damage_but_a_scratch_across_them_is(period: float) 
     assert restoration.notes["scratches"]["periodic_share"] == 1 and "printed dots" in restoration.warnings[0]
 
 
+def test_a_scale_in_doubt_does_not_make_coarser_looks_count_more() -> None:
+    detector = ScratchDetector.from_checkpoints(Checkpoints(), CPU)
+    photo = torch.from_numpy(data.astronaut()).permute(2, 0, 1)[None] / 255
+    own, doubtful, known = (detector.detect(photo, scale) for scale in (1.0, 1.4, 1.6))
+    assert torch.equal(own, doubtful) and not torch.equal(own, known)
+
+
 def test_dots_finer_than_the_native_scale_are_no_hairs_on_the_glass() -> None:
     assert ScratchDetector(Bright(), CPU).detect(dots(960, 1280, 5.0), 4.0).max() < 0.5  # type: ignore[arg-type]
 
@@ -763,16 +770,49 @@ def test_a_soft_scan_is_translated_at_its_native_scale(monkeypatch: pytest.Monke
         stage.mapping, "forward", lambda latent, *rest: seen.append(latent.shape) or real(latent, *rest)
     )
     pixels = torch.rand(1, 3, 96, 128)
-    for scale in (1.0, 1.5, 4.0):
+    for scale in (1.0, 1.5, 3.0, 4.0):
         assert stage.translate(pixels, None, scale).shape == pixels.shape
-    assert [tuple(shape[-2:]) for shape in seen] == [(24, 32), (24, 32), (12, 12)]  # 1.5 is too little to gain by it
+    # 1.5 is too little to gain by shrinking; above 1 it is looked at at its native scale, too, or at half its size
+    assert [tuple(shape[-2:]) for shape in seen] == [(24, 32), (12, 16), (24, 32), (8, 11), (12, 16), (12, 12)]
 
 
 def test_more_is_kept_of_a_scan_larger_than_it_is_sharp_but_not_of_what_was_filled() -> None:
     stage = LatentTranslator(VAE(), LatentMapping(), VAE(), CPU)
     pixels, filled = torch.rand(1, 3, 96, 128), torch.zeros(1, 1, 96, 128)
     filled[..., :48] = 1
-    own, scanned = (stage.translate(pixels, filled, scale) for scale in (1.0, 1.5))
-    changes = [(made - pixels).abs() for made in (own, scanned)]
-    assert changes[1][..., 64:].mean() < 0.95 * changes[0][..., 64:].mean()
+    own, doubtful, scanned = (stage.translate(pixels, filled, scale) for scale in (1.0, 1.4, 1.5))
+    changes = [(made - pixels).abs() for made in (own, doubtful, scanned)]
+    assert changes[2][..., 64:].mean() < 0.95 * changes[0][..., 64:].mean()
+    assert changes[2][..., 64:].mean() < 0.95 * changes[1][..., 64:].mean()
     assert torch.equal(own[..., :40], scanned[..., :40])
+
+
+def test_what_is_sound_at_its_native_scale_is_kept_in_the_scan() -> None:
+    stage = LatentTranslator(VAE(), LatentMapping(), VAE(), CPU)
+    last = stage.mapping.trust.layers[-1]
+    pixels, filled = torch.rand(2, 3, 96, 128), torch.zeros(2, 1, 96, 128)
+    filled[..., :48] = 1
+    changes = []
+    for bias in (-8.0, 0.0):  # the gate keeps nothing, or half
+        last.bias.data.fill_(bias)
+        one, two = ((stage.translate(pixels, filled, scale) - pixels).abs() for scale in (1.0, 1.5))
+        changes.append((two[..., 64:].mean() / one[..., 64:].mean()).item())
+        assert torch.equal(one[..., :40], two[..., :40])
+    assert changes[0] > 0.99 and changes[1] < 0.05
+    two = (stage.translate(pixels, filled, 1.4) - pixels).abs()  # as sound shrunk by less: it may be blurred itself
+    assert two[..., 64:].mean() > 0.99 * one[..., 64:].mean()
+    stage._sound = lambda pixels, filled, times: torch.full((2, 1, 1, 1), 0.4 if times == 2 else 0.1)  # type: ignore[method-assign]
+    two = (stage.translate(pixels, filled, 1.4) - pixels).abs()
+    assert two[..., 64:].mean() < 0.05 * one[..., 64:].mean()
+
+
+def test_each_photo_of_a_batch_is_judged_by_itself() -> None:
+    stage = LatentTranslator.from_checkpoints(Checkpoints(), CPU)
+    generator = torch.Generator().manual_seed(1)
+    smooth = torch.nn.functional.interpolate(torch.rand(1, 3, 12, 16, generator=generator), (96, 128), mode="bicubic")
+    noisy = smooth + 0.1 * torch.randn(1, 3, 96, 128, generator=generator)
+    photos = torch.cat([smooth, noisy]).clamp(0, 1)
+    both = stage.translate(photos, None, 1.4)
+    for number in range(2):
+        alone = stage.translate(photos[number : number + 1], None, 1.4)
+        torch.testing.assert_close(both[number : number + 1], alone, rtol=0, atol=2e-3)

@@ -113,7 +113,7 @@ def decoded(
     dtype: torch.dtype = torch.float32,
     seen: Tensor | None = None,
     looked: Tensor | None = None,
-    keeps: float = 0.0,
+    keeps: Tensor | float = 0.0,
 ) -> tuple[Tensor, Tensor]:
     """Encode filled photos (B, 3, H, W), translate their latents, decode; and trust, where the photos are better.
 
