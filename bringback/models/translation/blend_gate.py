@@ -14,6 +14,8 @@ _LEVELS = (-8.0, -7.0, -6.5, -6.0, -5.5, -5.0, -4.5, -4.0, -3.5, -3.0, -2.0)  # 
 _SOFT = 3.0  # slope of the steps of that distribution
 NOISES = 5 * len(_LEVELS)  # numbers that `BlendGate.look` gives: of five planes
 _LOOKED_AT = 24  # strips of a large photo whose noise is looked at
+_FEW = 0.3  # changes of a latent above which their ratio counts, in the mean of a photo
+_DROPPED = 0.2  # share of what is told of the whole photo that is left out in training (Srivastava et al. 2014)
 _FAINT = 0.1  # added to changes of a latent before their logarithm is taken: a tenth of them are smaller
 
 
@@ -106,7 +108,8 @@ class BlendGate(nn.Module):
             change.float().abs(), (x.shape[-2], x.shape[-1]), mode="bilinear"
         )  # of 2x2, if of half size
         hidden = self.layers[-1].in_channels
-        told = torch.cat([looked[:, :NOISES], torch.asinh(looked[:, NOISES:])], 1)
+        told = torch.cat([looked[:, :NOISES], torch.asinh(looked[:, NOISES:] / _FEW)], 1)
+        told = F.dropout(told, _DROPPED, self.training)  # few lessons: no number may decide alone
         shifts = self.context(told.to(mask.dtype)).split([hidden] * 3 + [1], 1)
         more: Tensor | float = self.change(torch.log(sizes + _FAINT).to(mask.dtype))
         for number, shift in enumerate(shifts[:-1]):
