@@ -348,17 +348,13 @@ def _border_from(picture: np.ndarray, row: int, color: np.ndarray, most: float) 
     apart = np.abs(picture - color).max(2) / most
     # specks, and strokes of writing, do not end a border
     wide = np.ones((1, 5), np.uint8)
-    closed = cv2.morphologyEx((apart < 1).astype(np.uint8), cv2.MORPH_CLOSE, wide)
-    within: np.ndarray = closed.astype(bool)
+    within = cv2.morphologyEx((apart < 1).astype(np.uint8), cv2.MORPH_CLOSE, wide).astype(bool)
     depths = _depths(within, apart, row)
     fitted = _line(depths, height, width)
     for _ in range(_LINES):
-        if fitted is None:
-            return None
-        beyond = _beyond_writing(apart, depths, *fitted)
-        if beyond is None:
+        if fitted is None or (beyond := _beyond_writing(apart, depths, *fitted)) is None:
             break
-        within = np.logical_or(within, np.arange(height)[:, None] < beyond)
+        within |= np.arange(height)[:, None] < beyond
         depths = _depths(within, apart, row)
         fitted = _line(depths, height, width)
     if fitted is None:

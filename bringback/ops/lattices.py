@@ -139,6 +139,8 @@ def find_lattices(light: np.ndarray, marked: np.ndarray) -> np.ndarray | None:
     Args: light: luminance (h, w), float32 in [0, 1]; marked: (h, w) bool.
     """
     thin = marked & ~opened(marked, _THIN / 2 + 1)
+    if not thin.any():
+        return None
     edges = _edges(light, away(thin))
     if len(edges) < 2 * _LEAST:
         return None

@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from bringback.ops.color import luminance
 from bringback.ops.scale import enlarged_rows
 from bringback.ops.strips import STRIP, strips
 
@@ -17,14 +18,21 @@ _MORE, _MUCH = 1.5, 2.5
 # How much of the finest detail is left there, for detail to be what was taken, surely and perhaps: where blur is
 # undone, there is more than before.
 _BARE, _SPARE = 0.5, 0.7
+_CUT = 0.03  # luminance below which, or that near to white, noise is cut off: that none is there tells nothing
 _BESIDE = 1  # cells around what was filled where what is left of marks may have been taken
+
+
+def telling(before: Tensor, filled: Tensor) -> Tensor:
+    """Which places (B, 1, H, W) in [0, 1] of photos (B, 3, H, W) tell of noise: neither filled, nor black or white."""
+    return (1 - filled) * ((luminance(before) - 0.5).abs() < 0.5 - _CUT)
 
 
 def texture(before: Tensor, after: Tensor, filled: Tensor, stays: Tensor, would: Tensor) -> Tensor | None:
     """How surely what was taken from photos is texture, no noise: (B, 1, h, w) in [0, 1], coarse; None if nothing is.
 
     Args: before, after: photos (B, 3, H, W); filled: (B, 1, H, W) in [0, 1], places that are not looked at; stays: the
-    share of each photo, (B,), that stays as it was; would: the mean square, (B,), of what would have changed there.
+    share of each photo, (B,), that is `telling` and stays as it was; would: the mean square, (B,), of what would have
+    changed there.
     """
     some = _ramp(stays, _SOME, _MANY)
     if not some.any():
@@ -42,11 +50,11 @@ def texture(before: Tensor, after: Tensor, filled: Tensor, stays: Tensor, would:
 
 def bring_back_(after: Tensor, before: Tensor, filled: Tensor, sure: Tensor) -> None:
     """Bring back, in place, what photos (B, 3, H, W) were `before` where that is `texture`, but not what was filled."""
-    size = (after.shape[-2], after.shape[-1])
+    size = (_CELL * sure.shape[-2], _CELL * sure.shape[-1])  # the last cells may reach beyond the photo
     for rows in strips(after):
-        share = enlarged_rows(sure, rows, size, "bilinear") * (1 - filled[..., rows, :])
         part = after[..., rows, :].clone()  # a gradient needs the values before
-        after[..., rows, :] = torch.lerp(part, before[..., rows, :], share)
+        share = enlarged_rows(sure, rows, size, "bilinear")[..., : part.shape[-2], : part.shape[-1]]
+        after[..., rows, :] = torch.lerp(part, before[..., rows, :], share * (1 - filled[..., rows, :]))
 
 
 def _cells(before: Tensor, after: Tensor, filled: Tensor) -> Tensor:

@@ -188,11 +188,14 @@ class ScratchDetector(StageBase):
         if given is not None:
             restoration.seen &= given <= SOUND
         restoration.mask = found if given is None else torch.maximum(given, found)
-        self._tell(restoration, about, gone, only="" if given is None else " but known damage")
+        self._tell(restoration, about, gone, given is not None)
         return restoration
 
-    def _tell(self, restoration: Restoration, about: Found, gone: Tensor | None, only: str) -> None:
-        """Notes and warnings of what was found, and of what is `gone` (1, 1, H, W); None stands for nothing."""
+    def _tell(self, restoration: Restoration, about: Found, gone: Tensor | None, knew: bool) -> None:
+        """Notes and warnings of what was found, and of what is `gone`, (1, 1, H, W) or None for nothing.
+
+        `knew` is whether damage was known before, which is filled in any case.
+        """
         share = int(torch.count_nonzero(restoration.damage() > SOUND)) / restoration.damage().numel()
         notes = restoration.notes.setdefault(self.name, {})
         notes["damaged_share"] = round(share, 5)
@@ -206,6 +209,7 @@ class ScratchDetector(StageBase):
         if about.page:
             notes["page_share"], notes["on_page_share"] = round(about.page, 5), round(about.on_page, 5)
             like = "writing or a drawing: its tones stay" if about.paper else "stars"
+            only = " but known damage" if knew else ""
             of_it, there = ("", "") if about.page > _ALL else (f"{100 * about.page:.0f} % of it ", " there")
             restoration.warnings.append(f"{of_it}looks like {like}, nothing{only} is filled{there}")
         if about.writing:

@@ -1,5 +1,6 @@
 """Stage `translate`: removes noise, blur and compression artifacts by latent translation (Wan et al. 2020)."""
 
+from collections.abc import Iterator
 from typing import Self
 
 import torch
@@ -12,8 +13,8 @@ from bringback.models.translation.vae import VAE
 from bringback.ops.metrics import mean_change
 from bringback.ops.patterns import Pattern
 from bringback.ops.scale import KNOWN, carry_back, divisor, shrink
-from bringback.ops.texture import bring_back_, texture
-from bringback.ops.tiling import run_tiled, tiles
+from bringback.ops.texture import bring_back_, telling, texture
+from bringback.ops.tiling import Tile, run_tiled, tiles
 from bringback.runtime.compute import Compute
 from bringback.stages.base import StageBase
 from bringback.stages.record import Restoration
@@ -42,9 +43,10 @@ _SOUND, _SOUND_IN_DOUBT = (0.3, 0.7, 10.0), (0.0, 0.25, 4.0)
 _SMALL = 64
 _CELLS = 3  # bytes per pixel of what is known of cells, see `ops.texture`, after the tiles
 _A_PIXEL = 205  # bytes per pixel of a tile being processed, measured
-# Sides in pixels and number of the pieces of a large photo in which it is looked how its latent changes, and of
-# how many one is looked at, as it costs as much as translating it. The gate has learned with pieces of 256.
+# Sides in pixels of the pieces of a large photo in which it is looked how its latent changes, at most; how many are
+# looked at, at most; and of how many one is, as it costs as much as translating it. The gate has learned with 256.
 _PIECE, _PIECES, _SHARE = 320, 6, 6
+_GOLDEN = 0.618  # multiples of it, without their whole parts, are far from each other
 
 
 class LatentTranslator(StageBase):
@@ -74,7 +76,7 @@ class LatentTranslator(StageBase):
         seen = round(height * width / _times(scale) ** 2)
         at_work = self.compute.tiles_need(seen, self.tile, tile, _A_PIXEL) + _CELLS * seen
         if scale > 1:
-            at_work = max(at_work, _A_PIXEL * min(_SAMPLE**2, seen))
+            at_work = max(at_work, _A_PIXEL * min(_SAMPLE**2, (tile or self.tile) ** 2, seen))
         if seen < height * width:  # the shrunk photo, mask and result
             at_work += _SHRUNK * seen
         return 12 * height * width + at_work
@@ -118,7 +120,7 @@ class LatentTranslator(StageBase):
     def _sound(self, pixels: Tensor, filled: Tensor, times: float) -> Tensor:
         """The mean share (B, 1, 1, 1) that the gate keeps of what was not filled, in the middle of photos shrunk so."""
         tile, holes = (
-            shrink(_middle(part.detach(), round(_SAMPLE * times)), times).to(self.compute.device)
+            shrink(_middle(part.detach(), round(min(_SAMPLE, self.tile) * times)), times).to(self.compute.device)
             for part in (pixels, filled)
         )
         parts, own = (self.old_vae, self.mapping, self.clean_vae), 1 - holes
@@ -139,7 +141,7 @@ class LatentTranslator(StageBase):
         """Photos that went through the networks at their own scale."""
         seen = self._seen(pixels, filled)
         looked = self._looked(pixels, filled, seen)
-        # of each photo: what is sound, how much of that stays, and the squares of what would have changed there
+        # of each photo: what was not filled, what tells and stays, and the squares of what would have changed there
         sums = torch.zeros(len(pixels), 3, device=self.compute.device)
 
         def one(tile: Tensor, holes: Tensor) -> Tensor:
@@ -151,9 +153,11 @@ class LatentTranslator(StageBase):
                 *parts, tile, holes, dtype=self.compute.dtype, seen=seen, looked=told, keeps=keeps[photo]
             )
             with torch.no_grad():
-                stays = trust * (1 - holes)
+                stays = trust * telling(tile, holes)
                 squares = stays * (tile - made).square().mean(1, keepdim=True)
-                sums.index_add_(0, photo, torch.cat([1 - holes, stays, squares], 1).mean((2, 3)).to(sums))
+                shares = torch.cat([1 - holes, stays, squares], 1).mean((2, 3)).to(sums)
+                # not added by `photo`: on GPUs that would be in any order
+                sums.add_(shares.unflatten(0, (-1, len(pixels))).sum(0))
             return torch.lerp(made, tile, trust).clamp_(0, 1)
 
         made = run_tiled(one, [pixels, filled], **self._tiling, batch=self.compute.batch)
@@ -204,10 +208,9 @@ class LatentTranslator(StageBase):
         size = pixels.shape[-2], pixels.shape[-1]
         if len(tiles(*size, **self._tiling)) == 1:
             return None
-        pieces = tiles(*size, tile=_PIECE, overlap=0, multiple=self._multiple)
-        count, gate, moved = min(_PIECES, -(-len(pieces) // _SHARE)), self.mapping.trust, []
-        for number in range(count):
-            piece = pieces[int((number + 0.5) * len(pieces) / count)]
+        pieces = tiles(*size, tile=min(_PIECE, self.tile), overlap=0, multiple=self._multiple)
+        gate, moved = self.mapping.trust, []
+        for piece in _spread(pieces, min(_PIECES, -(-len(pieces) // _SHARE))):
             tile, holes = (piece.cut(x).to(self.compute.device) for x in (pixels, filled))
             with self.compute.autocast():
                 latent = self.old_vae.encode(tile).float()
@@ -249,3 +252,12 @@ def _middle(pixels: Tensor, side: int) -> Tensor:
         own = pixels.shape[axis]
         pixels = pixels.narrow(axis, max(0, (own - side) // 2), min(own, side))
     return pixels
+
+
+def _spread(pieces: list[Tile], count: int) -> Iterator[Tile]:
+    """So many of the pieces of a photo, from all of its rows and columns: every sixth may be of one column only."""
+    rows = len({piece.rows.begin for piece in pieces})
+    columns = len(pieces) // rows
+    for number in range(count):
+        at = number + 0.5
+        yield pieces[int(at / count * rows) * columns + int(at * _GOLDEN % 1 * columns)]

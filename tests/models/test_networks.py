@@ -276,6 +276,7 @@ def test_trust_sees_where_the_latent_changes() -> None:
         differs = (net(photo, photo, mask, changed, told) - net(photo, photo, mask, change, told)).abs()
     assert differs[..., 44:].max() > 1e-3 > 1e-6 > differs[..., :2].max()
     assert torch.allclose(net.moved(-changed)[0, ::4], torch.tensor([1.125, -1.125, 3 / 31]))
+    assert torch.equal(net.moved(changed[..., 31:])[0, ::4], torch.tensor([3.0, 3.0, 0.0]))
 
 
 def test_noise_of_a_large_photo_is_the_mean_of_its_strips() -> None:

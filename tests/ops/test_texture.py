@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from bringback.ops.texture import bring_back_, texture
+from bringback.ops.texture import bring_back_, telling, texture
 
 # the share that stays, and what would have changed there
 SHARE, QUIET = torch.tensor([0.6]), torch.tensor([0.01**2])
@@ -52,7 +52,7 @@ def test_what_was_filled_stays_filled() -> None:
     bring_back_(after, before, filled, sure)
     assert (after[..., 40:80, 140:180] == 0.5).all()
     assert (after - before)[..., :20, :].abs().max() < 0.01
-    assert (after[..., 39:81, 139:180] == 0.5).all()  # what is left of a mark may be beside it
+    assert (after[..., 39:81, 139:181] == 0.5).all()  # what is left of a mark may be beside it
     filled[:] = 1
     assert texture(before, after, filled, SHARE, QUIET) is None
 
@@ -62,3 +62,10 @@ def test_each_photo_counts_by_itself() -> None:
     would = torch.tensor([0.05**2, 0.01**2])
     sure = texture(before, after, filled, SHARE.expand(2), would)
     assert sure is not None and not sure[0].any() and sure[1].max() == 1
+
+
+def test_black_white_and_what_was_filled_tell_nothing() -> None:
+    filled = torch.tensor([0.0, 0.0, 0.0, 0.25, 1.0])
+    levels = torch.tensor([0.0, 1.0, 0.5, 0.5, 0.5])
+    told = telling(levels.expand(1, 3, 2, 5), filled.expand(1, 1, 2, 5))
+    assert torch.equal(told, torch.tensor([0.0, 0.0, 1.0, 0.75, 0.0]).expand(1, 1, 2, 5))

@@ -24,6 +24,7 @@ from bringback.ops.metrics import psnr
 from bringback.ops.monochrome import Tint
 from bringback.ops.push_pull import push_pull
 from bringback.ops.strips import strips
+from bringback.ops.tiling import tiles
 from bringback.runtime.compute import Compute
 from bringback.stages import STAGES, looks
 from bringback.stages import translate as translate_stage
@@ -613,8 +614,9 @@ def test_several_tiles_at_once_are_translated_as_one_by_one(listening: LatentTra
     assert made.dtype == torch.float32 and made.isfinite().all()
 
 
+@pytest.mark.parametrize("sound", [0.1, 0.0])
 def test_texture_stays_where_much_of_a_photo_is_sound(
-    listening: LatentTranslator, monkeypatch: pytest.MonkeyPatch
+    listening: LatentTranslator, monkeypatch: pytest.MonkeyPatch, sound: float
 ) -> None:
     def smoothed(*parts: Any, **_: Any) -> tuple[torch.Tensor, torch.Tensor]:
         """All is made plain but what is dark, which is trusted, though it would change a little."""
@@ -623,12 +625,33 @@ def test_texture_stays_where_much_of_a_photo_is_sound(
         return tile + (0.6 - tile) * (1 - dark) + 0.005 * dark, dark
 
     monkeypatch.setattr("bringback.stages.translate.decoded", smoothed)
-    gravel = torch.full((2, 3, 200, 260), 0.1)
+    gravel = torch.full((2, 3, 200, 260), sound)
     gravel[..., 170:] = 0.6 + 0.04 * torch.randn(2, 1, 200, 90, generator=torch.Generator().manual_seed(0))
     gravel[1, :, :, 30:170] = 0.6  # less of this one is sound
     made = listening.translate(gravel)  # in several tiles
-    assert (made[0] - gravel[0]).abs().max() < 1e-3
+    if sound:
+        assert (made[0] - gravel[0]).abs().max() < 1e-3
+    else:  # in black, grain is cut off
+        assert (made[0, ..., 170:] - 0.6).abs().max() < 1e-5
     assert (made[1, ..., 30:] - 0.6).abs().max() < 1e-5
+
+
+def test_pieces_of_a_photo_are_of_all_its_rows_and_columns(
+    listening: LatentTranslator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pixels, filled = strip()
+    sides, encode = [], listening.old_vae.encode
+    monkeypatch.setattr(listening.old_vae, "encode", lambda x: sides.append(tuple(x.shape[-2:])) or encode(x))
+    with torch.no_grad():
+        assert listening._looked(pixels, filled, None) is not None
+    assert sides and max(max(side) for side in sides) <= listening.tile
+    for height, width in ((1920, 1920), (1280, 1920), (3840, 3840), (320, 9600), (9600, 320)):
+        pieces = tiles(height, width, tile=320, overlap=0, multiple=16)
+        chosen = list(translate_stage._spread(pieces, 4))
+        for axis, side in (("rows", height), ("columns", width)):
+            begins = {getattr(piece, axis).begin for piece in chosen}
+            assert len(begins) >= min(3, side // 320)
+            assert side == 320 or max(begins) - min(begins) >= side / 2
 
 
 def test_smaller_tiles_need_less(listening: LatentTranslator) -> None:

@@ -35,7 +35,6 @@ class BlendGate(nn.Module):
 
     def __init__(self, channels: int, width: int = 48) -> None:
         super().__init__()
-        self.channels = channels
         last = nn.Conv2d(width, 1, 3, padding=1)
         zero_init(last)
         last.bias.data.fill_(-4.0)  # type: ignore[union-attr] # at initialization the decoded photo is used
@@ -50,12 +49,14 @@ class BlendGate(nn.Module):
 
     def complete(self, state: MutableMapping[str, Tensor], prefix: str) -> None:
         """Complete a state dict from before the gate looked at the whole photo, or at latents: nothing changes."""
-        own = {key: value for key, value in self.state_dict().items() if key.startswith(("context.", "change."))}
-        for key in own.keys() - {name.removeprefix(prefix) for name in state}:
-            state[prefix + key] = own[key]  # the last layers of a new gate are zero
-        first = state[f"{prefix}context.0.weight"]
-        if (more := own["context.0.weight"].shape[1] - first.shape[1]) > 0:
-            state[f"{prefix}context.0.weight"] = F.pad(first, (0, more))
+        own = {
+            prefix + key: value for key, value in self.state_dict().items() if key.startswith(("context.", "change."))
+        }
+        for key, value in own.items():
+            state.setdefault(key, value)  # the last layers of a new gate are zero
+        first = f"{prefix}context.0.weight"
+        if (more := own[first].shape[1] - state[first].shape[1]) > 0:
+            state[first] = F.pad(state[first], (0, more))
 
     def look(self, pixels: Tensor) -> Tensor:
         """The distribution of noise (B, 55) over whole photos (B, 3, H, W), from strips of large ones."""
@@ -83,7 +84,9 @@ class BlendGate(nn.Module):
         Means of parts of a photo are those of the whole, so that large ones can be sampled.
         """
         change = change.float()
-        return torch.cat([change.abs().mean((2, 3)), change.mean((2, 3)), change.diff(dim=-1).abs().mean((2, 3))], 1)
+        steps = change.diff(dim=-1).abs()
+        finely = steps.sum((2, 3)) / max(steps[0, 0].numel(), 1)  # a single column has none
+        return torch.cat([change.abs().mean((2, 3)), change.mean((2, 3)), finely], 1)
 
     def forward(
         self,
@@ -104,9 +107,8 @@ class BlendGate(nn.Module):
         mask = F.max_pool2d(mask, _CELL, ceil_mode=True)
         # the module may be in half precision
         x = torch.cat([seen, mask], 1).to(mask.dtype)
-        sizes = F.interpolate(
-            change.float().abs(), (x.shape[-2], x.shape[-1]), mode="bilinear"
-        )  # of 2x2, if of half size
+        # a latent of half the photo's size has 2x2 places in each cell, and bilinear gives the mean of them
+        sizes = F.interpolate(change.float().abs(), (x.shape[-2], x.shape[-1]), mode="bilinear")
         hidden = self.layers[-1].in_channels
         told = torch.cat([looked[:, :NOISES], torch.asinh(looked[:, NOISES:] / _FEW)], 1)
         told = F.dropout(told, _DROPPED, self.training)  # few lessons: no number may decide alone
