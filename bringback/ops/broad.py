@@ -5,6 +5,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bringback.ops.again import Look, is_unseen
 from bringback.ops.scale import averaged, enlarged_rows
 from bringback.ops.strips import strips
 from bringback.ops.views import View
@@ -22,12 +23,13 @@ _DOUBT, _EDGE = 3.1, 2.0
 _STANDS_OUT = 0.5  # log odds by which what is thin rises above a doubtful mark, if it is a scratch across it
 
 
-def lower_doubtful_(odds: Tensor, view: View) -> float:
+def lower_doubtful_(odds: Tensor, view: View, look: Look | None = None) -> float:
     """Lower a detector's log odds (1, 1, H, W), in place, to 0 or less in broad marks that are doubtful.
 
     Damage ends somewhere: there the odds fall, and the photo has an edge. A cloth, a wall or a glare that is merely
-    unusual is marked with middling odds that fade away, and its tones go on beyond the mark. Thin marks across it stay.
-    At most two megapixels are looked at. Returns the share of the photo that was marked and no longer is.
+    unusual is marked with middling odds that fade away, and its tones go on beyond the mark. Others are doubtful if the
+    network hardly sees them at other sizes of the photo, see `again.is_unseen`; with `look`, which asks it. Thin marks
+    across stay. At most two megapixels are looked at. Returns the share of the photo that was marked and no longer is.
     """
     size = view.size(_SEEN)
     seen = averaged(odds, size)[0, 0].numpy()
@@ -36,7 +38,7 @@ def lower_doubtful_(odds: Tensor, view: View) -> float:
         return 0.0
     light, lowered = view.light(size), np.zeros(size, np.float32)
     for place, own, near in marks:
-        if _is_doubtful(seen[place], light[place], own):
+        if _is_doubtful(seen[place], light[place], own) or (look and is_unseen(look, view, seen, place, own)):
             level = np.maximum(cv2.morphologyEx(seen[place], cv2.MORPH_OPEN, _square(_NARROW)), 0)
             level[seen[place] - level < _STANDS_OUT] += _STANDS_OUT
             lowered[place][near] = level[near]

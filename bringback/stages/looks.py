@@ -107,13 +107,17 @@ class Looks:
             odds = F.interpolate(odds, (height, width), mode="bilinear", antialias=True)
         return odds, [pattern.share if pattern else 0.0 for pattern in patterns]
 
+    def once(self, pixels: Tensor) -> Tensor:
+        """The logits (B, 1, H, W) of photos as they are, by one look."""
+        return self._run(self._one, pixels)
+
     def _at_scales(self, native: Tensor, spare: float) -> Tensor:
         """The logits of photos at this scale and coarser ones, at this one."""
         odds = self._run(self._both, native)
         for times in COARSER:
             if min(native.shape[-2:]) >= times * SMALLEST:
                 surer = SURER * max(0.0, math.log2(times) - spare)
-                _keep_larger(odds, self._run(self._one, shrink(native, times)).sub_(surer))
+                _keep_larger(odds, self.once(shrink(native, times)).sub_(surer))
         return odds
 
     def _run(self, look: Callable[[Tensor], Tensor], pixels: Tensor) -> Tensor:

@@ -116,7 +116,7 @@ class ScratchDetector(StageBase):
         used = max(1.0, seen_scale(pixels.shape[-2], pixels.shape[-1], scale))
         for number, about in enumerate(found):
             about.periodic, own = periodic[number], slice(number, number + 1)
-            judge_(odds[own], View(pixels[own], used), about)
+            judge_(odds[own], View(pixels[own], used), about, None if periodic[number] else looks.once)
         return odds.sigmoid_(), found
 
     def _find_inside(self, pixels: Tensor, areas: tuple[Area, ...], scale: float) -> tuple[Tensor, Found]:

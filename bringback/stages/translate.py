@@ -76,7 +76,7 @@ class LatentTranslator(StageBase):
         seen = round(height * width / _times(scale) ** 2)
         at_work = self.compute.tiles_need(seen, self.tile, tile, _A_PIXEL) + _CELLS * seen
         if scale > 1:
-            at_work = max(at_work, _A_PIXEL * min(_SAMPLE**2, (tile or self.tile) ** 2, seen))
+            at_work = max(at_work, _A_PIXEL * min(min(_SAMPLE, self.tile, tile or self.tile) ** 2, seen))
         if seen < height * width:  # the shrunk photo, mask and result
             at_work += _SHRUNK * seen
         return 12 * height * width + at_work

@@ -175,6 +175,27 @@ def test_certainty_that_was_withdrawn_lends_none_to_other_marks() -> None:
     assert about.withdrawn > 0.1 and found.max() <= 0.5
 
 
+class OneSize(Bluish):
+    """Takes blue for damage in tiles of this width only; elsewhere it is sure that there is none."""
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        return super().forward(pixels) if pixels.shape[-1] == 320 else torch.full_like(pixels[:, :1], -6.0)
+
+
+@pytest.mark.usefixtures("one_look")
+def test_a_broad_mark_that_is_seen_at_one_size_only_is_left_but_not_among_dots(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pixels = torch.rand(1, 3, 320, 320, generator=torch.Generator().manual_seed(0)) * 0.2
+    pixels[..., 80:120, 100:160] = 0.85  # log odds of 2.75
+    pixels[..., 300:310, 300:310] = 1
+    found, (about,) = ScratchDetector(OneSize(0.0), CPU)._find(pixels, 1.0)
+    assert found[..., 80:120, 100:160].max() <= 0.5 and about.withdrawn == pytest.approx(2400 / 320**2, rel=0.02)
+    monkeypatch.setattr(looks.Looks, "united", lambda self, pixels, _: (self.once(pixels), [0.5]))
+    found, (about,) = ScratchDetector(OneSize(0.0), CPU)._find(pixels, 1.0)
+    assert found[..., 80:120, 100:160].min() > 0.5 and not about.withdrawn
+
+
 def ruled() -> torch.Tensor:
     """A page (1, 3, 96, 128) of white lines, one in two of which is white enough to be marked."""
     pixels = torch.full((1, 3, 96, 128), 0.5)
