@@ -27,7 +27,7 @@ def variants() -> dict[str, tuple[str, ...]]:
     return {"none": (), **without, "all": tuple(DEFAULT), NO_GATE: tuple(DEFAULT)}
 
 
-def _no_trust(trust: BlendGate, pixels: Tensor, *told: Tensor | float | None) -> Tensor:
+def _no_trust(trust: BlendGate, pixels: Tensor, decoded: Tensor, mask: Tensor, looked: Tensor, keeps: float) -> Tensor:
     """Use the decoded picture everywhere and nothing of the photo."""
     return torch.zeros_like(pixels[:, :1])
 

@@ -48,7 +48,6 @@ def inputs(checkpoints: Checkpoints, side: int) -> dict[str, list[Tensor]]:
     coarse = F.max_pool2d(mask, vae.stride)
     latent = vae.encode(photo)
     seen, clean = mapping.look(latent, coarse), mapping(latent, coarse)
-    looked = torch.cat([mapping.trust.look(photo), mapping.trust.moved(clean - latent)], 1)
     decoded = checkpoints.load("clean_vae", VAE).decode(clean, (side, side))
     light, tone = checkpoints.load("relight", RelightNet), checkpoints.load("tone", ToneCurves)
     thumbnail = light.thumbnail(photo)
@@ -63,7 +62,7 @@ def inputs(checkpoints: Checkpoints, side: int) -> dict[str, list[Tensor]]:
         "mapping-tile": [latent, coarse, seen],
         "mapping-look": [latent, coarse],
         "mapping-noise": [photo],
-        "mapping-trust": [photo, decoded, mask, clean - latent, looked, torch.zeros(1, 1, 1, 1)],
+        "mapping-trust": [photo, decoded, mask, mapping.trust.look(photo), torch.zeros(1, 1, 1, 1)],
         "clean_vae": [clean],
         "faces": [face, torch.zeros_like(face[:, :1])],
         "colorize": [small, torch.zeros(1, 3, 192, 192)],

@@ -16,7 +16,7 @@ from bringback.models.faces.generator import FaceGenerator
 from bringback.models.native_scale import BINS, NativeScale
 from bringback.models.relight import RelightNet
 from bringback.models.tone import ToneCurves
-from bringback.models.translation.blend_gate import NOISES
+from bringback.models.translation.blend_gate import LOOKED
 from bringback.models.translation.mapping import LatentMapping
 from bringback.models.translation.partial_nonlocal import PartialNonLocal
 from bringback.models.translation.vae import VAE
@@ -115,14 +115,11 @@ def of_mapping(network: LatentMapping) -> list[Graph]:
     given: Ports = {"seen": (("batch", seen, "key rows", "key columns"), keys)}
     judged = _photo() | {"decoded": (("batch", 3, "height", "width"), "the same decoded")}
     judged |= {"mask": (("batch", 1, "height", "width"), "how far each pixel was filled, in [0, 1]")}
-    judged |= {"change": (("batch", channels, "rows", "columns"), "translated latent - latent")}
-    told_of = "what `noise` gives of the whole photo; then of each channel of the change, in the mean of all places,"
-    told_of += " its size, itself, and the size of its step from column to column"
-    judged |= {"looked": (("batch", NOISES + 3 * channels), told_of)}
+    judged |= {"looked": (("batch", LOOKED), "what `noise` gives of the whole photo")}
     kept = "added to the log odds of trust where nothing was filled: more is kept of scans larger than they are sharp"
     judged |= {"keeps": (("batch", 1, 1, 1), kept)}
     meaning = "trust * pixels + (1 - trust) * decoded is the restored photo"
-    noise: Ports = {"looked": (("batch", NOISES), "shares of its cells; of parts of a photo, their mean")}
+    noise: Ports = {"looked": (("batch", LOOKED), "shares of its cells; of parts of a photo, their mean")}
     trusted: Ports = {"trust": (("batch", 1, "height", "width"), meaning)}
     translated: Ports = {"translated": (("batch", channels, "rows", "columns"), "for clean_vae")}
     own: Any = deepcopy(network)
@@ -223,16 +220,10 @@ def attach_mapping(network: Any, run: Runs) -> None:
         return run["tile"](latent, mask, seen[torch.arange(len(latent)) % len(seen)])
 
     def trust(
-        pixels: Tensor,
-        decoded: Tensor,
-        mask: Tensor,
-        change: Tensor,
-        looked: Tensor | None = None,
-        keeps: Tensor | float = 0.0,
+        pixels: Tensor, decoded: Tensor, mask: Tensor, looked: Tensor | None = None, keeps: Tensor | float = 0.0
     ) -> Tensor:
-        looked = torch.cat([gate.look(pixels), gate.moved(change)], 1) if looked is None else looked
-        keeps = pixels.new_zeros(len(pixels), 1, 1, 1) + keeps
-        return run["trust"](pixels, decoded, mask, change, looked, keeps)
+        looked = gate.look(pixels) if looked is None else looked
+        return run["trust"](pixels, decoded, mask, looked, pixels.new_zeros(len(pixels), 1, 1, 1) + keeps)
 
     gate = network.trust
     network.forward, network.look, gate.levels, gate.forward = forward, run["look"], run["noise"], trust

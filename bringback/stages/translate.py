@@ -1,6 +1,5 @@
 """Stage `translate`: removes noise, blur and compression artifacts by latent translation (Wan et al. 2020)."""
 
-from collections.abc import Iterator
 from typing import Self
 
 import torch
@@ -14,7 +13,7 @@ from bringback.ops.metrics import mean_change
 from bringback.ops.patterns import Pattern
 from bringback.ops.scale import KNOWN, carry_back, divisor, shrink
 from bringback.ops.texture import bring_back_, telling, texture
-from bringback.ops.tiling import Tile, run_tiled, tiles
+from bringback.ops.tiling import run_tiled, tiles
 from bringback.runtime.compute import Compute
 from bringback.stages.base import StageBase
 from bringback.stages.record import Restoration
@@ -43,10 +42,6 @@ _SOUND, _SOUND_IN_DOUBT = (0.3, 0.7, 10.0), (0.0, 0.25, 4.0)
 _SMALL = 64
 _CELLS = 3  # bytes per pixel of what is known of cells, see `ops.texture`, after the tiles
 _A_PIXEL = 205  # bytes per pixel of a tile being processed, measured
-# Sides in pixels of the pieces of a large photo in which it is looked how its latent changes, at most; how many are
-# looked at, at most; and of how many one is, as it costs as much as translating it. The gate has learned with 256.
-_PIECE, _PIECES, _SHARE = 320, 6, 6
-_GOLDEN = 0.618  # multiples of it, without their whole parts, are far from each other
 
 
 class LatentTranslator(StageBase):
@@ -139,19 +134,16 @@ class LatentTranslator(StageBase):
 
     def _translated(self, pixels: Tensor, filled: Tensor, keeps: Tensor) -> Tensor:
         """Photos that went through the networks at their own scale."""
-        seen = self._seen(pixels, filled)
-        looked = self._looked(pixels, filled, seen)
+        seen, noise = self._seen(pixels, filled), self.mapping.trust.look(pixels).to(self.compute.device)
         # of each photo: what was not filled, what tells and stays, and the squares of what would have changed there
         sums = torch.zeros(len(pixels), 3, device=self.compute.device)
 
         def one(tile: Tensor, holes: Tensor) -> Tensor:
             parts = (self.old_vae, self.mapping, self.clean_vae)
             tile, holes = tile.to(self.compute.device), holes.to(self.compute.device)
-            photo = torch.arange(len(tile), device=tile.device) % len(pixels)  # tiles come photo by photo
-            told = None if looked is None else looked[photo]
-            made, trust = decoded(
-                *parts, tile, holes, dtype=self.compute.dtype, seen=seen, looked=told, keeps=keeps[photo]
-            )
+            photo = torch.arange(len(tile), device=tile.device) % len(noise)  # tiles come photo by photo
+            looked, kept = noise[photo], keeps[photo]
+            made, trust = decoded(*parts, tile, holes, dtype=self.compute.dtype, seen=seen, noise=looked, keeps=kept)
             with torch.no_grad():
                 stays = trust * telling(tile, holes)
                 squares = stays * (tile - made).square().mean(1, keepdim=True)
@@ -203,21 +195,6 @@ class LatentTranslator(StageBase):
     def _tiling(self) -> dict[str, int]:
         return {"tile": self.tile, "overlap": min(OVERLAP, self.tile // 2), "multiple": self._multiple}
 
-    def _looked(self, pixels: Tensor, filled: Tensor, seen: Tensor | None) -> Tensor | None:
-        """What the gate is told of whole photos, see `BlendGate`; None if there is only one tile, which shows all."""
-        size = pixels.shape[-2], pixels.shape[-1]
-        if len(tiles(*size, **self._tiling)) == 1:
-            return None
-        pieces = tiles(*size, tile=min(_PIECE, self.tile), overlap=0, multiple=self._multiple)
-        gate, moved = self.mapping.trust, []
-        for piece in _spread(pieces, min(_PIECES, -(-len(pieces) // _SHARE))):
-            tile, holes = (piece.cut(x).to(self.compute.device) for x in (pixels, filled))
-            with self.compute.autocast():
-                latent = self.old_vae.encode(tile).float()
-                changed = self.mapping(latent, F.max_pool2d(holes, self.old_vae.stride), seen)
-            moved.append(gate.moved(changed.float() - latent))
-        return torch.cat([gate.look(pixels).to(moved[0]), torch.stack(moved).mean(0)], 1)
-
     def _seen(self, pixels: Tensor, filled: Tensor) -> Tensor | None:
         """What filled places in all tiles attend to; None if there is only one tile or nothing was filled."""
         height, width = pixels.shape[-2:]
@@ -252,12 +229,3 @@ def _middle(pixels: Tensor, side: int) -> Tensor:
         own = pixels.shape[axis]
         pixels = pixels.narrow(axis, max(0, (own - side) // 2), min(own, side))
     return pixels
-
-
-def _spread(pieces: list[Tile], count: int) -> Iterator[Tile]:
-    """So many of the pieces of a photo, from all of its rows and columns: every sixth may be of one column only."""
-    rows = len({piece.rows.begin for piece in pieces})
-    columns = len(pieces) // rows
-    for number in range(count):
-        at = number + 0.5
-        yield pieces[int(at / count * rows) * columns + int(at * _GOLDEN % 1 * columns)]

@@ -13,7 +13,7 @@ from bringback.models.base import Network
 from bringback.models.faces.generator import FaceGenerator
 from bringback.models.layers import ResidualBlock
 from bringback.models.tone import ToneCurves, apply_curves, doubted
-from bringback.models.translation.blend_gate import NOISES, BlendGate
+from bringback.models.translation.blend_gate import BlendGate
 from bringback.models.translation.mapping import LatentMapping, translate
 from bringback.models.translation.partial_nonlocal import PartialNonLocal, attend
 from bringback.models.translation.vae import VAE
@@ -239,44 +239,24 @@ def test_trust_sees_noise_where_it_is() -> None:
     smooth = torch.linspace(0.5, 0.8, 64).expand(1, 3, 64, 64)
     noisy = smooth.clone()
     noisy[..., 32:] += 1e-3 * torch.randn(1, 1, 64, 32, generator=torch.Generator().manual_seed(0))
-    net = BlendGate(4)
+    net = BlendGate()
     seen = []
     net.layers[0].register_forward_hook(lambda _, given, __: seen.append(given[0]))
-    net(noisy, smooth, torch.zeros(1, 1, 64, 64), torch.zeros(1, 4, 32, 32))
+    net(noisy, smooth, torch.zeros(1, 1, 64, 64))
     assert seen[0][0, 1, :, 9:].min() > seen[0][0, 1, :, :7].max() + 0.1
 
 
 def test_trust_compares_with_the_whole_photo() -> None:
     torch.manual_seed(0)
     smooth, noisy = torch.full((1, 3, 64, 64), 0.5), torch.rand(1, 3, 64, 64)
-    net, mask, change = BlendGate(4), torch.zeros(1, 1, 64, 64), torch.zeros(1, 4, 32, 32)
+    net, mask = BlendGate(), torch.zeros(1, 1, 64, 64)
     with torch.no_grad():
-        known = torch.cat([net.look(smooth), net.moved(change)], 1)
-        trust = net(noisy, smooth, mask, change)
-        assert torch.equal(trust, net(noisy, smooth, mask, change, known))  # it has not learned to look yet
+        known = net.look(smooth)
+        assert torch.equal(net(noisy, smooth, mask), net(noisy, smooth, mask, known))  # it has not learned to look yet
         torch.nn.init.normal_(net.context[-1].weight)
         torch.nn.init.normal_(net.layers[-1].weight)
-        trust = net(noisy, smooth, mask, change)
-        assert (trust - net(noisy, smooth, mask, change, known)).abs().max() > 0.1
-        known = torch.cat([net.look(noisy), net.moved(change + torch.rand(change.shape))], 1)
-        assert (trust - net(noisy, smooth, mask, change, known)).abs().max() > 1e-3
-    assert (net.look(noisy) - net.look(smooth)).abs().max() > 0.9
-
-
-def test_trust_sees_where_the_latent_changes() -> None:
-    torch.manual_seed(0)
-    net, photo, mask = BlendGate(4), torch.rand(1, 3, 64, 64), torch.zeros(1, 1, 64, 64)
-    change = torch.zeros(1, 4, 32, 32)
-    told = torch.cat([net.look(photo), net.moved(change)], 1)
-    changed = change.clone()
-    changed[..., 20:] = 3.0
-    with torch.no_grad():
-        for layer in (net.layers[-1], net.change):
-            torch.nn.init.normal_(layer.weight)
-        differs = (net(photo, photo, mask, changed, told) - net(photo, photo, mask, change, told)).abs()
-    assert differs[..., 44:].max() > 1e-3 > 1e-6 > differs[..., :2].max()
-    assert torch.allclose(net.moved(-changed)[0, ::4], torch.tensor([1.125, -1.125, 3 / 31]))
-    assert torch.equal(net.moved(changed[..., 31:])[0, ::4], torch.tensor([3.0, 3.0, 0.0]))
+        assert (net(noisy, smooth, mask) - net(noisy, smooth, mask, known)).abs().max() > 0.1
+    assert (net.look(noisy) - known).abs().max() > 0.9
 
 
 def test_noise_of_a_large_photo_is_the_mean_of_its_strips() -> None:
@@ -284,27 +264,21 @@ def test_noise_of_a_large_photo_is_the_mean_of_its_strips() -> None:
     pixels = torch.rand(1, 3, 80, width, generator=torch.Generator().manual_seed(0))
     pixels[..., 64:, :] *= 0.1
     assert len(list(strips(pixels))) == 2
-    net = BlendGate(4)
+    net = BlendGate()
     upper, lower = net.levels(pixels[..., :64, :]), net.levels(pixels[..., 64:, :])
     assert torch.allclose(net.look(pixels), upper * 0.8 + lower * 0.2, atol=1e-6)
     assert (upper - lower).abs().max() > 0.5
 
 
-@pytest.mark.parametrize("looked", [False, True])
-def test_a_gate_from_before_it_looked_loads(looked: bool, tmp_path: Path) -> None:
+def test_a_gate_from_before_it_looked_loads(tmp_path: Path) -> None:
     torch.manual_seed(0)
     network = LatentMapping(channels=4, widths=(4, 4), blocks=(1, 1), inner=4, gate=4)
     save_network(network, tmp_path)
     state = load_file(tmp_path / "model.safetensors")
-    state = {k: v for k, v in state.items() if "change" not in k and (looked or "context" not in k)}
-    if looked:  # at noise alone
-        state["trust.context.0.weight"] = state["trust.context.0.weight"][:, :NOISES].contiguous()
-    save_file(state, tmp_path / "model.safetensors")
+    save_file({k: v for k, v in state.items() if "context" not in k}, tmp_path / "model.safetensors")
     loaded = LatentMapping.from_pretrained(tmp_path)
     assert torch.equal(loaded.trust.layers[0].weight, network.trust.layers[0].weight.half().float())
-    assert not loaded.trust.context[-1].weight.any() and not loaded.trust.change.weight.any()
-    if looked:
-        assert not loaded.trust.context[0].weight[:, NOISES:].any() and loaded.trust.context[0].weight.any()
+    assert not loaded.trust.context[-1].weight.any()
     assert torch.equal(pickle.loads(pickle.dumps(loaded)).head.weight, loaded.head.weight)
 
 

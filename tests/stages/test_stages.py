@@ -15,7 +15,6 @@ from skimage import data
 from bringback.images.photo import Photo
 from bringback.models import tone as tone_module
 from bringback.models.tone import ToneCurves, bend, doubted, likely, narrow, one_for_gray, tone
-from bringback.models.translation.blend_gate import NOISES
 from bringback.models.translation.mapping import LatentMapping
 from bringback.models.translation.vae import VAE
 from bringback.ops.areas import Area
@@ -24,10 +23,8 @@ from bringback.ops.metrics import psnr
 from bringback.ops.monochrome import Tint
 from bringback.ops.push_pull import push_pull
 from bringback.ops.strips import strips
-from bringback.ops.tiling import tiles
 from bringback.runtime.compute import Compute
 from bringback.stages import STAGES, looks
-from bringback.stages import translate as translate_stage
 from bringback.stages.record import Restoration
 from bringback.stages.scratches import ScratchDetector
 from bringback.stages.tone import ToneCorrector
@@ -604,27 +601,6 @@ def test_a_photo_of_one_tile_and_one_without_damage_look_at_nothing_more(listeni
     assert listening._seen(pixels, filled) is not None
 
 
-def test_the_gate_is_told_of_the_whole_photo(listening: LatentTranslator, monkeypatch: pytest.MonkeyPatch) -> None:
-    pixels, filled = strip()
-    nothing = torch.zeros_like(filled)
-    assert listening._looked(pixels[..., :128, :120], nothing[..., :128, :120], None) is None
-    monkeypatch.setattr(translate_stage, "_PIECE", 112)
-    monkeypatch.setattr(translate_stage, "_SHARE", 1)
-    monkeypatch.setattr(translate_stage, "_PIECES", 99)
-    mapping = listening.mapping
-    with torch.no_grad():
-        latent = listening.old_vae.encode(pixels)
-        change = mapping(latent, torch.zeros_like(latent[:, :1])) - latent
-        whole = torch.cat([mapping.trust.look(pixels), mapping.trust.moved(change)], 1)
-        told = listening._looked(pixels, nothing, None)
-        monkeypatch.setattr(translate_stage, "_PIECES", 1)
-        one = listening._looked(pixels, nothing, None)
-    assert told is not None and one is not None and told.shape == one.shape == whole.shape
-    far, farther = ((other - whole)[:, NOISES:].abs().mean() for other in (told, one))
-    assert far < 0.1 * whole[:, NOISES:].abs().mean() and far < 0.4 * farther, (far, farther)
-    assert torch.equal(told[:, :NOISES], whole[:, :NOISES])
-
-
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_several_tiles_at_once_are_translated_as_one_by_one(listening: LatentTranslator, dtype: torch.dtype) -> None:
     pixels, filled = strip()
@@ -655,24 +631,6 @@ def test_texture_stays_where_much_of_a_photo_is_sound(
     else:  # in black, grain is cut off
         assert (made[0, ..., 170:] - 0.6).abs().max() < 1e-5
     assert (made[1, ..., 30:] - 0.6).abs().max() < 1e-5
-
-
-def test_pieces_of_a_photo_are_of_all_its_rows_and_columns(
-    listening: LatentTranslator, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    pixels, filled = strip()
-    sides, encode = [], listening.old_vae.encode
-    monkeypatch.setattr(listening.old_vae, "encode", lambda x: sides.append(tuple(x.shape[-2:])) or encode(x))
-    with torch.no_grad():
-        assert listening._looked(pixels, filled, None) is not None
-    assert sides and max(max(side) for side in sides) <= listening.tile
-    for height, width in ((1920, 1920), (1280, 1920), (3840, 3840), (320, 9600), (9600, 320)):
-        pieces = tiles(height, width, tile=320, overlap=0, multiple=16)
-        chosen = list(translate_stage._spread(pieces, 4))
-        for axis, side in (("rows", height), ("columns", width)):
-            begins = {getattr(piece, axis).begin for piece in chosen}
-            assert len(begins) >= min(3, side // 320)
-            assert side == 320 or max(begins) - min(begins) >= side / 2
 
 
 def test_smaller_tiles_need_less(listening: LatentTranslator) -> None:

@@ -117,8 +117,7 @@ def inputs(full: str, network: Network, batch: int, height: int, width: int) -> 
     if full == "mapping-trust":
         decoded = torch.rand(pixels.shape, generator=rng)
         keeps = torch.linspace(2.5, 0.5, batch).view(-1, 1, 1, 1)
-        looked = torch.cat([network.trust.look(pixels), network.trust.moved(latent)], 1)
-        return [pixels, decoded, (pixels[:, :1] > 0.8).float(), latent, looked, keeps]
+        return [pixels, decoded, (pixels[:, :1] > 0.8).float(), network.trust.look(pixels), keeps]
     if full == "relight":
         return [pixels, network.curves(network.thumbnail(pixels)), places(pixels).repeat(batch, 1, 1, 1)]
     if full == "relight-curves":

@@ -12,28 +12,23 @@ from bringback.ops.strips import strips
 _CELL = 4  # side in pixels of the cells for which trust is predicted
 _LEVELS = (-8.0, -7.0, -6.5, -6.0, -5.5, -5.0, -4.5, -4.0, -3.5, -3.0, -2.0)  # of log noise, for its distribution
 _SOFT = 3.0  # slope of the steps of that distribution
-NOISES = 5 * len(_LEVELS)  # numbers that `BlendGate.look` gives: of five planes
+LOOKED = 5 * len(_LEVELS)  # numbers that `BlendGate.look` gives: of five planes
 _LOOKED_AT = 24  # strips of a large photo whose noise is looked at
-_FEW = 0.3  # changes of a latent above which their ratio counts, in the mean of a photo
-_DROPPED = 0.2  # share of what is told of the whole photo that is left out in training (Srivastava et al. 2014)
-_FAINT = 0.1  # added to changes of a latent before their logarithm is taken: a tenth of them are smaller
 
 
 class BlendGate(nn.Module):
-    """Photos, decoded photos (B, 3, H, W), fill masks (B, 1, H, W), latent changes -> trust (B, 1, H, W) in [0, 1].
+    """Photos (B, 3, H, W), decoded photos (B, 3, H, W), fill masks (B, 1, H, W) -> trust (B, 1, H, W) in [0, 1].
 
     1 keeps the photo, 0 takes the decoded one; `torch.lerp(decoded, pixels, trust)` is the result. A latent loses fine
     detail, which is good for noise and bad where nothing is damaged. The inputs are the difference of both images and
     the noise of each by Immerkaer ("Fast noise variance estimation", 1996), in cells of 4x4 pixels; the receptive field
     is at most ten cells to each side. What looks alike there, grain and texture, differs by the whole photo: where
     nothing at all is smooth, it is grain. So the distribution of noise over the photo, `look`, shifts the features.
-    So does what the mapping changed in the latent (B, C, h, w): it has seen far more pictures than the gate, and what
-    it does to each of its channels tells wear from detail, in a place and all over the photo, `moved`.
     Decode in float32: rounding errors of bfloat16 are as large as faint noise.
-    Args: channels: of the latents; width: hidden channels.
+    Args: width: hidden channels.
     """
 
-    def __init__(self, channels: int, width: int = 48) -> None:
+    def __init__(self, width: int = 48) -> None:
         super().__init__()
         last = nn.Conv2d(width, 1, 3, padding=1)
         zero_init(last)
@@ -42,21 +37,14 @@ class BlendGate(nn.Module):
         self.layers = nn.Sequential(*(step for layer in reach for step in (layer, nn.GELU())), last)
         shifts = nn.Linear(2 * width, 3 * width + 1)
         zero_init(shifts)
-        self.context = nn.Sequential(nn.Linear(NOISES + 3 * channels, 2 * width), nn.GELU(), shifts)
-        self.change = nn.Conv2d(channels, width, 1, bias=False)
-        zero_init(self.change)
+        self.context = nn.Sequential(nn.Linear(LOOKED, 2 * width), nn.GELU(), shifts)
         self.register_load_state_dict_pre_hook(_complete)
 
     def complete(self, state: MutableMapping[str, Tensor], prefix: str) -> None:
-        """Complete a state dict from before the gate looked at the whole photo, or at latents: nothing changes."""
-        own = {
-            prefix + key: value for key, value in self.state_dict().items() if key.startswith(("context.", "change."))
-        }
-        for key, value in own.items():
-            state.setdefault(key, value)  # the last layers of a new gate are zero
-        first = f"{prefix}context.0.weight"
-        if (more := own[first].shape[1] - state[first].shape[1]) > 0:
-            state[first] = F.pad(state[first], (0, more))
+        """Complete a state dict from before the gate looked at the whole photo: with layers that change nothing."""
+        context = {f"{prefix}context.{key}": value for key, value in self.context.state_dict().items()}
+        if not context.keys() & state.keys():
+            state.update(context)  # the last layer of a new gate is zero
 
     def look(self, pixels: Tensor) -> Tensor:
         """The distribution of noise (B, 55) over whole photos (B, 3, H, W), from strips of large ones."""
@@ -78,45 +66,23 @@ class BlendGate(nn.Module):
             shares += [torch.sigmoid((level - size) * _SOFT).mean((1, 2, 3)) for level in _LEVELS]
         return torch.stack(shares, 1)
 
-    def moved(self, change: Tensor) -> Tensor:
-        """What changed in latents (B, C, h, w), in the mean of all places (B, 3C): by how much, which way, how finely.
-
-        Means of parts of a photo are those of the whole, so that large ones can be sampled.
-        """
-        change = change.float()
-        steps = change.diff(dim=-1).abs()
-        finely = steps.sum((2, 3)) / max(steps[0, 0].numel(), 1)  # a single column has none
-        return torch.cat([change.abs().mean((2, 3)), change.mean((2, 3)), finely], 1)
-
     def forward(
-        self,
-        pixels: Tensor,
-        decoded: Tensor,
-        mask: Tensor,
-        change: Tensor,
-        looked: Tensor | None = None,
-        keeps: Tensor | float = 0.0,
+        self, pixels: Tensor, decoded: Tensor, mask: Tensor, looked: Tensor | None = None, keeps: Tensor | float = 0.0
     ) -> Tensor:
-        """For tiles, `looked` is that of the photos they are of, `look` and `moved` side by side, (B, 55 + 3C).
+        """For tiles, `looked` is `look` of the photos they are of, (B, 55).
 
         `keeps`, one number or (B, 1, 1, 1), is added to the log odds of trust where nothing was filled.
         """
         height, width = pixels.shape[-2:]
-        looked = torch.cat([self.look(pixels), self.moved(change)], 1) if looked is None else looked
+        looked = self.look(pixels) if looked is None else looked
         seen = _statistics(pad_to(pixels.float(), _CELL), pad_to(decoded.float(), _CELL))
         mask = F.max_pool2d(mask, _CELL, ceil_mode=True)
         # the module may be in half precision
         x = torch.cat([seen, mask], 1).to(mask.dtype)
-        # a latent of half the photo's size has 2x2 places in each cell, and bilinear gives the mean of them
-        sizes = F.interpolate(change.float().abs(), (x.shape[-2], x.shape[-1]), mode="bilinear")
         hidden = self.layers[-1].in_channels
-        told = torch.cat([looked[:, :NOISES], torch.asinh(looked[:, NOISES:] / _FEW)], 1)
-        told = F.dropout(told, _DROPPED, self.training)  # few lessons: no number may decide alone
-        shifts = self.context(told.to(mask.dtype)).split([hidden] * 3 + [1], 1)
-        more: Tensor | float = self.change(torch.log(sizes + _FAINT).to(mask.dtype))
+        shifts = self.context(looked.to(mask.dtype)).split([hidden] * 3 + [1], 1)
         for number, shift in enumerate(shifts[:-1]):
-            x = self.layers[2 * number + 1](self.layers[2 * number](x) + shift[..., None, None] + more)
-            more = 0.0
+            x = self.layers[2 * number + 1](self.layers[2 * number](x) + shift[..., None, None])
         odds = (self.layers[-1](x) + shifts[-1][..., None, None]).float()
         trust = torch.sigmoid(odds + keeps * (1 - mask.float()))
         return F.interpolate(trust, scale_factor=float(_CELL), mode="bilinear")[..., :height, :width].to(pixels.dtype)

@@ -56,7 +56,7 @@ class LatentMapping(Network, license="apache-2.0", tags=["photo-restoration"]):
         self.attention = PartialNonLocal(widths[-1], inner)
         self.head = nn.Conv2d(widths[0], channels, 3, padding=1)
         zero_init(self.head)
-        self.trust = BlendGate(channels, gate)
+        self.trust = BlendGate(gate)
 
     def _fit(self, state: dict[str, Tensor], place: Path | str) -> None:
         self.trust.complete(state, "trust.")
@@ -112,19 +112,17 @@ def decoded(
     *,
     dtype: torch.dtype = torch.float32,
     seen: Tensor | None = None,
-    looked: Tensor | None = None,
+    noise: Tensor | None = None,
     keeps: Tensor | float = 0.0,
 ) -> tuple[Tensor, Tensor]:
     """Encode filled photos (B, 3, H, W), translate their latents, decode; and trust, where the photos are better.
 
     Mask (B, 1, H, W), 1 = filled, max-pooled to the latent's size. `dtype` is the autocast dtype of convolutions; the
     decoder's sums and head stay float32 to avoid banding in smooth skies. `seen` is as in `LatentMapping.forward`,
-    `looked` and `keeps` as in `BlendGate.forward`. Returns (B, 3, H, W), not clamped, and (B, 1, H, W).
+    `noise` is `looked` of the gate and `keeps` its own. Returns (B, 3, H, W), not clamped, and (B, 1, H, W).
     """
     coarse = F.max_pool2d(mask, old_vae.stride, ceil_mode=True)
     with autocast_to(pixels.device, dtype):
-        latent = old_vae.encode(pixels).to(pixels.dtype)
-        translated = mapping(latent, coarse, seen).to(pixels.dtype)
-    size = pixels.shape[-2], pixels.shape[-1]
-    made = clean_vae.decode(translated, size, dtype).to(pixels.dtype)  # under autocast too
-    return made, mapping.trust(pixels, made, mask, translated - latent, looked, keeps)
+        latent = mapping(old_vae.encode(pixels).to(pixels.dtype), coarse, seen).to(pixels.dtype)
+    made = clean_vae.decode(latent, (pixels.shape[-2], pixels.shape[-1]), dtype).to(pixels.dtype)  # under autocast too
+    return made, mapping.trust(pixels, made, mask, noise, keeps)

@@ -59,15 +59,11 @@ class MappingTask(FilledTask):
         latent_mask = F.max_pool2d(mask, self.old_vae.stride, ceil_mode=True)
         if self.options["only_trust"]:
             with torch.no_grad():
-                old = self.old_vae.encode(pixels)
-                latent = self.net(old, latent_mask).float()
+                latent = self.net(self.old_vae.encode(pixels), latent_mask).float()
             # in bfloat16 the gradient of dilated convolutions with 24 channels is not finite on CPUs
             with torch.autocast(pixels.device.type, enabled=False):
-                return Losses(
-                    self._trust_loss(pixels, self._decode(latent, pixels).detach(), mask, truth, latent - old)
-                )
-        old = self.old_vae.encode(pixels)
-        latent = self.net(old, latent_mask)
+                return Losses(self._trust_loss(pixels, self._decode(latent, pixels).detach(), mask, truth))
+        latent = self.net(self.old_vae.encode(pixels), latent_mask)
         made = self._decode(latent, pixels).float()
         with torch.no_grad():
             target = self.clean_vae.encode(truth).float()
@@ -77,7 +73,7 @@ class MappingTask(FilledTask):
             "l1": charbonnier(made, truth),
             "latent": (latent.float() - target).abs().mean(),
             "squares": F.mse_loss(made, truth),  # favors the mean over the mode where the truth is uncertain
-            "trust": self._trust_loss(pixels, precise, mask, truth, (latent - old).detach()),
+            "trust": self._trust_loss(pixels, precise, mask, truth),
         }
         total = parts["l1"] + self.options["latent"] * parts["latent"] + 10 * parts["squares"] + parts["trust"]
         if self.distance is not None:
@@ -88,8 +84,8 @@ class MappingTask(FilledTask):
     def _decode(self, latent: Tensor, pixels: Tensor) -> Tensor:
         return self.clean_vae.decode(latent, (pixels.shape[-2], pixels.shape[-1]))
 
-    def _trust_loss(self, pixels: Tensor, made: Tensor, mask: Tensor, truth: Tensor, change: Tensor) -> Tensor:
-        blended = torch.lerp(made, pixels, self.net.trust(pixels, made, mask, change))
+    def _trust_loss(self, pixels: Tensor, made: Tensor, mask: Tensor, truth: Tensor) -> Tensor:
+        blended = torch.lerp(made, pixels, self.net.trust(pixels, made, mask))
         # the logarithm (PSNR loss of Chen et al. 2021, HINet) weights a decibel the same in good and in bad photos
         errors = (blended - truth).square().mean((1, 2, 3))
         return charbonnier(blended, truth) + 0.01 * torch.log(errors + _EPSILON).mean()
