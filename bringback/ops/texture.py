@@ -11,7 +11,7 @@ from bringback.ops.strips import STRIP, strips
 _CELL = 4  # side in pixels of the cells in which changes are compared
 _AROUND = 15  # side in cells of the windows over which they are averaged
 # Shares of a photo that stay as they are, from which on they tell of the rest, a little and fully.
-_SOME, _MANY = 0.2, 0.4
+_SOME, _MANY = 0.35, 0.5
 # How many times as much a place changes as those that stay would have, for it to be texture, perhaps and surely: grain
 # is about as strong everywhere, and so is what JPEG has done.
 _MORE, _MUCH = 1.5, 2.5
