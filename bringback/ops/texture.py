@@ -7,6 +7,7 @@ from torch import Tensor
 from bringback.ops.color import luminance
 from bringback.ops.scale import enlarged_rows
 from bringback.ops.strips import STRIP, strips
+from bringback.ops.windows import mixed_differences
 
 _CELL = 4  # side in pixels of the cells in which changes are compared
 _AROUND = 15  # side in cells of the windows over which they are averaged
@@ -41,7 +42,7 @@ def texture(before: Tensor, after: Tensor, filled: Tensor, stays: Tensor, would:
     # each cell counts by how much it changes: those that stay say nothing of the others
     changed = _around(changes).clamp_min(1e-12)
     times = _around(changes.square()) / changed / would.clamp_min(1e-9).view(-1, 1, 1, 1)
-    left = _around(changes * has) / _around(changes * had).clamp_min(1e-12)
+    left = _around(changes * has) / _around(changes * had).clamp_min(1e-13)
     beside = F.max_pool2d((holes > 0).to(holes), 2 * _BESIDE + 1, stride=1, padding=_BESIDE)
     sure = _ramp(times.sqrt(), _MORE, _MUCH) * _ramp(left.sqrt(), _SPARE, _BARE) * some.view(-1, 1, 1, 1)
     sure = sure * (1 - beside)
@@ -61,7 +62,7 @@ def _cells(before: Tensor, after: Tensor, filled: Tensor) -> Tensor:
     """Means (B, 4, h, w) in cells: squares of what changed outside of what was filled, of fine detail before and after;
     and of what was filled.
 
-    Fine detail is the mixed second difference of Immerkaer ("Fast noise variance estimation", 1996) of gray.
+    Fine detail is the mixed second difference of gray.
     """
     height, width = before.shape[-2:]
     step = max(1, STRIP // (width * _CELL)) * _CELL
@@ -74,8 +75,7 @@ def _cells(before: Tensor, after: Tensor, filled: Tensor) -> Tensor:
 
 
 def _fine(pixels: Tensor) -> Tensor:
-    gray = F.pad(pixels.mean(1, keepdim=True), (1, 1, 1, 1), mode="replicate")
-    return gray.diff(n=2, dim=-1).diff(n=2, dim=-2).square()
+    return mixed_differences(pixels.mean(1, keepdim=True)).square()
 
 
 def _around(cells: Tensor) -> Tensor:

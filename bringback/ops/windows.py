@@ -47,3 +47,11 @@ def _counts(side: int, size: int, like: Tensor) -> Tensor:
     """How many of `size` pixels around each of `side` there are."""
     place = torch.arange(side, device=like.device)
     return ((place + size // 2).clamp_max(side - 1) - (place - size // 2).clamp_min(0) + 1).to(like.dtype)
+
+
+def mixed_differences(plane: Tensor) -> Tensor:
+    """Mixed second differences (B, 1, H, W) of a plane, a quarter of them, with replicated border.
+
+    Noise makes them, axis-aligned edges and slopes do not (Immerkaer, "Fast noise variance estimation", 1996).
+    """
+    return F.pad(plane, (1, 1, 1, 1), mode="replicate").diff(n=2, dim=-1).diff(n=2, dim=-2) / 4

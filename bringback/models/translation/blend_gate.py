@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from bringback.models.layers import pad_to, zero_init
 from bringback.ops.strips import strips
+from bringback.ops.windows import mixed_differences
 
 _CELL = 4  # side in pixels of the cells for which trust is predicted
 _LEVELS = (-8.0, -7.0, -6.5, -6.0, -5.5, -5.0, -4.5, -4.0, -3.5, -3.0, -2.0)  # of log noise, for its distribution
@@ -59,7 +60,10 @@ class BlendGate(nn.Module):
         gray = pixels.float().mean(1, keepdim=True)
         red, blue = pixels[:, :1] - gray, pixels[:, 2:] - gray
         halves = (F.avg_pool2d(pad_to(plane, 2 * _CELL), 2) for plane in (gray, red))
-        noises = [*(pad_to(_noise(plane), _CELL) for plane in (gray, red, blue)), *map(_noise, halves)]
+        noises = [
+            *(pad_to(mixed_differences(plane), _CELL) for plane in (gray, red, blue)),
+            *map(mixed_differences, halves),
+        ]
         shares = []
         for noise in noises:
             size = torch.log(F.avg_pool2d(noise.abs(), _CELL) + 3e-4)
@@ -99,13 +103,8 @@ def _statistics(pixels: Tensor, decoded: Tensor) -> Tensor:
         return torch.log(F.avg_pool2d(x.abs(), _CELL) + 1e-3) + 4
 
     gray, other = pixels.mean(1, keepdim=True), decoded.mean(1, keepdim=True)
-    noise, left = _noise(gray), _noise(other)
+    noise, left = mixed_differences(gray), mixed_differences(other)
     chroma = (pixels - decoded - gray + other).square().sum(1, keepdim=True).add(1e-12).sqrt()
     agreement = F.avg_pool2d(noise * left, _CELL) / (F.avg_pool2d(noise.square() + left.square(), _CELL) + 1e-4)
     sizes = [size(part) for part in (gray - other, noise, left, noise - left, chroma)]
     return torch.cat([*sizes, agreement, F.avg_pool2d(gray, _CELL)], 1)
-
-
-def _noise(gray: Tensor) -> Tensor:
-    """Mixed second difference, insensitive to axis-aligned edges and slopes, with replicated border; same shape."""
-    return F.pad(gray, (1, 1, 1, 1), mode="replicate").diff(n=2, dim=-1).diff(n=2, dim=-2) / 4
