@@ -38,6 +38,11 @@ def fill_mask(mask: Tensor, *, sound: float = SOUND, damaged: float = DAMAGED, r
     return target
 
 
+def ramp(value: Tensor, none: float, all_: float) -> Tensor:
+    """0 up to `none` and 1 from `all_` on, or the other way if that is smaller; linear in between."""
+    return ((value - none) / (all_ - none)).clamp(0, 1)
+
+
 def dilate_edges(mask: Tensor) -> Tensor:
     """Harden the soft edges of a user's damage mask (B, 1, H, W): same shape, range and dtype.
 

@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bringback.ops.color import luminance
+from bringback.ops.masks import ramp
 from bringback.ops.scale import enlarged_rows
 from bringback.ops.strips import STRIP, strips
 from bringback.ops.windows import mixed_differences
@@ -35,7 +36,7 @@ def texture(before: Tensor, after: Tensor, filled: Tensor, stays: Tensor, would:
     share of each photo, (B,), that is `telling` and stays as it was; would: the mean square, (B,), of what would have
     changed there.
     """
-    some = _ramp(stays, _SOME, _MANY)
+    some = ramp(stays, _SOME, _MANY)
     if not some.any():
         return None
     changes, had, has, holes = _cells(before, after, filled).split(1, 1)
@@ -44,7 +45,7 @@ def texture(before: Tensor, after: Tensor, filled: Tensor, stays: Tensor, would:
     times = _around(changes.square()) / changed / would.clamp_min(1e-9).view(-1, 1, 1, 1)
     left = _around(changes * has) / _around(changes * had).clamp_min(1e-13)
     beside = F.max_pool2d((holes > 0).to(holes), 2 * _BESIDE + 1, stride=1, padding=_BESIDE)
-    sure = _ramp(times.sqrt(), _MORE, _MUCH) * _ramp(left.sqrt(), _SPARE, _BARE) * some.view(-1, 1, 1, 1)
+    sure = ramp(times.sqrt(), _MORE, _MUCH) * ramp(left.sqrt(), _SPARE, _BARE) * some.view(-1, 1, 1, 1)
     sure = sure * (1 - beside)
     return sure if sure.any() else None
 
@@ -80,8 +81,3 @@ def _fine(pixels: Tensor) -> Tensor:
 
 def _around(cells: Tensor) -> Tensor:
     return F.avg_pool2d(cells, _AROUND, stride=1, padding=_AROUND // 2)
-
-
-def _ramp(value: Tensor, none: float, all_: float) -> Tensor:
-    """0 at `none`, 1 at `all_`, linear between."""
-    return ((value - none) / (all_ - none)).clamp(0, 1)

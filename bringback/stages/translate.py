@@ -9,6 +9,8 @@ from torch import Tensor
 from bringback.images.adapters import accepts_any_image
 from bringback.models.translation.mapping import LatentMapping, decoded
 from bringback.models.translation.vae import VAE
+from bringback.ops.impulses import without_impulses
+from bringback.ops.masks import ramp
 from bringback.ops.metrics import mean_change
 from bringback.ops.patterns import Pattern
 from bringback.ops.scale import KNOWN, carry_back, divisor, shrink
@@ -85,9 +87,10 @@ class LatentTranslator(StageBase):
         but their filled places attend to the whole photo. Where a photo has a periodic pattern, see `ops.patterns`, its
         tones stay, and where that would become stronger, all of it. Where much of a photo stays as it is, what would
         change far more than that is texture and stays, too, see `ops.texture`. Sound places of very small photos change
-        in proportion to their size.
+        in proportion to their size. Impulse noise is taken out first, see `ops.impulses`: in a photo that is sound
+        otherwise, the gate would keep it.
         """
-        return self._restored(pixels, filled, scale)[0]
+        return self._restored(without_impulses(pixels), filled, scale)[0]
 
     def _restored(self, pixels: Tensor, filled: Tensor | None, scale: float) -> tuple[Tensor, list[float]]:
         """Restored photos, and the share of each that stays as it is because its pattern would become stronger."""
@@ -109,7 +112,7 @@ class LatentTranslator(StageBase):
         if not known:
             sound = sound - self._sound(pixels, filled, _LESS)
         least, most, more = _SOUND if known else _SOUND_IN_DOUBT
-        return (_KEEPS if known else 0.0) + more * ((sound - least) / (most - least)).clamp(0, 1)
+        return (_KEEPS if known else 0.0) + more * ramp(sound, least, most)
 
     @torch.no_grad()
     def _sound(self, pixels: Tensor, filled: Tensor, times: float) -> Tensor:
@@ -169,12 +172,16 @@ class LatentTranslator(StageBase):
         """
         pixels, filled, change, kept = restoration.pixels, restoration.to_fill(), 0.0, 0.0
         if not restoration.areas:
+            restoration.pixels = without_impulses(pixels)
+            if restoration.pixels is not pixels:
+                change = mean_change(restoration.pixels, pixels)
+                pixels = restoration.pixels  # frees the memory of those before
             restoration.pixels, (kept,) = self._restored(pixels, filled, restoration.scale)
-            change = mean_change(restoration.pixels, pixels)
+            change += mean_change(restoration.pixels, pixels)
         # a frame would count as a smooth part of the picture, and end in a step beside it
         for area in restoration.areas:
             part = pixels[area.part]
-            made, (own,) = self._restored(part, filled[area.part], restoration.scale)
+            made, (own,) = self._restored(without_impulses(part), filled[area.part], restoration.scale)
             area.keep_around_(made, part)
             share = part.numel() / pixels.numel()
             change, kept = change + share * mean_change(made, part), kept + share * own

@@ -534,6 +534,24 @@ def test_the_translator_is_told_what_was_filled(monkeypatch: pytest.MonkeyPatch)
     assert (told[0][..., 20:24, :] > 0.6).all() and (told[0][..., 20:24, :] < 1).all()
 
 
+def test_salt_and_pepper_go_before_the_networks_see_the_photo(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(LatentTranslator, "_translated", lambda self, pixels, filled, _: pixels)
+    stage = LatentTranslator(VAE(), LatentMapping(), VAE(), CPU)
+    sound = torch.from_numpy(data.astronaut()[:200, :260]).permute(2, 0, 1)[None] / 255
+    draw = torch.rand(1, 1, *sound.shape[-2:], generator=torch.Generator().manual_seed(0))
+    worn = torch.where(draw < 0.01, 0.05, torch.where(draw < 0.02, 0.95, sound))
+    restoration = stage(start(worn.clone()))
+    assert psnr(restoration.pixels, sound) > psnr(worn, sound) + 9
+    assert restoration.notes["translate"]["mean_change"] > 0.003
+    assert torch.equal(stage.translate(worn), restoration.pixels)
+    restoration = start(worn.clone())
+    restoration.areas = (Area(((20.0, 20.0), (240.0, 20.0), (240.0, 180.0), (20.0, 180.0))),)
+    result = stage(restoration).pixels
+    assert torch.equal(result[..., :20, :], worn[..., :20, :])
+    inside = ..., slice(25, 175), slice(25, 235)
+    assert psnr(result[inside], sound[inside]) > psnr(worn[inside], sound[inside]) + 9
+
+
 @pytest.fixture
 def listening() -> LatentTranslator:
     """Small networks of which each says something, the attention most of all, in tiles of 128 pixels."""
