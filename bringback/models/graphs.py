@@ -200,6 +200,11 @@ def method(method: str) -> Callable[[Any, Runs], None]:
     return lambda network, run: setattr(network, method, run[""])
 
 
+def attach_faces(network: Any, run: Runs) -> None:
+    network.forward = run[""]
+    network.inside = lambda degraded, mask, box: run[""](degraded, mask)
+
+
 def attach_clean_vae(network: Any, run: Runs) -> None:
     # graphs compute in float32, whatever `dtype` is asked for
     network.decode = lambda latent, size, dtype=torch.float32: run[""](latent)[..., : size[0], : size[1]]

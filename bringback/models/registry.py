@@ -149,7 +149,7 @@ MODELS: dict[str, Model] = {
         FaceGenerator,
         "faces:FaceTask",
         graphs.of_faces,
-        method("forward"),
+        graphs.attach_faces,
         _faces,
         frozenset(["build.0.0.gamma_beta.weight", "build.0.0.told.weight"]),
         (48,),

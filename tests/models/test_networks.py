@@ -184,6 +184,24 @@ def test_networks_begin_near_the_identity(network: Network) -> None:
     assert (network(pixels) - pixels).abs().mean() < 0.02
 
 
+def test_faces_are_made_in_a_box_alone_with_the_same_result() -> None:
+    torch.manual_seed(0)
+    net = FaceGenerator((8, 8, 8, 8, 8), (1, 1, 1, 1, 1), hidden=4).eval()
+    torch.nn.init.normal_(net.head.weight, std=0.1)
+    face, filled = torch.rand(2, 3, 256, 256), (torch.rand(2, 1, 256, 256) > 0.9).float()
+    counted = []
+    for block in (net.build[0][0], net.build[1][0], net.build[4][0]):
+        block.register_forward_hook(lambda _, given, __: counted.append((*given[0].shape[-2:],)))
+    whole, part = net(face, filled), net.inside(face, filled, (24, 32, 232, 256))
+    assert counted[3:] == [(4, 4), (29, 28), (56, 52)]  # the coarse scales see all
+    inside = (..., slice(48, 240), slice(40, 216))
+    assert (whole - face)[inside].abs().mean() > 0.01
+    torch.testing.assert_close(part[inside], whole[inside], rtol=0, atol=1e-3)
+    outside = torch.ones(256, 256, dtype=torch.bool)
+    outside[32:256, 24:232] = False
+    torch.testing.assert_close(part[..., outside], face[..., outside])
+
+
 def test_fresh_curves_are_the_identity() -> None:
     pixels, mask = torch.rand(2, 3, 20, 30), torch.zeros(2, 1, 20, 30)
     assert torch.allclose(apply_curves(pixels, ToneCurves()(pixels, mask)), pixels, atol=1e-5)

@@ -8,13 +8,16 @@ from skimage import data
 from torch import nn
 
 from bringback.images.photo import Photo
+from bringback.models.faces.generator import FaceGenerator
+from bringback.models.registry import MODELS
 from bringback.models.translation.mapping import LatentMapping
 from bringback.models.translation.vae import VAE
 from bringback.stages.denoise import Denoiser
 from bringback.stages.faces.alignment import align, scale, similarity
+from bringback.stages.faces.blending import PASTED, feather
 from bringback.stages.faces.detector import FaceFinder
 from bringback.stages.faces.stage import LARGE, FaceRefiner
-from bringback.stages.faces.views import SHARES, TwoViews, as_it_came, hardly_worn
+from bringback.stages.faces.views import FINEST, KEPT, MIDDLE, SHARES, TwoViews, as_it_came, hardly_worn, kept
 from bringback.stages.record import Restoration
 from bringback.stages.translate import LatentTranslator
 
@@ -51,6 +54,54 @@ def test_of_one_picture_the_mean_of_both_views_is_taken():
     crops = torch.rand(2, 3, 256, 256)
     made = TwoViews(Brighter())(crops, torch.zeros(2, 1, 256, 256))
     torch.testing.assert_close(made, crops + 0.1)
+
+
+def test_in_photos_faces_are_made_only_where_they_are_pasted(portrait, monkeypatch):
+    rest = feather().copy()
+    rest[PASTED[1] : PASTED[3], PASTED[0] : PASTED[2]] = 0
+    assert rest.max() == 0
+    assert PASTED[0] + PASTED[2] == 256  # the mirror image is made in the same box
+    boxes = []
+
+    def inside(self, degraded, mask, box):
+        boxes.append(box)
+        return degraded
+
+    monkeypatch.setattr(FaceGenerator, "inside", inside)
+    refiner = FaceRefiner(TwoViews(FaceGenerator((8, 8), (1, 1), hidden=4)))
+    refiner(Restoration.start(Photo.from_array(portrait)))
+    assert set(boxes) == {PASTED}
+    boxes.clear()
+    refiner.refine(torch.rand(1, 3, 256, 256))  # a crop is refined as a whole
+    assert set(boxes) == {None}
+
+
+def test_another_engine_makes_the_box_too():
+    network, crops = FaceGenerator((8, 8), (1, 1), hidden=4), torch.rand(1, 3, 256, 256)
+    MODELS["faces"].attach(network, {"": lambda degraded, mask: degraded + 0.1})
+    made = TwoViews(network)(crops, torch.zeros(1, 1, 256, 256), box=PASTED)
+    torch.testing.assert_close(made, crops + 0.1)
+
+
+@pytest.mark.parametrize(
+    ("period", "far", "share"),
+    [
+        (9, MIDDLE[0] / 2, KEPT),
+        (9, MIDDLE[1] * 1.6, 0),
+        (3, FINEST[0] / 2, KEPT),
+        (3, FINEST[1] * 1.4, 0),
+        (1e9, MIDDLE[0] / 2, 0),
+    ],
+)
+def test_of_a_face_that_hardly_changes_most_is_kept_but_noise_and_tone(period, far, share):
+    change = waves(period) / 0.2 * far * (2**0.5 if period < 1e9 else 1)
+    refined = torch.full((2, 3, 256, 256), 0.5)
+    came = refined + torch.cat([change, waves(9)])
+    taken = kept(came, refined, PASTED)
+    middle = (0, 0, slice(64, -64), slice(64, -64))
+    measured = float((taken[middle] * change[middle]).sum() / change[middle].square().sum())
+    assert measured == pytest.approx(share, abs=0.12)
+    assert taken[1].abs().max() == 0  # a face that is worn beside it
 
 
 @pytest.mark.parametrize(("period", "share"), [(3, SHARES[0][1]), (8, None), (1e9, 0)])

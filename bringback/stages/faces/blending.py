@@ -15,6 +15,7 @@ from bringback.stages.faces.alignment import CROP, align, footprint, scale, simi
 # The part of the template's crop that may change: a superellipse from below the hair to the chin.
 MIDDLE, RADII, SHOULDERS = (128.0, 144.0), (100.0, 110.0), 2.4
 RAMP = 0.38  # share of the radius over which it fades
+PASTED = (24, 32, 232, 256)  # the box of all that may change, the same when mirrored; whole places of the generator
 KEPT_GRAIN = 0.6  # share of the grain's deviation that a face keeps; all of it would undo the denoising
 OCTAVES = (0.8, 1.6)  # deviations in pixels of the blurs that split the grain into bands
 REACH = sum((round(8 * sigma + 1) | 1) // 2 for sigma in OCTAVES)  # pixels that enter a band on each side, by OpenCV

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Self
 
 import numpy as np
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 from bringback.errors import PhotoError
 from bringback.images.adapters import accepts_any_image
 from bringback.images.photo import Photo, is_gray
-from bringback.models.faces.generator import FaceGenerator
+from bringback.models.faces.generator import Box, FaceGenerator
 from bringback.ops.color import luminance
 from bringback.ops.hatching import is_hatched
 from bringback.ops.patterns import Pattern
@@ -21,10 +22,10 @@ from bringback.ops.scale import divisor
 from bringback.runtime.compute import Compute
 from bringback.stages.base import StageBase
 from bringback.stages.faces.alignment import CROP, EYES, NOSE_BASE, align, scale, similarity
-from bringback.stages.faces.blending import channels_last, paste
+from bringback.stages.faces.blending import PASTED, channels_last, paste
 from bringback.stages.faces.detector import ENLARGED_PIXELS, FaceFinder
 from bringback.stages.faces.identity import guard, in_batches
-from bringback.stages.faces.views import TwoViews, as_it_came, hardly_worn
+from bringback.stages.faces.views import TwoViews, as_it_came, hardly_worn, kept
 from bringback.stages.record import Face, Restoration
 from bringback.weights.checkpoints import Checkpoints
 
@@ -164,6 +165,7 @@ class FaceRefiner(StageBase):
             torch.cat([group.filled for group in groups]),
             [group.gray for group in groups for _ in group.chosen],
             [face for group in groups for face in group.chosen],
+            box=None if self.finder is None else PASTED,
         )
         parts = [part.split([len(group.chosen) for group in groups]) for part in (crops, refined)]
         for restoration, group, before, after in zip(restorations, groups, *parts, strict=True):
@@ -258,16 +260,29 @@ class FaceRefiner(StageBase):
                 face.status = "left alone: not the face in the center"
         return [face for face in faces if face.status == "found"]
 
-    def _refine(self, crops: Tensor, came: Tensor, filled: Tensor, gray: list[bool], faces: list[Face]) -> Tensor:
-        """The refined crops; sets identity and status of `faces`, one for each crop or none."""
+    def _refine(
+        self,
+        crops: Tensor,
+        came: Tensor,
+        filled: Tensor,
+        gray: list[bool],
+        faces: list[Face],
+        box: Box | None = None,
+    ) -> Tensor:
+        """The refined crops, of which a box or all is needed; sets what is known of `faces`, one a crop or none."""
         tried = [share * (1 - self.fidelity) for share in STRENGTHS if self.fidelity < 1]
         distances: list[float | None] = [None] * len(crops)
         strengths = [0.0] * len(crops)
         if tried and len(crops):
             with self.compute.autocast():
-                views = (came,) if self._two_views else ()
-                made = in_batches(self.generator, self.compute, crops, filled, *views).to(crops)
-            change = match_tone(made, crops) - crops
+                if self._two_views:
+                    made = in_batches(partial(self.generator, box=box), self.compute, crops, filled, came)
+                else:
+                    made = in_batches(self.generator, self.compute, crops, filled)
+            made = match_tone(made.to(crops), crops)
+            if self._two_views:
+                made += kept(came, made, box)
+            change = made - crops
             change = torch.where(torch.tensor(gray).view(-1, 1, 1, 1).to(change.device), luminance(change), change)
             distances, strengths = guard(crops, change, tried, SAME_PERSON, compute=self.compute)
             crops = (crops + change * change.new_tensor(strengths).view(-1, 1, 1, 1)).clamp(0, 1)
