@@ -24,7 +24,7 @@ _GAP = 3  # pixels between bars that meet
 _TONES, _WIDTHS = 0.15, 3.0  # luminance by which bars that meet differ, and ratio of their widths
 _TURNED = 0.2  # sine of the angle between bars that meet
 # Bars of a lattice, and how many others each of them meets in the mean.
-_LEAST, _MEETS = 20, 2.4
+_LEAST, _MEETS = 20, 2.2
 _STOPS = 0.45  # ends of a bar, of two, that stop at another one; crossing scratches go on
 _READ = 0.1  # share of its bars that is marked, below which marks there are not those of its bars
 _FRINGE = 2  # pixels beside a bar that go with it
@@ -93,7 +93,21 @@ def _bars(light: np.ndarray, edges: np.ndarray) -> _Bars:
     tone = _seen(light, from_, to)
     around = (_seen(light, from_ + beyond, to + beyond) + _seen(light, from_ - beyond, to - beyond)) / 2
     every = _Bars(from_, to, np.abs(apart), tone, tone - around)
-    return every[np.abs(every.contrast) > _CONTRAST]
+    return _each_once(every[np.abs(every.contrast) > _CONTRAST])
+
+
+def _each_once(bars: _Bars) -> _Bars:
+    """The bars without those that lie along longer ones.
+
+    Beside one edge there may be several short ones, as the rims of a scratch are uneven: it is one bar for all of that.
+    """
+    length, along, normal = _axes(bars.start, bars.end)
+    from_middle = (bars.start + bars.end)[None] / 2 - bars.start[:, None]  # of each bar (rows), to all others (columns)
+    at, off = ((from_middle * axis[:, None]).sum(2) for axis in (along, normal))
+    rank = np.argsort(np.argsort(-length, kind="stable"))
+    within = (at > 0) & (at < length[:, None]) & (np.abs(off) < 1 + bars.width[:, None] / 2)
+    within &= (np.abs(along @ normal.T) < _TURNED) & (rank[:, None] < rank)
+    return bars[~within.any(0)]
 
 
 def _seen(plane: np.ndarray, start: np.ndarray, end: np.ndarray) -> np.ndarray:

@@ -16,6 +16,7 @@ from bringback.ops.pages import Page, find_page
 from bringback.ops.same_tone import grow_marks_
 from bringback.ops.snow import lower_snow_
 from bringback.ops.trails import lower_trails_
+from bringback.ops.unsure import lower_unsure_
 from bringback.ops.views import View
 from bringback.ops.writing import lower_writing_
 
@@ -30,11 +31,10 @@ class Found:
 
     `periodic` is the share of the photo that a pattern covers, see `ops.patterns`; `withdrawn` the share that looked
     damaged and was not believed: all of it because most was doubtful, marks on circles around one point, falling snow,
-    bars of lattices, or broad marks that end nowhere or
-    are seen at one size of the photo only; `writing` the share of writing that looked damaged; `page` the
-    share of it that is no photo but writing, lines or stars, see `ops.pages`; `on_page` the share that looked damaged
-    there, which may be what the page shows; and `paper` the numbers of the areas whose ground is not dark, 0 that of
-    the whole photo.
+    bars of lattices, broad marks that end nowhere or are seen at one size of the photo only, or marks without a sure
+    pixel where damage is rare; `writing` the share of writing that looked damaged; `page` the share of it that is no
+    photo but writing, lines or stars, see `ops.pages`; `on_page` the share that looked damaged there, which may be what
+    the page shows; and `paper` the numbers of the areas whose ground is not dark, 0 that of the whole photo.
     """
 
     periodic: float = 0.0
@@ -77,7 +77,8 @@ def judge_(odds: Tensor, view: View, about: Found, look: Look | None = None) -> 
     about.withdrawn += lower_lattices_(odds, view)
     about.withdrawn += lower_doubtful_(odds, view, look)
     if about.withdrawn or about.writing:  # what was certain may have been that alone
-        calm_(odds, calmed)
+        calmed += calm_(odds, calmed)
+    about.withdrawn += lower_unsure_(odds, view, calmed)
     grow_marks_(odds, view)
     close_gaps_(odds, view)
     return None

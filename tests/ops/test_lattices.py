@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from bringback.ops.lattices import lower_lattices_
+from bringback.ops.lattices import _bars, lower_lattices_
 from bringback.ops.views import View
 
 SIZE = (320, 360)  # width, height
@@ -74,6 +74,13 @@ def test_a_scratch_across_a_tower_stays_marked_beside_its_bars() -> None:
     stays, _ = lowered(cover, 0.1, scratch)
     beside = (scratch > 0.5) & (cv2.dilate(cover, np.ones((9, 9))) < 0.1)
     assert stays[beside].mean() > 0.95 and stays[(cover > 0.5) & (scratch < 0.1)].mean() < 0.4
+
+
+def test_a_scratch_with_uneven_rims_is_one_bar() -> None:
+    light = np.full((60, 120), 0.3, np.float32)
+    light[28:32, 10:110] = 0.9
+    rims = [[10, 28, 110, 28], [45, 32, 10, 32], [78, 33, 44, 32], [110, 32, 77, 32]]  # one edge, and three beside it
+    assert len(_bars(light, np.array(rims, np.float32)).width) == 1
 
 
 def test_a_frame_of_few_bars_stays_marked() -> None:
