@@ -33,12 +33,13 @@ _ROOM, _MOST_ROOM = 0.7, 1.5
 _KEEPS = 2.5
 # Shrunk to its native scale, a soft scan of a sound print looks sound to the gate, and one of a worn print does not. So
 # the gate is asked there, too, or at half size if that is less, in the middle of the photo, `_SAMPLE` pixels a side:
-# of the share that it keeps there, what is between these two counts, up to so much. Photos of less than `KNOWN` may as
-# well be blurred themselves, and look as sound when they are shrunk by `_LESS`: there only what it keeps beyond that
-# counts. Chosen on photos of the training set, as is the scale above which it is not asked: worn copies that were
-# enlarged are taken for more, and shrunk so far their noise is gone.
-_SECOND, _LESS, _SAMPLE, _FAR = 2.0, 1.5, 512, 3.6
-_SOUND, _SOUND_IN_DOUBT = (0.3, 0.7, 10.0), (0.0, 0.25, 4.0)
+# of the share that it keeps there, what is between these two counts, up to so much. Photos that are too little enlarged
+# to be shrunk may as well be blurred themselves, and look as sound when they are shrunk by `_LESS`: there only what it
+# keeps beyond that counts, and more carefully for those of less than `KNOWN`. Chosen on photos of the training set, as
+# is the scale above which it is not asked: worn copies that were enlarged are taken for more, and shrunk so far their
+# noise is gone. What was enlarged by exactly 4 is taken for 3.84.
+_SECOND, _LESS, _SAMPLE, _FAR = 2.0, 1.5, 512, 3.9
+_SOUND, _SOUND_IN_DOUBT = (0.1, 0.35, 10.0), (0.0, 0.25, 4.0)
 # Sides of a square below which what the networks do to a photo is taken by part: in so few pixels the gate cannot tell
 # detail from noise, since everything is as fine as a pixel.
 _SMALL = 64
@@ -109,7 +110,7 @@ class LatentTranslator(StageBase):
         if scale > _FAR:
             return torch.full((len(pixels), 1, 1, 1), _KEEPS, device=self.compute.device)
         sound, known = self._sound(pixels, filled, max(scale, _SECOND)), scale >= KNOWN
-        if not known:
+        if divisor(scale) == 1:
             sound = sound - self._sound(pixels, filled, _LESS)
         least, most, more = _SOUND if known else _SOUND_IN_DOUBT
         return (_KEEPS if known else 0.0) + more * ramp(sound, least, most)

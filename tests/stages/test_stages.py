@@ -792,8 +792,10 @@ def test_a_soft_scan_is_translated_at_its_native_scale(monkeypatch: pytest.Monke
     pixels = torch.rand(1, 3, 96, 128)
     for scale in (1.0, 1.5, 3.0, 4.0):
         assert stage.translate(pixels, None, scale).shape == pixels.shape
-    # 1.5 is too little to gain by shrinking; above 1 it is looked at at its native scale, too, or at half its size
-    assert [tuple(shape[-2:]) for shape in seen] == [(24, 32), (12, 16), (24, 32), (8, 11), (12, 16), (12, 12)]
+    # 1.5 is too little to gain by shrinking; above 1 it is looked at at its native scale, too, or at half its size, and
+    # shrunk less if that is in doubt
+    shapes = [tuple(shape[-2:]) for shape in seen]
+    assert shapes == [(24, 32), (12, 16), (16, 22), (24, 32), (8, 11), (12, 16), (12, 12)]
 
 
 def test_more_is_kept_of_a_scan_larger_than_it_is_sharp_but_not_of_what_was_filled() -> None:
@@ -812,18 +814,39 @@ def test_what_is_sound_at_its_native_scale_is_kept_in_the_scan() -> None:
     last = stage.mapping.trust.layers[-1]
     pixels, filled = torch.rand(2, 3, 96, 128), torch.zeros(2, 1, 96, 128)
     filled[..., :48] = 1
-    changes = []
-    for bias in (-8.0, 0.0):  # the gate keeps nothing, or half
+    for bias, more in ((-8.0, 2.5), (0.0, 12.5)):  # the gate keeps nothing, or half
         last.bias.data.fill_(bias)
-        one, two = ((stage.translate(pixels, filled, scale) - pixels).abs() for scale in (1.0, 1.5))
-        changes.append((two[..., 64:].mean() / one[..., 64:].mean()).item())
+        for scale in (1.8, 3.84):
+            assert torch.allclose(stage._keeps(pixels, filled, scale), torch.tensor(more))
+        # as sound shrunk by less: it may be blurred itself
+        assert torch.allclose(stage._keeps(pixels, filled, 1.6), torch.tensor(2.5))
+        one, two = ((stage.translate(pixels, filled, scale) - pixels).abs() for scale in (1.0, 1.6))
         assert torch.equal(one[..., :40], two[..., :40])
-    assert changes[0] > 0.99 and changes[1] < 0.05
-    two = (stage.translate(pixels, filled, 1.4) - pixels).abs()  # as sound shrunk by less: it may be blurred itself
-    assert two[..., 64:].mean() > 0.99 * one[..., 64:].mean()
-    stage._sound = lambda pixels, filled, times: torch.full((2, 1, 1, 1), 0.4 if times == 2 else 0.1)  # type: ignore[method-assign]
-    two = (stage.translate(pixels, filled, 1.4) - pixels).abs()
-    assert two[..., 64:].mean() < 0.05 * one[..., 64:].mean()
+        assert two[..., 64:].mean() < one[..., 64:].mean()
+
+
+@pytest.mark.parametrize(
+    ("scale", "native", "less", "kept"),
+    [
+        (1.0, 0.9, 0.0, 0.0),
+        (1.4, 0.4, 0.1, 4.0),
+        (1.4, 0.3, 0.3, 0.0),  # a worn photo that is not very sharp looks as sound in both
+        (1.5, 0.5, 0.1, 12.5),
+        (1.5, 0.3, 0.3, 2.5),
+        (1.8, 0.05, 0.0, 2.5),
+        (1.8, 0.3, 0.9, 10.5),
+        (3.84, 0.4, 0.9, 12.5),  # enlarged by exactly four
+        (4.0, 0.9, 0.0, 2.5),  # is not asked: of worn photos shrunk so far no noise is left
+    ],
+)
+def test_how_much_more_is_kept_of_what_is_sound_at_its_native_scale(
+    monkeypatch: pytest.MonkeyPatch, scale: float, native: float, less: float, kept: float
+) -> None:
+    stage = LatentTranslator(VAE(), LatentMapping(), VAE(), CPU)
+    shares = {1.5: less, max(scale, 2.0): native}
+    monkeypatch.setattr(stage, "_sound", lambda pixels, filled, times: torch.full((2, 1, 1, 1), shares[times]))
+    keeps = stage._keeps(torch.rand(2, 3, 8, 8), torch.zeros(2, 1, 8, 8), scale)
+    assert keeps.shape == (2, 1, 1, 1) and torch.allclose(keeps, torch.tensor(kept))
 
 
 def test_each_photo_of_a_batch_is_judged_by_itself() -> None:
