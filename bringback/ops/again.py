@@ -18,6 +18,7 @@ _TIMES = (2.0, 1.0, 0.7)  # times its native scale at which a photo is looked at
 # true marks on 60 portraits aged by two recipes none has less than -1.5 and none less than -3.8 in looks at the whole
 # photo; shirts have -3.6 and -7, a light forehead -2.5 and -5.7.
 _UNSEEN, _DENIED = -1.5, -4.5
+_REFUSED = -6.0  # and so does a single look that is this sure: the rays of a statue's crown have -6.7
 _CERTAIN = 3.5  # mean log odds of a mark from which on it is not looked at again
 _AROUND = 128  # native pixels around a mark that are looked at with it, or half of its size if that is more
 _LEAST, _MOST = 128, 1 << 20  # pixels of the shorter side of what is looked at, and native pixels of all of it
@@ -44,4 +45,4 @@ def is_unseen(look: Look, view: View, odds: np.ndarray, place: tuple[slice, slic
         for times in _TIMES:
             seen = F.interpolate(look(shrink(photo, view.scale * times)).cpu(), size, mode="bilinear")[0, 0].numpy()
             means.append(float(seen[top : top + own.shape[0], left : left + own.shape[1]][own > 0].mean()))
-    return min(means) < _DENIED and sum(means) < _UNSEEN * len(_TIMES)
+    return min(means) < (_DENIED if sum(means) < _UNSEEN * len(_TIMES) else _REFUSED)

@@ -96,7 +96,8 @@ class ScratchDetector(StageBase):
 
         The network looks at the photos at their native `scale`; at twice and four times that, for broad stains; and at
         their own, where detail finer than the native scale stands out, for dust and hairs thinner than anything the
-        print shows. The largest odds count, those of coarser scales lowered by `SURER`. Small photos are enlarged.
+        print shows. The largest odds count, those of coarser scales lowered by `SURER`, and not where the native scale
+        shows that they are the picture. Small photos are enlarged.
 
         The network's logits for a photo and its mirror image are averaged (the self-ensemble of Lim et al. 2017),
         because their errors differ; at coarser scales one look is enough. Where a photo has a periodic pattern, as the

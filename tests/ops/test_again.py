@@ -69,3 +69,10 @@ def test_what_is_certain_or_too_large_for_other_looks_is_believed_unasked() -> N
         before, sizes = odds.clone(), list[tuple[int, int]]()
         assert lower_doubtful_(odds, View(pixels), look(sizes)) == 0
         assert torch.equal(odds, before) and not sizes
+
+
+@pytest.mark.parametrize(("least", "marked"), [(-5.5, True), (-6.5, False)])
+def test_one_look_that_is_sure_is_enough(least: float, marked: bool) -> None:
+    odds, answers = marks(FOREHEAD), iter([3.0, 1.0, least])
+    lower_doubtful_(odds, View(astronaut()), lambda photo: torch.full_like(photo[:, :1], next(answers)))
+    assert bool(odds.max() > 0) is marked

@@ -711,6 +711,34 @@ def test_the_detector_looks_closer_only_where_something_is_sharper_than_the_prin
     assert (found[..., 30:200, 100] > 0.5).all() and (found[..., 300:, :] < 0.5).all()
 
 
+@pytest.mark.parametrize(
+    ("native", "scale", "width", "speck", "marked"),
+    [
+        (-9.0, 1.0, 12, 60, False),
+        (-2.0, 1.0, 12, 60, True),
+        (-9.0, 1.6, 12, 60, True),  # it is seen larger than at its native scale
+        (-9.0, 1.0, 60, 60, True),  # a broad stain
+        (-2.0, 1.6, 60, 2, False),  # hardly anything else is damage
+    ],
+)
+def test_lines_that_are_seen_smaller_only_are_the_picture(
+    native: float, scale: float, width: int, speck: int, marked: bool
+) -> None:
+    class Smaller(torch.nn.Module):
+        """Sure that red is damage once it is seen at less than 500 pixels, before it says `native`; blue always is."""
+
+        widths = (1,)
+
+        def forward(self, tile: torch.Tensor) -> torch.Tensor:
+            red = torch.where(tile[:, :1] > 0.9, 8.0 if tile.shape[-1] < 500 else native, -9.0)
+            return torch.where(tile[:, 2:] > 0.9, 8.0, red)
+
+    pixels = torch.full((1, 3, 600, 600), 0.5)
+    pixels[:, 0, 100:300, 100 : 100 + width], pixels[:, 2, 400:420, 300 : 300 + speck] = 1, 1
+    odds = looks.Looks(Smaller(), Compute(), 640).united(pixels, scale)[0]  # type: ignore[arg-type]
+    assert bool((odds[..., 120:280, 104 : 96 + width] > 0).all()) is marked and (odds[..., 310:390, :] < 0).all()
+
+
 def dots(height: int, width: int, period: float) -> torch.Tensor:
     """Gray (1, 3, H, W), printed in dark dots on white."""
     y, x = torch.meshgrid(torch.arange(float(height)), torch.arange(float(width)), indexing="ij")
