@@ -66,7 +66,7 @@ def noise(pixels: Tensor) -> Tensor:
 
 
 def _in_step(found: Tensor) -> tuple[Tensor, Tensor]:
-    """How many impulses, 1 in (B, C, H, W), are two pixels from others, (B,), and how many would be, lay they anywhere."""
+    """How many impulses, 1 in (B, C, H, W), are two pixels from others, (B,), and as many as if they lay anywhere."""
     touching, within, wide = (window_sums(found, side, side) for side in (3, 5, 2 * _FAR + 1))
     share = (5**2 - 3**2) / ((2 * _FAR + 1) ** 2 - 5**2)
     near, far = within - touching, (wide - within) * share
