@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bringback.ops.scale import shrink
-from bringback.ops.views import View
+from bringback.ops.views import Size, View
 
 Look = Callable[[Tensor], Tensor]  # at photos (1, 3, h, w): a network's logits (1, 1, h, w)
 
@@ -18,7 +18,9 @@ _TIMES = (2.0, 1.0, 0.7)  # times its native scale at which a photo is looked at
 # true marks on 60 portraits aged by two recipes none has less than -1.5 and none less than -3.8 in looks at the whole
 # photo; shirts have -3.6 and -7, a light forehead -2.5 and -5.7.
 _UNSEEN, _DENIED = -1.5, -4.5
-_REFUSED = -6.0  # and so does a single look that is this sure: the rays of a statue's crown have -6.7
+# On a face the look of less than `_DENIED` is enough: of 26 true marks none has less than -3.6. On it is a mark with
+# so much of itself in the box of a face, or above it by this share of the box's height, where forehead and hair are.
+_ON_FACE, _ABOVE = 0.7, 0.5
 _CERTAIN = 3.5  # mean log odds of a mark from which on it is not looked at again
 _AROUND = 128  # native pixels around a mark that are looked at with it, or half of its size if that is more
 _LEAST, _MOST = 128, 1 << 20  # pixels of the shorter side of what is looked at, and native pixels of all of it
@@ -45,4 +47,16 @@ def is_unseen(look: Look, view: View, odds: np.ndarray, place: tuple[slice, slic
         for times in _TIMES:
             seen = F.interpolate(look(shrink(photo, view.scale * times)).cpu(), size, mode="bilinear")[0, 0].numpy()
             means.append(float(seen[top : top + own.shape[0], left : left + own.shape[1]][own > 0].mean()))
-    return min(means) < (_DENIED if sum(means) < _UNSEEN * len(_TIMES) else _REFUSED)
+    if min(means) >= _DENIED:
+        return False
+    return sum(means) < _UNSEEN * len(_TIMES) or _on_face(view, (odds.shape[0], odds.shape[1]), place, own)
+
+
+def _on_face(view: View, size: Size, place: tuple[slice, slice], own: np.ndarray) -> bool:
+    """Whether most of a mark, as `is_unseen` gets it, is on one of the faces of a photo seen at this size."""
+    rows, columns = (at.start + axis for at, axis in zip(place, np.nonzero(own), strict=True))
+    for left, top, right, bottom in view.faces(size):
+        top -= _ABOVE * (bottom - top)
+        if np.mean((rows > top) & (rows < bottom) & (columns > left) & (columns < right)) > _ON_FACE:
+            return True
+    return False

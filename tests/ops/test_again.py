@@ -7,7 +7,7 @@ from skimage import data
 
 from bringback.ops.again import Look
 from bringback.ops.broad import lower_doubtful_
-from bringback.ops.views import View
+from bringback.ops.views import Box, View
 
 FOREHEAD, CHEEK = (slice(72, 112), slice(200, 250)), (slice(130, 132), slice(180, 270))  # rows and columns
 STAIN = slice(300, 350), slice(330, 390)
@@ -71,8 +71,26 @@ def test_what_is_certain_or_too_large_for_other_looks_is_believed_unasked() -> N
         assert torch.equal(odds, before) and not sizes
 
 
-@pytest.mark.parametrize(("least", "marked"), [(-5.5, True), (-6.5, False)])
-def test_one_look_that_is_sure_is_enough(least: float, marked: bool) -> None:
-    odds, answers = marks(FOREHEAD), iter([3.0, 1.0, least])
-    lower_doubtful_(odds, View(astronaut()), lambda photo: torch.full_like(photo[:, :1], next(answers)))
-    assert bool(odds.max() > 0) is marked
+@pytest.mark.parametrize(
+    ("face", "marked"),
+    [((200.0, 95.0, 250.0, 160.0), False), ((300.0, 95.0, 350.0, 160.0), True), ((200.0, 160.0, 250.0, 220.0), True)],
+)
+def test_on_a_face_less_is_enough(face: Box, marked: bool) -> None:
+    odds, answers, sizes = marks(FOREHEAD), iter([3.0, 1.0, -5.0]), list[tuple[int, ...]]()
+
+    def find_faces(light: np.ndarray) -> list[Box]:
+        sizes.append(light.shape)
+        return [face]
+
+    view = View(astronaut(), find_faces=find_faces)
+    lower_doubtful_(odds, view, lambda photo: torch.full_like(photo[:, :1], next(answers)))
+    assert bool(odds.max() > 0) is marked and sizes == [(400, 512)]
+
+
+@pytest.mark.parametrize("seen", [3.0, -7.0])
+def test_faces_are_not_searched_for_where_the_looks_agree(seen: float) -> None:
+    def find_faces(light: np.ndarray) -> list[Box]:
+        raise AssertionError
+
+    view = View(astronaut(), find_faces=find_faces)
+    assert (lower_doubtful_(marks(FOREHEAD), view, lambda photo: torch.full_like(photo[:, :1], seen)) > 0) is (seen < 0)
