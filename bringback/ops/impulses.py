@@ -11,7 +11,9 @@ from bringback.ops.windows import window_sums
 _LEAST = 0.08  # by which an impulse stands out, in [0, 1]
 # Impulses stand out by more than the range of their neighbors. On smooth ground it is more than three times that range:
 # so much of a photo, and so many of its impulses, have to, for noise, perhaps and surely. Of what is fine in a picture,
-# as gravel and leaves, hardly a seventh does. More than `_MOST` of a photo are how it shows its tones.
+# as gravel and leaves, hardly a seventh does. More than `_MOST` of a photo are how it shows its tones. Only those count
+# as so much of a photo that are farther from their ground than three times the range that is usual in it: in grain and
+# among printed dots, some ground is smooth by chance.
 _SMOOTH = 3.0
 _RARE, _FREQUENT, _MOST = 5e-5, 1.5e-4, 0.05
 _FEW, _MANY = 0.25, 0.35
@@ -19,6 +21,7 @@ _CUT = 0.1  # of black or of white: isolated pixels there may be all that shows 
 # Impulses of noise lie anywhere; those by which a picture of few colors shows its tones often lie two pixels apart, so
 # many times as often as others of their kind are within `_FAR` pixels, surely no noise and surely noise.
 _IN_STEP, _ANYWHERE, _FAR = 2.0, 1.5, 16
+_SAMPLED = 3  # of every so many rows and columns one tells what range is usual
 _LOOKED_AT = 8  # strips of a large photo in which impulses are counted
 
 
@@ -48,25 +51,29 @@ def without_impulses(pixels: Tensor) -> Tensor:
 def noise(pixels: Tensor) -> Tensor:
     """How surely impulses in photos (B, 3, H, W) are noise, (B,) in [0, 1]; the rarer kind counts, light or dark."""
     every = list(strips(pixels))
-    counts = pixels.new_zeros(2, 2, len(pixels))  # all and those on smooth ground; light and dark
+    counts = pixels.new_zeros(3, 2, len(pixels))  # all, those on smooth ground, of these the far ones; light and dark
     beside, expected, seen = pixels.new_zeros(len(pixels)), pixels.new_zeros(len(pixels)), 0
     for rows in every[:: -(-len(every) // _LOOKED_AT)]:
         own, (lowest, highest) = pixels[..., rows, :], _second_extremes(_neighbors(pixels, rows))
         ground = (lowest + highest) / 2
         own, seen = torch.where((ground - 0.5).abs() < 0.5 - _CUT, own, ground), seen + own.shape[-2] * own.shape[-1]
-        counts[1] += torch.stack([x.any(1).sum((1, 2)) for x in _stand_out(own, lowest, highest, _SMOOTH)])
-        for kind, found in enumerate(_stand_out(own, lowest, highest, 1.0)):
-            counts[0, kind] += found.any(1).sum((1, 2))
+        usual = (highest - lowest)[..., ::_SAMPLED, ::_SAMPLED].flatten(1).median(1).values.view(-1, 1, 1, 1)
+        smooth = _stand_out(own, lowest, highest, _SMOOTH)
+        far = [one & ((own - ground).abs() > _SMOOTH * usual) for one in smooth]
+        every_one = _stand_out(own, lowest, highest, 1.0)
+        for found in every_one:
             if found.any():
-                near, far = _in_step(found.to(pixels))
-                beside, expected = beside + near, expected + far
-    every_one, smooth = counts.amin(1)
-    sure = ramp(smooth / seen, _RARE, _FREQUENT) * ramp(smooth / every_one.clamp_min(1), _FEW, _MANY)
-    return sure * (smooth < _MOST * seen) * ramp(beside / expected.clamp_min(1), _IN_STEP, _ANYWHERE)
+                near, wide = _in_step(found.to(pixels))
+                beside, expected = beside + near, expected + wide
+        for count, kinds in zip(counts, (every_one, smooth, far), strict=True):
+            count += torch.stack([kind.any(1).sum((1, 2)) for kind in kinds])
+    total, smooth_ones, far_ones = counts.amin(1)
+    sure = ramp(far_ones / seen, _RARE, _FREQUENT) * ramp(smooth_ones / total.clamp_min(1), _FEW, _MANY)
+    return sure * (smooth_ones < _MOST * seen) * ramp(beside / expected.clamp_min(1), _IN_STEP, _ANYWHERE)
 
 
 def _in_step(found: Tensor) -> tuple[Tensor, Tensor]:
-    """How many impulses, 1 in (B, C, H, W), are two pixels from others, (B,), and as many as if they lay anywhere."""
+    """How many impulses, 1 in (B, C, H, W), are two pixels from others, (B,), and would be if they lay anywhere."""
     touching, within, wide = (window_sums(found, side, side) for side in (3, 5, 2 * _FAR + 1))
     share = (5**2 - 3**2) / ((2 * _FAR + 1) ** 2 - 5**2)
     near, far = within - touching, (wide - within) * share

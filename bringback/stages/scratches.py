@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from bringback.stages.faces.detector import FaceFinder
 
 TILE = 640
-_SHRUNK = 12 + 4 + 8  # bytes per pixel at the native scale: photo, or that without its pattern, logits, both coarser
+# Bytes per pixel at the native scale: photo, or that without its pattern, logits, and these again with both coarser.
+_SHRUNK = 12 + 4 + 8
 _AGAIN = 4 + 12  # the same for a second look: its logits; and the photo again, if it was shrunk
 _A_PIXEL = 490  # bytes per pixel of a tile being processed, measured in float32
 _GRADIENT = 14  # bytes per pixel with the method "gradient", measured

@@ -167,7 +167,8 @@ class LatentTranslator(StageBase):
         return made
 
     def __call__(self, restoration: Restoration) -> Restoration:
-        """Translate the photo, given where it was filled. Notes the mean absolute change, in [0, 1] units.
+        """Translate the photo, given where it was filled. Notes the mean absolute change, in [0, 1] units; what was
+        done to impulses and what the networks did are added up.
 
         Notes the share that stayed as it was for its periodic pattern, too, and warns of it.
         """
@@ -182,9 +183,15 @@ class LatentTranslator(StageBase):
         # a frame would count as a smooth part of the picture, and end in a step beside it
         for area in restoration.areas:
             part = pixels[area.part]
-            made, (own,) = self._restored(without_impulses(part), filled[area.part], restoration.scale)
-            area.keep_around_(made, part)
             share = part.numel() / pixels.numel()
+            clean = without_impulses(part)
+            if clean is not part:
+                area.keep_around_(clean, part)
+                change += share * mean_change(clean, part)
+                part.copy_(clean)
+            del clean  # there is no room for it beside what is made of it
+            made, (own,) = self._restored(part, filled[area.part], restoration.scale)
+            area.keep_around_(made, part)
             change, kept = change + share * mean_change(made, part), kept + share * own
             part.copy_(made)
         notes = {"mean_change": round(change, 4)}

@@ -61,6 +61,19 @@ def test_dithering_stays(colors: int) -> None:
     assert noise(_tensor(np.array(picture.convert("1").convert("RGB")))).item() == 0
 
 
+@pytest.mark.parametrize("strength", [0.025, 0.03])
+def test_weak_noise_of_a_flat_sky_is_no_salt_and_pepper(strength: float) -> None:
+    grain = torch.randn(1, 3, 512, 512, generator=torch.Generator().manual_seed(1))
+    assert noise(((0.4 + strength * grain) * 255).round() / 255).item() == 0
+
+
+def test_soft_printed_dots_stay(photo: torch.Tensor) -> None:
+    y, x = torch.meshgrid(torch.arange(512.0), torch.arange(512.0), indexing="ij")
+    screen = sum(torch.cos(2 * torch.pi * (x + way * y) / 4 / 2**0.5) for way in (1, -1)) / 4 + 0.5
+    dots = (((photo.mean(1, keepdim=True) - screen) * 4 + 0.5).clamp(0, 1) * 200 + 30) / 255
+    assert noise(dots.expand(-1, 3, -1, -1)).item() == 0
+
+
 def test_grain_is_left_to_the_networks(photo: torch.Tensor) -> None:
     grain = torch.randn(photo.shape, generator=torch.Generator().manual_seed(0))
     assert noise((photo + 0.1 * grain).clamp(0, 1)).item() == 0

@@ -104,6 +104,12 @@ def test_of_a_face_that_hardly_changes_most_is_kept_but_noise_and_tone(period, f
     assert taken[1].abs().max() == 0  # a face that is worn beside it
 
 
+def test_a_face_that_does_not_change_at_all_has_a_gradient():
+    refined = torch.full((1, 3, 256, 256), 0.5, requires_grad=True)
+    kept(refined.detach(), refined).sum().backward()
+    assert refined.grad.isfinite().all()
+
+
 @pytest.mark.parametrize(("period", "share"), [(3, SHARES[0][1]), (8, None), (1e9, 0)])
 def test_of_a_face_as_it_came_fine_detail_is_taken_less_than_broad_and_no_tone(period, share):
     crops = torch.full((1, 3, 256, 256), 0.5)

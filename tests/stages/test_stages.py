@@ -546,7 +546,16 @@ def test_salt_and_pepper_go_before_the_networks_see_the_photo(monkeypatch: pytes
     assert torch.equal(stage.translate(worn), restoration.pixels)
     restoration = start(worn.clone())
     restoration.areas = (Area(((20.0, 20.0), (240.0, 20.0), (240.0, 180.0), (20.0, 180.0))),)
+    own, seen = restoration.pixels.untyped_storage().data_ptr(), []
+
+    def restored(pixels: torch.Tensor, *_: object) -> tuple[torch.Tensor, list[float]]:
+        seen.append(pixels.untyped_storage().data_ptr())
+        return pixels.clone(), [0.0]
+
+    monkeypatch.setattr(stage, "_restored", restored)
     result = stage(restoration).pixels
+    assert seen == [own]  # in place: no other copy of the area is held meanwhile
+    assert restoration.notes["translate"]["mean_change"] > 0.002
     assert torch.equal(result[..., :20, :], worn[..., :20, :])
     inside = ..., slice(25, 175), slice(25, 235)
     assert psnr(result[inside], sound[inside]) > psnr(worn[inside], sound[inside]) + 9
@@ -712,25 +721,26 @@ def test_the_detector_looks_closer_only_where_something_is_sharper_than_the_prin
 
 
 @pytest.mark.parametrize(
-    ("native", "scale", "width", "speck", "marked"),
+    ("native", "scale", "width", "speck", "sure", "marked"),
     [
-        (-9.0, 1.0, 12, 60, False),
-        (-2.0, 1.0, 12, 60, True),
-        (-9.0, 1.6, 12, 60, True),  # it is seen larger than at its native scale
-        (-9.0, 1.0, 60, 60, True),  # a broad stain
-        (-2.0, 1.6, 60, 2, False),  # hardly anything else is damage
+        (-9.0, 1.0, 12, 60, 8.0, False),
+        (-2.0, 1.0, 12, 60, 8.0, True),
+        (-9.0, 1.6, 12, 60, 8.0, True),  # it is seen larger than at its native scale
+        (-9.0, 1.0, 60, 60, 8.0, True),  # a broad stain
+        (-2.0, 1.6, 60, 2, 2.5, False),  # hardly anything else is damage
+        (-9.0, 1.0, 60, 2, 8.0, True),  # but it is surely seen: a lone hole
     ],
 )
 def test_lines_that_are_seen_smaller_only_are_the_picture(
-    native: float, scale: float, width: int, speck: int, marked: bool
+    native: float, scale: float, width: int, speck: int, sure: float, marked: bool
 ) -> None:
     class Smaller(torch.nn.Module):
-        """Sure that red is damage once it is seen at less than 500 pixels, before it says `native`; blue always is."""
+        """As `sure` that red is damage once it is seen at less than 500 pixels, before it says `native`; blue is."""
 
         widths = (1,)
 
         def forward(self, tile: torch.Tensor) -> torch.Tensor:
-            red = torch.where(tile[:, :1] > 0.9, 8.0 if tile.shape[-1] < 500 else native, -9.0)
+            red = torch.where(tile[:, :1] > 0.9, sure if tile.shape[-1] < 500 else native, -9.0)
             return torch.where(tile[:, 2:] > 0.9, 8.0, red)
 
     pixels = torch.full((1, 3, 600, 600), 0.5)

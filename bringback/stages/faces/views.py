@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from bringback.models.faces.generator import Box, FaceGenerator
 from bringback.ops.color import luminance
+from bringback.ops.masks import ramp
 from bringback.ops.windows import window_maxima, window_means
 from bringback.stages.faces.alignment import align
 
@@ -86,15 +87,12 @@ def kept(came: Tensor, refined: Tensor, box: Box | None = None) -> Tensor:
     middle, finest = soft - broad, difference - soft
     left, top, right, bottom = box or (0, 0, difference.shape[-1], difference.shape[-2])
     far, fine = (
-        one[..., top:bottom, left:right].square().mean((1, 2, 3), keepdim=True).sqrt() for one in (middle, finest)
+        # the root has no gradient at 0, where nothing changed
+        one[..., top:bottom, left:right].square().mean((1, 2, 3), keepdim=True).clamp_min(1e-12).sqrt()
+        for one in (middle, finest)
     )
-    share = KEPT * _falling(far, *MIDDLE)
-    return share * (middle + _falling(fine, *FINEST) * finest)
-
-
-def _falling(x: Tensor, begin: float, end: float) -> Tensor:
-    """1 up to `begin`, 0 from `end` on."""
-    return ((end - x) / (end - begin)).clamp(0, 1)
+    share = KEPT * ramp(far, *reversed(MIDDLE))
+    return share * (middle + ramp(fine, *reversed(FINEST)) * finest)
 
 
 def hardly_worn(crop: Tensor, came: Tensor) -> bool:
