@@ -8,6 +8,7 @@ from bringback.models.base import Network
 from bringback.models.fading import SIDE, FadingJudge
 from bringback.models.layers import strided_stem, zero_init
 from bringback.ops.color import luminance
+from bringback.ops.masks import ramp
 from bringback.ops.strips import strips
 
 _BINS = 256
@@ -91,8 +92,7 @@ class ToneCurves(Network, license="apache-2.0", tags=["photo-restoration", "tone
 
 def heeded(answers: Tensor, by_range: Tensor) -> Tensor:
     """How far to correct photos, (B,) in [0, 1], by what the judge answers and by the range of their tones."""
-    low, high = _SURE
-    return torch.minimum(((answers - low) / (high - low)).clamp(0, 1), by_range.to(answers.device))
+    return torch.minimum(ramp(answers, *_SURE), by_range.to(answers.device))
 
 
 def judged(
@@ -175,7 +175,7 @@ def narrow(thumbnail: Tensor) -> Tensor:
         light, joint = high[0] - low[0], high.max() - low.min()
         darkness = (_DARK - (middle[0] - low[0]) / light.clamp_min(0.05)).clamp_min(0)
         used = (light + joint) / 2 + _DARK * darkness
-        sure.append(((_SOUND - used) / (_SOUND - _FADED)).clamp(0, 1))
+        sure.append(ramp(used, _SOUND, _FADED))
     return torch.stack(sure)
 
 
@@ -193,16 +193,11 @@ def likely(thumbnail: Tensor, curves: Tensor) -> Tensor:
         if not (sound := share > 0.5).any():
             told.append(cells.new_ones(()))
             continue
-        colorful = _between(cells[sound].quantile(_MOST_COLORFUL), *_COLORFUL)
-        slight = 1 - _between(moved[sound].mean().sqrt(), *_SLIGHT)
-        unmarked = 1 - _between(1 - share.mean(), 0, _MARKED)
+        colorful = ramp(cells[sound].quantile(_MOST_COLORFUL), *_COLORFUL)
+        slight = 1 - ramp(moved[sound].mean().sqrt(), *_SLIGHT)
+        unmarked = 1 - ramp(1 - share.mean(), 0, _MARKED)
         told.append(1 - colorful * slight * unmarked)
     return torch.stack(told)
-
-
-def _between(value: Tensor, low: float, high: float) -> Tensor:
-    """0 up to `low`, 1 from `high` on."""
-    return ((value - low) / (high - low)).clamp(0, 1)
 
 
 def one_for_gray(pixels: Tensor, curves: Tensor) -> Tensor:

@@ -32,7 +32,7 @@ def fill_mask(mask: Tensor, *, sound: float = SOUND, damaged: float = DAMAGED, r
     target = torch.empty_like(mask)
     for rows in strips(mask):
         first, last = max(rows.start - 1, 0), min(rows.stop + 1, mask.shape[-2])
-        steep = ((mask[..., first:last, :] - sound) / (damaged - sound)).clamp(0, 1)
+        steep = ramp(mask[..., first:last, :], sound, damaged)
         widened = torch.maximum(steep, rim * window_maxima(steep))
         target[..., rows, :] = widened[..., rows.start - first : rows.stop - first, :]
     return target

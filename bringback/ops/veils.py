@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from bringback.ops.masks import ramp
 from bringback.ops.push_pull import membrane
 from bringback.ops.strips import STRIP
 
@@ -46,7 +47,7 @@ def detail_under(pixels: Tensor, marks: Tensor, sound: Tensor, scale: float = 1.
         detail = _LOST * (pixels[..., rows, columns].cpu() - mean)
         strength = detail.square().mean(1, keepdim=True).sqrt()
         depth = torch.from_numpy(_depth(on, (rows, columns), _INSIDE * scale)) / scale
-        shown = ((depth - _RIM) / (_INSIDE - _RIM)).clamp(0, 1)
+        shown = ramp(depth, _RIM, _INSIDE)
         detail *= shown * (_MOST * most / strength.clamp_min(_TINY)).clamp(max=1)
         found.append((rows, columns, detail.to(torch.float16)))
     return found
