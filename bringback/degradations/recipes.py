@@ -26,6 +26,7 @@ RECIPES: dict[str, Recipe] = {
     "faded": train_recipes.faded,
     "dim": train_recipes.dim,
     "marked": train_recipes.marked,
+    "old-marked": train_recipes.old_marked,
     "training": train_recipes.training,
     "scans": train_recipes.scans,
     "gate": train_recipes.gate,

@@ -285,6 +285,10 @@ marked = mixture(
     (drawn, 0.28), (unstructured, 0.08), (second_order, 0.07), (small_copy, 0.05), (grainy, 0.04), (rescanned, 0.03),
     (faded, 0.03), (clean, 1.0),
 )  # fmt: skip
+old_marked = mixture(
+    "What the scratch detector learns from real old photos, their own damage filled: half as they are, half damaged.",
+    (lightly_structured, 0.10), (stained, 0.06), (battered, 0.08), (drawn, 0.22), (lightly_worn, 0.06), (clean, 1.0),
+)  # fmt: skip
 scans = mixture(
     "What the native scale is learned from: sharp prints and worn ones, which are enlarged then.",
     (sharp, 0.1), (unstructured, 0.36), (second_order, 0.08), (clean, 1.0),

@@ -21,12 +21,14 @@ _EXPONENT = re.compile(r"[-+]?\d+[eE][-+]?\d+")  # YAML 1.1 reads 1e-4 as a stri
 class Source:
     """Training pictures: a folder, a tar shard or a glob of shards.
 
-    `domain` is `clean` (Y, to be degraded) or `old` (R, real old photos); `weight` is the sampling weight.
+    `domain` is `clean` (Y, to be degraded) or `old` (R, real old photos); `weight` is the sampling weight; `recipe`
+    degrades pictures of this source in place of the config's, if it is not empty.
     """
 
     path: str
     domain: Literal["clean", "old"] = "clean"
     weight: float = 1.0
+    recipe: str = ""
 
 
 @dataclass(frozen=True, slots=True)

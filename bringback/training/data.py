@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from bringback.degradations import OverlayBank
+from bringback.degradations import DegradedBatch, OverlayBank, degrade
 from bringback.errors import ConfigError
 from bringback.images.shards import PLAIN, find_entries, held_out
 from bringback.training.config import Source
@@ -30,11 +30,28 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """`pixels` (B, 3, R, R) in [0, 1]; `seeds`, one per sample; `old` (B,) bool, true for real old photos."""
+    """`pixels` (B, 3, R, R) in [0, 1]; `seeds` and names of `recipes`, one per sample ("": that of the config); `old`
+    (B,) bool, true for real old photos.
+    """
 
     pixels: Tensor
     seeds: list[int]
     old: Tensor
+    recipes: list[str]
+
+    def degraded(self, recipe: str, overlays: OverlayBank | None, most: int = 1 << 30) -> DegradedBatch:
+        """The samples, each degraded by its own recipe, or else by `recipe`; at most so many at a time."""
+        names = [own or recipe for own in self.recipes]
+        chosen = {name: [i for i, own in enumerate(names) if own == name] for name in names}
+        order, made = list[int](), list[DegradedBatch]()
+        for name, own in chosen.items():
+            for first in range(0, len(own), most):
+                part = own[first : first + most]
+                made.append(degrade(self.pixels[part], name, [self.seeds[i] for i in part], overlays))
+                order += part
+        places = torch.tensor(order).argsort().to(self.pixels.device)
+        parts = zip(*((part.aged, part.mask, part.truth, part.gray) for part in made), strict=True)
+        return DegradedBatch(*(torch.cat(same)[places] for same in parts))
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +59,7 @@ class _Sample:
     pixels: np.ndarray  # (R, R, 3) uint8
     seed: int
     old: bool
+    recipe: str
 
 
 def spare_core(device: torch.device) -> bool:
@@ -133,6 +151,7 @@ class Crops:
         weakref.finalize(self, self._pool.terminate)
         self.pictures = [read_source(source, root, resolution if whole else None, self._pool) for source in sources]
         self.old = [source.domain == "old" for source in sources]
+        self.recipes = [source.recipe for source in sources]
         self._hold_if_room(", ".join(source.path for source in sources), memory_budget(in_memory_max_gb), cache)
         for source, pictures in zip(sources, self.pictures, strict=True):
             if all(pictures[index] is None for index in range(len(pictures))):
@@ -174,6 +193,7 @@ class Crops:
             pixels.to(device).permute(0, 3, 1, 2).float() / 255,
             [sample.seed for sample in samples],
             torch.tensor([sample.old for sample in samples], device=device),
+            [sample.recipe for sample in samples],
         )
 
     def _submit(self, index: int) -> "AsyncResult[_Sample]":
@@ -186,7 +206,7 @@ class Crops:
         picture, pictures = None, self.pictures[which]
         while picture is None:  # draw again if it cannot be decoded
             picture = pictures[int(rng.integers(len(pictures)))]
-        return _Sample(self._crop(picture, rng), int(rng.integers(2**62)), self.old[which])
+        return _Sample(self._crop(picture, rng), int(rng.integers(2**62)), self.old[which], self.recipes[which])
 
     def _crop(self, picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """(R, R, 3), as a copy: a view would keep the whole picture in memory."""

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, TypeVar
 
 from torch import Tensor, nn
 
-from bringback.degradations import DegradedBatch, OverlayBank, degrade
+from bringback.degradations import DegradedBatch, OverlayBank
 from bringback.errors import ConfigError
 from bringback.models.base import Network
 from bringback.training.config import TrainConfig, read_options
@@ -94,7 +94,7 @@ class TrainingTask(nn.Module, ABC):
         Runs without gradients, and in a thread during the previous step if a core is idle. So it must not use networks
         that are being trained, nor those that `train()` and `eval()` switch.
         """
-        aged = degrade(batch.pixels, self.config.recipe, batch.seeds, overlays)
+        aged = batch.degraded(self.config.recipe, overlays)
         return self.prepare_aged(self.restored(aged, batch.seeds), batch.seeds)
 
     def restored(self, aged: DegradedBatch, seeds: list[int]) -> DegradedBatch:

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bringback.degradations import DegradedBatch, degrade
+from bringback.degradations import DegradedBatch
 from bringback.errors import ConfigError
 from bringback.training.config import TrainConfig
 from bringback.training.data import Crops, read_overlays
@@ -59,15 +59,11 @@ def _send_batches(config: TrainConfig, numbers: range, world: int, rank: int, pi
     for number in numbers:
         start = (number * world + rank) * size
         batch = crops.batch(range(start, start + size), device)
-        chunks: list[DegradedBatch] = []
-        for first in range(0, size, _CHUNK):
-            if pipe.poll():  # the other end never sends: it was closed
-                return
-            chunk = slice(first, first + _CHUNK)
-            chunks.append(degrade(batch.pixels[chunk], config.recipe, batch.seeds[chunk], overlays))
-        pixels = {name: torch.cat([_to_uint8(getattr(chunk, name)) for chunk in chunks]).numpy() for name in _PICTURES}
-        gray = np.concatenate([chunk.gray.numpy() for chunk in chunks])
-        pipe.send(pixels | {"grey": gray, "seeds": np.array(batch.seeds)})
+        if pipe.poll():  # the other end never sends: it was closed
+            return
+        aged = batch.degraded(config.recipe, overlays, _CHUNK)
+        pixels = {name: _to_uint8(getattr(aged, name)).numpy() for name in _PICTURES}
+        pipe.send(pixels | {"grey": aged.gray.numpy(), "seeds": np.array(batch.seeds)})
 
 
 def _run_worker(

@@ -18,7 +18,7 @@ from bringback.degradations.wear import relief, screen
 from bringback.ops.color import luminance
 
 # fading is no business of the face stage; what is blown out is gone; some lessons draw on the photo, or scan it softly
-OWN_TRUTH = {"faces", "portraits", "dim", "marked", "translation", "gate", "dense"}
+OWN_TRUTH = {"faces", "portraits", "dim", "marked", "old-marked", "translation", "gate", "dense"}
 
 
 def gray_of(pictures: torch.Tensor) -> torch.Tensor:

@@ -23,6 +23,7 @@ import torch
 from PIL import Image, ImageCms
 from skimage import data
 
+from bringback.degradations import degrade
 from bringback.errors import ConfigError
 from bringback.images.photo import Photo
 from bringback.training import cache
@@ -79,6 +80,19 @@ def test_crops_depend_on_seed_and_index_alone(photos: Path) -> None:
     assert not torch.equal(Crops(sources, photos, 32, 8).batch([5], CPU).pixels, one.pixels)
     old = crops.batch(range(600), CPU).old.float().mean().item()
     assert old == pytest.approx(1 / 3, abs=0.07)
+
+
+def test_a_source_has_its_own_recipe(photos: Path) -> None:
+    sources = [Source("album", weight=1, recipe="clean"), Source("album", weight=1)]
+    batch = Crops(sources, photos, 32, 7).batch(range(12), CPU)
+    own = torch.tensor([recipe == "clean" for recipe in batch.recipes])
+    assert own.any() and not own.all()
+    aged = batch.degraded("holes", None)
+    expected = degrade(batch.pixels, "holes", batch.seeds)
+    assert torch.equal(aged.aged[own], batch.pixels[own]) and not aged.mask[own].any()
+    assert torch.equal(aged.aged[~own], expected.aged[~own]) and torch.equal(aged.mask[~own], expected.mask[~own])
+    few = batch.degraded("holes", None, most=2)
+    assert torch.equal(few.aged, aged.aged) and torch.equal(few.gray, aged.gray)
 
 
 @pytest.mark.parametrize("whole", [False, True])

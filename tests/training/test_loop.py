@@ -409,6 +409,7 @@ def test_unknown_options_and_recipes_are_named(tiny, tmp_path: Path) -> None:
         ("faces", {"resolution": 128}, "faces are aligned crops of 256 pixels, not 128"),
         ("tone", {"options": {"noise": 1}}, "options: noise: no such key"),
         ("tone", {"recipe": "mixt"}, "recipe: 'mixt' is none of .*; did you mean 'mixed'"),
+        ("tone", {"train_data": [{"path": ".", "recipe": "mixt"}]}, "recipe: 'mixt' is none of .*; did you mean"),
     ]:
         with pytest.raises(ConfigError, match=message):
             build_task(tiny(task, tmp_path, **changes))

@@ -15,6 +15,7 @@ def build_task(config: TrainConfig) -> TrainingTask:
     """The task that a config names; raises ConfigError for an unknown task, recipe or option."""
     if config.task not in _TASKS:
         raise ConfigError(f"task {config.task!r}: there are {', '.join(_TASKS)}")
-    check_recipe(config.recipe, RECIPES)
+    for recipe in (config.recipe, *(source.recipe for source in config.train_data if source.recipe)):
+        check_recipe(recipe, RECIPES)
     module, name = _TASKS[config.task].split(":")
     return getattr(importlib.import_module(f"{__name__}.{module}"), name)(config)
