@@ -1,11 +1,13 @@
 """Compute settings of a pipeline: device, precision, tile size, batch size, memory limit."""
 
+import copy
 import os
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Self
 
 import torch
+from torch import nn
 
 from bringback.errors import known_names
 from bringback.runtime.memory import SMALLEST_TILE, machine_memory
@@ -95,6 +97,29 @@ class Compute:
     def autocast(self) -> AbstractContextManager[None]:
         """Context in which convolutions and matrix products run in `dtype`."""
         return autocast_to(self.device, self.dtype)
+
+
+class Cast:
+    """A network with its weights in the dtype that it computes in: autocast casts them anew at each call.
+
+    Kept until another network, or another state of its weights, is asked for.
+    """
+
+    def __init__(self) -> None:
+        self._state: tuple[object, ...] = ()
+        self._network: nn.Module | None = None
+
+    def of(self, network: nn.Module, dtype: torch.dtype) -> nn.Module:
+        """The network in the dtype; itself in float32, if it learns, and where torch does not count changes."""
+        weights = [*network.parameters()]
+        if dtype == torch.float32 or any(one.requires_grad or one.is_inference() for one in weights):
+            return network
+        state = dtype, network, *((one.data_ptr(), one._version) for one in weights)
+        if self._network is None or state != self._state:
+            with torch.inference_mode(False):
+                self._network = copy.deepcopy(network).to(dtype)
+            self._state = state
+        return self._network
 
 
 def pick_device(name: str) -> torch.device:

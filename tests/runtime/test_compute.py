@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from bringback.runtime import compute as compute_module
-from bringback.runtime.compute import Compute, has_bfloat16, pick_device
+from bringback.runtime.compute import Cast, Compute, has_bfloat16, pick_device
 from bringback.runtime.memory import machine_memory
 
 CPU = torch.device("cpu")
@@ -135,3 +135,22 @@ def test_what_a_tile_needs_grows_with_batch_and_is_the_gpus_own_business():
     assert need(10**6, 100, batch=4) == need(10**6, 100)  # smaller ones go one by one
     assert need(5000, None) == 5000 * 10  # a photo smaller than its tile
     assert need(10**6, 100, device=torch.device("cuda")) == 0
+
+
+def test_a_network_is_cast_once_and_again_when_its_weights_change():
+    network, cast = torch.nn.Linear(2, 2).requires_grad_(False), Cast()
+    one = cast.of(network, torch.bfloat16)
+    assert one.weight.dtype == torch.bfloat16 and network.weight.dtype == torch.float32
+    torch.testing.assert_close(one.weight, network.weight.bfloat16())
+    assert cast.of(network, torch.bfloat16) is one
+    network.weight.add_(1)
+    other = cast.of(network, torch.bfloat16)
+    torch.testing.assert_close(other.weight, network.weight.bfloat16())
+    network.load_state_dict(torch.nn.Linear(2, 2).state_dict(), assign=True)
+    torch.testing.assert_close(cast.of(network.requires_grad_(False), torch.bfloat16).weight, network.weight.bfloat16())
+
+
+def test_a_network_in_float32_or_that_learns_is_not_cast():
+    network, cast = torch.nn.Linear(2, 2), Cast()
+    assert cast.of(network, torch.bfloat16) is network
+    assert cast.of(network.requires_grad_(False), torch.float32) is network

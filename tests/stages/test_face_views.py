@@ -17,7 +17,7 @@ from bringback.stages.faces.alignment import align, scale, similarity
 from bringback.stages.faces.blending import PASTED, feather
 from bringback.stages.faces.detector import FaceFinder
 from bringback.stages.faces.stage import LARGE, FaceRefiner
-from bringback.stages.faces.views import FINEST, KEPT, MIDDLE, SHARES, TwoViews, as_it_came, hardly_worn, kept
+from bringback.stages.faces.views import FINEST, KEPT, MIDDLE, SHARES, TwoViews, as_it_came, changed_by, kept
 from bringback.stages.record import Restoration
 from bringback.stages.translate import LatentTranslator
 
@@ -204,12 +204,12 @@ def test_a_photo_that_was_enlarged_is_seen_as_it_is_both_times(portrait):
     torch.testing.assert_close(plain, mirrored.flip(2), atol=0, rtol=0)
 
 
-def test_a_face_is_hardly_worn_if_it_is_nearly_as_it_came():
+def test_how_far_a_face_is_from_how_it_came():
     crop = torch.full((3, 256, 256), 0.5)
-    assert [hardly_worn(crop, crop + change) for change in (0, 0.01, -0.01, 0.04)] == [True, True, True, False]
+    assert [changed_by(crop, crop + change) for change in (0, 0.01, -0.01)] == pytest.approx([0, 0.01, 0.01])
 
 
-LEFT_ALONE = "left alone: larger than its crop, hardly worn"
+SOUND, LARGE_AND_SHARP = "left alone: sound", "left alone: larger than its crop, hardly worn"
 
 
 def enlarged(portrait, zoom, noise=0.0):
@@ -224,15 +224,35 @@ def of_pixels(pixels):
 
 
 @pytest.mark.parametrize(
-    ("zoom", "change", "native", "refined"),
-    [(3, 0, 1, False), (3, 0.01, 1, False), (3, 0.06, 1, True), (3, 0.01, 3, True), (1, 0.01, 1, True)],
+    ("zoom", "change", "native", "status"),
+    [
+        (3, 0.01, 1, LARGE_AND_SHARP),
+        (3, 0.06, 1, "refined"),
+        (3, 0.01, 3, "refined"),
+        (1, 0.01, 1, "refined"),
+        (3, 0, 1, SOUND),
+        (1, 0, 1, SOUND),
+        (1, 0.0005, 1, SOUND),
+    ],
 )
-def test_a_large_face_that_is_cleaned_and_hardly_changed_is_left_alone(portrait, zoom, change, native, refined):
+def test_a_face_that_cleaning_hardly_changed_is_left_alone_if_it_is_large_or_sound(
+    portrait, zoom, change, native, status
+):
     restoration = of_pixels(enlarged(portrait, zoom, change))
     restoration.pixels, restoration.cleaned, restoration.scale = enlarged(portrait, zoom), True, native
     (face,) = FaceRefiner(TwoViews(Brighter()))(restoration).faces
     assert (scale(similarity(face.points)) < LARGE) == (zoom > 1)
-    assert face.status == ("refined" if refined else LEFT_ALONE)
+    assert face.status == status
+
+
+@pytest.mark.parametrize(("cleaned", "hole"), [(False, False), (True, True)])
+def test_a_face_as_it_came_is_refined_if_nothing_has_cleaned_it_or_something_was_filled(portrait, cleaned, hole):
+    restoration = of_pixels(enlarged(portrait, 1))
+    restoration.cleaned = cleaned
+    if hole:
+        restoration.filled = torch.zeros(1, 1, 256, 256)
+        restoration.filled[..., 120:130, 120:130] = 1
+    assert [face.status for face in FaceRefiner(TwoViews(Brighter()))(restoration).faces] == ["refined"]
 
 
 @pytest.mark.parametrize("toned", [lambda pixels: pixels * 0.9 + 0.02, lambda pixels: pixels + 1e-7, torch.clone])

@@ -23,8 +23,7 @@ def descriptors(crops: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
     dlib's models are not installed.
     """
     with torch.autocast(crops.device.type, enabled=False):
-        chips = _chips(crops).to(dtype, memory_format=torch.channels_last)
-        return descriptor_network(crops.device, dtype)(chips).float()
+        return descriptor_network(crops.device, dtype)(_chips(crops)).float()
 
 
 @torch.no_grad()
@@ -92,9 +91,10 @@ def in_batches(function: Callable[..., Tensor], compute: Compute, *tensors: Tens
     """
     made = []
     for parts in zip(*(tensor.split(compute.batch) for tensor in tensors), strict=True):
-        missing = (0, 0, 0, 0, 0, 0, 0, compute.batch - len(parts[0]))
-        full = (F.pad(part.float(), missing).to(compute.device) for part in parts)
-        made.append(function(*full)[: len(parts[0])])
+        missing = compute.batch - len(parts[0])
+        if missing:
+            parts = tuple(F.pad(part, (0, 0, 0, 0, 0, 0, 0, missing)) for part in parts)
+        made.append(function(*(part.float().to(compute.device) for part in parts))[: compute.batch - missing])
     return torch.cat(made)
 
 

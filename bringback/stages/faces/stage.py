@@ -15,17 +15,17 @@ from bringback.errors import PhotoError
 from bringback.images.adapters import accepts_any_image
 from bringback.images.photo import Photo, is_gray
 from bringback.models.faces.generator import Box, FaceGenerator
-from bringback.ops.color import luminance
+from bringback.ops.color import grayed, luminance
 from bringback.ops.hatching import is_hatched
 from bringback.ops.patterns import Pattern
 from bringback.ops.scale import divisor
-from bringback.runtime.compute import Compute
+from bringback.runtime.compute import Cast, Compute
 from bringback.stages.base import StageBase
 from bringback.stages.faces.alignment import CROP, EYES, NOSE_BASE, align, scale, similarity
 from bringback.stages.faces.blending import PASTED, channels_last, paste
 from bringback.stages.faces.detector import ENLARGED_PIXELS, FaceFinder
 from bringback.stages.faces.identity import guard, in_batches
-from bringback.stages.faces.views import TwoViews, as_it_came, hardly_worn, kept
+from bringback.stages.faces.views import CHANGED, WORN, TwoViews, aligned, as_it_came, changed_by, kept
 from bringback.stages.record import Face, Restoration
 from bringback.weights.checkpoints import Checkpoints
 
@@ -95,6 +95,7 @@ class FaceRefiner(StageBase):
             raise ValueError("an aligned crop is one face of a known size: no choice of size or place goes with it")
         self.generator = generator
         self.compute = Compute.of(compute)
+        self._cast = Cast()
         self.min_size, self.only_center_face, self.fidelity = min_size, only_center_face, fidelity
         self.finder = None if aligned else FaceFinder()
         if aligned:
@@ -201,7 +202,7 @@ class FaceRefiner(StageBase):
         whole = self._came(restoration) if faces else None
         for face in self._chosen(faces, pixels, native):
             matrix, number = similarity(face.points, size), len(chosen)
-            crop = torch.from_numpy(align(pixels, matrix, size)).permute(2, 0, 1)
+            crop = aligned(pixels, matrix, size)
             if Pattern.of(crop[None]):  # dots that are gone from the face alone would look worse than all of them
                 face.status = "left alone: printed dots"
                 continue
@@ -211,8 +212,11 @@ class FaceRefiner(StageBase):
             if mask is not None:
                 filled[number, 0] = torch.from_numpy(align(mask[0, 0].numpy(), matrix, size))
             view = None if whole is None else as_it_came(whole, crop, filled[number], matrix)
-            large = scale(matrix) * divisor(native) < LARGE
-            if large and restoration.cleaned and view is not None and hardly_worn(crop, view):
+            worn = changed_by(crop, view) if restoration.cleaned and view is not None else torch.inf
+            if worn < CHANGED and not filled[number].any():
+                face.status = "left alone: sound"
+                continue
+            if worn < WORN and scale(matrix) * divisor(native) < LARGE:
                 face.status = "left alone: larger than its crop, hardly worn"
                 filled[number] = 0
                 continue
@@ -276,14 +280,16 @@ class FaceRefiner(StageBase):
         if tried and len(crops):
             with self.compute.autocast():
                 if self._two_views:
-                    made = in_batches(partial(self.generator, box=box), self.compute, crops, filled, came)
+                    generator = self._cast.of(self.generator, self.compute.dtype)
+                    made = in_batches(partial(generator, box=box), self.compute, crops, filled, came)
                 else:
                     made = in_batches(self.generator, self.compute, crops, filled)
             made = match_tone(made.to(crops), crops)
             if self._two_views:
                 made += kept(came, made, box)
             change = made - crops
-            change = torch.where(torch.tensor(gray).view(-1, 1, 1, 1).to(change.device), luminance(change), change)
+            if any(gray):
+                change = grayed(change, torch.tensor(gray, device=change.device))
             distances, strengths = guard(crops, change, tried, SAME_PERSON, compute=self.compute)
             crops = (crops + change * change.new_tensor(strengths).view(-1, 1, 1, 1)).clamp(0, 1)
         for face, distance, strength in zip(faces, distances, strengths, strict=bool(faces)):
