@@ -12,6 +12,7 @@ from bringback.ops.broad import lower_doubtful_
 from bringback.ops.gaps import close_gaps_
 from bringback.ops.masks import calm_, certain_share
 from bringback.ops.pages import Page, find_page
+from bringback.ops.ruled import lower_ruled_
 from bringback.ops.same_tone import grow_marks_
 from bringback.ops.snow import lower_snow_
 from bringback.ops.trails import lower_trails_
@@ -30,10 +31,10 @@ class Found:
 
     `periodic` is the share of the photo that a pattern covers, see `ops.patterns`; `withdrawn` the share that looked
     damaged and was not believed: all of it because most was doubtful, marks on circles around one point, falling snow,
-    broad marks that end nowhere or are seen at one size of the photo only, or marks without a sure pixel where damage
-    is rare; `writing` the share of writing that looked damaged; `page` the share of it that is no
-    photo but writing, lines or stars, see `ops.pages`; `on_page` the share that looked damaged there, which may be what
-    the page shows; and `paper` the numbers of the areas whose ground is not dark, 0 that of the whole photo.
+    ruled lines, broad marks that end nowhere or are seen at one size of the photo only, or marks without a sure pixel
+    where damage is rare; `writing` the share of writing that looked damaged; `page` the share of it that is no photo
+    but writing, lines or stars, see `ops.pages`; `on_page` the share that looked damaged there, which may be what the
+    page shows; and `paper` the numbers of the areas whose ground is not dark, 0 that of the whole photo.
     """
 
     periodic: float = 0.0
@@ -73,6 +74,7 @@ def judge_(odds: Tensor, view: View, about: Found, look: Look | None = None) -> 
     about.withdrawn = lower_trails_(odds, view)
     about.writing = lower_writing_(odds, view)
     about.withdrawn += lower_snow_(odds, view)
+    about.withdrawn += lower_ruled_(odds, view)
     about.withdrawn += lower_doubtful_(odds, view, look)
     if about.withdrawn or about.writing:  # what was certain may have been that alone
         calmed += calm_(odds, calmed)
