@@ -47,8 +47,8 @@ def shrink(pixels: Tensor, scale: float) -> Tensor:
 
 def resized(pixels: Tensor, size: tuple[int, int]) -> Tensor:
     """Photos or masks (B, C, H, W) in [0, 1] at another height and width, by the antialiased cubic of Keys (1981)."""
-    # a channel at a time: with channels last it takes more than twice as long
-    planes = [F.interpolate(plane, size, mode="bicubic", antialias=True) for plane in pixels.split(1, 1)]
+    # a channel at a time: with channels last it takes more than twice as long; torch has none for half precision
+    planes = [F.interpolate(plane.float(), size, mode="bicubic", antialias=True) for plane in pixels.split(1, 1)]
     return torch.cat(planes, 1).clamp_(0, 1)
 
 

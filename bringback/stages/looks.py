@@ -119,7 +119,9 @@ class Looks:
         patterns = [Pattern.of(photo) for photo in native.detach().split(1)]
         for number, pattern in enumerate(patterns):
             if pattern:
-                again = self._at_scales(pattern.removed(native[number : number + 1]), spare).sub_(_TRACES)
+                # in half precision: this copy is what a photo of its own scale needs the most memory for
+                plain = pattern.removed(native[number : number + 1]).half()
+                again = self._at_scales(plain, spare).sub_(_TRACES)
                 _replace(odds[number : number + 1], again, pattern)
         if scale > FINER:
             closer = self._run(partial(self._closer, scale=scale), pixels)
@@ -168,7 +170,7 @@ class Looks:
 
     def _one(self, tile: Tensor) -> Tensor:
         with self.compute.autocast():
-            logits: Tensor = self.network(tile.to(self.compute.device))
+            logits: Tensor = self.network(tile.to(self.compute.device).float())
             return logits.float()
 
     def _both(self, tile: Tensor) -> Tensor:

@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from bringback.stages.faces.detector import FaceFinder
 
 TILE = 640
-# Bytes per pixel at the native scale: photo, or that without its pattern, logits, and these again with both coarser.
-_SHRUNK = 12 + 4 + 8
-_AGAIN = 4 + 12  # the same for a second look: its logits; and the photo again, if it was shrunk
+# Bytes per pixel at the native scale: logits, and for a second look the photo without its pattern, in half precision,
+# its logits, and these again with both coarser; and the photo, if it was shrunk.
+_LOOKS, _SHRUNK = 4 + 6 + 4 + 8, 12
 _A_PIXEL = 490  # bytes per pixel of a tile being processed, measured in float32
 _GRADIENT = 14  # bytes per pixel with the method "gradient", measured
 _TOLD = 0.01  # share of a photo that was not believed, above which a person should look at it
@@ -92,8 +92,8 @@ class ScratchDetector(StageBase):
         used = seen_scale(height, width, scale)
         seen = round(height * width / used**2)
         largest = max(seen, height * width) if used > FINER else seen  # finer detail is looked for in the photo's tiles
-        again = _AGAIN if used != 1 else _AGAIN - 12
-        return (_SHRUNK + again) * seen + self.compute.tiles_need(largest, self.tile, tile, _A_PIXEL)
+        held = _LOOKS + (_SHRUNK if used != 1 else 0)
+        return held * seen + self.compute.tiles_need(largest, self.tile, tile, _A_PIXEL)
 
     @accepts_any_image
     def detect(self, pixels: Tensor, scale: float = 1.0) -> Tensor:
