@@ -33,7 +33,7 @@ MISTAKEN = 30  # marked pixels outside all boxes, from which on a photo teaches 
 Boxes = dict[str, list[tuple[slice, slice]]]  # rows and columns, by the name of the photo; no box: it is left out
 
 
-def read_boxes(file: Path = BOXES) -> Boxes:
+def read_boxes(file: Path) -> Boxes:
     """The places of true damage in photos that are marked or left out."""
     boxes: Boxes = defaultdict(list)
     with file.open(encoding="utf-8", newline="") as lines:
@@ -77,6 +77,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("shards", type=Path, nargs="+", help="tar shards of real old photos")
     parser.add_argument("-o", "--out", type=Path, required=True, help="a folder for the lessons")
+    parser.add_argument("--boxes", type=Path, default=BOXES, help="where the damage is that an eye has seen")
     parser.add_argument("--weights", type=Path, help="checkpoints to lay over the shipped ones")
     arguments = parser.parse_args()
     pipeline = Pipeline.from_pretrained(arguments.weights, stages=("scratches", "fill"))
@@ -84,7 +85,7 @@ def main() -> None:
     for folder in folders:
         folder.mkdir(parents=True, exist_ok=True)
     count = mistaken = 0
-    for stem, pixels, others in lessons(arguments.shards, read_boxes(), pipeline):
+    for stem, pixels, others in lessons(arguments.shards, read_boxes(arguments.boxes), pipeline):
         picture = Image.fromarray(np.rint(pixels * 255).astype(np.uint8))
         for folder in folders if others >= MISTAKEN else folders[:1]:
             picture.save(folder / f"{stem}.png")

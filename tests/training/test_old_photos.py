@@ -64,7 +64,7 @@ def test_photos_held_out_or_left_out_are_no_lessons(tmp_path: Path) -> None:
 
 
 def test_the_boxes_can_be_read() -> None:
-    boxes = SCRIPT["read_boxes"]()
+    boxes = SCRIPT["read_boxes"](SCRIPT["BOXES"])
     assert len(boxes) > 100 and sum(not places for places in boxes.values()) == 30
     assert not any(held_out(name) for name in boxes)
     assert all(rows.start >= 0 and columns.start >= 0 for places in boxes.values() for rows, columns in places)
