@@ -102,7 +102,8 @@ class Compute:
 class Cast:
     """A network with its weights in the dtype that it computes in: autocast casts them anew at each call.
 
-    Kept until another network, or another state of its weights, is asked for.
+    Kept until another network, or another state of its weights and buffers, is asked for. Torch does not count what is
+    changed through `Tensor.data`.
     """
 
     def __init__(self) -> None:
@@ -111,7 +112,7 @@ class Cast:
 
     def of(self, network: nn.Module, dtype: torch.dtype) -> nn.Module:
         """The network in the dtype; itself in float32, if it learns, and where torch does not count changes."""
-        weights = [*network.parameters()]
+        weights = [*network.parameters(), *network.buffers()]
         if dtype == torch.float32 or any(one.requires_grad or one.is_inference() for one in weights):
             return network
         state = dtype, network, *((one.data_ptr(), one._version) for one in weights)

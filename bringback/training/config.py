@@ -22,7 +22,7 @@ class Source:
     """Training pictures: a folder, a tar shard or a glob of shards.
 
     `domain` is `clean` (Y, to be degraded) or `old` (R, real old photos); `weight` is the sampling weight; `recipe`
-    degrades pictures of this source in place of the config's, if it is not empty.
+    degrades pictures of this source in training in place of the config's, if it is not empty.
     """
 
     path: str

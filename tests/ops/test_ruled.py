@@ -1,4 +1,4 @@
-"""Ruled lines are no scratches: a court, spokes, a chart. A few long scratches are, and many short ones."""
+"""Ruled lines are no scratches: a court, spokes, a chart. A few long ones are, many short ones, and those of film."""
 
 import cv2
 import numpy as np
@@ -54,8 +54,44 @@ def test_a_few_long_scratches_or_many_short_ones_are_not(marks: np.ndarray) -> N
     assert find_ruled(marks) is None
 
 
-def test_what_is_not_marked_has_no_lines() -> None:
-    assert find_ruled(np.zeros((SIDE, SIDE), bool)) is None
+def film(count: int, wavering: float = 0.2) -> np.ndarray:
+    """So many lines along the whole film, which waver a little."""
+    random, down = np.random.default_rng(count), np.arange(0, SIDE + 8, 8)
+    canvas = np.zeros((SIDE, SIDE), np.uint8)
+    for start in random.uniform(0, SIDE, count):
+        across = start + np.cumsum(random.normal(0, wavering, len(down)))
+        points = np.rint(np.stack([across, down], 1)).astype(np.int32)
+        cv2.polylines(canvas, [points], False, 255, 2, cv2.LINE_AA)
+    return canvas > 100
+
+
+def turned(degrees: float) -> np.ndarray:
+    """Those of film at another angle."""
+    matrix = cv2.getRotationMatrix2D((SIDE / 2, SIDE / 2), degrees, 1)
+    return cv2.warpAffine(film(20).astype(np.uint8), matrix, (SIDE, SIDE), flags=cv2.INTER_NEAREST) > 0
+
+
+CREASES = drawn((0, 0.3, 1, 0.32), (0, 0.6, 1, 0.58), (0, 0.8, 1, 0.82))
+
+
+@pytest.mark.parametrize(
+    "marks", [film(10), film(20), film(40), turned(90), turned(30), film(20) | CREASES, film(5) | scratches(20, 0.5)]
+)
+def test_scratches_along_film_are_not_with_other_damage_or_without(marks: np.ndarray) -> None:
+    assert find_ruled(marks) is None
+
+
+@pytest.mark.parametrize("wavering", [0, 0.2, 0.5])
+def test_a_print_folded_often_both_ways_has_few_lines_in_many_pieces(wavering: float) -> None:
+    folds = film(4, wavering) | film(3, wavering).T
+    folds[::60], folds[:, ::60] = False, False
+    assert find_ruled(folds) is None
+
+
+@pytest.mark.parametrize("shape", [(SIDE, SIDE), (1, 1), (1, 300), (300, 1)])
+@pytest.mark.parametrize("marked", [False, True])
+def test_what_is_flat_has_no_lines(shape: tuple[int, int], marked: bool) -> None:
+    assert find_ruled(np.full(shape, marked)) is None
 
 
 def test_among_much_other_damage_they_stay() -> None:

@@ -150,6 +150,13 @@ def test_a_network_is_cast_once_and_again_when_its_weights_change():
     torch.testing.assert_close(cast.of(network.requires_grad_(False), torch.bfloat16).weight, network.weight.bfloat16())
 
 
+def test_a_network_is_cast_again_when_its_buffers_change():
+    network, cast = torch.nn.BatchNorm1d(2).requires_grad_(False), Cast()
+    cast.of(network, torch.bfloat16)
+    network.running_mean.add_(1)
+    torch.testing.assert_close(cast.of(network, torch.bfloat16).running_mean, network.running_mean.bfloat16())
+
+
 def test_a_network_in_float32_or_that_learns_is_not_cast():
     network, cast = torch.nn.Linear(2, 2), Cast()
     assert cast.of(network, torch.bfloat16) is network

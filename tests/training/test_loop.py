@@ -21,7 +21,7 @@ from bringback.models.base import Network
 from bringback.models.translation.mapping import LatentMapping
 from bringback.training import loop, model_card
 from bringback.training import state as states
-from bringback.training.config import TrainConfig, load_config
+from bringback.training.config import Source, TrainConfig, load_config
 from bringback.training.data import Batch, spare_core
 from bringback.training.loop import train
 from bringback.training.state import EMA, TrainerState
@@ -409,7 +409,8 @@ def test_unknown_options_and_recipes_are_named(tiny, tmp_path: Path) -> None:
         ("faces", {"resolution": 128}, "faces are aligned crops of 256 pixels, not 128"),
         ("tone", {"options": {"noise": 1}}, "options: noise: no such key"),
         ("tone", {"recipe": "mixt"}, "recipe: 'mixt' is none of .*; did you mean 'mixed'"),
-        ("tone", {"train_data": [{"path": ".", "recipe": "mixt"}]}, "recipe: 'mixt' is none of .*; did you mean"),
+        ("tone", {"train_data": [Source(".", recipe="mixt")]}, "recipe: 'mixt' is none of .*; did you mean"),
+        ("tone", {"validation_data": [Source(".", recipe="clean")]}, "validation_data: .* recipes of their own"),
     ]:
         with pytest.raises(ConfigError, match=message):
             build_task(tiny(task, tmp_path, **changes))

@@ -16,7 +16,7 @@ from bringback.models.translation.vae import VAE
 from bringback.models.unet import damage
 from bringback.training.adversarial import discriminator_loss, feature_matching, generator_loss
 from bringback.training.config import TrainConfig
-from bringback.training.data import Crops
+from bringback.training.data import Batch, Crops
 from bringback.training.loop import train
 from bringback.training.losses import bce_dice
 from bringback.training.task import TrainingTask
@@ -77,6 +77,16 @@ def test_each_task_overfits_one_batch(task: str, tiny, tmp_path: Path) -> None:
     built.load_state_dict(begun)
     first, last = losses_before_and_after(built, settings, RATES[task])
     assert last < 0.8 * first
+
+
+@pytest.mark.parametrize("task", ["old_vae", "upscale"])
+def test_tasks_degrade_each_picture_by_the_recipe_of_its_source(task: str, tiny, tmp_path: Path) -> None:
+    pixels = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    batch = Batch(pixels, [3, 3], torch.zeros(2, dtype=torch.bool), ["clean", ""])
+    built = build_task(tiny(task, tmp_path, recipe="structured"))
+    made = [built.prepare(replace(batch, recipes=recipes), None) for recipes in (["clean"] * 2, batch.recipes)]
+    clean, mixed = (one.pixels if isinstance(one, Batch) else one[0] for one in made)
+    assert torch.equal(clean[0], mixed[0]) and not torch.equal(clean[1], mixed[1])
 
 
 def test_a_quarter_of_the_masks_that_the_mapping_learns_from_is_exact(tiny, tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ from bringback.models.wan2020.unet import PaperUNet
 from bringback.pipeline import Pipeline
 from bringback.runtime.compute import Compute
 from bringback.stages.colorize import Colorizer
+from bringback.stages.faces.stage import FaceRefiner
 from bringback.stages.relight import Relighter
 from bringback.stages.scratches import ScratchDetector
 from bringback.stages.translate import LatentTranslator
@@ -236,6 +237,16 @@ def test_a_network_computes_with_the_graph(folder: Path) -> None:
     assert float((engine.encode(pixels) - plain.encode(pixels)).abs().max()) <= CLOSE
     with pytest.raises(ValueError, match="no gradients"):
         engine.encode(pixels.clone().requires_grad_())
+
+
+def test_faces_asked_for_in_bfloat16_are_those_of_the_graph(folder: Path) -> None:
+    """Graphs compute in float32; the stage casts a copy of its network."""
+    pytest.importorskip("dlib")
+    stage = FaceRefiner.from_checkpoints(Checkpoints(folder, attach=attach), CPU)
+    crops = torch.rand(1, 3, 256, 256, generator=torch.Generator().manual_seed(0))
+    expected = stage.refine(crops)
+    made = stage.to(torch.bfloat16).refine(crops)  # the check of identity is torch's
+    assert float((made - expected).abs().max()) <= CLOSE
 
 
 def test_a_session_is_opened_once_and_again_where_that_failed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,5 +17,7 @@ def build_task(config: TrainConfig) -> TrainingTask:
         raise ConfigError(f"task {config.task!r}: there are {', '.join(_TASKS)}")
     for recipe in (config.recipe, *(source.recipe for source in config.train_data if source.recipe)):
         check_recipe(recipe, RECIPES)
+    if any(source.recipe for source in config.validation_data):
+        raise ConfigError("validation_data: tasks validate with recipes of their own, a source has none")
     module, name = _TASKS[config.task].split(":")
     return getattr(importlib.import_module(f"{__name__}.{module}"), name)(config)

@@ -1,11 +1,12 @@
 """Enlarging: photos at twice the size of what a scanner, a program or a print has left of them."""
 
+from dataclasses import replace
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from bringback.degradations import OverlayBank, degrade
+from bringback.degradations import OverlayBank
 from bringback.degradations.rng import Draws
 from bringback.degradations.second_order.resampling import Kernel, resized
 from bringback.models.base import Network
@@ -54,7 +55,7 @@ class UpscaleTask(TrainingTask):
         height, width = (side // FACTOR for side in batch.pixels.shape[-2:])
         with torch.autocast(batch.pixels.device.type, enabled=False):  # exact, also inside a bfloat16 training step
             small = resized(batch.pixels, (height, width), kernels, [0.0] * len(kernels))
-        aged = degrade(small, recipe, batch.seeds, overlays)
+        aged = replace(batch, pixels=small).degraded(recipe, overlays)
         return grayed(aged.aged, aged.gray), grayed(batch.pixels, aged.gray)
 
     def forward(self, phase: str, prepared: _Pairs) -> Losses:

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bringback.degradations import OverlayBank, degrade
+from bringback.degradations import OverlayBank
 from bringback.degradations.rng import Draws
 from bringback.models.base import Network
 from bringback.models.discriminators import LatentDiscriminator
@@ -92,7 +92,7 @@ class OldVAETask(CleanVAETask):
         return {"old_vae": self.net}
 
     def prepare(self, batch: Batch, overlays: OverlayBank | None) -> Batch:
-        aged = degrade(batch.pixels, self.config.recipe, batch.seeds, overlays).aged
+        aged = batch.degraded(self.config.recipe, overlays).aged
         return replace(batch, pixels=torch.where(batch.old[:, None, None, None], batch.pixels, aged))
 
     def forward(self, phase: str, batch: Batch) -> Losses:

@@ -10,7 +10,7 @@ from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -51,6 +51,10 @@ class Session:
         self.model, self.providers, self.threads = model, providers, torch.get_num_threads()
         self.opened: Any = None
         self.opening = Lock()
+
+    def __deepcopy__(self, _: dict[int, Any]) -> Self:
+        """Itself, as nothing in it changes: copies of a network share their graphs."""
+        return self
 
     @property
     def session(self) -> Any:
