@@ -137,7 +137,7 @@ def test_what_is_trained_learns_from_the_distance(
     torch.manual_seed(0)
     built = build_task(settings).train()
     side = 256 if task == "faces" else 64
-    batch = Batch(pictures(side, side)[0], [1, 2], torch.zeros(2, dtype=torch.bool))
+    batch = Batch(pictures(side, side)[0], [1, 2], torch.zeros(2, dtype=torch.bool), ["", ""])
     losses = built("generator", built.prepare(batch, None))
     losses.parts["perceptual"].backward()
     learns = [weight for weight in built.networks()[task].parameters() if weight.grad is not None]
