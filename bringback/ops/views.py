@@ -1,6 +1,5 @@
 """How guards look at the marks of a photo: at its native scale, averaged once for all who want it of one size."""
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -10,22 +9,16 @@ from bringback.ops.color import luminance
 from bringback.ops.scale import averaged, seen_at
 
 Size = tuple[int, int]
-Box = tuple[float, float, float, float]  # left, top, right, bottom
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """A photo `pixels` (1, 3, H, W) in [0, 1] of a native `scale`, 1 or more. What it gives is not to be written to.
-
-    `find_faces` gives boxes in a luminance (h, w); without it, none are known.
-    """
+    """A photo `pixels` (1, 3, H, W) in [0, 1] of a native `scale`, 1 or more. What it gives is not to be written to."""
 
     pixels: Tensor
     scale: float = 1.0
-    find_faces: Callable[[np.ndarray], Sequence[Box]] | None = None
     _photos: dict[Size, Tensor] = field(default_factory=dict, init=False, repr=False)
     _lights: dict[Size, np.ndarray] = field(default_factory=dict, init=False, repr=False)
-    _faces: dict[Size, Sequence[Box]] = field(default_factory=dict, init=False, repr=False)
 
     def size(self, most: int) -> Size:
         """Height and width at which it is looked at, with about `most` pixels."""
@@ -42,9 +35,3 @@ class View:
         if size not in self._lights:
             self._lights[size] = luminance(self.photo(size))[0, 0].numpy()
         return self._lights[size]
-
-    def faces(self, size: Size) -> Sequence[Box]:
-        """The boxes of its faces, in pixels of this size."""
-        if size not in self._faces:
-            self._faces[size] = self.find_faces(self.light(size)) if self.find_faces else ()
-        return self._faces[size]

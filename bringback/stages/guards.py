@@ -7,8 +7,6 @@ import torch
 from torch import Tensor
 
 from bringback.models.unet import EAGER
-from bringback.ops.again import Look
-from bringback.ops.broad import lower_doubtful_
 from bringback.ops.gaps import close_gaps_
 from bringback.ops.masks import calm_, certain_share
 from bringback.ops.pages import Page, find_page
@@ -31,10 +29,10 @@ class Found:
 
     `periodic` is the share of the photo that a pattern covers, see `ops.patterns`; `withdrawn` the share that looked
     damaged and was not believed: all of it because most was doubtful, marks on circles around one point, falling snow,
-    ruled lines, broad marks that end nowhere or are seen at one size of the photo only, or marks without a sure pixel
-    where damage is rare; `writing` the share of writing that looked damaged; `page` the share of it that is no photo
-    but writing, lines or stars, see `ops.pages`; `on_page` the share that looked damaged there, which may be what the
-    page shows; and `paper` the numbers of the areas whose ground is not dark, 0 that of the whole photo.
+    ruled lines, or marks without a sure pixel where damage is rare; `writing` the share of writing that looked damaged;
+    `page` the share of it that is no photo but writing, lines or stars, see `ops.pages`; `on_page` the share that
+    looked damaged there, which may be what the page shows; and `paper` the numbers of the areas whose ground is not
+    dark, 0 that of the whole photo.
     """
 
     periodic: float = 0.0
@@ -55,10 +53,9 @@ class Found:
             self.paper.add(number)
 
 
-def judge_(odds: Tensor, view: View, about: Found, look: Look | None = None) -> None:
+def judge_(odds: Tensor, view: View, about: Found) -> None:
     """Change a detector's log odds (1, 1, H, W), in place, by what the photo shows; says in `about` what was found.
 
-    `look` is the network, to be asked again about broad marks; None where the photo it has seen was another.
     If more than 35 % of a photo is marked and nine tenths of that are doubtful, nothing stays marked, nor on a page.
     """
     marked = _share(odds.detach() > 0)
@@ -75,7 +72,6 @@ def judge_(odds: Tensor, view: View, about: Found, look: Look | None = None) -> 
     about.writing = lower_writing_(odds, view)
     about.withdrawn += lower_snow_(odds, view)
     about.withdrawn += lower_ruled_(odds, view)
-    about.withdrawn += lower_doubtful_(odds, view, look)
     if about.withdrawn or about.writing:  # what was certain may have been that alone
         calmed += calm_(odds, calmed)
     about.withdrawn += lower_unsure_(odds, view, calmed)

@@ -1,10 +1,9 @@
 """Stage `scratches`: finds damage."""
 
 import math
-from functools import cache, partial
-from typing import TYPE_CHECKING, Any, Self
+from functools import partial
+from typing import Any, Self
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,16 +16,13 @@ from bringback.ops.masks import SOUND, fill_mask
 from bringback.ops.opencv import GradientSettings, gradient_mask
 from bringback.ops.strips import strips
 from bringback.ops.tiled_fill import fill_into
-from bringback.ops.views import Box, View
+from bringback.ops.views import View
 from bringback.runtime.compute import Compute
 from bringback.stages.base import StageBase
 from bringback.stages.guards import Found, judge_
 from bringback.stages.looks import FINER, Looks, seen_scale
 from bringback.stages.record import Restoration
 from bringback.weights.checkpoints import Checkpoints
-
-if TYPE_CHECKING:
-    from bringback.stages.faces.detector import FaceFinder
 
 TILE = 640
 # Bytes per pixel at the native scale: logits, and for a second look the photo without its pattern, in half precision,
@@ -122,8 +118,7 @@ class ScratchDetector(StageBase):
         used = max(1.0, seen_scale(pixels.shape[-2], pixels.shape[-1], scale))
         for number, about in enumerate(found):
             about.periodic, own = periodic[number], slice(number, number + 1)
-            view = View(pixels[own], used, _faces)
-            judge_(odds[own], view, about, None if periodic[number] else looks.once)
+            judge_(odds[own], View(pixels[own], used), about)
         return odds.sigmoid_(), found
 
     def _find_inside(self, pixels: Tensor, areas: tuple[Area, ...], scale: float) -> tuple[Tensor, Found]:
@@ -227,19 +222,3 @@ class ScratchDetector(StageBase):
                 restoration.warnings.append(
                     f"{100 * about.withdrawn:.0f} % may be damaged, but that is too doubtful to be filled"
                 )
-
-
-@cache
-def _finder() -> "FaceFinder":
-    from bringback.stages.faces.detector import FaceFinder  # imported late: it loads dlib
-
-    return FaceFinder()
-
-
-def _faces(light: np.ndarray) -> list[Box]:
-    """The boxes of the faces in a luminance (H, W); none where dlib is not installed."""
-    try:
-        finder = _finder()
-    except ModuleNotFoundError:
-        return []
-    return [face.box for face in finder.find(np.repeat(light[..., None], 3, 2))]
