@@ -5,6 +5,7 @@ from itertools import pairwise
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils import fuse_conv_bn_eval
 
 from bringback.models.base import Network
 from bringback.models.layers import pad_to
@@ -34,6 +35,17 @@ class Level(nn.Sequential):
             nn.BatchNorm2d(channels),
             nn.LeakyReLU(0.1, inplace=True),
         )
+
+
+def join_norms_(network: nn.Module) -> None:
+    """Join the batch norms of each `Level` with its convolutions, in place: for inference, and as exact to rounding."""
+    for level in network.modules():
+        if isinstance(level, Level):
+            for number in (0, 3):
+                layer, norm = level[number], level[number + 1]
+                assert isinstance(layer, nn.Conv2d)
+                assert isinstance(norm, nn.BatchNorm2d)
+                level[number], level[number + 1] = fuse_conv_bn_eval(layer, norm), nn.Identity()
 
 
 class _Residual(nn.Module):

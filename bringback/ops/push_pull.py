@@ -103,12 +103,12 @@ def _halve(x: Tensor) -> Tensor:
 
 def _diffuse(surface: Tensor, value: Tensor, weight: Tensor, iterations: int) -> Tensor:
     """Jacobi iterations with Chebyshev acceleration: each pixel becomes the weighted mean of its neighbors."""
-    flow = _flow(surface.detach(), weight.detach())
     known, unknown = weight * value, 1 - weight
+    flow = [unknown * part for part in _flow(surface.detach(), weight.detach())]
     momentum = 2 / (1 + (1 - SPECTRUM**2) ** 0.5)
     before = surface
     for iteration in range(iterations):
-        after = torch.addcmul(known, unknown, _neighbors(surface, flow))
+        after = _with_neighbors(known, surface, flow)
         if iteration:
             after = torch.lerp(before, after, momentum)
         before, surface = surface, after
@@ -136,11 +136,11 @@ def _flow(surface: Tensor, weight: Tensor) -> list[Tensor]:
     return [part / total for part in flow]
 
 
-def _neighbors(x: Tensor, flow: list[Tensor]) -> Tensor:
-    """Weighted mean of the eight neighbors, with replicated border."""
+def _with_neighbors(known: Tensor, x: Tensor, flow: list[Tensor]) -> Tensor:
+    """What is known, and of the eight neighbors, with replicated border, as much as `flow` says."""
     x = F.pad(x, (1, 1, 1, 1), mode="replicate")
     left, middle, right = x[..., :-2], x[..., 1:-1], x[..., 2:]
-    mean = flow[0] * (left[..., 1:-1, :] + right[..., 1:-1, :])
-    mean = torch.addcmul(mean, flow[1], middle[..., :-2, :] + middle[..., 2:, :])
-    mean = torch.addcmul(mean, flow[2], left[..., :-2, :] + right[..., 2:, :])
-    return torch.addcmul(mean, flow[3], right[..., :-2, :] + left[..., 2:, :])
+    total = torch.addcmul(known, flow[0], left[..., 1:-1, :] + right[..., 1:-1, :])
+    total.addcmul_(flow[1], middle[..., :-2, :] + middle[..., 2:, :])
+    total.addcmul_(flow[2], left[..., :-2, :] + right[..., 2:, :])
+    return total.addcmul_(flow[3], right[..., :-2, :] + left[..., 2:, :])

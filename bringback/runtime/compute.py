@@ -2,9 +2,10 @@
 
 import copy
 import os
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
-from typing import Self
+from typing import Self, TypeVar, cast
 
 import torch
 from torch import nn
@@ -13,6 +14,7 @@ from bringback.errors import known_names
 from bringback.runtime.memory import SMALLEST_TILE, machine_memory
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+_Network = TypeVar("_Network", bound=nn.Module)
 _GPU_BATCH = 8  # tiles or faces; a CPU gains nothing from more than one
 
 
@@ -106,21 +108,27 @@ class Cast:
     changed through `Tensor.data`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, prepare: Callable[[nn.Module], object] | None = None) -> None:
+        """Args: prepare: changes the copy in place before it is cast, as by joining layers."""
+        self._prepare = prepare
         self._state: tuple[object, ...] = ()
         self._network: nn.Module | None = None
 
-    def of(self, network: nn.Module, dtype: torch.dtype) -> nn.Module:
+    def of(self, network: _Network, dtype: torch.dtype) -> _Network:
         """The network in the dtype; itself in float32, if it learns, and where torch does not count changes."""
         weights = [*network.parameters(), *network.buffers()]
-        if dtype == torch.float32 or any(one.requires_grad or one.is_inference() for one in weights):
+        learns = network.training or any(one.requires_grad for one in weights)
+        if dtype == torch.float32 or learns or any(one.is_inference() for one in weights):
             return network
         state = dtype, network, *((one.data_ptr(), one._version) for one in weights)
         if self._network is None or state != self._state:
             with torch.inference_mode(False):
-                self._network = copy.deepcopy(network).to(dtype)
+                self._network = copy.deepcopy(network)
+                if self._prepare:
+                    self._prepare(self._network)
+                self._network.to(dtype)
             self._state = state
-        return self._network
+        return cast(_Network, self._network)
 
 
 def pick_device(name: str) -> torch.device:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from bringback.errors import known_names
 from bringback.images.adapters import accepts_any_image
-from bringback.models.unet import EAGER, ScratchUNet
+from bringback.models.unet import EAGER, ScratchUNet, join_norms_
 from bringback.ops.areas import Area, fill_inside, missing
 from bringback.ops.infrared import find_dust
 from bringback.ops.masks import SOUND, fill_mask
@@ -17,7 +17,7 @@ from bringback.ops.opencv import GradientSettings, gradient_mask
 from bringback.ops.strips import strips
 from bringback.ops.tiled_fill import fill_into
 from bringback.ops.views import View
-from bringback.runtime.compute import Compute
+from bringback.runtime.compute import Cast, Compute
 from bringback.stages.base import StageBase
 from bringback.stages.guards import Found, judge_
 from bringback.stages.looks import FINER, Looks, seen_scale
@@ -58,6 +58,7 @@ class ScratchDetector(StageBase):
             raise ValueError(f"unknown way with infrared {infrared!r}: one of {known_names(infrared, INFRARED)}")
         self.means, self.compute, self.infrared = means, Compute.of(compute), infrared
         self.at_native_scale = not isinstance(means, GradientSettings)
+        self._cast = Cast(join_norms_)  # a seventh of the network's time
         if self.at_native_scale:
             self.tile = self.compute.tile or TILE
 
@@ -112,7 +113,7 @@ class ScratchDetector(StageBase):
         found = [Found() for _ in pixels]
         if isinstance(self.means, GradientSettings):
             return gradient_mask(pixels, self.means), found
-        looks = Looks(self.means, self.compute, self.tile)
+        looks = Looks(self._cast.of(self.means, self.compute.dtype), self.compute, self.tile)
         odds, periodic = looks.united(pixels, scale)
         odds.add_(EAGER)
         used = max(1.0, seen_scale(pixels.shape[-2], pixels.shape[-1], scale))

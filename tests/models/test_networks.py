@@ -17,7 +17,7 @@ from bringback.models.translation.blend_gate import BlendGate
 from bringback.models.translation.mapping import LatentMapping, translate
 from bringback.models.translation.partial_nonlocal import PartialNonLocal, attend
 from bringback.models.translation.vae import VAE
-from bringback.models.unet import ScratchUNet
+from bringback.models.unet import ScratchUNet, join_norms_
 from bringback.ops.strips import STRIP, strips
 from bringback.ops.tiling import run_tiled
 from bringback.weights.checkpoints import save_network
@@ -157,6 +157,27 @@ def test_every_weight_has_a_gradient_whatever_the_mask(holes: float) -> None:
     gradients = {name: parameter.grad for name, parameter in block.named_parameters()}
     assert all(gradient is not None for gradient in gradients.values()), gradients
     assert all((gradient != 0).any() == bool(holes) for name, gradient in gradients.items() if name != "key.bias")
+
+
+def test_a_cpu_holds_few_scores_in_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
+    query, key, value = (torch.randn(count, 8).bfloat16() for count in (700, 4096, 4096))
+    sizes, softmax = [], torch.softmax
+    monkeypatch.setattr(torch, "softmax", lambda scores, axis: sizes.append(scores.numel()) or softmax(scores, axis))
+    found = attend(query, key, value)
+    assert found.shape == (700, 8) and max(sizes) <= 1 << 20 and sum(sizes) == 700 * 4096
+
+
+def test_norms_join_their_convolutions() -> None:
+    network = ScratchUNet((8, 12, 16), 2).eval().requires_grad_(False)
+    for level in network.modules():
+        if isinstance(level, torch.nn.BatchNorm2d):
+            for part in (level.weight, level.bias, level.running_mean, level.running_var):
+                part.copy_(torch.rand_like(part) + 0.5)
+    pixels = torch.rand(1, 3, 48, 40)
+    before = network(pixels)
+    join_norms_(network)
+    assert not any(isinstance(part, torch.nn.BatchNorm2d) for part in network.modules())
+    assert (network(pixels) - before).abs().max() < 1e-4 * before.abs().max()
 
 
 def test_attention_in_bfloat16_is_near_that_in_float32() -> None:

@@ -19,7 +19,7 @@ from bringback.images.shards import read_shards
 from bringback.ops import push_pull as inpaint
 from bringback.ops.masks import calm_, dilate_edges, fill_mask
 from bringback.ops.push_pull import push, push_pull
-from bringback.ops.tiled_fill import fill_into, filled
+from bringback.ops.tiled_fill import _boxes, fill_into, filled
 from bringback.stages.fill import HoleFiller
 from bringback.stages.record import Restoration
 
@@ -293,8 +293,24 @@ def test_only_what_is_damaged_is_filled(monkeypatch: pytest.MonkeyPatch) -> None
 
     monkeypatch.setattr("bringback.ops.tiled_fill.push", watched)
     result = filled(pixels, target)
-    assert sizes == [(1, 3, 44, 44), (1, 3, 68, 68)]  # with 32 pixels around, as far as there are
+    # of 44 and 68 pixels a side with 32 around, what the iterations reach: 4 or 2, and 18 around, as far as there are
+    assert sizes == [(1, 3, 22, 22), (1, 3, 28, 28), (1, 3, 34, 34), (1, 3, 40, 40)]
     assert torch.equal(result[1], pixels[1]) and not torch.equal(result[0], pixels[0])
+
+
+def test_boxes_hold_all_damage_and_no_wide_sound_places() -> None:
+    damaged = np.zeros((512, 480), bool)
+    assert not _boxes(damaged, (slice(512, 1024), slice(0, 480)), 4)
+    cv2.line(canvas := damaged.astype(np.uint8), (20, 30), (450, 500), 1, 3)  # a scratch across, and a speck
+    canvas[40:43, 440:450] = 1
+    boxes = _boxes(canvas > 0, (slice(512, 1024), slice(0, 480)), 4)
+    covered = np.zeros((1024, 480), int)
+    for rows, columns in boxes:
+        assert rows.start % 4 == columns.start % 4 == 0
+        covered[rows, columns] += 1
+    assert covered.max() == 1 and covered[512:][canvas > 0].all()
+    assert covered.sum() < 0.35 * damaged.size  # one box would be nine tenths
+    assert _boxes(~damaged, (slice(0, 512), slice(0, 480)), 4) == [[slice(0, 512), slice(0, 480)]]
 
 
 @pytest.mark.usefixtures("small_tiles")

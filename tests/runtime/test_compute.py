@@ -138,7 +138,7 @@ def test_what_a_tile_needs_grows_with_batch_and_is_the_gpus_own_business():
 
 
 def test_a_network_is_cast_once_and_again_when_its_weights_change():
-    network, cast = torch.nn.Linear(2, 2).requires_grad_(False), Cast()
+    network, cast = torch.nn.Linear(2, 2).requires_grad_(False).eval(), Cast()
     one = cast.of(network, torch.bfloat16)
     assert one.weight.dtype == torch.bfloat16 and network.weight.dtype == torch.float32
     torch.testing.assert_close(one.weight, network.weight.bfloat16())
@@ -150,14 +150,21 @@ def test_a_network_is_cast_once_and_again_when_its_weights_change():
     torch.testing.assert_close(cast.of(network.requires_grad_(False), torch.bfloat16).weight, network.weight.bfloat16())
 
 
+def test_a_copy_is_prepared_before_it_is_cast():
+    network = torch.nn.Linear(2, 2).requires_grad_(False).eval()
+    twice = Cast(lambda copy: copy.weight.mul_(2)).of(network, torch.bfloat16)
+    torch.testing.assert_close(twice.weight, (2 * network.weight).bfloat16())
+
+
 def test_a_network_is_cast_again_when_its_buffers_change():
-    network, cast = torch.nn.BatchNorm1d(2).requires_grad_(False), Cast()
+    network, cast = torch.nn.BatchNorm1d(2).requires_grad_(False).eval(), Cast()
     cast.of(network, torch.bfloat16)
     network.running_mean.add_(1)
     torch.testing.assert_close(cast.of(network, torch.bfloat16).running_mean, network.running_mean.bfloat16())
 
 
 def test_a_network_in_float32_or_that_learns_is_not_cast():
-    network, cast = torch.nn.Linear(2, 2), Cast()
+    network, cast = torch.nn.Linear(2, 2).eval(), Cast()
     assert cast.of(network, torch.bfloat16) is network
+    assert cast.of(torch.nn.Linear(2, 2).requires_grad_(False), torch.bfloat16).weight.dtype == torch.float32
     assert cast.of(network.requires_grad_(False), torch.float32) is network

@@ -6,6 +6,10 @@ from torch import Tensor, nn
 
 from bringback.models.layers import zero_init
 
+# Scores that a CPU has in bfloat16 at once: 10 bytes each, 160 MB for a heavily damaged tile if they were as many as
+# elsewhere. These fit into its cache, too.
+_ON_CPU = 1 << 20
+
 
 def attend(query: Tensor, key: Tensor, value: Tensor, *, scale: float | None = None, budget: int = 1 << 24) -> Tensor:
     """softmax(scale q k^T) v for (N, d), (M, d), (M, c) -> (N, c), M > 0; `scale` is 1 / sqrt(d) unless given.
@@ -17,6 +21,7 @@ def attend(query: Tensor, key: Tensor, value: Tensor, *, scale: float | None = N
     rows = max(1, budget // key.shape[0])
     if value.dtype == torch.bfloat16 and value.device.type == "cpu":
         scale = query.shape[1] ** -0.5 if scale is None else scale
+        rows = max(1, min(budget, _ON_CPU) // key.shape[0])
         with torch.autocast("cpu", enabled=False):
             keys = key.float().T
             shares = (torch.softmax((q.float() * scale) @ keys, -1).to(value.dtype) for q in query.split(rows))
