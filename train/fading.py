@@ -215,7 +215,7 @@ def main() -> None:
         best = (-tested.errors[:, 1] / (2 * tested.errors[:, 2]).clamp_min(1e-9)).clamp(0, 1)
         by_range, answers = tested.seen[:, FACTS - 1], judge.decide(tested.seen)
     ways = {"always": torch.ones(len(best)), "by range": by_range, "judge": answers}
-    ways["heeded"] = heeded(answers, by_range)
+    ways["marked"], ways["unmarked"] = (heeded(answers, by_range, by_range.new_tensor(x)) for x in (1.0, 0.0))
     print("\n".join(report(tested, ways | {"best": best})))
 
 

@@ -14,7 +14,7 @@ from skimage import data
 
 from bringback.images.photo import Photo
 from bringback.models import tone as tone_module
-from bringback.models.tone import ToneCurves, bend, doubted, likely, narrow, one_for_gray, tone
+from bringback.models.tone import ToneCurves, bend, doubted, likely, marked, narrow, one_for_gray, tone
 from bringback.models.translation.mapping import LatentMapping
 from bringback.models.translation.vae import VAE
 from bringback.ops.areas import Area
@@ -364,16 +364,22 @@ def test_the_more_surely_a_photo_has_faded_the_more_it_is_corrected() -> None:
 def test_tones_are_corrected_as_far_as_their_range_and_the_judge_agree() -> None:
     network, sound, none = restless(ToneCurves(side=48, width=8, judges=2)), shown(), torch.zeros(1, 1, 128, 128)
     assert network.judge is not None
-    faded = 0.25 + 0.5 * sound
-    curves = one_for_gray(faded, doubted(network(faded, none)))
-    meant = likely(network.thumbnail(faded, none), curves)
+    faded, scratched, speck = 0.25 + 0.5 * sound, none.clone(), none.clone()
+    scratched[..., :4], speck[..., :8, :8] = 1, 1
+    assert marked(network.thumbnail(faded, none)) == 0 and marked(network.thumbnail(faded, scratched)) == 1
+    assert 0 < marked(network.thumbnail(faded, speck)) < 1
     network.judge.last.weight.data.zero_()
-    for answer, strength in ((0.14, 0.0), (0.25, 0.5), (0.9, 1.0)):
+    for mask, answer, strength in (
+        (scratched, 0.14, 0.0), (scratched, 0.25, 0.5), (scratched, 0.36, 1.0),
+        (none, 0.59, 0.0), (none, 0.75, 0.5), (none, 0.91, 1.0),
+    ):  # fmt: skip
         network.judge.last.bias.data.fill_(math.log(answer / (1 - answer)))
-        corrected = ToneCorrector(network).correct(faded)
+        curves = one_for_gray(faded, doubted(network(faded, mask)))
+        meant = likely(network.thumbnail(faded, mask), curves)
+        corrected = ToneCorrector(network).correct(faded, mask)
         torch.testing.assert_close(corrected, bend(faded, curves, strength * meant).clamp(0, 1))
         assert torch.equal(corrected, faded) is (strength == 0)
-        assert torch.equal(ToneCorrector(network).correct(sound), sound)
+        assert torch.equal(ToneCorrector(network).correct(sound, mask), sound)
 
 
 def test_photos_of_strong_colors_and_lifted_blacks_were_made_so() -> None:

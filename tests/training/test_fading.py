@@ -44,5 +44,8 @@ def test_the_judge_learns_to_tell_what_has_faded() -> None:
 
 
 def test_the_range_bounds_what_the_judge_answers_and_its_doubts_leave_a_photo_as_it_is() -> None:
-    by_range = torch.tensor([0.0, 0.5, 1.0, 1.0, 1.0])
-    assert heeded(torch.tensor([1.0, 1.0, 0.4, 0.25, 0.15]), by_range).tolist() == pytest.approx([0, 0.5, 1, 0.5, 0])
+    by_range, marks, none = torch.tensor([0.0, 0.5, 1.0, 1.0, 1.0]), torch.ones(5), torch.zeros(5)
+    answers = torch.tensor([1.0, 1.0, 0.4, 0.25, 0.15])
+    assert heeded(answers, by_range, marks).tolist() == pytest.approx([0, 0.5, 1, 0.5, 0])
+    unmarked = torch.tensor([1.0, 1.0, 0.75, 0.6, 0.4])  # without marks it has to be surer
+    assert heeded(unmarked, by_range, none).tolist() == pytest.approx([0, 0.5, 0.5, 0, 0])
