@@ -12,6 +12,7 @@ from torch import nn
 
 from bringback.errors import known_names
 from bringback.runtime.memory import SMALLEST_TILE, machine_memory
+from bringback.runtime.packed import packed
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 _Network = TypeVar("_Network", bound=nn.Module)
@@ -102,7 +103,7 @@ class Compute:
 
 
 class Cast:
-    """A network with its weights in the dtype that it computes in: autocast casts them anew at each call.
+    """A network with its weights in the dtype that it computes in, and packed: autocast casts them anew at each call.
 
     Kept until another network, or another state of its weights and buffers, is asked for. Torch does not count what is
     changed through `Tensor.data`.
@@ -126,7 +127,7 @@ class Cast:
                 self._network = copy.deepcopy(network)
                 if self._prepare:
                     self._prepare(self._network)
-                self._network.to(dtype)
+                self._network = packed(self._network.to(dtype))
             self._state = state
         return cast(_Network, self._network)
 

@@ -17,7 +17,17 @@ from bringback.stages.faces.alignment import align, scale, similarity
 from bringback.stages.faces.blending import PASTED, feather
 from bringback.stages.faces.detector import FaceFinder
 from bringback.stages.faces.stage import LARGE, FaceRefiner
-from bringback.stages.faces.views import FINEST, KEPT, MIDDLE, SHARES, TwoViews, as_it_came, changed_by, kept
+from bringback.stages.faces.views import (
+    FINEST,
+    KEPT,
+    KEPT_BROAD,
+    MIDDLE,
+    SHARES,
+    TwoViews,
+    as_it_came,
+    changed_by,
+    kept,
+)
 from bringback.stages.record import Restoration
 from bringback.stages.translate import LatentTranslator
 
@@ -97,16 +107,28 @@ def test_of_a_face_that_hardly_changes_most_is_kept_but_noise_and_tone(period, f
     change = waves(period) / 0.2 * far * (2**0.5 if period < 1e9 else 1)
     refined = torch.full((2, 3, 256, 256), 0.5)
     came = refined + torch.cat([change, waves(9)])
-    taken = kept(came, refined, PASTED)
+    taken = kept(came, came, refined, PASTED)
     middle = (0, 0, slice(64, -64), slice(64, -64))
     measured = float((taken[middle] * change[middle]).sum() / change[middle].square().sum())
     assert measured == pytest.approx(share, abs=0.12)
     assert taken[1].abs().max() == 0  # a face that is worn beside it
 
 
+@pytest.mark.parametrize(("period", "share"), [(18, KEPT_BROAD), (4, 0), (1e9, 0)])
+def test_of_a_worn_face_that_was_translated_some_of_what_is_broad_is_kept(period, share):
+    refined = torch.full((1, 3, 256, 256), 0.5)
+    came = refined + waves(period)
+    middle = (0, 0, slice(64, -64), slice(64, -64))
+    measured = float((kept(refined, came, refined)[middle] * (came - refined)[middle]).sum())
+    assert measured / float((came - refined)[middle].square().sum()) == pytest.approx(share, abs=0.06)
+    if period == 18:
+        assert kept(came, came, refined).abs().max() == 0  # nothing has cleaned it
+
+
 def test_a_face_that_does_not_change_at_all_has_a_gradient():
     refined = torch.full((1, 3, 256, 256), 0.5, requires_grad=True)
-    kept(refined.detach(), refined).sum().backward()
+    came = refined.detach()
+    kept(came, came, refined).sum().backward()
     assert refined.grad.isfinite().all()
 
 

@@ -81,9 +81,11 @@ class FaceGenerator(Network, license="apache-2.0", tags=["face-restoration"]):
         which grows by one place on each side from scale to scale: near its edges the result differs a little.
         """
         mask = torch.zeros_like(degraded[:, :1]) if mask is None else mask
-        told = torch.cat([degraded * 2 - 1, mask], 1).to(self.stem.weight.dtype)
-        x = self.stem(F.pixel_unshuffle(told, 4))
-        seen = [F.avg_pool2d(told, 4)]
+        dtype = self.stem.weight.dtype
+        told = torch.cat([(degraded * 2 - 1).to(dtype), mask.to(dtype)], 1)
+        blocks, means = F.conv2d(told, _in_blocks(told), stride=4).split((64, 4), 1)
+        x = self.stem(blocks)
+        seen = [means]
         skips = [x]
         for down in self.down:
             x = down(F.silu(x))
@@ -96,14 +98,23 @@ class FaceGenerator(Network, license="apache-2.0", tags=["face-restoration"]):
                 x = F.interpolate(self.up[level](x), scale_factor=2.0, mode="nearest")
                 left, top = (2 * shown[0], 2 * shown[1]) if shown else (0, 0)
                 x = _cut(skips[level], places) + _cut(x, places, left, top)
-            x = self.build[level](x, _cut(seen[level], places))
+            # one copy for all blocks: each convolution would make its own
+            x = self.build[level](x, _cut(seen[level], places).contiguous(memory_format=torch.channels_last))
             shown = places
+        change = F.pixel_shuffle(self.head(x), 4).to(degraded.dtype)
+        result = degraded.clone()
+        left, top, right, bottom = (4 * edge for edge in shown) if shown else (0, 0, *degraded.shape[:-3:-1])
         # scaled by 0.1, so that one optimizer step changes the image by less than noise
-        change = 0.1 * F.pixel_shuffle(self.head(x), 4)
-        if shown:
-            left, top, right, bottom = (4 * edge for edge in shown)
-            change = F.pad(change, (left, degraded.shape[-1] - right, top, degraded.shape[-2] - bottom))
-        return degraded + change
+        result[..., top:bottom, left:right].add_(change, alpha=0.1)
+        return result
+
+
+def _in_blocks(like: Tensor) -> Tensor:
+    """A kernel (68, 4, 4, 4) that gives the 4x4 pixels of a block as channels, as `F.pixel_unshuffle` does, and their
+    means. As a convolution, because that leaves channels last, and takes a quarter of the time on a CPU.
+    """
+    pixels = torch.eye(64, dtype=like.dtype, device=like.device).view(64, 4, 4, 4)
+    return torch.cat([pixels, pixels.view(4, 16, 4, 4, 4).mean(1)]).contiguous(memory_format=torch.channels_last)
 
 
 def _places(box: Box, level: int, width: int, height: int) -> Box:

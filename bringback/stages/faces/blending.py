@@ -29,8 +29,9 @@ FLAT_OF_NORMAL = 0.385  # that quantile of a normal distribution of deviation 1
 # mean is nearer to the truth than both. Crops that are less than so many times finer than the photo gain nothing.
 FINER_SHARE, FINER = 0.6, 2.0
 
-# A face's masked change and its mask (h, w, 4), and their box in the photo (left, top, right, bottom).
-Layer = tuple[np.ndarray, tuple[int, int, int, int]]
+# A face's masked change and its mask, four planes (h, w), and their box in the photo (left, top, right, bottom).
+Planes = list[np.ndarray]  # with colors last numpy takes three times as long
+Layer = tuple[Planes, tuple[int, int, int, int]]
 
 
 def channels_last(pixels: Tensor) -> np.ndarray:
@@ -53,9 +54,10 @@ def paste(pixels: np.ndarray, changes: Sequence[np.ndarray], matrices: Sequence[
         above = pixels[max(rows.stop - REACH, 0) : rows.stop].copy()
         for one, other in combinations(layers, 2):
             _merge(one, other)
-        for layer, (left, top, right, bottom) in layers:
+        for (*added, mask), (left, top, right, bottom) in layers:
             place = pixels[top:bottom, left:right]
-            place += layer[..., :3] / np.maximum(layer[..., 3:], 1) if len(layers) > 1 else layer[..., :3]
+            for color, plane in enumerate(added):
+                place[..., color] += plane / np.maximum(mask, 1) if len(layers) > 1 else plane
             place.clip(0, 1, out=place)
     return pixels
 
@@ -107,7 +109,7 @@ class _Face:
     back: np.ndarray
     box: tuple[int, int, int, int]
     shares: Sequence[float] = ()
-    whole: np.ndarray | None = None
+    whole: Planes | None = None
 
     @classmethod
     def of(cls, pixels: np.ndarray, change: np.ndarray, matrix: np.ndarray) -> Self:
@@ -132,7 +134,9 @@ class _Face:
             before = pixels[rows.start : wide.stop, left:right]
             if over:
                 before = np.concatenate([above[len(above) - over :, left:right], before])
-            layer[..., :3] += layer[..., 3:] * grain(before, self.shares)[over : over + len(layer)]
+            *added, mask = layer
+            for plane, speckle in zip(added, cv2.split(grain(before, self.shares)), strict=True):
+                plane += mask * speckle[over : over + len(mask)]
         return layer, (left, rows.start, right, rows.stop)
 
     def _parts(self, pixels: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, slice]]:
@@ -140,23 +144,24 @@ class _Face:
         left, top, right, bottom = self.box
         for rows in _strips(top, bottom, right - left):
             wide = self._with_rim(rows)
-            before, layer = np.ascontiguousarray(pixels[wide, left:right, 1]), self._warped(wide)
-            yield before, before + layer[..., 1], layer[..., 3], slice(rows.start - wide.start, rows.stop - wide.start)
+            before, (_, green, _, mask) = np.ascontiguousarray(pixels[wide, left:right, 1]), self._warped(wide)
+            yield before, before + green, mask, slice(rows.start - wide.start, rows.stop - wide.start)
 
     def _with_rim(self, rows: slice) -> slice:
         return slice(max(rows.start - REACH, self.box[1]), min(rows.stop + REACH, self.box[3]))
 
-    def _warped(self, rows: slice) -> np.ndarray:
-        """The masked change and the mask (h, w, 4) in these rows of the box; a view of `whole` if there is one."""
+    def _warped(self, rows: slice) -> Planes:
+        """The masked change and the mask in these rows of the box; views of `whole` if there is one."""
         if self.whole is not None:
-            return self.whole[rows.start - self.box[1] : rows.stop - self.box[1]]
+            return [plane[rows.start - self.box[1] : rows.stop - self.box[1]] for plane in self.whole]
         back = self.back.copy()
         back[:, 2] -= (self.box[0], rows.start)
-        *added, mask = cv2.split(warp(self.change, back, (self.box[2] - self.box[0], rows.stop - rows.start)))
-        mask.clip(0, 1, out=mask)
-        for plane in added:  # one by one: with colors last numpy takes three times as long
-            plane *= mask
-        return cv2.merge([*added, mask])
+        size = self.box[2] - self.box[0], rows.stop - rows.start
+        planes: Planes = [*cv2.split(warp(self.change, back, size))]
+        planes[3].clip(0, 1, out=planes[3])
+        for plane in planes[:3]:
+            plane *= planes[3]
+        return planes
 
 
 def _strips(top: int, bottom: int, width: int) -> Iterator[slice]:
@@ -171,9 +176,12 @@ def _merge(one: Layer, other: Layer) -> None:
     left, top = (max(edges) for edges in zip(*(box[:2] for box in boxes), strict=True))
     right, bottom = (min(edges) for edges in zip(*(box[2:] for box in boxes), strict=True))
     if left < right and top < bottom:
-        to, of = (layer[top - y : bottom - y, left - x : right - x] for layer, (x, y, *_) in (one, other))
-        to += of
-        of[:] = 0
+        parts = [
+            [plane[top - y : bottom - y, left - x : right - x] for plane in layer] for layer, (x, y, *_) in (one, other)
+        ]
+        for to, of in zip(*parts, strict=True):
+            to += of
+            of[:] = 0
 
 
 @cache
@@ -204,12 +212,16 @@ def grain_shares(parts: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray, slice
             own[octave].append(old[some][inside])
             around[octave].append(old[some][outside])
             new[octave].append(made[some][inside])
-    shares = []
-    for octave in range(len(OCTAVES)):
-        most, there, left = (_deviation(values[octave]) for values in (own, around, new))
-        missing = (KEPT_GRAIN * min(most, there)) ** 2 - left**2 if most < np.inf else 0.0
-        shares.append(min(missing**0.5 / most, 1.0) if missing > 0 else 0.0)
-    return shares
+    return [_share(*values) for values in zip(own, around, new, strict=True)]
+
+
+def _share(own: list[np.ndarray], around: list[np.ndarray], new: list[np.ndarray]) -> float:
+    """How much of the grain of one octave comes back, by its values before, in the surroundings and now."""
+    most, left = _deviation(own), _deviation(new) / KEPT_GRAIN
+    if left >= most or most == np.inf:
+        return 0.0
+    missing = KEPT_GRAIN**2 * (min(most, _deviation(around)) ** 2 - left**2)
+    return min(missing**0.5 / most, 1.0) if missing > 0 else 0.0
 
 
 def grain(before: np.ndarray, shares: Sequence[float]) -> np.ndarray:

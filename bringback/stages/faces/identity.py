@@ -10,6 +10,7 @@ from torch import Tensor
 
 from bringback.models.faces.descriptor import FaceDescriptor
 from bringback.runtime.compute import Compute
+from bringback.runtime.packed import packed
 from bringback.stages.faces.alignment import CROP
 from bringback.weights.dlib_files import model_file
 
@@ -106,7 +107,9 @@ def descriptor_network(device: torch.device, dtype: torch.dtype) -> FaceDescript
         read_descriptor(network, model_file("dlib_face_recognition_resnet_model_v1.dat").read_bytes())
         network.fold()
         layout = torch.contiguous_format if device.type == "mps" else torch.channels_last  # faster, elsewhere
-        return network.to(memory_format=layout).to(device, dtype)  # type: ignore[call-overload] # missing in torch's stubs
+        network = network.to(memory_format=layout).to(device, dtype)  # type: ignore[call-overload]  # not in its stubs
+        packed(network)
+        return network
 
 
 def read_descriptor(network: FaceDescriptor, data: bytes) -> None:

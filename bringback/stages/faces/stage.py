@@ -224,7 +224,10 @@ class FaceRefiner(StageBase):
             chosen.append(face)
             matrices.append(matrix)
         crops, came, filled = (one[: len(chosen)] for one in (crops, came, filled))
-        return _Crops(faces, chosen, crops, came, filled, bool(chosen) and is_gray(pixels), matrices)
+        # a photo with a tint is gray until it is finished; one without has colors
+        known = restoration.judged and not restoration.colored
+        gray = bool(chosen) and (restoration.tint is not None if known else is_gray(pixels))
+        return _Crops(faces, chosen, crops, came, filled, gray, matrices)
 
     @property
     def _two_views(self) -> bool:
@@ -286,7 +289,7 @@ class FaceRefiner(StageBase):
                     made = in_batches(self.generator, self.compute, crops, filled)
             made = match_tone(made.to(crops), crops)
             if self._two_views:
-                made += kept(came, made, box)
+                made += kept(crops, came, made, box)
             change = made - crops
             if any(gray):
                 change = grayed(change, torch.tensor(gray, device=change.device))
