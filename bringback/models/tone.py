@@ -8,7 +8,7 @@ from bringback.models.base import Network
 from bringback.models.fading import SIDE, FadingJudge
 from bringback.models.layers import strided_stem, zero_init
 from bringback.ops.color import luminance
-from bringback.ops.masks import ramp
+from bringback.ops.masks import SOUND, ramp
 from bringback.ops.strips import strips
 
 _BINS = 256
@@ -20,7 +20,7 @@ _SHARES = (0.002, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 0.998)
 _SURE = (0.15, 0.35)
 # Old prints have marks: where there are none, the judge has to be surer. Of 2,243 sound photos without any, 17 are
 # brought below 32 dB so, and 38 otherwise; faded ones without marks lose 0.4 dB or gain 0.1, as they have faded.
-_SURE_UNMARKED, _FEW = (0.6, 0.9), 0.01  # the latter: damaged share of the cells from which on a photo has marks
+_SURE_UNMARKED, _FEW = (0.6, 0.9), 0.002  # the latter: share of pixels that are filled from which on a photo has marks
 
 # When photos have faded by the range of their tones, see `narrow`. The four numbers were chosen on the aged validation
 # photos, where neighboring values do as well.
@@ -90,7 +90,7 @@ class ToneCurves(Network, license="apache-2.0", tags=["photo-restoration", "tone
         faded = narrow(thumbnail)
         if self.judge is not None:
             answers = self.judge(*judged(pixels, mask, thumbnail, cumulated, curves))
-            faded = heeded(answers, faded, marked(thumbnail))
+            faded = heeded(answers, faded, marked(mask))
         return faded * likely(thumbnail, curves).to(faded.device)
 
 
@@ -100,9 +100,14 @@ def heeded(answers: Tensor, by_range: Tensor, marks: Tensor) -> Tensor:
     return torch.minimum(sure, by_range.to(answers.device))
 
 
-def marked(thumbnail: Tensor) -> Tensor:
-    """How surely photos have marks, as old prints do, (B,) in [0, 1], from what `ToneCurves.thumbnail` returns."""
-    return ramp(1 - thumbnail[:, 3].mean((1, 2)), 0, _FEW)
+def marked(mask: Tensor) -> Tensor:
+    """How surely photos have marks, as old prints do, (B,) in [0, 1], from their damage masks (B, 1, H, W).
+
+    Only what is filled counts: a detector's doubts can add up to more than 1 % of a photo in which it marks nothing.
+    What is around a round, turned or torn picture area is in its mask, so it counts as well: those are prints.
+    """
+    filled = [torch.count_nonzero(mask[..., rows, :] > SOUND, dim=(1, 2, 3)) for rows in strips(mask)]
+    return ramp(torch.stack(filled).sum(0) / mask[0].numel(), 0, _FEW)
 
 
 def judged(

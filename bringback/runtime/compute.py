@@ -112,8 +112,7 @@ class Cast:
     def __init__(self, prepare: Callable[[nn.Module], object] | None = None) -> None:
         """Args: prepare: changes the copy in place before it is cast, as by joining layers."""
         self._prepare = prepare
-        self._state: tuple[object, ...] = ()
-        self._network: nn.Module | None = None
+        self._kept: tuple[tuple[object, ...], nn.Module] | None = None  # of which state; both at once, for threads
 
     def of(self, network: _Network, dtype: torch.dtype) -> _Network:
         """The network in the dtype; itself in float32, if it learns, and where torch does not count changes."""
@@ -122,14 +121,18 @@ class Cast:
         if dtype == torch.float32 or learns or any(one.is_inference() for one in weights):
             return network
         state = dtype, network, *((one.data_ptr(), one._version) for one in weights)
-        if self._network is None or state != self._state:
+        kept = self._kept
+        if kept is None or kept[0] != state:
             with torch.inference_mode(False):
-                self._network = copy.deepcopy(network)
+                own = copy.deepcopy(network)
                 if self._prepare:
-                    self._prepare(self._network)
-                self._network = packed(self._network.to(dtype))
-            self._state = state
-        return cast(_Network, self._network)
+                    self._prepare(own)
+                self._kept = kept = state, packed(own.to(dtype))
+        return cast(_Network, kept[1])
+
+    def __getstate__(self) -> dict[str, object]:
+        """Without what is kept, which is of no use to a copy: its weights lie elsewhere."""
+        return {**self.__dict__, "_kept": None}
 
 
 def pick_device(name: str) -> torch.device:

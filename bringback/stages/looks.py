@@ -140,7 +140,7 @@ class Looks:
             odds = F.interpolate(odds, (height, width), mode="bilinear", antialias=True)
         return odds, [pattern.share if pattern else 0.0 for pattern in patterns]
 
-    def once(self, pixels: Tensor) -> Tensor:
+    def _once(self, pixels: Tensor) -> Tensor:
         """The logits (B, 1, H, W) of photos as they are, by one look."""
         return self._run(self._one, pixels)
 
@@ -150,7 +150,7 @@ class Looks:
         for times in COARSER:
             if min(native.shape[-2:]) >= times * SMALLEST:
                 surer = SURER * max(0.0, math.log2(times) - spare)
-                smaller.append((times, self.once(shrink(native, times)).sub_(surer)))
+                smaller.append((times, self._once(shrink(native, times)).sub_(surer)))
         if not smaller:
             return odds
         own = odds.clone()

@@ -123,3 +123,13 @@ def test_thousands_of_marks_take_little_memory() -> None:
     finally:
         tracemalloc.stop()
     assert peak < 30 * marks.size
+
+
+@pytest.mark.parametrize(("count", "told"), [(40, True), (60, False)])  # shares of 0.61 and 0.54, of 0.59 asked for
+def test_trails_are_told_where_damage_lies_among_them_if_most_marks_are_trails(count: int, told: bool) -> None:
+    trails, scratches = arcs(number=120), lines(np.random.default_rng(2).uniform(0, math.pi, count))
+    scratches[cv2.dilate(trails, np.ones((5, 5), np.uint8)) > 0] = 0
+    found = find_trails((trails | scratches) > 0)
+    assert (found is not None) is told
+    if found is not None:
+        assert found[trails > 0].mean() > 0.9

@@ -1,5 +1,10 @@
 """How stages are to compute: what is picked, what is refused, and what autocast leaves alone."""
 
+import copy
+import pickle
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+
 import pytest
 import torch
 
@@ -168,3 +173,26 @@ def test_a_network_in_float32_or_that_learns_is_not_cast():
     assert cast.of(network, torch.bfloat16) is network
     assert cast.of(torch.nn.Linear(2, 2).requires_grad_(False), torch.bfloat16).weight.dtype == torch.float32
     assert cast.of(network.requires_grad_(False), torch.float32) is network
+
+
+def test_threads_that_ask_at_once_get_a_copy_that_was_prepared_once():
+    network, started = torch.nn.Linear(2, 2).requires_grad_(False).eval(), Barrier(2)
+
+    def twice(copy: torch.nn.Module) -> None:
+        started.wait(10)  # both have begun to make their own
+        copy.weight.mul_(2)
+
+    cast = Cast(twice)
+    with ThreadPoolExecutor(2) as pool:
+        made = [*pool.map(lambda _: cast.of(network, torch.bfloat16), range(2))]
+    for one in made:
+        torch.testing.assert_close(one.weight, (2 * network.weight).bfloat16())
+
+
+def test_a_cast_that_was_used_is_copied_and_pickled():
+    network = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3)).requires_grad_(False).eval()
+    cast, x = Cast(), torch.rand(1, 3, 16, 16)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        expected = cast.of(network, torch.bfloat16)(x)
+        for other in (copy.deepcopy(cast), pickle.loads(pickle.dumps(cast))):
+            assert torch.equal(other.of(network, torch.bfloat16)(x), expected)
