@@ -21,6 +21,9 @@ SOUND = 0.995  # share of blocks that must stay below SPREAD: a red jacket in th
 # Blue above the luminance in the darkest tones: Prussian blue has 0.2 and more, cool scans of black 0.05.
 BLUE = 0.12
 BLOCK, BLOCKS = 8, 64  # side of a block in pixels, to average out noise; most blocks a side
+# Blocks of small photos are smaller, so that about so many of them are a side: among a dozen blocks that each average a
+# fifth of the picture, colors look like a tint.
+ENOUGH, LEAST = 12, 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +71,8 @@ def find_tint(pixels: Tensor, mask: Tensor | None = None) -> Tint | None:
     `SPREAD` in a share `SOUND` of the blocks. Pixels under the damage mask (1, 1, H, W) are ignored.
     """
     height, width = pixels.shape[-2:]
-    tall, wide = (min(max(side // BLOCK, 1), BLOCKS) for side in (height, width))
+    block = min(BLOCK, max(LEAST, int((height * width) ** 0.5 / ENOUGH)))
+    tall, wide = (min(max(side // block, 1), BLOCKS) for side in (height, width))
     # rows of each row of blocks, as in adaptive pooling
     spans = [(row * height // tall, -(-(row + 1) * height // tall)) for row in range(tall)]
     at_once = max(1, STRIP * tall // (height * width))

@@ -16,6 +16,7 @@ from bringback.ops.patterns import Pattern
 from bringback.ops.scale import KNOWN, carry_back, divisor, shrink
 from bringback.ops.texture import bring_back_, telling, texture
 from bringback.ops.tiling import run_tiled, tiles
+from bringback.ops.tiny import TINY, wear
 from bringback.runtime.compute import Compute
 from bringback.stages.base import StageBase
 from bringback.stages.record import Restoration
@@ -40,9 +41,6 @@ _KEEPS = 2.5
 # noise is gone. What was enlarged by exactly 4 is taken for 3.84.
 _SECOND, _LESS, _SAMPLE, _FAR = 2.0, 1.5, 512, 3.9
 _SOUND, _SOUND_IN_DOUBT = (0.1, 0.35, 10.0), (0.0, 0.25, 4.0)
-# Sides of a square below which what the networks do to a photo is taken by part: in so few pixels the gate cannot tell
-# detail from noise, since everything is as fine as a pixel.
-_SMALL = 64
 _CELLS = 3  # bytes per pixel of what is known of cells, see `ops.texture`, after the tiles
 _A_PIXEL = 205  # bytes per pixel of a tile being processed, measured
 
@@ -88,8 +86,8 @@ class LatentTranslator(StageBase):
         but their filled places attend to the whole photo. Where a photo has a periodic pattern, see `ops.patterns`, its
         tones stay, and where that would become stronger, all of it. Where much of a photo stays as it is, what would
         change far more than that is texture and stays, too, see `ops.texture`. Sound places of very small photos change
-        in proportion to their size. Impulse noise is taken out first, see `ops.impulses`: in a photo that is sound
-        otherwise, the gate would keep it.
+        as far as they are surely worn, see `ops.tiny`. Impulse noise is taken out first, see `ops.impulses`: in a photo
+        that is sound otherwise, the gate would keep it.
         """
         return self._restored(without_impulses(pixels), filled, scale)[0]
 
@@ -162,9 +160,17 @@ class LatentTranslator(StageBase):
             sure = texture(pixels, made, filled, stays / sound, squares / stays)
         if sure is not None:
             bring_back_(made, pixels, filled, sure)
-        if (share := (pixels.shape[-2] * pixels.shape[-1]) ** 0.5 / _SMALL) < 1:
-            made = torch.lerp(pixels, made, filled.clamp_min(share))
+        if pixels.shape[-2] * pixels.shape[-1] < TINY**2:
+            made = torch.lerp(pixels, made, torch.maximum(filled, self._wear(pixels, filled, keeps)))
         return made
+
+    @torch.no_grad()
+    def _wear(self, pixels: Tensor, filled: Tensor, keeps: Tensor) -> Tensor:
+        """`tiny.wear` of small photos."""
+        parts, where = (self.old_vae, self.mapping, self.clean_vae), self.compute.device
+        before, holes = (part.detach().to(where) for part in (pixels, filled))
+        made, trust = decoded(*parts, before, holes, dtype=self.compute.dtype, keeps=keeps)
+        return wear(before, made, holes, trust).to(pixels)
 
     def __call__(self, restoration: Restoration) -> Restoration:
         """Translate the photo, given where it was filled. Notes the mean absolute change, in [0, 1] units; what was

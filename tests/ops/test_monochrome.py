@@ -22,6 +22,14 @@ def test_color_is_no_tint(color: torch.Tensor) -> None:
     assert find_tint(color) is None
 
 
+def test_the_colors_of_a_small_photo_are_no_tint(color: torch.Tensor) -> None:
+    for height, width in ((30, 40), (45, 60), (75, 100)):
+        small = F.interpolate(color, (height, width), mode="area")
+        small = luminance(small) + 0.35 * (small - luminance(small))  # pale
+        toned = sepia(luminance(small).expand_as(small), Draws([4]))
+        assert find_tint(small) is None and find_tint(toned) is not None
+
+
 @pytest.mark.parametrize("share", [0.01, 0.014, 0.04])
 @pytest.mark.parametrize("toned", [False, True])
 def test_a_little_color_is_color(color: torch.Tensor, share: float, toned: bool) -> None:
@@ -70,7 +78,9 @@ def light_of(pixels: torch.Tensor) -> torch.Tensor:
 
 def tint_as_a_whole(pixels: torch.Tensor, mask: torch.Tensor) -> Tint | None:
     """`find_tint` with planes of the whole photo."""
-    blocks = [min(max(side // 8, 1), 64) for side in pixels.shape[-2:]]
+    height, width = pixels.shape[-2:]
+    block = min(8, max(2, int((height * width) ** 0.5 / 12)))
+    blocks = [min(max(side // block, 1), 64) for side in (height, width)]
     good = (mask < DOUBTFUL).float()
     share = F.adaptive_avg_pool2d(good, blocks)
     sound = share[0, 0] > 0.5

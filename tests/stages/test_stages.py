@@ -23,6 +23,7 @@ from bringback.ops.metrics import psnr
 from bringback.ops.monochrome import Tint
 from bringback.ops.push_pull import push_pull
 from bringback.ops.strips import strips
+from bringback.ops.tiny import TINY
 from bringback.ops.views import View
 from bringback.runtime.compute import Compute
 from bringback.stages import STAGES, looks
@@ -480,7 +481,8 @@ def test_a_given_mask_is_united_with_what_is_found() -> None:
 
 
 @pytest.mark.parametrize("size", [(1, 1), (33, 70)])
-def test_translation_of_any_size(size: tuple[int, int]) -> None:
+def test_translation_of_any_size(size: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bringback.stages.translate.TINY", 0)  # so few pixels of noise would stay
     mapping = restless(LatentMapping(widths=(8, 8, 8), blocks=(1, 1, 1), inner=4))
     stage = LatentTranslator(VAE().eval(), mapping, VAE().eval(), CPU)
     pixels = torch.rand(1, 3, *size)
@@ -795,6 +797,19 @@ def test_sound_places_of_very_small_photos_change_less() -> None:
     assert change[..., :8, :8].mean() > 1.6 * change[..., 16:, 16:].mean() > 0
 
 
+def test_very_small_photos_alone_are_asked_whether_they_are_worn(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    stage = LatentTranslator(VAE(), LatentMapping(), VAE(), CPU)
+    real = stage.mapping.forward
+    monkeypatch.setattr(
+        stage.mapping, "forward", lambda latent, *rest: seen.append(latent.shape) or real(latent, *rest)
+    )
+    for side, times in ((TINY - 16, 2), (TINY, 1)):
+        stage.translate(torch.rand(1, 3, side, side))
+        assert len(seen) == times
+        seen.clear()
+
+
 def test_a_soft_scan_is_translated_at_its_native_scale(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
     stage = LatentTranslator(VAE(), LatentMapping(), VAE(), CPU)
@@ -802,6 +817,7 @@ def test_a_soft_scan_is_translated_at_its_native_scale(monkeypatch: pytest.Monke
     monkeypatch.setattr(
         stage.mapping, "forward", lambda latent, *rest: seen.append(latent.shape) or real(latent, *rest)
     )
+    monkeypatch.setattr("bringback.stages.translate.TINY", 0)  # very small photos are looked at once more
     pixels = torch.rand(1, 3, 96, 128)
     for scale in (1.0, 1.5, 3.0, 4.0):
         assert stage.translate(pixels, None, scale).shape == pixels.shape
