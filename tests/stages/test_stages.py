@@ -151,7 +151,9 @@ def test_certainty_that_was_withdrawn_lends_none_to_other_marks(monkeypatch: pyt
     blue[60:140, 60:140], blue[20:60, 280:283] = 0.9, 0.6  # certain; log odds of 0.9, which alone would not be filled
     red = 0.4 + 0.2 * torch.rand(200, 300)
     pixels = torch.stack((red, 0.5 - 0.114 / 0.587 * blue, blue))[None]
-    stage = ScratchDetector(Bluish(0.0), CPU)
+    stage, alone = ScratchDetector(Bluish(0.0), CPU), pixels.clone()
+    alone[:, 2, :, :260] = 0
+    assert stage.detect(alone).max() <= 0.5
     assert stage.detect(pixels)[..., 20:60, 280:283].min() > 0.5
 
     def withdraw(odds: torch.Tensor, _: View) -> float:
