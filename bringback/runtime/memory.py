@@ -26,8 +26,8 @@ PROGRAM = 420_000_000
 HELD, WRITTEN = 12 + 12 + 4 + 4, 12 + 3 + 4 + 3
 READ = 12 + 4  # of a photo that waits for its turn
 # Freed memory that the allocator keeps, the more the more tiles there were: 200 MB after the 20 tiles of 12 megapixels
-# that are sharp to the pixel.
-LEFT, LEFT_A_PIXEL, LEFT_AT_MOST = 90_000_000, 14, 220_000_000
+# that are sharp to the pixel, 170 MB after those of 3 megapixels.
+LEFT, LEFT_A_PIXEL, LEFT_AT_MOST = 110_000_000, 20, 220_000_000
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 _MMAP_FROM, _TRIM_FROM = 32 << 20, 256 << 20  # bytes
