@@ -799,13 +799,21 @@ def test_sound_places_of_very_small_photos_change_less() -> None:
     assert change[..., :8, :8].mean() > 1.6 * change[..., 16:, 16:].mean() > 0
 
 
-def test_very_small_photos_alone_are_asked_whether_they_are_worn(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen = []
-    stage = LatentTranslator(VAE(), LatentMapping(), VAE(), CPU)
+def watched(monkeypatch: pytest.MonkeyPatch) -> tuple[LatentTranslator, list[torch.Size]]:
+    """A translator, and the shapes of the latents that its mapping gets."""
+    stage, seen = LatentTranslator(VAE(), LatentMapping(), VAE(), CPU), list[torch.Size]()
     real = stage.mapping.forward
-    monkeypatch.setattr(
-        stage.mapping, "forward", lambda latent, *rest: seen.append(latent.shape) or real(latent, *rest)
-    )
+
+    def forward(latent: torch.Tensor, *rest: torch.Tensor) -> torch.Tensor:
+        seen.append(latent.shape)
+        return real(latent, *rest)
+
+    monkeypatch.setattr(stage.mapping, "forward", forward)
+    return stage, seen
+
+
+def test_very_small_photos_alone_are_asked_whether_they_are_worn(monkeypatch: pytest.MonkeyPatch) -> None:
+    stage, seen = watched(monkeypatch)
     for side, times in ((TINY - 16, 2), (TINY, 1)):
         stage.translate(torch.rand(1, 3, side, side))
         assert len(seen) == times
@@ -813,12 +821,7 @@ def test_very_small_photos_alone_are_asked_whether_they_are_worn(monkeypatch: py
 
 
 def test_a_soft_scan_is_translated_at_its_native_scale(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen = []
-    stage = LatentTranslator(VAE(), LatentMapping(), VAE(), CPU)
-    real = stage.mapping.forward
-    monkeypatch.setattr(
-        stage.mapping, "forward", lambda latent, *rest: seen.append(latent.shape) or real(latent, *rest)
-    )
+    stage, seen = watched(monkeypatch)
     monkeypatch.setattr("bringback.stages.translate.TINY", 0)  # very small photos are looked at once more
     pixels = torch.rand(1, 3, 96, 128)
     for scale in (1.0, 1.5, 3.0, 4.0):
