@@ -221,7 +221,8 @@ def test_the_plan_knows_the_larger_photo() -> None:
     )
     assert twice - plain > 4 * 1.5e6 * 19 - 1.5e6 * 19 - 1
     assert four - plain > 16 * 1.5e6 * 30
-    small = Pipeline([Upscaler(restless(), Compute(memory=500_000_000), factor=2)], compute=Compute(memory=500_000_000))
+    tight = Compute(memory=Pipeline([Upscaler(restless(), factor=2)]).plan(500, 500).peak - 1)
+    small = Pipeline([Upscaler(restless(), tight, factor=2)], compute=tight)
     assert small.plan(500, 500).tile is not None
     with pytest.raises(ValueError, match="restore a smaller copy"):
         small.plan(6000, 6000)
