@@ -101,6 +101,37 @@ def battered(pixels: Tensor, draws: Draws, overlays: Overlays) -> DegradedBatch:
     return completed(_some(aged, draws, 0.3, wear.grain, 0.6).clamp(0, 1), truth, mask, gray.flatten())
 
 
+def lone(pixels: Tensor, draws: Draws, overlays: Overlays) -> DegradedBatch:
+    """One mark or two on a photo that is sound or slightly worn: a scratch, hair, crease, chip, blot or torn corner.
+
+    Other recipes damage all of a photo or nothing. From those alone a detector learns that a photo without a second
+    mark has no first one.
+    """
+    h, w = pixels.shape[-2:]
+    gray = draws.chance(0.4)
+    truth = grayed(pixels, gray)
+    aged = _some(truth.clone(), draws, 0.4, wear.any_order, 0.3, 0.3)  # in-place edits below must not reach the truth
+    mask = torch.zeros_like(pixels[:, :1])
+    kinds: list[Callable[[Draws, int, int], Tensor]]
+    kinds = [partial(damage.strokes, count=1), partial(damage.strokes, count=1, thick=5.0), damage.folds]
+    kinds += [partial(damage.curls, count=1), partial(damage.missing, low=0.001, high=0.03), damage.stain]
+    weights = torch.tensor([0.3, 0.15, 0.1, 0.15, 0.25, 0.05]).cumsum(0)
+    for often in (1.0, 0.4):
+        dice = draws.uniform().flatten()
+        again = draws.chance(often).flatten()
+        drawn_kinds = torch.bucketize(dice.cpu(), weights[:-1])
+        for number, kind in enumerate(kinds):
+            chosen = (again.cpu() & (drawn_kinds == number)).nonzero().flatten().tolist()
+            if chosen:
+                part = draws[chosen]
+                alpha = kind(part, h, w) * part.uniform(0.7, 1.0)
+                aged[chosen], mask[chosen] = damage.lay(aged[chosen], mask[chosen], alpha, _paint(aged[chosen], part))
+    aged = grayed(aged, gray & draws.chance(0.6))
+    aged = _some(aged.clamp(0, 1), draws, 0.3, wear.any_order, 0.3, 0.3)
+    aged = _some(aged, draws, 0.5, wear.compression, 0.5)
+    return completed(_some(aged, draws, 0.2, wear.grain, 0.5).clamp(0, 1), truth, mask, gray.flatten())
+
+
 def _paint(pixels: Tensor, draws: Draws) -> Tensor:
     """Damage color (B, 3, H, W): white, black, any tone or hue, or the darkened photo; flat or grainy."""
     kind = draws.uniform()
@@ -281,13 +312,14 @@ gate = mixture(
 )  # fmt: skip
 marked = mixture(
     "What the scratch detector learns from: damage of three programs, and photos that have none, sound or worn.",
-    (structured, 0.12), (stained, 0.07), (lightly_structured, 0.05), (lightly_mixed, 0.07), (battered, 0.06),
-    (drawn, 0.28), (unstructured, 0.08), (second_order, 0.07), (small_copy, 0.05), (grainy, 0.04), (rescanned, 0.03),
-    (faded, 0.03), (clean, 1.0),
+    (structured, 0.11), (stained, 0.05), (lightly_structured, 0.04), (lightly_mixed, 0.06), (battered, 0.05),
+    (lone, 0.16), (drawn, 0.24), (unstructured, 0.06), (second_order, 0.06), (small_copy, 0.04), (grainy, 0.03),
+    (rescanned, 0.02), (faded, 0.02), (clean, 1.0),
 )  # fmt: skip
 old_marked = mixture(
     "What the scratch detector learns from real old photos, their own damage filled: half as they are, half damaged.",
-    (lightly_structured, 0.10), (stained, 0.06), (battered, 0.08), (drawn, 0.22), (lightly_worn, 0.06), (clean, 1.0),
+    (lightly_structured, 0.08), (stained, 0.04), (battered, 0.06), (lone, 0.18), (drawn, 0.18), (lightly_worn, 0.06),
+    (clean, 1.0),
 )  # fmt: skip
 scans = mixture(
     "What the native scale is learned from: sharp prints and worn ones, which are enlarged then.",

@@ -14,6 +14,7 @@ from bringback.degradations.jpeg import jpeg
 from bringback.degradations.low_light import lamps, salt_and_pepper, sensor_noise, underexposed
 from bringback.degradations.marks import lay
 from bringback.degradations.rng import Draws
+from bringback.degradations.train_recipes import lone
 from bringback.degradations.wear import relief, screen
 from bringback.ops.color import luminance
 
@@ -256,3 +257,10 @@ def test_dense_photos_are_sound_and_steeper_than_they_were(pictures: torch.Tenso
     assert torch.equal(made.aged, made.truth) and made.aged.shape == pictures.shape
     assert (made.aged.diff(dim=-1).abs().mean((1, 2, 3)) > 1.4 * pictures.diff(dim=-1).abs().mean((1, 2, 3))).all()
     assert (made.aged.mean((1, 2, 3)) - pictures.mean((1, 2, 3))).abs().max() < 0.05
+
+
+def test_lone_marks_are_few_and_small(pictures: torch.Tensor) -> None:
+    masks = lone(pictures[:1].expand(40, -1, -1, -1), Draws(range(40)), None).mask
+    shares = (masks > 0.5).float().mean((1, 2, 3))
+    assert shares.max() < 0.2 and shares.median() < 0.02
+    assert ((masks > 0.05).flatten(1).sum(1) > 0).sum() >= 36  # some fall outside of the picture
