@@ -214,8 +214,10 @@ def main() -> None:
     with torch.inference_mode():
         best = (-tested.errors[:, 1] / (2 * tested.errors[:, 2]).clamp_min(1e-9)).clamp(0, 1)
         by_range, answers = tested.seen[:, FACTS - 1], judge.decide(tested.seen)
+        changes = tested.errors[:, 2].sqrt()
     ways = {"always": torch.ones(len(best)), "by range": by_range, "judge": answers}
-    ways["marked"], ways["unmarked"] = (heeded(answers, by_range, by_range.new_tensor(x)) for x in (1.0, 0.0))
+    for name, marks in (("marked", torch.ones_like(answers)), ("unmarked", torch.zeros_like(answers))):
+        ways[name] = heeded(answers, by_range, marks, changes)
     print("\n".join(report(tested, ways | {"best": best})))
 
 

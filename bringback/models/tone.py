@@ -18,9 +18,10 @@ _SHARES = (0.002, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 0.998)
 # Answers of the judge up to which a photo stays as it is, and from which on it is corrected as far as its range says.
 # With higher ones faded photos, of which many get an answer near a half, lose more than sound ones win.
 _SURE = (0.15, 0.35)
-# Old prints have marks: where there are none, the judge has to be surer. Of 2,243 sound photos without any, 17 are
-# brought below 32 dB so, and 38 otherwise; faded ones without marks lose 0.4 dB or gain 0.1, as they have faded.
-_SURE_UNMARKED, _FEW = (0.6, 0.9), 0.002  # the latter: share of pixels that are filled from which on a photo has marks
+# Old prints have marks: where there are none, the judge has to be surer, and a photo changes by so much at most (root
+# mean square: what a sound one loses by it is 35 dB) until the judge is certain.
+_SURE_UNMARKED, _HELD, _CERTAIN = (0.3, 0.6), 0.0175, (0.8, 1.0)
+_FEW = 0.002  # share of pixels that are filled from which on a photo has marks
 
 # When photos have faded by the range of their tones, see `narrow`. The four numbers were chosen on the aged validation
 # photos, where neighboring values do as well.
@@ -84,20 +85,28 @@ class ToneCurves(Network, license="apache-2.0", tags=["photo-restoration", "tone
     def faded(self, pixels: Tensor, mask: Tensor, thumbnail: Tensor, cumulated: Tensor, curves: Tensor) -> Tensor:
         """How surely photos have faded, (B,) in [0, 1], and so how far the `curves` that are meant are to be applied.
 
-        By the range of the tones, see `narrow`, at most by the `judge`, if there is one, which has to be surer of
-        photos that are not `marked`, and less for photos that were meant so, see `likely`.
+        By the range of the tones, see `narrow`, at most by the `judge`, if there is one, with little change to photos
+        that are not `marked`, see `heeded`, and less for photos that were meant so, see `likely`.
         """
         faded = narrow(thumbnail)
         if self.judge is not None:
-            answers = self.judge(*judged(pixels, mask, thumbnail, cumulated, curves))
-            faded = heeded(answers, faded, marked(mask))
+            before, after, facts = judged(pixels, mask, thumbnail, cumulated, curves)
+            changes = (after - before).square().mean((1, 2, 3)).sqrt()
+            faded = heeded(self.judge(before, after, facts), faded, marked(mask), changes)
         return faded * likely(thumbnail, curves).to(faded.device)
 
 
-def heeded(answers: Tensor, by_range: Tensor, marks: Tensor) -> Tensor:
-    """How far to correct photos, (B,) in [0, 1], by what the judge answers, the range of their tones and `marked`."""
-    sure = torch.lerp(ramp(answers, *_SURE_UNMARKED), ramp(answers, *_SURE), marks.to(answers))
-    return torch.minimum(sure, by_range.to(answers.device))
+def heeded(answers: Tensor, by_range: Tensor, marks: Tensor, changes: Tensor) -> Tensor:
+    """How far to correct photos, (B,) in [0, 1], by what the judge answers, the range of their tones and `marked`.
+
+    `changes` are the root mean squares of what whole corrections would change: where there are no marks, only a judge
+    that is certain changes a photo by more than a little.
+    """
+    marks = marks.to(answers)
+    sure = torch.lerp(ramp(answers, *_SURE_UNMARKED), ramp(answers, *_SURE), marks)
+    sure = torch.minimum(sure, by_range.to(answers))
+    held = torch.minimum(sure, _HELD / changes.clamp_min(1e-6))
+    return torch.lerp(held, sure, torch.maximum(marks, ramp(answers, *_CERTAIN)))
 
 
 def marked(mask: Tensor) -> Tensor:

@@ -44,6 +44,9 @@ _ON_LINE = {4: 0.4, 3: 0.75, 2: 0.8}
 _OF_COLOR = {4: 0.7, 3: 0.9, 2: 0.97}
 _HIDDEN = 0.15  # the former for one of four sides, if nothing is beyond it and the others are sure
 _NARROW, _BROAD = 0.012, 0.25  # least depth of a border on two sides only, and depth from which on each must be sure
+# A side whose picture is nearly of the border's color: its parts, in how many of them its step has to be seen, how many
+# times what rows of the border differ by, and how deep it may lie, as shares of the mean of the three other sides.
+_PARTS, _SEEN, _CLEAR, _FAINT = 8, 7, 4.0, (0.4, 2.5)
 _SOLID = 0.4  # least share of a print's box on a page that is not of the color of the page
 _OF_PRINTS = 0.6  # least share of what is not of the color of a page that belongs to its prints
 _SAME = 0.5  # share of the smaller one that an area has in common with a torn print from which on it is that
@@ -253,7 +256,42 @@ def _peeled(picture: np.ndarray) -> _Peeled | None:
         good = [one for one in tried if one is not None]
         if good:
             return max(good, key=lambda one: one.sure)
+    for k in range(4):  # three sides tell where the fourth may be, and that there is one
+        others = [sides[(k + turn) % 4] for turn in (1, 2, 3)]
+        if (faint := _faint(np.ascontiguousarray(np.rot90(picture, k)), others)) is not None:
+            frame = _frame([faint if side == k else sides[side] for side in range(4)], height, width, 4)
+            if frame is not None:
+                return frame
     return None
+
+
+def _faint(picture: np.ndarray, others: list[_Border | None]) -> _Border | None:
+    """The border on top of a picture nearly of its color, as a pale sky in yellowed paper is: a step along a row.
+
+    The others are the borders at its right, its bottom and its left.
+    """
+    right, bottom, left = others
+    if right is None or bottom is None or left is None or _unlike(others) > _NEARLY:
+        return None
+    width = picture.shape[1]
+    depth = float(np.mean([one.line(one.apart.shape[1] / 2) for one in (right, bottom, left)]))
+    first, last = (float(one.line(np.array([0, one.apart.shape[1]])).max()) for one in (left, right))
+    if width - first - last < _SPAN * width:
+        return None
+    inner = picture[:, int(first) + 2 : width - int(last) - 2].mean(2)
+    rows = np.stack([part.mean(1) for part in np.array_split(inner, _PARTS, axis=1)])
+    summed = np.cumsum(np.pad(rows, ((0, 0), (1, 0))), 1)
+    steps = summed[:, 6:] - 2 * summed[:, 3:-3] + summed[:, :-6]  # three rows after less three before row 3, 4 ...
+    lowest, deepest = (max(round(share * depth) - 3, 0) for share in _FAINT)
+    usual = np.abs(steps[:, :lowest]).mean(1, keepdims=True) if lowest > 2 else np.inf
+    clear = steps / usual
+    seen = np.maximum((clear > _CLEAR).sum(0), (clear < -_CLEAR).sum(0)) >= _SEEN
+    seen[:lowest] = seen[deepest:] = False
+    if not seen.any():
+        return None
+    start = 3.0 + float(np.where(seen, np.abs(np.median(steps, 0)), 0).argmax())
+    apart = np.abs(picture - bottom.color).max(2) / bottom.most
+    return _Border(0.0, start, bottom.color, bottom.most, apart, np.full(width, start))
 
 
 def _sides(picture: np.ndarray) -> list[_Border | None]:

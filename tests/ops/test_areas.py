@@ -164,6 +164,17 @@ def test_a_large_scan_is_found_to_the_pixel() -> None:
     assert np.abs(np.array(area.corners) - 4 * place).max() <= 4
 
 
+def test_a_pale_sky_in_yellowed_paper_ends_where_its_tone_steps() -> None:
+    random = np.random.default_rng(3)
+    pixels, places = print_of(data.astronaut())
+    horizon = 110 + cv2.resize(random.normal(0, 25, (1, 9)), (pixels.shape[1], 1), interpolation=cv2.INTER_CUBIC)
+    sky = np.arange(len(pixels))[:, None] < horizon
+    pixels = np.where(sky[..., None], 0.975 * np.float32(CREAM), pixels).astype(np.float32)
+    scan, (place,) = framed((pixels, places), CREAM, 20, 18, 21, 19)
+    (found,) = find_areas(scanned(scan))
+    assert np.abs(np.array(found.corners) - place).max() < 3
+
+
 @pytest.mark.parametrize("font", [cv2.FONT_HERSHEY_SIMPLEX, cv2.FONT_HERSHEY_SCRIPT_SIMPLEX])
 def test_the_foot_of_a_long_caption_is_no_edge(font: int) -> None:
     pixels, (place,) = framed(print_of(data.astronaut()), CREAM, 22, 20, 80, 20)

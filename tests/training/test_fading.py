@@ -44,8 +44,13 @@ def test_the_judge_learns_to_tell_what_has_faded() -> None:
 
 
 def test_the_range_bounds_what_the_judge_answers_and_its_doubts_leave_a_photo_as_it_is() -> None:
-    by_range, marks, none = torch.tensor([0.0, 0.5, 1.0, 1.0, 1.0]), torch.ones(5), torch.zeros(5)
+    by_range, marks, changes = torch.tensor([0.0, 0.5, 1.0, 1.0, 1.0]), torch.ones(5), torch.full((5,), 0.07)
     answers = torch.tensor([1.0, 1.0, 0.4, 0.25, 0.15])
-    assert heeded(answers, by_range, marks).tolist() == pytest.approx([0, 0.5, 1, 0.5, 0])
-    unmarked = torch.tensor([1.0, 1.0, 0.75, 0.6, 0.4])  # without marks it has to be surer
-    assert heeded(unmarked, by_range, none).tolist() == pytest.approx([0, 0.5, 0.5, 0, 0])
+    assert heeded(answers, by_range, marks, changes).tolist() == pytest.approx([0, 0.5, 1, 0.5, 0])
+
+
+def test_a_photo_without_marks_changes_by_little_until_the_judge_is_certain() -> None:
+    answers = torch.tensor([1.0, 0.9, 0.8, 0.6, 0.6, 0.45, 0.3])
+    changes = torch.tensor([0.07, 0.07, 0.07, 0.07, 0.01, 0.01, 0.07])  # a quarter of 0.07 is the most
+    strengths = heeded(answers, torch.ones(7), torch.zeros(7), changes)
+    assert strengths.tolist() == pytest.approx([1, 0.625, 0.25, 0.25, 1, 0.5, 0], abs=1e-5)
