@@ -18,7 +18,7 @@ EDGE_POWER = 4  # exponent of the anisotropy: the higher, the less color flows a
 EDGE_DOUBT = 0.02  # weight of edge directions of filled pixels; intact pixels have weight 1
 
 
-def push_pull(pixels: Tensor, mask: Tensor, *, smoothing: int = 8) -> Tensor:
+def push_pull(pixels: Tensor, mask: Tensor, *, smoothing: int = 8, plain: int = 0) -> Tensor:
     """Fill the damaged pixels with a smooth surface through the undamaged ones that continues edges.
 
     Pull-push of Gortler et al., "The Lumigraph" (1996): pull the trusted pixels into coarser and coarser levels, then
@@ -29,22 +29,24 @@ def push_pull(pixels: Tensor, mask: Tensor, *, smoothing: int = 8) -> Tensor:
     `pixels` is (B, 3, H, W) in [0, 1], `mask` (B, 1, H, W) in [0, 1] with 1 = damaged. A mask of 0 keeps the pixel
     exactly, 1 replaces it, values in between blend; partly damaged pixels have little weight as sources (`TRUST`). An
     image that is damaged everywhere gets its mean color. Differentiable in both inputs, with edge directions detached.
-    The result has the device and dtype of `pixels`.
+    The result has the device and dtype of `pixels`. On the `plain` finest levels there are no iterations, for photos
+    that show nothing so fine.
     """
     original = pixels.to(torch.promote_types(pixels.dtype, torch.float32))
     sound = 1 - mask.to(original.dtype)
-    surface = membrane(original, sound**TRUST, original.mean((2, 3), keepdim=True), smoothing=smoothing)
+    otherwise = original.mean((2, 3), keepdim=True)
+    surface = membrane(original, sound**TRUST, otherwise, smoothing=smoothing, plain=plain)
     return mix(original, sound, surface).to(pixels.dtype)
 
 
-def membrane(value: Tensor, weight: Tensor, otherwise: Tensor, *, smoothing: int = 8) -> Tensor:
+def membrane(value: Tensor, weight: Tensor, otherwise: Tensor, *, smoothing: int = 8, plain: int = 0) -> Tensor:
     """The surface (B, 3, H, W) through colors `value` with weights `weight` (B, 1, H, W); see `push_pull`.
 
     `otherwise` (B, 3, 1, 1) is its color if all weights are zero.
     """
     values, weights = pull(value, weight)
     surface = torch.where(weights[-1] > TINY, values[-1], otherwise)
-    return push(surface, values, weights, smoothing=smoothing)
+    return push(surface, values, weights, smoothing=smoothing, plain=plain)
 
 
 def pull(value: Tensor, weight: Tensor, levels: int | None = None) -> tuple[list[Tensor], list[Tensor]]:
@@ -57,11 +59,17 @@ def pull(value: Tensor, weight: Tensor, levels: int | None = None) -> tuple[list
     return values, weights
 
 
-def push(surface: Tensor, values: list[Tensor], weights: list[Tensor], *, smoothing: int = 8) -> Tensor:
-    """Upsample a coarse surface level by level to the size of `values[0]`, using it to fill the gaps of each level."""
-    for value, weight in zip(reversed(values), reversed(weights), strict=True):
+def push(surface: Tensor, values: list[Tensor], weights: list[Tensor], *, smoothing: int = 8, plain: int = 0) -> Tensor:
+    """Upsample a coarse surface level by level to the size of `values[0]`, using it to fill the gaps of each level.
+
+    The `plain` finest levels are not smoothed.
+    """
+    for level in reversed(range(len(values))):
+        value, weight = values[level], weights[level]
         surface = F.interpolate(surface, size=value.shape[-2:], mode="bilinear", align_corners=False)
-        surface = _diffuse(weight * value + (1 - weight) * surface, value, weight, smoothing)
+        surface = weight * value + (1 - weight) * surface
+        if level >= plain:
+            surface = _diffuse(surface, value, weight, smoothing)
     return surface
 
 

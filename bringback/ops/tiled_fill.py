@@ -25,23 +25,24 @@ def filled(pixels: Tensor, target: Tensor, device: torch.device | str = "cpu") -
     return result
 
 
-def fill_into(pixels: Tensor, target: Tensor, device: torch.device | str = "cpu") -> None:
+def fill_into(pixels: Tensor, target: Tensor, device: torch.device | str = "cpu", scale: float = 1.0) -> None:
     """Fill `target` (B, 1, H, W) of photos (B, 3, H, W) in place by `push_pull`, computed on `device`.
 
     Pixels with a target of 0 are unchanged. The coarse levels of a large photo are solved as a whole, the fine ones in
     tiles where there is damage, so a hole is filled consistently across all tiles that it spans. Sides are padded to a
     multiple of the coarse pixel by replication, which shifts the coarse levels by a fraction of one of their pixels.
+    Levels finer than the native `scale` only enlarge the next: there is nothing so fine to go on in them.
     """
-    levels = _levels(pixels[0, 0].numel())
+    levels, plain = _levels(pixels[0, 0].numel()), int(math.log2(scale))
     with torch.autocast(torch.device(device).type, enabled=False):
         for number in range(len(pixels)):
             photo, holes = pixels[number : number + 1], target[number : number + 1]
             if not holes.any():
                 continue
             if levels:
-                _fill_large(photo, holes, device, levels)
+                _fill_large(photo, holes, device, levels, plain)
             else:  # channels last would take 1.4 times as long
-                photo.copy_(push_pull(photo.to(device).contiguous(), holes.to(device)))
+                photo.copy_(push_pull(photo.to(device).contiguous(), holes.to(device), plain=plain))
 
 
 def solved_at_once(pixels: int) -> int:
@@ -57,9 +58,9 @@ def _levels(pixels: int) -> int:
     return levels
 
 
-def _fill_large(photo: Tensor, target: Tensor, device: torch.device | str, levels: int) -> None:
+def _fill_large(photo: Tensor, target: Tensor, device: torch.device | str, levels: int, plain: int) -> None:
     unit = 2**levels
-    surface = _coarse(photo, target, device, levels)
+    surface = _coarse(photo, target, device, levels, max(plain - levels, 0))
     waiting: list[tuple[Tensor, Tensor]] = []
     # tiles read the original pixels of their neighbors, so a row is written only after the next has been computed
     for row in _tiles(photo, unit):
@@ -67,7 +68,7 @@ def _fill_large(photo: Tensor, target: Tensor, device: torch.device | str, level
         strip = torch.empty_like(photo[..., row[0][0], :])  # pages that are never written take no memory
         for tile in row:
             for inner in _boxes((_part(target, tile)[0, 0] > 0).cpu().numpy(), tile, unit):
-                full = _solved(photo, target, surface, inner, unit, device)
+                full = _solved(photo, target, surface, inner, unit, device, plain)
                 result = _part(strip, _at(inner, 1, row[0])).copy_(full)
                 made.append((_part(photo, inner), result))
         _put(waiting)
@@ -103,11 +104,17 @@ def _boxes(damaged: np.ndarray, place: Sequence[slice], unit: int) -> list[list[
 
 
 def _solved(
-    photo: Tensor, target: Tensor, surface: Tensor, inner: list[slice], unit: int, device: torch.device | str
+    photo: Tensor,
+    target: Tensor,
+    surface: Tensor,
+    inner: list[slice],
+    unit: int,
+    device: torch.device | str,
+    plain: int,
 ) -> Tensor:
     """A filled part of a photo: the coarse `surface` of all of it is pushed down to its pixels.
 
-    Of each level only what the next one needs is computed.
+    Of each level only what the next one needs is computed. The `plain` finest are not smoothed.
     """
     levels = unit.bit_length() - 1
     outer = _wider(inner, HALO * unit)
@@ -121,7 +128,8 @@ def _solved(
             for side, most in zip(_at(inner, 2**level, outer), size, strict=True)
         ]
         surface = _part(surface, _at(_at(near, 2), 1, place))
-        surface, place = push(surface, [_part(values[level], near)], [_part(weights[level], near)]), near
+        known = [_part(values[level], near)], [_part(weights[level], near)]
+        surface, place = push(surface, *known, plain=int(level < plain)), near
     here = _at(inner, 1, outer)
     return mix(_part(own, here), _part(sound, here), _part(surface, _at(here, 1, place)))
 
@@ -131,8 +139,8 @@ def _put(made: list[tuple[Tensor, Tensor]]) -> None:
         place.copy_(result)
 
 
-def _coarse(photo: Tensor, target: Tensor, device: torch.device | str, levels: int) -> Tensor:
-    """The surface of a whole photo after `levels` halvings."""
+def _coarse(photo: Tensor, target: Tensor, device: torch.device | str, levels: int, plain: int) -> Tensor:
+    """The surface of a whole photo after `levels` halvings; the `plain` finest of what is left are not smoothed."""
     unit = 2**levels
     shape = [-(-side // unit) for side in photo.shape[-2:]]
     value, weight = (torch.empty(1, channels, *shape, device=device) for channels in (3, 1))
@@ -143,7 +151,7 @@ def _coarse(photo: Tensor, target: Tensor, device: torch.device | str, levels: i
             values, weights = pull(own, sound**TRUST, levels)
             for whole, part in ((value, values[-1]), (weight, weights[-1])):
                 _part(whole, _at(inner, unit)).copy_(_part(part, _at(inner, unit, outer)))
-    return membrane(value, weight, photo.mean((2, 3), keepdim=True).to(device))
+    return membrane(value, weight, photo.mean((2, 3), keepdim=True).to(device), plain=plain)
 
 
 def _tiles(photo: Tensor, unit: int) -> Iterator[list[list[slice]]]:

@@ -17,17 +17,18 @@ if TYPE_CHECKING:
     from bringback.runtime.compute import Compute
 
 SMALLEST_TILE = 128  # pixels a side, below which a tile is little but border
-# Bytes of Python, torch, OpenCV and dlib after a first small photo, without weights but with 60 MB that their copies in
-# bfloat16 take, packed ones among them.
-PROGRAM = 420_000_000
+# Bytes of Python, torch, OpenCV and dlib after a first small photo, without weights; and of the copies of weights that
+# bfloat16 takes, packed ones among them.
+PROGRAM, COPIES = 360_000_000, 60_000_000
 # Bytes a pixel: the photo as it came and as it is now, the damage mask, and the share to which each pixel is filled. At
 # the end, in place of a stage's needs: the result as floats and as integers, the encoder's memory, and the file, which
 # noise can make as large as the integers.
 HELD, WRITTEN = 12 + 12 + 4 + 4, 12 + 3 + 4 + 3
 READ = 12 + 4  # of a photo that waits for its turn
-# Freed memory that the allocator keeps, the more the more tiles there were: 200 MB after the 20 tiles of 12 megapixels
-# that are sharp to the pixel, 170 MB after those of 3 megapixels.
+# Freed memory that the allocator keeps, the more the more tiles there were: in bfloat16 200 MB after the 20 tiles of 12
+# megapixels that are sharp to the pixel, 170 MB after those of 3 megapixels; in float32 less than half of that.
 LEFT, LEFT_A_PIXEL, LEFT_AT_MOST = 110_000_000, 20, 220_000_000
+LEFT_IN_FLOAT32 = 0.5
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 _MMAP_FROM, _TRIM_FROM = 32 << 20, 256 << 20  # bytes
@@ -111,13 +112,21 @@ def _peak(stages: Sequence[Any], height: int, width: int, tile: int | None, scal
             needs.append(stage.needs(height, width, tile, *scaled))
     pixels = height * width
     left = min(LEFT + LEFT_A_PIXEL * pixels, LEFT_AT_MOST)
+    if not _in_bfloat16(stages):
+        left = round(left * LEFT_IN_FLOAT32)
     return _fixed(stages) + left + pixels * HELD + max([WRITTEN * pixels, *needs])
 
 
 def _fixed(stages: Sequence[Any]) -> int:
     """Bytes that do not depend on the photo: the program and the networks, each counted once."""
     loaded = {id(network): _weight(network) for stage in stages for network in vars(stage).values()}
-    return PROGRAM + sum(loaded.values())
+    return PROGRAM + COPIES * _in_bfloat16(stages) + sum(loaded.values())
+
+
+def _in_bfloat16(stages: Sequence[Any]) -> bool:
+    """Whether any of the stages computes in bfloat16."""
+    computes = (getattr(stage, "compute", None) for stage in stages)
+    return any(compute is not None and compute.dtype == torch.bfloat16 for compute in computes)
 
 
 def _weight(network: Any) -> int:

@@ -100,7 +100,8 @@ class HoleFiller(StageBase):
         steps: list[Progress] = []
 
         def fill(pixels: Tensor, holes: Tensor) -> None:
-            steps.extend(self._fill(pixels, holes, partial(on_step, self.name) if on_step else None))
+            step = partial(on_step, self.name) if on_step else None
+            steps.extend(self._fill(pixels, holes, step, divisor(restoration.scale)))
 
         veiled: Veiled = []
         if self.method == "pushpull" and restoration.seen is not None:
@@ -120,11 +121,13 @@ class HoleFiller(StageBase):
             restoration.notes[self.name] |= steps[-1].notes
         return restoration
 
-    def _fill(self, pixels: Tensor, target: Tensor, on_step: "Callable[[Progress], None] | None") -> "list[Progress]":
-        """Fill photos in place; returns the last progress of the method "prior", else nothing."""
+    def _fill(
+        self, pixels: Tensor, target: Tensor, on_step: "Callable[[Progress], None] | None", scale: float = 1.0
+    ) -> "list[Progress]":
+        """Fill photos of a native scale in place; returns the last progress of the method "prior", else nothing."""
         steps: list[Progress] = []
         if self.method == "pushpull":
-            fill_into(pixels, target, self.compute.device)
+            fill_into(pixels, target, self.compute.device, scale)
         elif self.method == "prior":
             from bringback.stages.prior.fit import inpaint
 

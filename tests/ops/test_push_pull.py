@@ -287,15 +287,41 @@ def test_only_what_is_damaged_is_filled(monkeypatch: pytest.MonkeyPatch) -> None
     target[0, :, 5:9, 5:9] = target[0, :, 100:104, 200:204] = 1
     sizes = []
 
-    def watched(surface: Tensor, values: list[Tensor], weights: list[Tensor]) -> Tensor:
+    def watched(surface: Tensor, values: list[Tensor], weights: list[Tensor], plain: int) -> Tensor:
         sizes.append(tuple(values[0].shape))
-        return push(surface, values, weights)
+        return push(surface, values, weights, plain=plain)
 
     monkeypatch.setattr("bringback.ops.tiled_fill.push", watched)
     result = filled(pixels, target)
     # of 44 and 68 pixels a side with 32 around, what the iterations reach: 4 or 2, and 18 around, as far as there are
     assert sizes == [(1, 3, 22, 22), (1, 3, 28, 28), (1, 3, 34, 34), (1, 3, 40, 40)]
     assert torch.equal(result[1], pixels[1]) and not torch.equal(result[0], pixels[0])
+
+
+@pytest.mark.usefixtures("small_tiles")
+@pytest.mark.parametrize("size", [(40, 48), (208, 304)])
+def test_a_soft_photo_is_filled_at_its_native_scale(monkeypatch: pytest.MonkeyPatch, size: tuple[int, int]) -> None:
+    smoothed = []
+
+    def watched(surface: Tensor, value: Tensor, weight: Tensor, iterations: int) -> Tensor:
+        smoothed.append(max(value.shape[-2:]))
+        return diffuse(surface, value, weight, iterations)
+
+    diffuse = inpaint._diffuse
+    monkeypatch.setattr(inpaint, "_diffuse", watched)
+    height, width = size
+    truth = F.interpolate(scene(height // 4, width // 4), size, mode="bicubic").clamp(0, 1)
+    target = torch.zeros(1, 1, *size)
+    target[..., 10:34, 16:22] = 1
+    spoiled = torch.where(target > 0, torch.ones(()), truth)
+    errors = []
+    for scale in (1.0, 3.9, 4.0):
+        smoothed.clear()
+        fill_into(result := spoiled.clone(), target, scale=scale)
+        assert max(smoothed) <= max(size) / 2 ** int(math.log2(scale))
+        assert torch.equal(torch.where(target > 0, truth, result), truth)
+        errors.append((result - truth).square().mean())
+    assert max(errors[1:]) < max(1.2 * errors[0], 1e-5)
 
 
 def test_boxes_hold_all_damage_and_no_wide_sound_places() -> None:

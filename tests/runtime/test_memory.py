@@ -71,6 +71,16 @@ def test_a_plan_counts_program_weights_photo_and_the_hungriest_stage():
     assert planned([shared, stages[1]], None).peak == whole - 4 * 10**6  # what two stages share is loaded once
 
 
+def test_float32_needs_no_copies_of_weights_and_leaves_less_behind():
+    peaks = []
+    for dtype in (torch.float32, torch.bfloat16):
+        stage = Tiled(1024)
+        stage.compute = Compute(dtype=dtype)
+        peaks.append(planned([Plain(), stage], None).peak)
+    assert peaks[0] == planned([Tiled(1024)], None).peak
+    assert peaks[1] - peaks[0] == memory.COPIES + memory.LEFT_AT_MOST * (1 - memory.LEFT_IN_FLOAT32)
+
+
 @pytest.mark.parametrize("own", [1024, 1100, 640])
 def test_the_largest_halving_that_fits_is_taken(own):
     stages = [Plain(), Tiled(300), Tiled(own, each=50_000)]
