@@ -23,6 +23,7 @@ from bringback.stages.faces.views import (
     KEPT_BROAD,
     MIDDLE,
     SHARES,
+    TWICE,
     TwoViews,
     as_it_came,
     changed_by,
@@ -215,6 +216,16 @@ def test_the_stage_shows_the_generator_the_photo_before_it_was_translated(portra
     torch.testing.assert_close(listener.told[0][0], now)
     torch.testing.assert_close(listener.told[0][1].flip(2), came, atol=0.03, rtol=0)
     assert (came - now).abs().mean() > 0.01
+
+
+@pytest.mark.parametrize(("change", "views"), [(0.5 * TWICE, 1), (2 * TWICE, 2)])
+def test_a_face_that_cleaning_changed_little_is_looked_at_once(portrait, change, views):
+    restoration, listener = Restoration.start(Photo.from_array(0.1 + 0.8 * portrait)), Listener()
+    grain = torch.randn(1, 3, 256, 256, generator=torch.Generator().manual_seed(0))
+    restoration.pixels = restoration.pixels + change * grain
+    restoration.cleaned = True
+    FaceRefiner(TwoViews(listener))(restoration)
+    assert [len(told) for told in listener.told] == [views]
 
 
 def test_a_photo_that_was_enlarged_is_seen_as_it_is_both_times(portrait):

@@ -25,7 +25,7 @@ from bringback.stages.faces.alignment import CROP, EYES, NOSE_BASE, align, scale
 from bringback.stages.faces.blending import PASTED, channels_last, paste
 from bringback.stages.faces.detector import ENLARGED_PIXELS, FaceFinder
 from bringback.stages.faces.identity import guard, in_batches
-from bringback.stages.faces.views import CHANGED, WORN, TwoViews, aligned, as_it_came, changed_by, kept
+from bringback.stages.faces.views import CHANGED, TWICE, WORN, TwoViews, aligned, as_it_came, changed_by, kept
 from bringback.stages.record import Face, Restoration
 from bringback.weights.checkpoints import Checkpoints
 
@@ -48,7 +48,7 @@ STRANGER = "refinement would change the person"  # the reason for which a face i
 @dataclass(slots=True)
 class _Crops:
     """The faces of a photo, the aligned crops (N, 3, S, S) of those to be refined, the same as they came, with the tone
-    and fill of now, and what was filled in them.
+    and fill of now, what was filled in them, and how far the stages before changed each, infinite if that is not known.
     """
 
     faces: list[Face]
@@ -57,6 +57,7 @@ class _Crops:
     came: Tensor  # (N, 3, S, S)
     filled: Tensor  # (N, 1, S, S)
     gray: bool
+    worn: list[float]
     matrices: list[np.ndarray] = field(default_factory=list)
 
 
@@ -126,7 +127,8 @@ class FaceRefiner(StageBase):
         `mask` (B, 1, S, S) marks what was filled in them, 1 = filled. For whole photos see `refine_faces`.
         """
         gray = [is_gray(channels_last(crop)) for crop in crops]
-        return self._refine(crops, crops, torch.zeros_like(crops[:, :1]) if mask is None else mask, gray, [])
+        filled = torch.zeros_like(crops[:, :1]) if mask is None else mask
+        return self._refine(crops, crops, filled, gray, [torch.inf] * len(crops), [])
 
     @accepts_any_image
     def refine_faces(self, pixels: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -165,6 +167,7 @@ class FaceRefiner(StageBase):
             torch.cat([group.came for group in groups]),
             torch.cat([group.filled for group in groups]),
             [group.gray for group in groups for _ in group.chosen],
+            [one for group in groups for one in group.worn],
             [face for group in groups for face in group.chosen],
             box=None if self.finder is None else PASTED,
         )
@@ -194,7 +197,7 @@ class FaceRefiner(StageBase):
         pixels, size = channels_last(restoration.pixels[0]), self.size
         native = restoration.scale if self.at_native_scale else 1.0
         faces = [Face(face.box, face.points) for face in finder.find(pixels, native)]
-        chosen, matrices = list[Face](), list[np.ndarray]()
+        chosen, matrices, changed = list[Face](), list[np.ndarray](), list[float]()
         crops, came = (torch.empty(len(faces), 3, size, size) for _ in range(2))
         filled = torch.zeros(len(faces), 1, size, size)
         mask = _filled(restoration) if faces else None
@@ -223,11 +226,12 @@ class FaceRefiner(StageBase):
             crops[number], came[number] = crop, crop if view is None else view
             chosen.append(face)
             matrices.append(matrix)
+            changed.append(worn)
         crops, came, filled = (one[: len(chosen)] for one in (crops, came, filled))
         # a photo with a tint is gray until it is finished; one without has colors
         known = restoration.judged and not restoration.colored
         gray = bool(chosen) and (restoration.tint is not None if known else is_gray(pixels))
-        return _Crops(faces, chosen, crops, came, filled, gray, matrices)
+        return _Crops(faces, chosen, crops, came, filled, gray, changed, matrices)
 
     @property
     def _two_views(self) -> bool:
@@ -253,7 +257,8 @@ class FaceRefiner(StageBase):
         face = Face((0.0, 0.0, size, size), points)
         filled = _filled(restoration)
         filled = torch.zeros_like(crops[:, :1]) if filled is None else filled
-        return _Crops([face], [face], crops, crops, filled, is_gray(crops[0].permute(1, 2, 0).numpy()))
+        gray = is_gray(crops[0].permute(1, 2, 0).numpy())
+        return _Crops([face], [face], crops, crops, filled, gray, [torch.inf])
 
     def _chosen(self, faces: list[Face], pixels: np.ndarray, native: float) -> list[Face]:
         """The faces to refine; sets the status of each of the others to the reason."""
@@ -273,6 +278,7 @@ class FaceRefiner(StageBase):
         came: Tensor,
         filled: Tensor,
         gray: list[bool],
+        worn: list[float],
         faces: list[Face],
         box: Box | None = None,
     ) -> Tensor:
@@ -282,9 +288,13 @@ class FaceRefiner(StageBase):
         strengths = [0.0] * len(crops)
         if tried and len(crops):
             with self.compute.autocast():
-                if self._two_views:
+                if isinstance(self.generator, TwoViews):
                     generator = self._cast.of(self.generator, self.compute.dtype)
-                    made = in_batches(partial(generator, box=box), self.compute, crops, filled, came)
+                    twice, made = torch.tensor(worn) >= TWICE, torch.empty_like(crops)
+                    for look, some in ((generator, twice), (generator.once, ~twice)):
+                        if some.any():
+                            parts = (part[some] for part in (crops, filled, came))
+                            made[some] = in_batches(partial(look, box=box), self.compute, *parts).to(crops)
                 else:
                     made = in_batches(self.generator, self.compute, crops, filled)
             made = match_tone(made.to(crops), crops)
