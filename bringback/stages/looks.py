@@ -38,6 +38,10 @@ _SEEN, _SURE = 0.02, 3.2
 # into the place that is filled: so in the scan, marks reach so many of those pixels farther, where they are surer by
 # so much of their log odds than is needed. Chosen on ten held-out photos scanned at twice their resolution.
 _EDGE, _LESS = 1.0, 1.0
+# At the native scale, one of two looks is at the mirror image, so many times enlarged: its errors differ more than
+# those of the mirror image as it is, and it sees where thin marks end. What is broad looks less like damage there, so
+# there the other look alone may count: in what its opening by a square of so many pixels keeps.
+ENLARGED, _BROAD_THERE = 1.3, 13
 SMALLEST = 224  # pixels of the shorter side, below which everything in a photo looks like a scratch
 # In very small photos everything is as thin as a scratch: they are enlarged for the network until their longer side has
 # this many pixels.
@@ -146,7 +150,7 @@ class Looks:
 
     def _at_scales(self, native: Tensor, spare: float) -> Tensor:
         """The logits of photos at this scale and coarser ones, at this one."""
-        odds, smaller = self._run(self._both, native), list[tuple[int, Tensor]]()
+        odds, smaller = self._run(self._larger_too, native), list[tuple[int, Tensor]]()
         for times in COARSER:
             if min(native.shape[-2:]) >= times * SMALLEST:
                 surer = SURER * max(0.0, math.log2(times) - spare)
@@ -164,8 +168,7 @@ class Looks:
 
     def _run(self, look: Callable[[Tensor], Tensor], pixels: Tensor) -> Tensor:
         """Logits (B, 1, H, W) at the scale of the pixels, tile by tile."""
-        multiple = 2 ** len(self.network.widths)  # the grid of the deepest level
-        tiling = {"tile": self.tile, "overlap": min(OVERLAP, self.tile // 2), "multiple": multiple}
+        tiling = {"tile": self.tile, "overlap": min(OVERLAP, self.tile // 2), "multiple": self._multiple}
         return run_tiled(look, [pixels], **tiling, batch=self.compute.batch)
 
     def _one(self, tile: Tensor) -> Tensor:
@@ -173,8 +176,21 @@ class Looks:
             logits: Tensor = self.network(tile.to(self.compute.device).float())
             return logits.float()
 
+    @property
+    def _multiple(self) -> int:
+        """The grid of the deepest level, in pixels."""
+        return 2 ** len(self.network.widths)
+
     def _both(self, tile: Tensor) -> Tensor:
         return (self._one(tile) + self._one(tile.flip(-1)).flip(-1)) / 2
+
+    def _larger_too(self, tile: Tensor) -> Tensor:
+        """The mean of two looks, the second at the mirror image enlarged, see `ENLARGED`."""
+        own, size = self._one(tile), (tile.shape[-2], tile.shape[-1])
+        height, width = (max(round(ENLARGED * side / self._multiple), 1) * self._multiple for side in size)
+        larger = F.interpolate(tile.flip(-1).float(), (height, width), mode="bicubic").clamp(0, 1)
+        other = F.interpolate(self._one(larger), size, mode="bilinear", antialias=True).flip(-1)
+        return torch.maximum((own + other) / 2, _opened(own, _BROAD_THERE))
 
     def _closer(self, tiles: Tensor, scale: float) -> Tensor:
         """Logits at the photos' own scale; `_NOTHING` in tiles without detail much finer than `scale`."""

@@ -20,15 +20,15 @@ from bringback.ops.views import View
 from bringback.runtime.compute import Cast, Compute
 from bringback.stages.base import StageBase
 from bringback.stages.guards import Found, judge_
-from bringback.stages.looks import FINER, Looks, seen_scale
+from bringback.stages.looks import ENLARGED, FINER, Looks, seen_scale
 from bringback.stages.record import Restoration
 from bringback.weights.checkpoints import Checkpoints
 
-TILE = 640
+TILE = 512
 # Bytes per pixel at the native scale: logits, and for a second look the photo without its pattern, in half precision,
 # its logits, and these again with both coarser; and the photo, if it was shrunk.
 _LOOKS, _SHRUNK = 4 + 6 + 4 + 8, 12
-_A_PIXEL = 490  # bytes per pixel of a tile being processed, measured in float32
+_A_PIXEL = round(490 * ENLARGED**2)  # bytes per pixel of a tile being processed, measured in float32
 _GRADIENT = 14  # bytes per pixel with the method "gradient", measured
 _TOLD = 0.01  # share of a photo that was not believed, above which a person should look at it
 # Where a scan has infrared that shows dust, what is seen in the picture alone is dust that infrared missed, one speck
@@ -101,10 +101,10 @@ class ScratchDetector(StageBase):
         print shows. The largest odds count, those of coarser scales lowered by `SURER`, and not where the native scale
         shows that they are the picture. Small photos are enlarged.
 
-        The network's logits for a photo and its mirror image are averaged (the self-ensemble of Lim et al. 2017),
-        because their errors differ; at coarser scales one look is enough. Where a photo has a periodic pattern, as the
-        dots of a newspaper, only what is still seen after the pattern was removed counts. What the marks are worth is
-        judged by `guards.judge_`. Gradient masks are binary, and made at the photos' own scale.
+        The network's logits for a photo and its mirror image, enlarged, are averaged (the self-ensemble of Lim et al.
+        2017), because their errors differ; at coarser scales one look is enough. Where a photo has a periodic pattern,
+        as the dots of a newspaper, only what is still seen after the pattern was removed counts. What the marks are
+        worth is judged by `guards.judge_`. Gradient masks are binary, and made at the photos' own scale.
         """
         return self._find(pixels, scale)[0]
 

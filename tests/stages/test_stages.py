@@ -4,7 +4,7 @@ import math
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import cv2
 import numpy as np
@@ -27,6 +27,7 @@ from bringback.ops.tiny import TINY
 from bringback.ops.views import View
 from bringback.runtime.compute import Compute
 from bringback.stages import STAGES, looks
+from bringback.stages.looks import Looks
 from bringback.stages.record import Restoration
 from bringback.stages.scratches import ScratchDetector
 from bringback.stages.tone import ToneCorrector
@@ -70,8 +71,9 @@ assert "bringback.stages.faces.stage" not in sys.modules
 
 @pytest.fixture
 def one_look(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Detectors look once, at a photo as it is, however small."""
+    """Detectors look at a photo and its mirror image as they are, however small."""
     monkeypatch.setattr("bringback.stages.looks.COARSER", ())
+    monkeypatch.setattr(Looks, "_larger_too", Looks._both)
     monkeypatch.setattr("bringback.stages.looks.SMALL", 1)
 
 
@@ -286,6 +288,29 @@ def test_the_detector_asks_about_the_mirror_image_too() -> None:
     pixels[..., :4] = 5  # with certain damage, doubts count as they are
     found = ScratchDetector(Leftish(), CPU).detect(pixels)  # type: ignore[arg-type]
     assert torch.allclose(torch.logit(found) - 0.85, pixels[:, :1], atol=1e-3)
+
+
+def test_the_mirror_image_is_seen_larger_and_what_is_broad_counts_as_it_is() -> None:
+    class Fine(torch.nn.Module):
+        """Marks what is white, surely as it is and not at all in what is enlarged; more of it on the left."""
+
+        widths = (1, 1)
+        seen: ClassVar[list[tuple[int, ...]]] = []
+
+        def forward(self, tile: torch.Tensor) -> torch.Tensor:
+            self.seen.append(tuple(tile.shape[-2:]))
+            white = tile[:, :1] > 0.9
+            sure = 6.0 if tile.shape[-1] == 320 else -4.0
+            return torch.where(white, sure, -8.0) + torch.linspace(1, -1, tile.shape[-1])
+
+    pixels = torch.zeros(1, 3, 200, 320)
+    pixels[..., 40:80, 100:140], pixels[..., 100:180, 200:206] = 1, 1  # a broad mark, and a thin one
+    odds, _ = Looks(Fine(), Compute.of(CPU), 640).united(pixels, 1.0)  # type: ignore[arg-type]
+    assert Fine.seen == [(200, 320), (260, 416)]  # 1.3 times as large, on the grid of the network
+    slope = torch.linspace(1, -1, 320)
+    assert torch.allclose(odds[0, 0, 140, 10:90], torch.tensor(-8.0), atol=0.05)  # both sides, so neither
+    assert torch.allclose(odds[0, 0, 60, 110:130], 6 + slope[110:130], atol=0.05)
+    assert torch.allclose(odds[0, 0, 140, 202:204], torch.tensor(1.0), atol=0.1)
 
 
 @pytest.mark.usefixtures("one_look")
@@ -685,10 +710,11 @@ def test_the_detector_looks_at_the_native_scale_and_coarser() -> None:
     spy = Bright()
     stage = ScratchDetector(spy, Compute(tile=2048))  # type: ignore[arg-type]
     stage.detect(torch.full((1, 3, 1200, 1600), 0.5), 2.0)
-    assert spy.sizes == [(600, 800)] * 2 + [(300, 400)]  # with the mirror image first; a quarter would tell nothing
+    # with the mirror image, enlarged, first; a quarter would tell nothing
+    assert spy.sizes == [(600, 800), (780, 1040), (300, 400)]
     spy.sizes.clear()
     stage.detect(torch.full((1, 3, 40, 60), 0.5))
-    assert set(spy.sizes) == {(214, 320)}  # small photos are enlarged
+    assert set(spy.sizes) == {(214, 320), (278, 416)}  # small photos are enlarged
 
 
 def test_the_detector_looks_closer_only_where_something_is_sharper_than_the_print() -> None:
