@@ -17,6 +17,7 @@ from bringback.models import tone as tone_module
 from bringback.models.tone import ToneCurves, bend, doubted, likely, marked, narrow, one_for_gray, tone
 from bringback.models.translation.mapping import LatentMapping
 from bringback.models.translation.vae import VAE
+from bringback.models.unet import EAGER
 from bringback.ops.areas import Area
 from bringback.ops.masks import fill_mask
 from bringback.ops.metrics import psnr
@@ -94,7 +95,7 @@ def test_a_photo_is_damaged_all_over_only_if_much_of_it_is_certain() -> None:
     pixels[0, ..., :5], pixels[1, ..., :20] = 1, 1  # 5 and 20 % are certain
     few, many = ([ScratchDetector(Found(others), CPU).detect(pixels)[n] for others in (-1.0, 2.0)] for n in (0, 1))
     assert few[0][..., :5].min() > 0.98  # little is damaged: the odds stay
-    assert few[0][..., 5:].mean() == pytest.approx(1 / (1 + math.exp(1 - 0.85)))
+    assert few[0][..., 5:].mean() == pytest.approx(1 / (1 + math.exp(1 - EAGER)))
     assert few[1].max() < 0.5 and (few[1][..., :5].min() > few[1][..., 5:].max())  # nothing is filled, the order stays
     assert many[1].min() > 0.9
 
@@ -287,7 +288,7 @@ def test_the_detector_asks_about_the_mirror_image_too() -> None:
     pixels = torch.rand(1, 3, 32, 48) * 2 - 6
     pixels[..., :4] = 5  # with certain damage, doubts count as they are
     found = ScratchDetector(Leftish(), CPU).detect(pixels)  # type: ignore[arg-type]
-    assert torch.allclose(torch.logit(found) - 0.85, pixels[:, :1], atol=1e-3)
+    assert torch.allclose(torch.logit(found) - EAGER, pixels[:, :1], atol=1e-3)
 
 
 def test_the_mirror_image_is_seen_larger_and_what_is_broad_counts_as_it_is() -> None:
@@ -321,7 +322,7 @@ def test_a_half_of_the_mask_is_where_filling_begins() -> None:
             return tile[:, :1]
 
     stage = ScratchDetector(Plain(), CPU)  # type: ignore[arg-type]
-    for odds, begins in ((-0.86, False), (-0.84, True)):
+    for odds, begins in ((-EAGER - 0.01, False), (-EAGER + 0.01, True)):
         pixels = torch.full((1, 3, 40, 50), -9.0)
         pixels[..., :20, :30], pixels[..., 30:, 40:] = odds, 9  # with certain damage, doubts count as they are
         mask = stage.detect(pixels)[..., :20, :30]
