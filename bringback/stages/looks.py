@@ -32,8 +32,8 @@ _AT_MOST, _BROAD = 5.0, 16
 # And where hardly any of all that is marked is seen at the native scale, and nothing of what is broad surely, none is
 # damage: in the same aged photos it is a quarter or more, in sound ones with such marks (a hem, cells under a
 # microscope) at most 0.2 %. A lone hole in a large sharp photo may be seen smaller only, but there surely: log odds of
-# 3.8 to 10 in eleven holes and torn corners, at most 3.0 in those sound photos.
-_SEEN, _SURE = 0.02, 3.4
+# 3.6 to 10 in eleven holes and torn corners, at most 2.8 in those sound photos.
+_SEEN, _SURE = 0.02, 3.2
 # Where a mark ends is seen at the native scale to about one of its pixels only. What is left of an edge would be drawn
 # into the place that is filled: so in the scan, marks reach so many of those pixels farther, where they are surer by
 # so much of their log odds than is needed. Chosen on ten held-out photos scanned at twice their resolution.
