@@ -45,8 +45,9 @@ _OF_COLOR = {4: 0.7, 3: 0.9, 2: 0.97}
 _HIDDEN = 0.15  # the former for one of four sides, if nothing is beyond it and the others are sure
 _NARROW, _BROAD = 0.012, 0.25  # least depth of a border on two sides only, and depth from which on each must be sure
 # A side whose picture is nearly of the border's color: its parts, in how many of them its step has to be seen, how many
-# times what rows of the border differ by, and how deep it may lie, as shares of the mean of the three other sides.
-_PARTS, _SEEN, _CLEAR, _FAINT = 8, 7, 4.0, (0.4, 2.5)
+# times what rows of the border differ by (not less than what rounding to 8 bits makes), and how deep it may lie, as
+# shares of the mean of the three other sides.
+_PARTS, _SEEN, _CLEAR, _ROUNDED, _FAINT = 8, 7, 4.0, 1 / 255, (0.4, 2.5)
 _SOLID = 0.4  # least share of a print's box on a page that is not of the color of the page
 _OF_PRINTS = 0.6  # least share of what is not of the color of a page that belongs to its prints
 _SAME = 0.5  # share of the smaller one that an area has in common with a torn print from which on it is that
@@ -283,8 +284,9 @@ def _faint(picture: np.ndarray, others: list[_Border | None]) -> _Border | None:
     summed = np.cumsum(np.pad(rows, ((0, 0), (1, 0))), 1)
     steps = summed[:, 6:] - 2 * summed[:, 3:-3] + summed[:, :-6]  # three rows after less three before row 3, 4 ...
     lowest, deepest = (max(round(share * depth) - 3, 0) for share in _FAINT)
-    usual = np.abs(steps[:, :lowest]).mean(1, keepdims=True) if lowest > 2 else np.inf
-    clear = steps / usual
+    if lowest < 3:
+        return None
+    clear = steps / np.abs(steps[:, :lowest]).mean(1, keepdims=True).clip(_ROUNDED)  # white borders differ by nothing
     seen = np.maximum((clear > _CLEAR).sum(0), (clear < -_CLEAR).sum(0)) >= _SEEN
     seen[:lowest] = seen[deepest:] = False
     if not seen.any():

@@ -26,9 +26,9 @@ PROGRAM, COPIES = 360_000_000, 60_000_000
 HELD, WRITTEN = 12 + 12 + 4 + 4, 12 + 3 + 4 + 3
 READ = 12 + 4  # of a photo that waits for its turn
 # Freed memory that the allocator keeps, the more the more tiles there were: in bfloat16 200 MB after the 20 tiles of 12
-# megapixels that are sharp to the pixel, 170 MB after those of 3 megapixels; in float32 less than half of that.
+# megapixels that are sharp to the pixel, 170 MB after those of 3 megapixels; in float32 two thirds of that.
 LEFT, LEFT_A_PIXEL, LEFT_AT_MOST = 110_000_000, 20, 220_000_000
-LEFT_IN_FLOAT32 = 0.5
+LEFT_IN_FLOAT32 = 0.75
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 _MMAP_FROM, _TRIM_FROM = 32 << 20, 256 << 20  # bytes
