@@ -41,7 +41,7 @@ _EDGE, _LESS = 1.0, 1.0
 # At the native scale, one of two looks is at the mirror image, so many times enlarged: its errors differ more than
 # those of the mirror image as it is, and it sees where thin marks end. What is broad looks less like damage there, so
 # there the other look alone may count: in what its opening by a square of so many pixels keeps.
-ENLARGED, _BROAD_THERE = 1.3, 13
+_ENLARGED, _BROAD_THERE = 1.3, 13
 SMALLEST = 224  # pixels of the shorter side, below which everything in a photo looks like a scratch
 # In very small photos everything is as thin as a scratch: they are enlarged for the network until their longer side has
 # this many pixels.
@@ -185,9 +185,10 @@ class Looks:
         return (self._one(tile) + self._one(tile.flip(-1)).flip(-1)) / 2
 
     def _larger_too(self, tile: Tensor) -> Tensor:
-        """The mean of two looks, the second at the mirror image enlarged, see `ENLARGED`."""
+        """The mean of two looks, the second at the mirror image enlarged, see `_ENLARGED`."""
+        tile = tile.to(self.compute.device)
         own, size = self._one(tile), (tile.shape[-2], tile.shape[-1])
-        height, width = (max(round(ENLARGED * side / self._multiple), 1) * self._multiple for side in size)
+        height, width = (max(round(_ENLARGED * side / self._multiple), 1) * self._multiple for side in size)
         larger = F.interpolate(tile.flip(-1).float(), (height, width), mode="bicubic").clamp(0, 1)
         other = F.interpolate(self._one(larger), size, mode="bilinear", antialias=True).flip(-1)
         return torch.maximum((own + other) / 2, _opened(own, _BROAD_THERE))

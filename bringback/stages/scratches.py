@@ -20,7 +20,7 @@ from bringback.ops.views import View
 from bringback.runtime.compute import Cast, Compute
 from bringback.stages.base import StageBase
 from bringback.stages.guards import Found, judge_
-from bringback.stages.looks import ENLARGED, FINER, Looks, seen_scale
+from bringback.stages.looks import FINER, Looks, seen_scale
 from bringback.stages.record import Restoration
 from bringback.weights.checkpoints import Checkpoints
 
@@ -28,7 +28,7 @@ TILE = 512
 # Bytes per pixel at the native scale: logits, and for a second look the photo without its pattern, in half precision,
 # its logits, and these again with both coarser; and the photo, if it was shrunk.
 _LOOKS, _SHRUNK = 4 + 6 + 4 + 8, 12
-_A_PIXEL = round(490 * ENLARGED**2)  # bytes per pixel of a tile being processed, measured in float32
+_A_PIXEL = 770  # bytes per pixel of a tile being processed, at most; measured in float32: 560 to 760
 _GRADIENT = 14  # bytes per pixel with the method "gradient", measured
 _TOLD = 0.01  # share of a photo that was not believed, above which a person should look at it
 # Where a scan has infrared that shows dust, what is seen in the picture alone is dust that infrared missed, one speck
