@@ -111,7 +111,8 @@ VARIANTS = {
 }
 
 
-def _paint_white(pixels: Tensor, mask: Tensor) -> Tensor:
+def _paint_white(pixels: Tensor, mask: Tensor, *, plain: int = 0) -> Tensor:
+    """In place of `push_pull`; white has no levels, so that some are `plain` changes nothing."""
     return torch.lerp(pixels, torch.ones_like(pixels), mask.to(pixels.dtype))
 
 
