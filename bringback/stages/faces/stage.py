@@ -233,18 +233,14 @@ class FaceRefiner(StageBase):
         gray = bool(chosen) and (restoration.tint is not None if known else is_gray(pixels))
         return _Crops(faces, chosen, crops, came, filled, gray, changed, matrices)
 
-    @property
-    def _two_views(self) -> bool:
-        """Whether the generator looks at the faces as they came, too."""
-        return isinstance(self.generator, TwoViews)
-
     def _came(self, restoration: Restoration) -> np.ndarray | None:
         """The photo (H, W, 3) as it came, for a generator that looks at faces in it.
 
         None for another generator, and if the photo was enlarged. Then, and where the tones of both do not go together,
         see `as_it_came`, the crop is both views, and a large face is refined even if it hardly changed.
         """
-        if restoration.photo.pixels.shape[:2] != restoration.pixels.shape[-2:] or not self._two_views:
+        enlarged = restoration.photo.pixels.shape[:2] != restoration.pixels.shape[-2:]
+        if enlarged or not isinstance(self.generator, TwoViews):
             return None
         return restoration.as_it_came()[0].permute(1, 2, 0).numpy()
 
@@ -298,7 +294,7 @@ class FaceRefiner(StageBase):
                 else:
                     made = in_batches(self.generator, self.compute, crops, filled)
             made = match_tone(made.to(crops), crops)
-            if self._two_views:
+            if isinstance(self.generator, TwoViews):
                 made += kept(crops, came, made, box)
             change = made - crops
             if any(gray):
