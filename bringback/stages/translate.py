@@ -14,7 +14,7 @@ from bringback.ops.masks import ramp
 from bringback.ops.metrics import mean_change
 from bringback.ops.patterns import Pattern
 from bringback.ops.scale import KNOWN, carry_back, divisor, shrink
-from bringback.ops.texture import bring_back_, telling, texture
+from bringback.ops.texture import bring_back_, quietest, telling, texture, would_change
 from bringback.ops.tiling import run_tiled, tiles
 from bringback.ops.tiny import TINY, wear
 from bringback.runtime.compute import Compute
@@ -84,8 +84,8 @@ class LatentTranslator(StageBase):
         The networks see the photos shrunk by about their native `scale`; what they change is carried back, see
         `scale.carry_back`. If it is above 1, more is kept of what was not filled, see `_KEEPS`. Large photos are tiled,
         but their filled places attend to the whole photo. Where a photo has a periodic pattern, see `ops.patterns`, its
-        tones stay, and where that would become stronger, all of it. Where much of a photo stays as it is, what would
-        change far more than that is texture and stays, too, see `ops.texture`. Sound places of very small photos change
+        tones stay, and where that would become stronger, all of it. What would change far more than the quietest places
+        of a photo is texture and stays, too, see `ops.texture`. Sound places of very small photos change
         as far as they are surely worn, see `ops.tiny`. Impulse noise is taken out first, see `ops.impulses`: in a photo
         that is sound otherwise, the gate would keep it.
         """
@@ -137,8 +137,8 @@ class LatentTranslator(StageBase):
     def _translated(self, pixels: Tensor, filled: Tensor, keeps: Tensor) -> Tensor:
         """Photos that went through the networks at their own scale."""
         seen, noise = self._seen(pixels, filled), self.mapping.trust.look(pixels).to(self.compute.device)
-        # of each photo: what was not filled, what tells and stays, and the squares of what would have changed there
-        sums = torch.zeros(len(pixels), 3, device=self.compute.device)
+        # of each photo: what was not filled, and what tells and stays; and what would change in windows of it
+        sums, windows = torch.zeros(len(pixels), 2, device=self.compute.device), list[Tensor]()
 
         def one(tile: Tensor, holes: Tensor) -> Tensor:
             parts = (self.old_vae, self.mapping, self.clean_vae)
@@ -147,17 +147,19 @@ class LatentTranslator(StageBase):
             looked, kept = noise[photo], keeps[photo]
             made, trust = decoded(*parts, tile, holes, dtype=self.compute.dtype, seen=seen, noise=looked, keeps=kept)
             with torch.no_grad():
-                stays = trust * telling(tile, holes)
-                squares = stays * (tile - made).square().mean(1, keepdim=True)
-                shares = torch.cat([1 - holes, stays, squares], 1).mean((2, 3)).to(sums)
+                tells = telling(tile, holes)
+                shares = torch.cat([1 - holes, trust * tells], 1).mean((2, 3)).to(sums)
                 # not added by `photo`: on GPUs that would be in any order
                 sums.add_(shares.unflatten(0, (-1, len(pixels))).sum(0))
+                changes = would_change((tile - made).square().mean(1, keepdim=True), tells)
+                windows.extend(changes.unflatten(0, (-1, len(pixels))))
             return torch.lerp(made, tile, trust).clamp_(0, 1)
 
         made = run_tiled(one, [pixels, filled], **self._tiling, batch=self.compute.batch)
         with torch.no_grad():
-            sound, stays, squares = sums.clamp_min(1e-12).to(pixels).unbind(1)
-            sure = texture(pixels, made, filled, stays / sound, squares / stays)
+            sound, stays = sums.clamp_min(1e-12).to(pixels).unbind(1)
+            quiet = quietest(torch.cat(windows, 1)).to(pixels)
+            sure = texture(pixels, made, filled, stays / sound, quiet)
         if sure is not None:
             bring_back_(made, pixels, filled, sure)
         if pixels.shape[-2] * pixels.shape[-1] < TINY**2:

@@ -1,11 +1,11 @@
-"""What changed far more than the rest of a photo would have comes back; grain, which is everywhere, does not."""
+"""What changed far more than the quietest places of a photo comes back; grain, which is everywhere, does not."""
 
 import pytest
 import torch
 
-from bringback.ops.texture import bring_back_, telling, texture
+from bringback.ops.texture import bring_back_, quietest, telling, texture, would_change
 
-# the share that stays, and what would have changed there
+# the share that stays, and what the quietest places would change by
 SHARE, QUIET = torch.tensor([0.6]), torch.tensor([0.01**2])
 
 
@@ -27,16 +27,34 @@ def test_what_changed_far_more_than_the_rest_would_comes_back() -> None:
 
 
 @pytest.mark.parametrize(
-    ("strength", "share", "would"),
+    ("strength", "share", "quiet"),
     [
         (0.06, SHARE, torch.tensor([0.05**2])),  # as strong elsewhere: grain
         (0.01, SHARE, QUIET),  # faint
-        (0.06, torch.tensor([0.2]), QUIET),  # too little is sound to tell
+        (0.06, torch.tensor([0.05]), QUIET),  # all of the photo is worn
+        (0.06, SHARE, torch.tensor([torch.inf])),  # nothing tells
     ],
 )
-def test_grain_does_not(strength: float, share: torch.Tensor, would: torch.Tensor) -> None:
+def test_grain_does_not(strength: float, share: torch.Tensor, quiet: torch.Tensor) -> None:
     before, after, filled = gravel(strength)
-    assert texture(before, after, filled, share, would) is None
+    assert texture(before, after, filled, share, quiet) is None
+
+
+def test_weaker_texture_comes_back_where_more_of_a_photo_is_sound() -> None:
+    before, after, filled = gravel(0.025)  # 2.5 times as strong as elsewhere
+    assert texture(before, after, filled, torch.tensor([0.3]), QUIET) is None
+    assert texture(before, after, filled, SHARE, QUIET) is not None
+
+
+def test_the_quietest_fifth_of_what_tells_tells() -> None:
+    changes = torch.full((2, 1, 120, 300), 0.04)
+    changes[0, ..., :150] = 0.01
+    changes[1, ..., :20] = 0.01  # less than a fifth
+    tells = torch.ones_like(changes)
+    assert torch.allclose(quietest(would_change(changes, tells)), torch.tensor([0.01, 0.04]))
+    tells[0, ..., :150], tells[1] = 0, 0
+    windows = torch.cat([would_change(changes, tells), would_change(changes[..., :40, :40], tells[..., :40, :40])], 1)
+    assert torch.allclose(quietest(windows), torch.tensor([0.04, torch.inf]))
 
 
 def test_detail_that_was_added_stays() -> None:
@@ -59,8 +77,8 @@ def test_what_was_filled_stays_filled() -> None:
 
 def test_each_photo_counts_by_itself() -> None:
     before, after, filled = (torch.cat([x, x]) for x in gravel(0.06))
-    would = torch.tensor([0.05**2, 0.01**2])
-    sure = texture(before, after, filled, SHARE.expand(2), would)
+    quiet = torch.tensor([0.05**2, 0.01**2])
+    sure = texture(before, after, filled, SHARE.expand(2), quiet)
     assert sure is not None and not sure[0].any() and sure[1].max() == 1
 
 
