@@ -25,10 +25,11 @@ PROGRAM, COPIES = 360_000_000, 60_000_000
 # noise can make as large as the integers.
 HELD, WRITTEN = 12 + 12 + 4 + 4, 12 + 3 + 4 + 3
 READ = 12 + 4  # of a photo that waits for its turn
-# Freed memory that the allocator keeps, the more the more tiles there were: in bfloat16 200 MB after the 20 tiles of 12
-# megapixels that are sharp to the pixel, 170 MB after those of 3 megapixels; in float32 two thirds of that.
-LEFT, LEFT_A_PIXEL, LEFT_AT_MOST = 110_000_000, 20, 220_000_000
-LEFT_IN_FLOAT32 = 0.75
+# Freed memory that the allocator keeps, bytes, and the more the more tiles there were, bytes a pixel and at most: in
+# bfloat16 200 MB after the 20 tiles of 12 megapixels that are sharp to the pixel, 170 MB after those of 3 megapixels;
+# in float32 140, 110, and 10 to 40 after the few of a small photo.
+LEFT = 110_000_000, 20, 220_000_000
+LEFT_IN_FLOAT32 = 60_000_000, 20, 165_000_000
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 _MMAP_FROM, _TRIM_FROM = 32 << 20, 256 << 20  # bytes
@@ -111,9 +112,8 @@ def _peak(stages: Sequence[Any], height: int, width: int, tile: int | None, scal
             scaled = (scale,) if getattr(stage, "at_native_scale", False) else ()
             needs.append(stage.needs(height, width, tile, *scaled))
     pixels = height * width
-    left = min(LEFT + LEFT_A_PIXEL * pixels, LEFT_AT_MOST)
-    if not _in_bfloat16(stages):
-        left = round(left * LEFT_IN_FLOAT32)
+    least, each, most = LEFT if _in_bfloat16(stages) else LEFT_IN_FLOAT32
+    left = min(least + each * pixels, most)
     return _fixed(stages) + left + pixels * HELD + max([WRITTEN * pixels, *needs])
 
 

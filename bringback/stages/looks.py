@@ -13,7 +13,7 @@ from bringback.models.unet import EAGER, ScratchUNet
 from bringback.ops.patterns import Pattern
 from bringback.ops.scale import KNOWN, divisor, enlarged_rows, shrink, stands_out
 from bringback.ops.strips import strips
-from bringback.ops.tiling import run_tiled
+from bringback.ops.tiling import run_tiled, tile_sides
 from bringback.ops.windows import window_maxima
 from bringback.runtime.compute import Compute
 
@@ -168,8 +168,18 @@ class Looks:
 
     def _run(self, look: Callable[[Tensor], Tensor], pixels: Tensor) -> Tensor:
         """Logits (B, 1, H, W) at the scale of the pixels, tile by tile."""
-        tiling = {"tile": self.tile, "overlap": min(OVERLAP, self.tile // 2), "multiple": self._multiple}
-        return run_tiled(look, [pixels], **tiling, batch=self.compute.batch)
+        return run_tiled(look, [pixels], **self._tiling, batch=self.compute.batch)
+
+    def at_once(self, height: int, width: int) -> int:
+        """The number of pixels, of a photo of this size at the scale at which it is seen, that are looked at together.
+
+        The tiles of a photo little larger than one are much smaller than `tile`.
+        """
+        return math.prod(tile_sides(height, width, **self._tiling)) * self.compute.batch
+
+    @property
+    def _tiling(self) -> dict[str, int]:
+        return {"tile": self.tile, "overlap": min(OVERLAP, self.tile // 2), "multiple": self._multiple}
 
     def _one(self, tile: Tensor) -> Tensor:
         with self.compute.autocast():

@@ -84,13 +84,15 @@ class ScratchDetector(StageBase):
 
     def needs(self, height: int, width: int, tile: int | None, scale: float = 1.0) -> int:
         """Bytes in addition to photo, pixels and mask; `tile` limits the stage's own tiles."""
-        if not self.at_native_scale:
+        if isinstance(self.means, GradientSettings):
             return _GRADIENT * height * width
         used = seen_scale(height, width, scale)
-        seen = round(height * width / used**2)
-        largest = max(seen, height * width) if used > FINER else seen  # finer detail is looked for in the photo's tiles
+        size = round(height / used), round(width / used)
+        looks = Looks(self.means, self.compute, min(tile or self.tile, self.tile))
+        # finer detail is looked for in the photo's own tiles
+        largest = max(looks.at_once(*size), looks.at_once(height, width) if used > FINER else 0)
         held = _LOOKS + (_SHRUNK if used != 1 else 0)
-        return held * seen + self.compute.tiles_need(largest, self.tile, tile, _A_PIXEL)
+        return held * math.prod(size) + self.compute.tiles_need(largest, self.tile, tile, _A_PIXEL)
 
     @accepts_any_image
     def detect(self, pixels: Tensor, scale: float = 1.0) -> Tensor:

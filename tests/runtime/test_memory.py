@@ -78,7 +78,7 @@ def test_float32_needs_no_copies_of_weights_and_leaves_less_behind():
         stage.compute = Compute(dtype=dtype)
         peaks.append(planned([Plain(), stage], None).peak)
     assert peaks[0] == planned([Tiled(1024)], None).peak
-    assert peaks[1] - peaks[0] == memory.COPIES + memory.LEFT_AT_MOST * (1 - memory.LEFT_IN_FLOAT32)
+    assert peaks[1] - peaks[0] == memory.COPIES + memory.LEFT[-1] - memory.LEFT_IN_FLOAT32[-1]
 
 
 @pytest.mark.parametrize("own", [1024, 1100, 640])

@@ -677,6 +677,13 @@ def test_smaller_tiles_need_less(listening: LatentTranslator) -> None:
         assert stage.needs(30, 40, None) < smaller
 
 
+def test_a_photo_little_larger_than_a_tile_is_looked_at_in_much_smaller_ones() -> None:
+    detector = ScratchDetector(Found(0.0), Compute(tile=512))
+    larger, fits = detector.needs(512, 560, None), detector.needs(512, 512, None)
+    assert larger < 0.8 * fits
+    assert detector.needs(4 * 512, 4 * 560, None, 4.0) > 1.3 * larger  # finer detail is looked for in larger tiles
+
+
 @pytest.mark.usefixtures("one_look")
 def test_the_detector_takes_several_tiles_at_once() -> None:
     sizes = []
