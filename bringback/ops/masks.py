@@ -86,6 +86,14 @@ def marked_at(odds: Tensor, size: tuple[int, int]) -> np.ndarray:
     return (F.adaptive_max_pool2d(odds.detach().cpu().float(), size) > 0)[0, 0].numpy()
 
 
+def peaks(marked: np.ndarray, odds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The marks (h, w), bool, by numbers from 1 on, (h, w); and of each number the largest log odds (h, w) in it."""
+    count, labels = cv2.connectedComponents(marked.astype(np.uint8), connectivity=8)
+    largest = np.full(count, -np.inf, np.float32)
+    np.maximum.at(largest, np.asarray(labels, np.intp), odds)
+    return np.asarray(labels, np.intp), largest
+
+
 def raise_where_(odds: Tensor, place: Tensor) -> None:
     """Raise a detector's log odds (1, 1, H, W), in place, to certainty where a `place` (1, 1, h, w) is 1.
 

@@ -1,12 +1,10 @@
 """Marks of which a detector is sure nowhere: in a photo with hardly any damage they are seams, folds and hair."""
 
-import cv2
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bringback.ops.masks import CALM, lower_where_
+from bringback.ops.masks import CALM, lower_where_, peaks
 from bringback.ops.views import View
 
 _SEEN = 1 << 20  # pixels at which marks are looked at; in larger photos the surest of several pixels counts
@@ -26,10 +24,8 @@ def lower_unsure_(odds: Tensor, view: View, calmed: float) -> float:
     if calmed <= 0:
         return 0.0
     seen = F.adaptive_max_pool2d(odds.detach().cpu().float(), view.size(_SEEN))[0, 0].numpy()
-    count, labels = cv2.connectedComponents((seen > 0).astype(np.uint8), connectivity=8)
-    peaks = np.zeros(count, np.float32)
-    np.maximum.at(peaks, np.asarray(labels, np.intp), seen)
-    unsure = peaks < (_SURE - CALM) * calmed / CALM
+    labels, largest = peaks(seen > 0, seen)
+    unsure = largest < (_SURE - CALM) * calmed / CALM
     unsure[0] = False  # what is not marked
     if not unsure.any():
         return 0.0

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bringback.models.unet import EAGER, ScratchUNet
+from bringback.ops.masks import peaks
 from bringback.ops.patterns import Pattern
 from bringback.ops.scale import KNOWN, divisor, enlarged_rows, shrink, stands_out
 from bringback.ops.strips import strips
@@ -42,6 +43,10 @@ _EDGE, _LESS = 1.0, 1.0
 # those of the mirror image as it is, and it sees where thin marks end. What is broad looks less like damage there, so
 # there the other look alone may count: in what its opening by a square of so many pixels keeps.
 _ENLARGED, _BROAD_THERE = 1.3, 13
+# But not in a mark of which the enlarged look is sure all over that there is nothing, if the mirror image as it is
+# shows no sure pixel of it either. A pale patch between clouds and a wall beside a head have log odds of -5.8 at most
+# in the one and -0.8 in the other; a true blot that the enlarged look refuses as surely has 3.5.
+_REFUSED, _CONFIRMED = -5.5, 1.0
 SMALLEST = 224  # pixels of the shorter side, below which everything in a photo looks like a scratch
 # In very small photos everything is as thin as a scratch: they are enlarged for the network until their longer side has
 # this many pixels.
@@ -93,6 +98,16 @@ def _keep_seen_smaller(odds: Tensor, smaller: list[tuple[int, Tensor]], at_most:
 def _opened(planes: Tensor, side: int) -> Tensor:
     """The opening of (B, C, H, W) by a square: what is narrower than its `side`, an odd number of pixels, is gone."""
     return window_maxima(-window_maxima(-planes, side), side)
+
+
+def _unseen(broad: Tensor, other: Tensor, least: float) -> Tensor:
+    """Which places, bool, lie in marks of log odds (B, 1, H, W) in which another look nowhere has the `least`."""
+    unseen = torch.zeros_like(broad, dtype=torch.bool)
+    for own, seen, here in zip(broad.detach(), other.detach(), unseen, strict=True):
+        labels, largest = peaks((own[0] > -EAGER).cpu().numpy(), seen[0].cpu().numpy())
+        largest[0] = math.inf  # what is not marked
+        here[0] = torch.from_numpy((largest < least)[labels])
+    return unseen
 
 
 def _replace(odds: Tensor, others: Tensor | None, pattern: Pattern) -> None:
@@ -195,13 +210,17 @@ class Looks:
         return (self._one(tile) + self._one(tile.flip(-1)).flip(-1)) / 2
 
     def _larger_too(self, tile: Tensor) -> Tensor:
-        """The mean of two looks, the second at the mirror image enlarged, see `_ENLARGED`."""
+        """The mean of two looks, the second at the mirror image enlarged, see `_ENLARGED`; a third one in doubt."""
         tile = tile.to(self.compute.device)
         own, size = self._one(tile), (tile.shape[-2], tile.shape[-1])
         height, width = (max(round(_ENLARGED * side / self._multiple), 1) * self._multiple for side in size)
         larger = F.interpolate(tile.flip(-1).float(), (height, width), mode="bicubic").clamp(0, 1)
         other = F.interpolate(self._one(larger), size, mode="bilinear", antialias=True).flip(-1)
-        return torch.maximum((own + other) / 2, _opened(own, _BROAD_THERE))
+        broad = _opened(own, _BROAD_THERE)
+        refused = _unseen(broad, other, _REFUSED)
+        if refused.any():
+            refused &= _unseen(broad, self._one(tile.flip(-1)).flip(-1), _CONFIRMED)
+        return torch.maximum((own + other) / 2, broad.masked_fill(refused, _NOTHING))
 
     def _closer(self, tiles: Tensor, scale: float) -> Tensor:
         """Logits at the photos' own scale; `_NOTHING` in tiles without detail much finer than `scale`."""

@@ -4,7 +4,7 @@ import math
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import cv2
 import numpy as np
@@ -293,24 +293,40 @@ def test_the_detector_asks_about_the_mirror_image_too() -> None:
     assert torch.allclose(torch.logit(found) - EAGER, pixels[:, :1], atol=1e-3)
 
 
-def test_the_mirror_image_is_seen_larger_and_what_is_broad_counts_as_it_is() -> None:
+@pytest.mark.parametrize(
+    ("enlarged", "mirrored", "broad"),
+    [
+        (-4.0, -8.0, 6.0),
+        (-5.4, -8.0, 6.0),
+        (-5.6, 0.9, 0.2),  # refused, and not confirmed
+        (-5.6, 1.1, 6.0),
+    ],
+)
+def test_the_mirror_image_is_seen_larger_and_what_is_broad_counts_as_it_is_unless_two_looks_are_against_it(
+    enlarged: float, mirrored: float, broad: float
+) -> None:
     class Fine(torch.nn.Module):
-        """Marks what is white: surely as it is, and not at all in what is enlarged."""
+        """Marks what is white: surely as it is, and as told in what is enlarged or mirrored only."""
 
         widths = (1, 1)
-        seen: ClassVar[list[tuple[int, ...]]] = []
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.seen: list[tuple[int, ...]] = []
 
         def forward(self, tile: torch.Tensor) -> torch.Tensor:
             self.seen.append(tuple(tile.shape[-2:]))
-            return torch.where(tile[:, :1] > 0.9, 6.0 if tile.shape[-1] == 320 else -4.0, -8.0)
+            says = enlarged if tile.shape[-1] > 320 else 6.0 if len(self.seen) == 1 else mirrored
+            return torch.where(tile[:, :1] > 0.9, says, -8.0)
 
-    pixels = torch.zeros(1, 3, 200, 320)
+    pixels, network = torch.zeros(1, 3, 200, 320), Fine()
     pixels[..., 40:80, 100:140], pixels[..., 100:180, 200:206] = 1, 1  # a broad mark, and a thin one
-    odds, _ = Looks(Fine(), Compute.of(CPU), 640).united(pixels, 1.0)  # type: ignore[arg-type]
-    assert Fine.seen == [(200, 320), (260, 416)]  # 1.3 times as large, on the grid of the network
+    odds, _ = Looks(network, Compute.of(CPU), 640).united(pixels, 1.0)  # type: ignore[arg-type]
+    third = [(200, 320)] if enlarged < -5.5 else []
+    assert network.seen == [(200, 320), (260, 416), *third]  # 1.3 times as large, on the grid of the network
     assert torch.allclose(odds[0, 0, 140, 10:90], torch.tensor(-8.0), atol=0.05)
-    assert torch.allclose(odds[0, 0, 60, 110:130], torch.tensor(6.0), atol=0.05)
-    assert torch.allclose(odds[0, 0, 140, 202:204], torch.tensor(1.0), atol=0.1)  # the mean, so it was mirrored back
+    assert torch.allclose(odds[0, 0, 60, 110:130], torch.tensor(broad), atol=0.05)
+    assert torch.allclose(odds[0, 0, 140, 202:204], torch.tensor(3 + enlarged / 2), atol=0.1)  # mirrored back
 
 
 @pytest.mark.usefixtures("one_look")
