@@ -25,7 +25,7 @@ from bringback.stages.faces.alignment import CROP, EYES, NOSE_BASE, align, scale
 from bringback.stages.faces.blending import PASTED, channels_last, paste
 from bringback.stages.faces.detector import ENLARGED_PIXELS, FaceFinder
 from bringback.stages.faces.identity import guard, in_batches
-from bringback.stages.faces.views import CHANGED, TWICE, WORN, TwoViews, aligned, as_it_came, changed_by, kept
+from bringback.stages.faces.views import CHANGED, WORN, TwoViews, aligned, as_it_came, changed_by, kept
 from bringback.stages.record import Face, Restoration
 from bringback.weights.checkpoints import Checkpoints
 
@@ -215,7 +215,7 @@ class FaceRefiner(StageBase):
             if mask is not None:
                 filled[number, 0] = torch.from_numpy(align(mask[0, 0].numpy(), matrix, size))
             view = None if whole is None else as_it_came(whole, crop, filled[number], matrix)
-            worn = changed_by(crop, view) if restoration.cleaned and view is not None else torch.inf
+            worn = torch.inf if view is None else changed_by(crop, view)
             if worn < CHANGED and not filled[number].any():
                 face.status = "left alone: sound"
                 continue
@@ -236,11 +236,12 @@ class FaceRefiner(StageBase):
     def _came(self, restoration: Restoration) -> np.ndarray | None:
         """The photo (H, W, 3) as it came, for a generator that looks at faces in it.
 
-        None for another generator, and if the photo was enlarged. Then, and where the tones of both do not go together,
-        see `as_it_came`, the crop is both views, and a large face is refined even if it hardly changed.
+        None for another generator, if no stage has cleaned the photo, and if it was enlarged. Then, and where the tones
+        of both do not go together, see `as_it_came`, the crop is both views, and a large face is refined even if it
+        hardly changed.
         """
         enlarged = restoration.photo.pixels.shape[:2] != restoration.pixels.shape[-2:]
-        if enlarged or not isinstance(self.generator, TwoViews):
+        if enlarged or not restoration.cleaned or not isinstance(self.generator, TwoViews):
             return None
         return restoration.as_it_came()[0].permute(1, 2, 0).numpy()
 
@@ -286,10 +287,13 @@ class FaceRefiner(StageBase):
             with self.compute.autocast():
                 if isinstance(self.generator, TwoViews):
                     generator = self._cast.of(self.generator, self.compute.dtype)
-                    twice, made = torch.tensor(worn) >= TWICE, torch.empty_like(crops)
-                    for look, some in ((generator, twice), (generator.once, ~twice)):
+                    made, twice = torch.empty_like(crops), torch.tensor(worn).isinf()
+                    for look, some, shown in (
+                        (generator, twice, (crops, filled)),
+                        (generator.mixed, ~twice, (crops, filled, came)),
+                    ):
                         if some.any():
-                            parts = (part[some] for part in (crops, filled, came))
+                            parts = (part[some] for part in shown)
                             made[some] = in_batches(partial(look, box=box), self.compute, *parts).to(crops)
                 else:
                     made = in_batches(self.generator, self.compute, crops, filled)

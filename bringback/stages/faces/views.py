@@ -1,4 +1,4 @@
-"""Two views of each face for the generator: as it is, and mirrored, as it came, with the tone and fill of now."""
+"""Two views of each face for the generator, in one picture: as it is, and as it came, with the tone and fill of now."""
 
 from collections.abc import Callable
 from functools import partial
@@ -14,17 +14,15 @@ from bringback.ops.masks import ramp
 from bringback.ops.windows import window_maxima, window_means
 from bringback.stages.faces.alignment import align
 
-# How much of the difference between what the generator makes of both views is taken where they are two pictures: of
-# what is finer than so many pixels, and not than the size before. Nearest to the truth, by least squares over 64
-# portraits: fine differences are mostly noise that is left in the face as it came, broad ones what a translation lost.
+# How much of the difference between a face as it came and as it is the generator is shown: of what is finer than so
+# many pixels, and not than the size before. Fine differences are mostly noise, broad ones what a translation lost.
 SHARES = ((3, 0.14), (7, 0.2), (27, 0.37))
-SAME = 1 / 255  # root mean square of their difference below which two views are one picture, of which the mean is taken
-# That of a face that was worn, from what the stages before made of it; and that of one that they changed at all. What
-# they left as it came is sound: the generator would take up to 17 dB from it.
+# The most of it, as root mean square: more is strong noise, of which blotches stay on the skin.
+SHOWN = 1.2 / 255
+SAME = 1 / 255  # root mean square of the difference below which both views are one picture
+# How far the stages before changed a face (root mean square) that was worn, and one that they changed at all. What they
+# left as it came is sound: the generator would take up to 17 dB from it.
 WORN, CHANGED = 0.02, 0.3 / 255
-# A face that the stages before changed by less than this is looked at once: as it came it shows the generator nothing
-# more, and takes a third of the time. On 61 worn training portraits identity is as near, and 0.02 dB nearer.
-TWICE = 4 / 255
 ALIKE, MOST = 0.9, 2.0  # least correlation of both views' tones, greatest gain between them
 # A face that was hardly worn keeps this share of what is finer than the last of `SHARES` in it as it came: the networks
 # take more from such faces than wear did. Ramps of how far the refined face is from that (root mean square of luminance
@@ -42,38 +40,33 @@ _FILLED = 0.25
 
 
 class TwoViews(nn.Module):
-    """A generator's output for crops, joined with that for the mirror images of the same faces as they came, with the
-    tone and fill of now.
+    """A generator that sees more of each face than one picture of it: its mirror image, or how it came.
 
-    Where both views are one picture this is a self-ensemble: their mean. The generator gets as many at once as there
-    are crops; for a single one, both, which is still less than a tile.
+    Called like the generator it is a self-ensemble, the mean of a face and its mirror image. Of faces that a stage has
+    cleaned it is known how they came, and `mixed` makes as much of them in a single look.
     """
 
     def __init__(self, generator: nn.Module) -> None:
         super().__init__()
         self.generator = generator
 
-    def forward(self, crops: Tensor, mask: Tensor, came: Tensor | None = None, box: Box | None = None) -> Tensor:
+    def forward(self, crops: Tensor, mask: Tensor, box: Box | None = None) -> Tensor:
         """Crops (B, 3, S, S) and the mask of what was filled (B, 1, S, S) -> refined crops.
 
-        `came` (B, 3, S, S): the faces as they came, with the tone and fill of now; the crops themselves by default.
-        `box`: what is needed, the same when mirrored, see `FaceGenerator.inside`; outside it is not to be used.
+        `box`: what is needed, the same when mirrored, see `FaceGenerator.inside`; outside it is not to be used. The
+        generator gets as many at once as there are crops; for a single one, both, which is still less than a tile.
         """
         make = self._inside(box)
-        came = crops if came is None else came
         size = max(2, len(crops))  # a crop and its mirror image together are a bit faster
-        both = [torch.cat([one, other.flip(3)]).split(size) for one, other in ((crops, came), (mask, mask))]
+        both = [torch.cat([one, one.flip(3)]).split(size) for one in (crops, mask)]
         made, mirrored = torch.cat([make(*parts) for parts in zip(*both, strict=True)]).chunk(2)
-        other = mirrored.flip(3)
-        one_picture = _one_picture(crops, came)
-        if one_picture.all():
-            return (made + other) / 2
-        joined = made + _share(luminance(other - made))
-        return torch.where(one_picture, (made + other) / 2, joined) if one_picture.any() else joined
+        return (made + mirrored.flip(3)) / 2
 
-    def once(self, crops: Tensor, mask: Tensor, came: Tensor | None = None, box: Box | None = None) -> Tensor:
-        """`forward` without the second view, so `came` is not looked at, see `TWICE`."""
-        return self._inside(box)(crops, mask)
+    def mixed(self, crops: Tensor, mask: Tensor, came: Tensor, box: Box | None = None) -> Tensor:
+        """What the generator makes of crops that have some of the faces as they came (B, 3, S, S) in them."""
+        shown = _share(luminance(came - crops))
+        much = shown.square().mean((1, 2, 3), keepdim=True).sqrt()
+        return self._inside(box)((crops + shown * (SHOWN / much.clamp_min(SHOWN))).clamp(0, 1), mask)
 
     def _inside(self, box: Box | None) -> Callable[..., Tensor]:
         """The generator for what is needed."""
@@ -89,7 +82,7 @@ def _one_picture(crops: Tensor, came: Tensor) -> Tensor:
 
 
 def _share(difference: Tensor) -> Tensor:
-    """What is taken of a difference (B, 1, S, S), see `SHARES`."""
+    """What the generator is shown of a difference (B, 1, S, S), see `SHARES`."""
     total, finer = torch.zeros_like(difference), difference
     for size, share in SHARES:
         broader = window_means(difference, size, size)
@@ -121,7 +114,7 @@ def kept(crops: Tensor, came: Tensor, refined: Tensor, box: Box | None = None) -
 
 
 def changed_by(crop: Tensor, came: Tensor) -> float:
-    """How far a face (3, S, S) is from how it came; means something only if a stage has cleaned the photo."""
+    """How far a face (3, S, S) is from how it came, as root mean square."""
     return float((crop - came).square().mean().sqrt())
 
 
