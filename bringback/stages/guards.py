@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from bringback.models.unet import EAGER
+from bringback.ops.flat_marks import complete_marks_
 from bringback.ops.gaps import close_gaps_
 from bringback.ops.masks import calm_, certain_share
 from bringback.ops.pages import Page, find_page
@@ -76,6 +77,7 @@ def judge_(odds: Tensor, view: View, about: Found) -> None:
         calmed += calm_(odds, calmed)
     about.withdrawn += lower_unsure_(odds, view, calmed)
     grow_marks_(odds, view)
+    complete_marks_(odds, view)
     close_gaps_(odds, view)
     return None
 
