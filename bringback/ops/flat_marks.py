@@ -21,6 +21,7 @@ _LIKE, _TIMES = 0.03, 2.5
 _MARKED, _MOST = 0.35, 0.08
 # What surrounds a patch differs from its tone by so much, but for so large a share: else it is the picture going on.
 _UNLIKE, _SHARE = 0.09, 0.3
+_ROOM = 5  # pixels around a patch that are looked at
 
 
 def complete_marks_(odds: Tensor, view: View) -> None:
@@ -31,45 +32,61 @@ def complete_marks_(odds: Tensor, view: View) -> None:
     """
     size = view.size(_SEEN)
     sure = averaged(odds, size)[0, 0].numpy() > _SURE
-    if sure.any():
-        added = _patches(view.photo(size)[0].permute(1, 2, 0).contiguous().numpy(), sure) & ~sure
+    cores = cv2.erode(sure.astype(np.uint8), np.ones((_SQUARE, _SQUARE), np.uint8))
+    if cores.any():
+        added = _patches(view.photo(size)[0].permute(1, 2, 0).numpy(), sure, cores) & ~sure
         if added.any():
             raise_where_(odds, torch.from_numpy(added)[None, None].float())
 
 
-def _patches(photo: np.ndarray, sure: np.ndarray) -> np.ndarray:
-    """The flat patches (h, w), bool, of a photo (h, w, 3) of which enough is `sure`, and a rim of one pixel."""
+def _patches(photo: np.ndarray, sure: np.ndarray, cores: np.ndarray) -> np.ndarray:
+    """The flat patches (h, w), bool, of a photo (h, w, 3) of which enough is `sure`, and a rim of one pixel.
+
+    `cores` (h, w), uint8, are those of the marks. Each is looked at in its own corner of the photo: there may be hundreds.
+    """
     patches = np.zeros_like(sure)
-    cores = cv2.erode(sure.astype(np.uint8), np.ones((_SQUARE, _SQUARE), np.uint8))
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(cores, connectivity=8)
-    smooth = cv2.blur(photo, (3, 3))
-    for number in range(1, count):
-        if stats[number, cv2.CC_STAT_AREA] < _LEAST:
+    _, labels, boxes, _ = cv2.connectedComponentsWithStats(cores, connectivity=8)
+    smooth, filled = cv2.blur(photo, (3, 3)), np.zeros([side + 2 for side in sure.shape], np.uint8)
+    for number, (left, top, across, down, count) in enumerate(boxes[1:].tolist(), 1):
+        place = slice(top, top + down), slice(left, left + across)
+        core = labels[place] == number
+        if count < _LEAST or patches[place][core].all():
             continue
-        rows, columns = np.nonzero(labels == number)
-        if patches[rows, columns].all():
-            continue
-        colors = photo[rows, columns]
+        colors = photo[place][core]
         tone = np.median(colors, 0)
         uneven = float(np.abs(colors - tone).mean(0).max())
         if uneven > _UNEVEN:
             continue
-        middle = int(np.abs(smooth[rows, columns] - tone).max(1).argmin())
-        patch = _flooded(smooth, (int(columns[middle]), int(rows[middle])), max(_LIKE, _TIMES * uneven))
+        middle = int(np.abs(smooth[place][core] - tone).max(1).argmin())
+        row, column = (int(at[middle]) for at in np.nonzero(core))
+        far = max(_LIKE, _TIMES * uneven)
+        place, patch = _flooded(smooth, (left + column, top + row), far, filled)
         area = np.count_nonzero(patch)
-        if area <= _MOST * patch.size and np.count_nonzero(patch & sure) >= _MARKED * area:
+        if area <= _MOST * sure.size and np.count_nonzero(patch & sure[place]) >= _MARKED * area:
             whole = cv2.morphologyEx(patch.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8))
             rim, around = (cv2.dilate(whole, np.ones((side, side), np.uint8)) > 0 for side in (3, 7))
-            beside = np.abs(photo[around & ~rim] - tone).max(1)
+            beside = np.abs(photo[place][around & ~rim] - tone).max(1)
             if np.count_nonzero(beside < _UNLIKE) <= _SHARE * len(beside):
-                patches |= rim
+                patches[place] |= rim
     return patches
 
 
-def _flooded(photo: np.ndarray, start: tuple[int, int], far: float) -> np.ndarray:
-    """What hangs together (h, w), bool, with a pixel (x, y) of a photo and is no farther from its color."""
-    mask = np.zeros((photo.shape[0] + 2, photo.shape[1] + 2), np.uint8)
+def _flooded(
+    photo: np.ndarray, start: tuple[int, int], far: float, filled: np.ndarray
+) -> tuple[tuple[slice, slice], np.ndarray]:
+    """What hangs together with a pixel (x, y) of a photo (h, w, 3) and is no farther from its color.
+
+    Returns a place of the photo with some room around that, and what it is there, bool. `filled` (h + 2, w + 2), uint8,
+    is what is worked in: 0 in the photo, before and after.
+    """
     far_each = (far, far, far)
     flags = 4 | cv2.FLOODFILL_FIXED_RANGE | cv2.FLOODFILL_MASK_ONLY | (1 << 8)
-    cv2.floodFill(photo, mask, start, (0, 0, 0), far_each, far_each, flags)
-    return mask[1:-1, 1:-1] > 0
+    _, _, _, (left, top, across, down) = cv2.floodFill(photo, filled, start, (0, 0, 0), far_each, far_each, flags)
+    place = (
+        slice(max(top - _ROOM, 0), min(top + down + _ROOM, photo.shape[0])),
+        slice(max(left - _ROOM, 0), min(left + across + _ROOM, photo.shape[1])),
+    )
+    inside = filled[1:-1, 1:-1][place]
+    patch = inside > 0
+    inside[:] = 0
+    return place, patch

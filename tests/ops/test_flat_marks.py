@@ -35,6 +35,23 @@ def test_it_is_at_the_photos_own_size() -> None:
     assert (odds[..., 408:712, 488:792] > 1).all() and (odds[..., 840:] < 0).all()
 
 
+def test_a_torn_corner_and_strips_at_the_border_are_too_and_a_place_elsewhere_is_not() -> None:
+    photo, odds = blotted(), torch.full((1, 1, 200, 240), -6.0)
+    photo[..., :30, :40], photo[..., 180:, 100:180], photo[..., 120:160, 228:] = 0.9, 0.85, 0.95
+    odds[..., :16, :40], odds[..., 180:, 100:150], odds[..., 120:145, 228:] = 3, 3, 3
+    complete_marks_(odds, View(photo))
+    assert (odds[..., :30, :40] > 1).all() and (odds[..., 180:, 100:180] > 1).all()
+    assert (odds[..., 120:160, 228:] > 1).all()
+    assert (odds[..., 50:90, 60:100] < 0).all()  # a like patch that is not marked
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 90), (90, 1), (2, 3), (20, 20)])
+def test_tiny_photos_that_are_marked_all_over_stay_so(size: tuple[int, int]) -> None:
+    odds = torch.full((1, 1, *size), 3.0)
+    complete_marks_(odds, View(torch.full((1, 3, *size), 0.9)))
+    assert (odds == 3).all()
+
+
 @pytest.mark.parametrize(
     ("photo", "odds"),
     [
