@@ -87,11 +87,15 @@ def marked_at(odds: Tensor, size: tuple[int, int]) -> np.ndarray:
 
 
 def peaks(marked: np.ndarray, odds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The marks (h, w), bool, by numbers from 1 on, (h, w); and of each number the largest log odds (h, w) in it."""
-    count, labels = cv2.connectedComponents(marked.astype(np.uint8), connectivity=8)
+    """The marks (h, w), bool, by numbers from 1 on, (h, w); and of each number the largest log odds (h, w) in it.
+
+    0 is all that is not marked.
+    """
+    count, found = cv2.connectedComponents(marked.astype(np.uint8), connectivity=8)
+    labels = np.asarray(found, np.intp)
     largest = np.full(count, -np.inf, np.float32)
-    np.maximum.at(largest, np.asarray(labels, np.intp), odds)
-    return np.asarray(labels, np.intp), largest
+    np.maximum.at(largest, labels.ravel(), odds.ravel())
+    return labels, largest
 
 
 def raise_where_(odds: Tensor, place: Tensor) -> None:

@@ -104,9 +104,11 @@ def _unseen(broad: Tensor, other: Tensor, least: float) -> Tensor:
     """Which places, bool, lie in marks of log odds (B, 1, H, W) in which another look nowhere has the `least`."""
     unseen = torch.zeros_like(broad, dtype=torch.bool)
     for own, seen, here in zip(broad.detach(), other.detach(), unseen, strict=True):
-        labels, largest = peaks((own[0] > -EAGER).cpu().numpy(), seen[0].cpu().numpy())
-        largest[0] = math.inf  # what is not marked
-        here[0] = torch.from_numpy((largest < least)[labels])
+        marked = own[0] > -EAGER
+        if marked.any():  # in most tiles nothing is
+            labels, largest = peaks(marked.cpu().numpy(), seen[0].cpu().numpy())
+            largest[0] = math.inf  # what is not marked
+            here[0] = torch.from_numpy((largest < least)[labels])
     return unseen
 
 
