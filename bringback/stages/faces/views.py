@@ -63,10 +63,14 @@ class TwoViews(nn.Module):
         return (made + mirrored.flip(3)) / 2
 
     def mixed(self, crops: Tensor, mask: Tensor, came: Tensor, box: Box | None = None) -> Tensor:
-        """What the generator makes of crops that have some of the faces as they came (B, 3, S, S) in them."""
+        """What the generator makes of crops that have some of how the faces `came` (B, 3, S, S) in them, see `SHARES`.
+
+        The rest is as for a call.
+        """
         shown = _share(luminance(came - crops))
-        much = shown.square().mean((1, 2, 3), keepdim=True).sqrt()
-        return self._inside(box)((crops + shown * (SHOWN / much.clamp_min(SHOWN))).clamp(0, 1), mask)
+        # the root has no gradient at 0, where nothing changed
+        much = shown.square().mean((1, 2, 3), keepdim=True).clamp_min(SHOWN**2).sqrt()
+        return self._inside(box)((crops + shown * (SHOWN / much)).clamp(0, 1), mask)
 
     def _inside(self, box: Box | None) -> Callable[..., Tensor]:
         """The generator for what is needed."""
