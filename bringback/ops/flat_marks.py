@@ -42,7 +42,7 @@ def complete_marks_(odds: Tensor, view: View) -> None:
 def _patches(photo: np.ndarray, sure: np.ndarray, cores: np.ndarray) -> np.ndarray:
     """The flat patches (h, w), bool, of a photo (h, w, 3) of which enough is `sure`, and a rim of one pixel.
 
-    `cores` (h, w), uint8, are those of the marks. Each is looked at in its own corner of the photo: there may be hundreds.
+    `cores` (h, w), uint8, are those of the marks. Each is looked at in a part of the photo: there may be hundreds.
     """
     patches = np.zeros_like(sure)
     _, labels, boxes, _ = cv2.connectedComponentsWithStats(cores, connectivity=8)

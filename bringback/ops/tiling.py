@@ -65,12 +65,6 @@ def tiles(height: int, width: int, *, tile: int, overlap: int, multiple: int = 1
     return [Tile(*two) for two in product(*(_spans(side, tile, overlap, multiple) for side in (height, width)))]
 
 
-def tile_sides(height: int, width: int, *, tile: int, overlap: int, multiple: int = 1) -> tuple[int, int]:
-    """Height and width of the `tiles` of a photo: often less than `tile`, so that all are of one size."""
-    rows, columns = (_side(math.ceil(side / multiple) * multiple, tile, overlap, multiple) for side in (height, width))
-    return rows, columns
-
-
 def run_tiled(
     function: Callable[..., Tensor],
     inputs: Sequence[Tensor],
@@ -119,17 +113,13 @@ def _cut(x: Tensor, axis: int, span: Span) -> Tensor:
     return x.index_select(axis, torch.minimum(index, period - index) if size > 1 else index)
 
 
-def _side(size: int, tile: int, overlap: int, multiple: int) -> int:
-    """The side of tiles along an axis, of a multiple of `multiple` pixels: the smallest for as few tiles as can be."""
-    side = min(max(tile // multiple, 1) * multiple, size)
-    count = math.ceil((size - overlap) / max(side - overlap, 1)) if side < size else 1
-    return min(side, math.ceil((size + (count - 1) * overlap) / count / multiple) * multiple)
-
-
 def _spans(size: int, tile: int, overlap: int, multiple: int) -> Iterator[Span]:
     """Tiles along one axis."""
     size = math.ceil(size / multiple) * multiple
-    side = _side(size, tile, overlap, multiple)
+    side = min(max(tile // multiple, 1) * multiple, size)
+    # the smallest number of tiles, then the smallest size for that number
+    count = math.ceil((size - overlap) / max(side - overlap, 1)) if side < size else 1
+    side = min(side, math.ceil((size + (count - 1) * overlap) / count / multiple) * multiple)
     stride = max((side - overlap) // multiple, 1) * multiple
     begins = [*range(0, size - side, stride), size - side]
     # rounding to `multiple` may leave less overlap than requested, or none

@@ -14,7 +14,7 @@ from bringback.ops.masks import peaks
 from bringback.ops.patterns import Pattern
 from bringback.ops.scale import KNOWN, divisor, enlarged_rows, shrink, stands_out
 from bringback.ops.strips import strips
-from bringback.ops.tiling import run_tiled, tile_sides
+from bringback.ops.tiling import run_tiled, tiles
 from bringback.ops.windows import window_maxima
 from bringback.runtime.compute import Compute
 
@@ -61,6 +61,11 @@ def seen_scale(height: int, width: int, scale: float) -> float:
     """The scale at which the network sees a photo of this size and native scale first; below 1 it is enlarged."""
     fits = max(1.0, min(height, width) / SMALLEST), max(1 / MOST_ENLARGED, max(height, width) / SMALL)
     return min(divisor(scale), *fits)
+
+
+def _coarser(height: int, width: int) -> list[int]:
+    """How many times smaller a photo of this size, as it is seen first, is looked at, too."""
+    return [times for times in COARSER if min(height, width) >= times * SMALLEST]
 
 
 def _enlarged(odds: Tensor, rows: slice, size: tuple[int, int], reach: int = 0) -> Tensor:
@@ -168,10 +173,9 @@ class Looks:
     def _at_scales(self, native: Tensor, spare: float) -> Tensor:
         """The logits of photos at this scale and coarser ones, at this one."""
         odds, smaller = self._run(self._larger_too, native), list[tuple[int, Tensor]]()
-        for times in COARSER:
-            if min(native.shape[-2:]) >= times * SMALLEST:
-                surer = SURER * max(0.0, math.log2(times) - spare)
-                smaller.append((times, self._once(shrink(native, times)).sub_(surer)))
+        for times in _coarser(native.shape[-2], native.shape[-1]):
+            surer = SURER * max(0.0, math.log2(times) - spare)
+            smaller.append((times, self._once(shrink(native, times)).sub_(surer)))
         if not smaller:
             return odds
         own = odds.clone()
@@ -188,11 +192,19 @@ class Looks:
         return run_tiled(look, [pixels], **self._tiling, batch=self.compute.batch)
 
     def at_once(self, height: int, width: int) -> int:
-        """The number of pixels, of a photo of this size at the scale at which it is seen, that are looked at together.
+        """The most pixels that are looked at together in a photo of this size, at the scale at which it is seen.
 
-        The tiles of a photo little larger than one are much smaller than `tile`.
+        The tiles of a photo little larger than one are much smaller than `tile`. Those of coarser scales may be larger,
+        but a pixel takes less there: no look is enlarged.
         """
-        return math.prod(tile_sides(height, width, **self._tiling)) * self.compute.batch
+        coarser = (self._together(height // times, width // times) for times in _coarser(height, width))
+        return max([self._together(height, width), *(round(pixels / _ENLARGED**2) for pixels in coarser)])
+
+    def _together(self, height: int, width: int) -> int:
+        """The pixels of the tiles of one call of `_run`."""
+        places = tiles(height, width, **self._tiling)
+        rows, columns = places[0].rows, places[0].columns
+        return (rows.end - rows.begin) * (columns.end - columns.begin) * min(self.compute.batch, len(places))
 
     @property
     def _tiling(self) -> dict[str, int]:

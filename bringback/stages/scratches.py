@@ -29,6 +29,9 @@ TILE = 512
 # its logits, and these again with both coarser; and the photo, if it was shrunk.
 _LOOKS, _SHRUNK = 4 + 6 + 4 + 8, 12
 _A_PIXEL = 770  # bytes per pixel of a tile being processed, at most; measured in float32: 560 to 760
+# Bytes per pixel that the guards look at, and how many those are at most: measured (`ops.same_tone` 90, the photo 12,
+# the other guards less). It is more than the tiles take only where these are small, or on a GPU.
+_JUDGED, _JUDGED_AT_MOST = 106, 1 << 20
 _GRADIENT = 14  # bytes per pixel with the method "gradient", measured
 _TOLD = 0.01  # share of a photo that was not believed, above which a person should look at it
 # Where a scan has infrared that shows dust, what is seen in the picture alone is dust that infrared missed, one speck
@@ -92,7 +95,8 @@ class ScratchDetector(StageBase):
         # finer detail is looked for in the photo's own tiles
         largest = max(looks.at_once(*size), looks.at_once(height, width) if used > FINER else 0)
         held = _LOOKS + (_SHRUNK if used != 1 else 0)
-        return held * math.prod(size) + self.compute.tiles_need(largest, self.tile, tile, _A_PIXEL)
+        found = held * math.prod(size) + self.compute.tiles_need(largest, self.tile, tile, _A_PIXEL)
+        return max(found, _JUDGED * min(math.prod(size), _JUDGED_AT_MOST))
 
     @accepts_any_image
     def detect(self, pixels: Tensor, scale: float = 1.0) -> Tensor:

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bringback.ops.tiling import run_tiled, tile_sides, tiles
+from bringback.ops.tiling import run_tiled, tiles
 
 
 def noise(height: int, width: int, channels: int = 3, batch: int = 1) -> Tensor:
@@ -136,7 +136,6 @@ def test_no_tile_is_larger_than_it_takes(
     assert needed <= side < needed + 2 * multiple
     assert all(before.end - after.begin >= overlap for before, after in pairwise(spans))
     assert len(spans) == 1 or len(spans) == -(-(width - overlap) // (tile - overlap))  # and no more of them
-    assert tile_sides(8, width, tile=tile, overlap=overlap, multiple=multiple) == (max(8, multiple), side)
 
 
 def test_the_result_lies_in_memory_as_pictures_do_and_on_the_first_input_s_device() -> None:

@@ -700,6 +700,21 @@ def test_a_photo_little_larger_than_a_tile_is_looked_at_in_much_smaller_ones() -
     assert detector.needs(4 * 512, 4 * 560, None, 4.0) > 1.3 * larger  # finer detail is looked for in larger tiles
 
 
+def test_what_guards_take_is_planned_where_tiles_take_less() -> None:
+    detector = ScratchDetector(Found(0.0), Compute(tile=512))
+    small, same = detector.needs(1024, 1024, 128), detector.needs(1024, 1024, 64)
+    assert small == same > 100 * 1024**2
+    assert detector.needs(1024, 1024, None) > 1.2 * small
+    assert 2 * detector.needs(2048, 1024, 64) < 3 * small  # at most a megapixel is looked at
+
+
+def test_tiles_of_coarser_looks_may_be_the_largest_and_a_photo_has_no_more_tiles_than_it_has() -> None:
+    one, eight = (Looks(Found(0.0), Compute(tile=512, batch=batch), 512) for batch in (1, 8))  # type: ignore[arg-type]
+    assert one.at_once(1000, 1000) == round(500**2 / 1.3**2)  # 376 pixels a side at its own scale
+    assert eight.at_once(300, 400) == one.at_once(300, 400) == 300 * 400
+    assert eight.at_once(2000, 3000) == 8 * one.at_once(2000, 3000)
+
+
 @pytest.mark.usefixtures("one_look")
 def test_the_detector_takes_several_tiles_at_once() -> None:
     sizes = []
