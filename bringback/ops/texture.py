@@ -35,9 +35,9 @@ def telling(before: Tensor, filled: Tensor) -> Tensor:
 
 
 def would_change(changes: Tensor, tells: Tensor) -> Tensor:
-    """The means of squared changes (B, 1, H, W) in the windows (B, n) of a tile, weighed by what `tells`.
+    """The means of squared changes (B, 1, H, W) of tiles in windows (B, n), weighed by what `tells`, (B, 1, H, W).
 
-    They are infinite where that is less than half of a window.
+    See `telling`. They are infinite where what tells is no more than half of a window.
     """
     height, width = (min(_CELL * _AROUND, side) for side in changes.shape[-2:])
     step = (-(-height // 2), -(-width // 2))
