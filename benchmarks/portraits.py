@@ -10,7 +10,8 @@ aligned crop; `identity` is the distance of dlib's descriptors to the truth's, `
 share of faces nearer to the truth than without the stage, in PSNR and in identity; `change`: PSNR of the crop to what
 came into the stage; `seam`: how much the gradient along the border of the pasted area grows. With `--times` the aged
 portrait is restored as a scanner of so many times its resolution gives it (`evaluation.scan`), and compared after
-shrinking; the scales that were estimated follow the table.
+shrinking; the scales that were estimated follow the table, and the crops' PSNR to the truth as the same scanner gives
+it.
 """
 
 import argparse
@@ -99,6 +100,7 @@ def main() -> None:
     bank = OverlayBank.from_shards(arguments.overlays) if arguments.overlays else None
     finder, cells, scales = FaceFinder(), list[list[np.ndarray]](), list[float]()
     measured: Measured = defaultdict(list)
+    by_scanner: dict[str, list[float]] = defaultdict(list)
     for index, (_, clean) in enumerate(read_photos(arguments.portraits, arguments.limit)):
         left_out = index < arguments.skip or (index - arguments.skip) % arguments.every
         if left_out or isinstance(clean, PhotoError):
@@ -129,6 +131,10 @@ def main() -> None:
         pictures = {name: scan.shrunk(picture, arguments.times) for name, picture in pictures.items()}
         crops = {name: crop_of(picture, points) for name, picture in pictures.items()}
         wanted = crop_of(truth, points)
+        if arguments.times > 1:
+            seen_truth = scan.truth(truth, arguments.times, photo_seed(arguments.seed, index))
+            for name, crop in crops.items():
+                by_scanner[name].append(float(psnr(crop, crop_of(seen_truth, points))))
         for name, crop in crops.items():
             measured[name].append(
                 {
@@ -143,6 +149,8 @@ def main() -> None:
             cells.append([as_array(crop) for crop in (*crops.values(), wanted)])
     print(table(f"{len(measured[WITHOUT])} portraits, {arguments.recipe}, {arguments.times}x", measured))
     print("scales found: " + " ".join(f"{scale:.3g}" for scale in scales))
+    if by_scanner:
+        print("to the scanner's truth: " + ", ".join(f"{name} {np.mean(far):.2f}" for name, far in by_scanner.items()))
     if arguments.sheet:
         contact_sheet(cells, arguments.sheet)
 

@@ -24,6 +24,14 @@ _LEAST, _MOST = 1.3, 12.0
 _DIP, _RISES, _DEEP = 0.75, 0.08, 2.5
 _NOTHING = -4.2
 _FAR = 3.6
+# Noise of a print, where it is flattest (this quantile over tiles), is as strong at all frequencies up to where
+# enlarging ends it, and beyond lies no more than the scanner's: such a photo was enlarged, and can be shrunk to where
+# its noise is a tenth. Up to half that frequency it rises or falls by at most so many powers of ten, from there to
+# seven tenths by at most so many (that of blurred noise falls sooner), to beyond by at least so many, and then not much
+# more. Chosen on training photos.
+_FLATTEST = 0.1
+_UP, _LEVEL, _ENDS, _FLOOR = 0.3, 0.34, 1.8, 0.7
+_NOISY = 1.75, 3.2  # the scales that are looked for: a worn copy of a copy may show more
 _ANCHOR = slice(1, 4)  # bins whose mean level is subtracted: contrast says nothing about scale
 
 
@@ -50,13 +58,15 @@ class NativeScale(Network, license="apache-2.0", tags=["photo-restoration", "bli
     def of(self, pixels: Tensor) -> float:
         """The native scale of a photo (1, 3, H, W) in [0, 1], 1.3 to 12, or 1 for a sharp or very small photo.
 
-        What the images that interpolation leaves tell; else what the network does, or more if there is nothing to lose.
+        What the images that interpolation leaves tell, or where noise ends; else what the network does, or more if
+        there is nothing to lose.
         """
         if min(pixels.shape[-2:]) < TILE:
             return 1.0
-        levels = spectra(pixels)
+        each = _levels(_tiles(pixels))
+        levels = _of_photos(each)
         sharpest = F.avg_pool1d(F.pad(levels[:1, len(_QUANTILES) - 1], (1, 1), mode="replicate"), 3, 1)[0].tolist()
-        scale = _by_images(sharpest)
+        scale = _by_images(sharpest) or _by_noise(each[0, :, 0])
         if scale is None:
             scale = max(2.0 ** self(levels.to(next(self.parameters()).device)).item(), _by_nothing(sharpest))
         return round(min(scale, _MOST), 2) if scale >= _LEAST else 1.0
@@ -82,12 +92,42 @@ def _by_nothing(levels: list[float]) -> float:
     return BINS / first if 0 < first <= BINS / _FAR else 1.0
 
 
+def noise_scale(pixels: Tensor) -> float | None:
+    """How many times a photo (1, 3, H, W) in [0, 1] was enlarged together with its noise, if that shows; else None."""
+    return None if min(pixels.shape[-2:]) < TILE else _by_noise(_levels(_tiles(pixels))[0, :, 0])
+
+
+def _by_noise(levels: Tensor) -> float | None:
+    """Where the noise in tiles, the levels (N, 64) of their luminance, is a tenth: the scale, in `_NOISY`; or None."""
+    rough = levels.quantile(_FLATTEST, 0)[None]
+    flattest = F.avg_pool1d(F.pad(rough, (1, 1), mode="replicate"), 3, 1)[0].tolist()
+
+    def level(place: float, reach: int) -> float:
+        near = flattest[max(round(place) - reach, 0) : round(place) + reach + 1]
+        return sum(near) / len(near)
+
+    for place in range(BINS // 8, int(BINS / _NOISY[0]) + 1):
+        reach = max(1, place // 12)
+        half = level(place / 2, reach)
+        if flattest[place] <= half - 1:
+            beyond, last = level(min(1.4 * place, BINS - 6) + 3, 3), level(BINS - 3, 3)
+            flat = abs(level(0.3 * place, reach) - half) <= _UP and half - level(0.7 * place, reach) <= _LEVEL
+            ends = half - beyond >= _ENDS and beyond - last <= _FLOOR
+            return BINS / place if flat and ends and BINS / place <= _NOISY[1] else None
+    return None
+
+
 def spectra(pixels: Tensor) -> Tensor:
     """Levels (B, 4, 64) of photos (B, 3, H, W) in [0, 1]: the base-10 logarithm of the power by frequency.
 
     Three quantiles over tiles of the luminance's power, and the middle one of the color differences'. Bins are of the
     larger of both frequencies, as resampling is separable. Photos smaller than a tile are mirrored at their borders.
     """
+    return levels_of(_tiles(pixels))
+
+
+def _tiles(pixels: Tensor) -> Tensor:
+    """Tiles (B, N, 3, 128, 128) from all over photos."""
     height, width = (side - 2 * round(_MARGIN * side) for side in pixels.shape[-2:])
     top, left = (round(_MARGIN * side) for side in pixels.shape[-2:])
     rows = max(1, min(round((_TILES * height / width) ** 0.5), -(-height // TILE)))
@@ -98,12 +138,16 @@ def spectra(pixels: Tensor) -> Tensor:
         pads = [min(TILE - side, side - 1) if mode == "reflect" else TILE - side for side in inner.shape[-2:]]
         inner = F.pad(inner, (0, max(pads[1], 0), 0, max(pads[0], 0)), mode=mode)
     places = [torch.linspace(0, inner.shape[axis] - TILE, n).long().tolist() for axis, n in ((-2, rows), (-1, columns))]
-    tiles = torch.stack([inner[..., y : y + TILE, x : x + TILE] for y in places[0] for x in places[1]], 1)
-    return levels_of(tiles)
+    return torch.stack([inner[..., y : y + TILE, x : x + TILE] for y in places[0] for x in places[1]], 1)
 
 
 def levels_of(tiles: Tensor) -> Tensor:
     """`spectra` of photos that are given as tiles (B, N, 3, 128, 128)."""
+    return _of_photos(_levels(tiles))
+
+
+def _levels(tiles: Tensor) -> Tensor:
+    """Levels (B, N, 3, 64) of tiles (B, N, 3, 128, 128): of the luminance and of two color differences."""
     light = luminance(tiles.flatten(0, 1)).view(*tiles.shape[:2], 1, TILE, TILE)
     planes = torch.cat([light, tiles[:, :, ::2] - light], 2)
     window = torch.hann_window(TILE, periodic=False, device=tiles.device)
@@ -114,8 +158,12 @@ def levels_of(tiles: Tensor) -> Tensor:
     bins = (torch.maximum(across[:, None], along) * 2 * BINS).long().clamp_max(BINS - 1).to(tiles.device).flatten()
     power = power.flatten(-2)
     sums = torch.zeros(*power.shape[:-1], BINS, device=tiles.device).index_add_(-1, bins, power)
-    level = (sums / torch.bincount(bins, minlength=BINS) + 1e-9).log10()
-    shares = torch.tensor(_QUANTILES, device=tiles.device)
+    return (sums / torch.bincount(bins, minlength=BINS) + 1e-9).log10()
+
+
+def _of_photos(level: Tensor) -> Tensor:
+    """`spectra` of photos, of the levels (B, N, 3, 64) of their tiles."""
+    shares = torch.tensor(_QUANTILES, device=level.device)
     of_light = level[:, :, 0].quantile(shares, 1).transpose(0, 1)
     of_color = level[:, :, 1:].mean(2).quantile(_QUANTILES[1], 1)
     return torch.cat([of_light, of_color[:, None]], 1)

@@ -7,7 +7,7 @@ import torch
 from skimage import data
 
 from bringback.degradations.scan import KERNELS, scanner
-from bringback.models.native_scale import BINS, TILE, NativeScale, spectra
+from bringback.models.native_scale import BINS, TILE, NativeScale, noise_scale, spectra
 from bringback.weights.checkpoints import Checkpoints
 
 SHARP = {"astronaut": data.astronaut, "coffee": data.coffee, "chelsea": data.chelsea}
@@ -80,3 +80,47 @@ def test_a_busy_picture_enlarged_far_shows_the_images_of_its_detail(shipped, fac
 def test_blocks_of_jpeg_are_no_images_of_detail(shipped, quality):
     _, code = cv2.imencode(".jpg", data.astronaut(), [cv2.IMWRITE_JPEG_QUALITY, quality])
     assert shipped.of(tensor(cv2.imdecode(code, cv2.IMREAD_COLOR))) < 1.75
+
+
+def noisy(blur=0.0):
+    """A print with strong noise, blurred after that."""
+    random = np.random.default_rng(0)
+    picture = data.astronaut()[:320, :320].astype(np.float32) / 255
+    picture = (picture + random.normal(0, 0.12, picture.shape).astype(np.float32)).clip(0, 1)
+    return cv2.GaussianBlur(picture, (0, 0), blur) if blur else picture
+
+
+def scanned(picture, factor, kernel):
+    large = cv2.resize(picture, None, fx=factor, fy=factor, interpolation=kernel)
+    large = cv2.GaussianBlur(large, (0, 0), 0.6)
+    return tensor((255 * large + np.random.default_rng(1).normal(0, 1.5, large.shape)).round().clip(0, 255))
+
+
+LANCZOS = cv2.INTER_LANCZOS4
+
+
+@pytest.mark.parametrize(("factor", "kernel"), [(2, cv2.INTER_CUBIC), (2, LANCZOS), (3, LANCZOS)])
+def test_noise_that_was_enlarged_with_its_print_tells_how_far(shipped, factor, kernel):
+    scan = scanned(noisy(), factor, kernel)
+    assert 0.85 < noise_scale(scan) / factor < 1.1
+    assert shipped.of(scan) == round(noise_scale(scan), 2)
+
+
+@pytest.mark.parametrize("blur", [0.0, 0.5, 0.8, 1.5])
+def test_noise_of_the_print_itself_tells_nothing(blur):
+    assert noise_scale(tensor((255 * noisy(blur)).round())) is None
+
+
+@pytest.mark.parametrize("name", SHARP)
+def test_the_detail_of_a_sound_print_is_no_noise(name):
+    picture = SHARP[name]()[:300, :300].astype(np.float32) / 255
+    for factor in (1, 2, 4):
+        assert noise_scale(scanned(picture, factor, cv2.INTER_CUBIC)) is None
+
+
+def test_noise_that_was_enlarged_far_is_not_believed():
+    assert noise_scale(scanned(noisy(), 4, LANCZOS)) is None
+
+
+def test_a_photo_smaller_than_a_tile_shows_no_noise():
+    assert noise_scale(torch.rand(1, 3, TILE - 1, 400)) is None

@@ -902,6 +902,24 @@ def test_a_soft_scan_is_translated_at_its_native_scale(monkeypatch: pytest.Monke
     assert shapes == [(24, 32), (12, 16), (16, 22), (24, 32), (8, 11), (12, 16), (12, 12)]
 
 
+def test_noise_that_was_enlarged_is_seen_at_its_own_scale_and_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    stage, seen = watched(monkeypatch)
+    monkeypatch.setattr("bringback.stages.translate.TINY", 0)
+    found = {"noise": 3.1}
+    monkeypatch.setattr("bringback.stages.translate.noise_scale", lambda pixels: found["noise"])
+    added = []
+    keeps = stage._keeps
+    monkeypatch.setattr(stage, "_keeps", lambda *given: added.append(keeps(*given)) or added[-1])
+    monkeypatch.setattr(stage, "_sound", lambda pixels, filled, times: torch.zeros(1, 1, 1, 1))
+    pixels = torch.rand(2, 3, 96, 128)
+    stage.translate(pixels, None, 3.0)
+    assert [tuple(shape[-2:]) for shape in seen] == [(8, 12)] * 2  # photo by photo, without the room of others
+    assert [more.item() for more in added] == [0.0, 0.0]
+    found["noise"] = 2.0  # of the file, not of the print
+    stage.translate(pixels[:1], None, 3.0)
+    assert tuple(seen[-1][-2:]) == (12, 16) and added[-1].item() == 2.5
+
+
 def test_more_is_kept_of_a_scan_larger_than_it_is_sharp_but_not_of_what_was_filled() -> None:
     stage = LatentTranslator(VAE(), LatentMapping(), VAE(), CPU)
     pixels, filled = torch.rand(1, 3, 96, 128), torch.zeros(1, 1, 96, 128)
