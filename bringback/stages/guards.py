@@ -9,6 +9,7 @@ from torch import Tensor
 from bringback.models.unet import EAGER
 from bringback.ops.flat_marks import complete_marks_
 from bringback.ops.gaps import close_gaps_
+from bringback.ops.lone import lower_lone_
 from bringback.ops.masks import calm_, certain_share
 from bringback.ops.pages import Page, find_page
 from bringback.ops.ruled import lower_ruled_
@@ -30,10 +31,10 @@ class Found:
 
     `periodic` is the share of the photo that a pattern covers, see `ops.patterns`; `withdrawn` the share that looked
     damaged and was not believed: all of it because most was doubtful, marks on circles around one point, falling snow,
-    ruled lines, or marks without a sure pixel where damage is rare; `writing` the share of writing that looked damaged;
-    `page` the share of it that is no photo but writing, lines or stars, see `ops.pages`; `on_page` the share that
-    looked damaged there, which may be what the page shows; and `paper` the numbers of the areas whose ground is not
-    dark, 0 that of the whole photo.
+    ruled lines, marks without a sure pixel where damage is rare, or broad ones where none is sure; `writing` the share
+    of writing that looked damaged; `page` the share of it that is no photo but writing, lines or stars, see
+    `ops.pages`; `on_page` the share that looked damaged there, which may be what the page shows; and `paper` the
+    numbers of the areas whose ground is not dark, 0 that of the whole photo.
     """
 
     periodic: float = 0.0
@@ -76,6 +77,7 @@ def judge_(odds: Tensor, view: View, about: Found) -> None:
     if about.withdrawn or about.writing:  # what was certain may have been that alone
         calmed += calm_(odds, calmed)
     about.withdrawn += lower_unsure_(odds, view, calmed)
+    about.withdrawn += lower_lone_(odds, view, calmed)
     grow_marks_(odds, view)
     complete_marks_(odds, view)
     close_gaps_(odds, view)

@@ -1,0 +1,50 @@
+"""Broad marks that are hardly sure, in a photo without sure ones: burnt-out sky, the moon, a forehead."""
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from bringback.ops.masks import CERTAIN, lower_where_, peaks
+from bringback.ops.views import View
+
+_SEEN = 1 << 20  # pixels at which marks are looked at; in larger photos the surest of several pixels counts
+# A photo that is damaged shows it surely somewhere: log odds of `_SURE` in one mark, or of `_FAIRLY` in more than
+# `_FEW`.
+_SURE, _FAIRLY, _FEW = 6.2, 4.0, 3
+# Where it does not, marks are doubted that are broad, so many pixels from their edge, and of which less than this share
+# is certain.
+_BROAD, _MOSTLY = 5.0, 0.45
+
+
+def lower_lone_(odds: Tensor, view: View, calmed: float) -> float:
+    """Lower a detector's log odds (1, 1, H, W), in place, to 0 or less in broad marks that no sure one is beside.
+
+    `calmed` is by how much `masks.calm_` has lowered them. Returns the share of the photo that was marked and no longer
+    is. At most a megapixel is looked at.
+    """
+    seen = F.adaptive_max_pool2d(odds.detach().cpu().float(), view.size(_SEEN))[0, 0].numpy()
+    marked = seen > 0
+    if not marked.any():
+        return 0.0
+    seen += calmed
+    labels, largest = peaks(marked, seen)
+    if largest[1:].max() > _SURE or np.count_nonzero(largest[1:] > _FAIRLY) > _FEW:
+        return 0.0
+    depth = cv2.distanceTransform(np.pad(marked.astype(np.uint8), 1), cv2.DIST_L2, 5)[1:-1, 1:-1]
+    counts = np.bincount(labels.ravel())
+    doubted = (_largest(depth, labels, len(counts)) >= _BROAD) & (
+        np.bincount(labels.ravel(), (seen > CERTAIN).ravel()) < _MOSTLY * counts
+    )
+    doubted[0] = False  # what is not marked
+    if not doubted.any():
+        return 0.0
+    return lower_where_(odds, torch.from_numpy(doubted[labels])[None, None].float())
+
+
+def _largest(values: np.ndarray, labels: np.ndarray, count: int) -> np.ndarray:
+    """The largest of values (h, w) in each of `count` labels (h, w)."""
+    largest = np.zeros(count, np.float32)
+    np.maximum.at(largest, labels.ravel(), values.ravel())
+    return largest
