@@ -25,10 +25,11 @@ _WORN, _SOUND = (0.05, 0.15), (0.3, 0.6)
 # Strong noise is even: in worn photos that change by 8 of 255 and more, the windows that change most do so at most 1.4
 # times as much as the stillest twentieth. So what changes by so much, perhaps and surely, and so many times as much as
 # those, is texture (sand, carpet), also in photos of which hardly anything stays; if there are enough windows to tell.
-# Noise may be weak in the dark and grain in the light: only what has a luminance between these tells.
+# Noise may be weak in the dark and grain in the light: only what has a luminance between these tells. And prints are
+# worn where they have marks: nothing is told so of photos of which more than a share of `_FEW` was filled.
 _STILLEST, _ENOUGH = 0.05, 20
 _STRONG, _UNEVEN = (8 / 255, 12 / 255), (2.0, 3.0)
-_MIDDLE = (0.4, 0.8)
+_MIDDLE, _FEW = (0.4, 0.8), 0.002
 # How much of the finest detail is left there, for detail to be what was taken, surely and perhaps: where blur is
 # undone, there is more than before.
 _BARE, _SPARE = 0.5, 0.7
@@ -88,7 +89,7 @@ def texture(
     Args: before, after: photos (B, 3, H, W); filled: (B, 1, H, W) in [0, 1], places that are not looked at; stays: the
     share of each photo, (B,), that is `telling` and stays as it was; quiet: see `quietest`; still: see `stillest`.
     """
-    some = ramp(stays, *_WORN)
+    some, still = ramp(stays, *_WORN), still.where(filled.mean((1, 2, 3)) < _FEW, math.inf)
     if not (some.any() or still.isfinite().any()):
         return None
     changes, had, has, holes = _cells(before, after, filled).split(1, 1)

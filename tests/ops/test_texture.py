@@ -69,6 +69,9 @@ def test_strong_changes_that_are_uneven_come_back_where_nothing_stays() -> None:
     assert texture(before, after, filled, worn, loud, torch.tensor([0.06**2])) is None  # even: grain
     before, after, filled = gravel(0.02)
     assert texture(before, after, filled, worn, loud, torch.tensor([0.004**2])) is None  # not strong
+    before, after, filled = gravel(0.08)
+    filled[..., :10, :10] = 1
+    assert texture(before, after, filled, worn, loud, torch.tensor([0.015**2])) is None  # a print with marks
 
 
 def test_the_stillest_twentieth_tells_where_changes_are_strong_and_windows_many() -> None:
