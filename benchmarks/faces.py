@@ -14,6 +14,7 @@ seams, and again the harm to sharp faces.
 import argparse
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -76,8 +77,12 @@ def translated(translator: LatentTranslator, holes: Tensor, crops: Tensor) -> Te
 
 
 def both(translator: LatentTranslator, stage: FaceRefiner, holes: Tensor, crops: Tensor) -> Tensor:
-    """Translated, then refined."""
-    return stage.refine(translated(translator, holes, crops), holes)
+    """Translated, then refined by the stage, which as in a restoration knows how they came."""
+    photos = []
+    for crop, cleaned, filled in zip(crops, translated(translator, holes, crops), holes, strict=True):
+        one = Restoration.start(Photo.from_array(crop.permute(1, 2, 0).numpy()))
+        photos.append(replace(one, pixels=cleaned[None], filled=filled[None], cleaned=True))
+    return torch.cat([one.pixels for one in stage.many(photos)])
 
 
 def describe(crops: Tensor, truth: Tensor) -> dict[str, Tensor]:
@@ -176,6 +181,7 @@ def main() -> None:
     cv2.setNumThreads(1)
     device, checkpoints = pick_device(arguments.device), Checkpoints(arguments.weights)
     stage = FaceRefiner.from_checkpoints(checkpoints, device, fidelity=arguments.fidelity)
+    alone = FaceRefiner.from_checkpoints(checkpoints, device, fidelity=arguments.fidelity, aligned=True)
     translator = LatentTranslator.from_checkpoints(checkpoints, device)
     clean = read_crops(arguments.crops, arguments.limit)
     bank = OverlayBank.from_shards(arguments.overlays) if arguments.overlays else None
@@ -189,7 +195,7 @@ def main() -> None:
             "unsharp mask": unsharp,
             "translate": partial(translated, translator, holes),
             "faces": partial(stage.refine, mask=holes),
-            "translate, faces": partial(both, translator, stage, holes),
+            "translate, faces": partial(both, translator, alone, holes),
         }
         print(table(f"{len(clean)} faces, {title}", aged, filled, methods), end="\n\n")
     refined = stage.refine(clean)

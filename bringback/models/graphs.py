@@ -139,6 +139,7 @@ def of_faces(network: FaceGenerator) -> list[Graph]:
     inputs: Ports = {
         "degraded": (("batch", 3, "64*rows", "64*columns"), "aligned faces, RGB in [0, 1]; 256x256 as it has learned"),
         "mask": (("batch", 1, "64*rows", "64*columns"), "what was filled, in [0, 1]; 0 nothing"),
+        "came": (("batch", 3, "64*rows", "64*columns"), "the faces before other networks cleaned them, or `degraded`"),
     }
     output: Ports = {"refined": (("batch", 3, "64*rows", "64*columns"), _PROCESSED)}
     return [Graph("", "Makes aligned faces clear.", network, network.forward, inputs, output)]
@@ -202,7 +203,7 @@ def method(method: str) -> Callable[[Any, Runs], None]:
 
 def attach_faces(network: Any, run: Runs) -> None:
     network.forward = run[""]
-    network.inside = lambda degraded, mask, box: run[""](degraded, mask)
+    network.inside = lambda degraded, mask, box, came: run[""](degraded, mask, came)
 
 
 def attach_clean_vae(network: Any, run: Runs) -> None:

@@ -512,7 +512,7 @@ def test_what_was_filled_is_told_to_the_generator(portrait, found):
     told = []
 
     class Listener(nn.Module):
-        def forward(self, crops, mask):
+        def forward(self, crops, mask, came):
             told.append(mask)
             return crops
 
@@ -679,7 +679,7 @@ def test_all_faces_of_a_group_in_one_batch(portrait):
     batches = []
 
     class Counter(nn.Module):
-        def forward(self, crops, mask):
+        def forward(self, crops, mask, came):
             batches.append(len(crops))
             return crops
 

@@ -173,20 +173,22 @@ def test_faces_learn_identity(tiny, tmp_path: Path) -> None:
     assert "identity" not in build_task(replace(settings, options={"identity": 0.0}))("generator", _faces()).parts
 
 
-def _faces() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def _faces() -> tuple[torch.Tensor, ...]:
     pixels = torch.rand(1, 3, 256, 256, generator=torch.Generator().manual_seed(0))
-    return pixels, torch.zeros(1, 1, 256, 256), pixels
+    return pixels, pixels, torch.zeros(1, 1, 256, 256), pixels
 
 
 def test_a_share_of_the_faces_is_translated(tiny, tmp_path: Path) -> None:
-    """The share in the options, selected by seed; gray faces stay gray."""
+    """The share in the options, selected by seed; gray faces stay gray, and it is known how all came."""
     seeds = np.random.default_rng(0).integers(2**62, size=40).tolist()  # as large as those of training pictures
     pixels = torch.rand(1, 3, 256, 256, generator=torch.Generator().manual_seed(0)).expand(40, -1, -1, -1)
     aged = degrade(pixels[:1], "clean", [0])
     aged = DegradedBatch(pixels, aged.mask.expand(40, -1, -1, -1), pixels, torch.arange(40) % 2 == 0)
     plain = build_task(tiny("faces", tmp_path, options={"translated": 0.0})).restored(aged, seeds).aged
-    torch.testing.assert_close(plain, pixels)
+    torch.testing.assert_close(plain, torch.cat([pixels] * 2, 1))
     made = build_task(tiny("faces", tmp_path, options={"translated": 0.3})).restored(aged, seeds).aged
+    made, came = made.chunk(2, 1)
+    torch.testing.assert_close(came, pixels)
     changed = (made - pixels).abs().amax((1, 2, 3)) > 1e-4
     assert 8 <= changed.sum() <= 16
     assert all((made[i, 0] - made[i, 2]).abs().max() < 1e-6 for i in range(0, 40, 2) if changed[i])
@@ -194,12 +196,14 @@ def test_a_share_of_the_faces_is_translated(tiny, tmp_path: Path) -> None:
 
 def test_faces_are_moved_together_with_their_truth(tiny, tmp_path: Path) -> None:
     pixels = torch.rand(3, 3, 256, 256, generator=torch.Generator().manual_seed(0))
-    aged = DegradedBatch(pixels, pixels[:, :1], pixels, torch.zeros(3, dtype=torch.bool))
+    aged = DegradedBatch(torch.cat([pixels, 1 - pixels], 1), pixels[:, :1], pixels, torch.zeros(3, dtype=torch.bool))
     task = build_task(tiny("faces", tmp_path, options={"translated": 0.0}))
-    moved, holes, truth = task.prepare_aged(aged, [8 * 40, 8 * 80, 8 * 80 + 1])  # by nothing, by four pixels each way
+    seeds = [8 * 40, 8 * 80, 8 * 80 + 1]  # by nothing, by four pixels each way
+    moved, came, holes, truth = task.prepare_aged(aged, seeds)
     torch.testing.assert_close(moved[0], pixels[0])
     torch.testing.assert_close(moved[1:, :, :-4, :-4], pixels[1:, :, 4:, 4:])
     torch.testing.assert_close(moved, truth)
+    torch.testing.assert_close(came, 1 - truth)
     torch.testing.assert_close(holes, truth[:, :1])
 
 

@@ -128,7 +128,7 @@ def inputs(full: str, network: Network, batch: int, height: int, width: int) -> 
         return [network.thumbnail(pixels, whole), cumulated(pixels, whole)]
     if full == "faces":
         crops = torch.rand(batch, 3, height // 64 * 64 + 64, width // 64 * 64 + 64, generator=rng)
-        return [crops, (crops[:, :1] > 0.8).float()]
+        return [crops, (crops[:, :1] > 0.8).float(), (crops + 0.1 * torch.rand(crops.shape, generator=rng)).clamp(0, 1)]
     if full == "colorize":
         known = (pixels[:, :1] > 0.9).float()
         return [pixels[:, 1:2], torch.cat([known, known * 0.2, known * -0.3], 1)]

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from bringback.models.base import Network
 from bringback.models.layers import ChannelNorm, zero_init
 
+_REMOVED = 8.0  # makes what other networks removed, a few of 255, as strong as the faces themselves
 Box = tuple[int, int, int, int]  # left, top, right, bottom
 
 
@@ -49,7 +50,8 @@ class _Scale(nn.ModuleList):
 class FaceGenerator(Network, license="apache-2.0", tags=["face-restoration"]):
     """Aligned faces (B, 3, S, S) in [0, 1] -> restored faces, same shape; S is a multiple of 64, 256 in our use.
 
-    The mask (B, 1, S, S) marks filled pixels, 1 = filled, whose content is a guess; None means no pixel was filled. An
+    The mask (B, 1, S, S) marks filled pixels, 1 = filled, whose content is a guess; None means no pixel was filled. How
+    the faces `came` (B, 3, S, S), before other networks cleaned them, tells what those removed; None means nothing. An
     encoder goes down to 1/64 of the side and a decoder up again, modulated at each scale by the degraded face. Predicts
     the residual and starts as the identity.
     Args: widths: channels at 1/4, 1/8, ... of the side (face and mask enter as 4x4 blocks of pixels); blocks: at each
@@ -64,17 +66,19 @@ class FaceGenerator(Network, license="apache-2.0", tags=["face-restoration"]):
     ) -> None:
         super().__init__()
         self.stem = nn.Conv2d(64, widths[0], 3, padding=1)
+        self.stem_removed = nn.Conv2d(48, widths[0], 3, padding=1, bias=False)
         steps = list(pairwise(widths))
         self.down = nn.ModuleList(nn.Conv2d(a, b, 3, stride=2, padding=1) for a, b in steps)
         self.up = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in steps)
         self.build = nn.ModuleList(_Scale(w, n, hidden) for w, n in zip(widths, blocks, strict=True))
         self.head = nn.Conv2d(widths[0], 48, 3, padding=1)
+        zero_init(self.stem_removed)
         zero_init(self.head)
 
-    def forward(self, degraded: Tensor, mask: Tensor | None = None) -> Tensor:
-        return self.inside(degraded, mask, None)
+    def forward(self, degraded: Tensor, mask: Tensor | None = None, came: Tensor | None = None) -> Tensor:
+        return self.inside(degraded, mask, None, came)
 
-    def inside(self, degraded: Tensor, mask: Tensor | None, box: Box | None) -> Tensor:
+    def inside(self, degraded: Tensor, mask: Tensor | None, box: Box | None, came: Tensor | None = None) -> Tensor:
         """`forward` for where only a box is needed; outside it the face comes back as it came. None: the whole.
 
         The coarse scales see the whole face. The fine ones, which take most of the time, are computed in the box alone,
@@ -85,6 +89,8 @@ class FaceGenerator(Network, license="apache-2.0", tags=["face-restoration"]):
         told = torch.cat([(degraded * 2 - 1).to(dtype), mask.to(dtype)], 1)
         blocks, means = F.conv2d(told, _in_blocks(told), stride=4).split((64, 4), 1)
         x = self.stem(blocks)
+        if came is not None:
+            x = x + self.stem_removed(F.pixel_unshuffle((came - degraded) * _REMOVED, 4).to(dtype))
         seen = [means]
         skips = [x]
         for down in self.down:

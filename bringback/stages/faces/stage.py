@@ -46,7 +46,7 @@ STRANGER = "refinement would change the person"  # the reason for which a face i
 
 
 @dataclass(slots=True)
-class _Crops:
+class AlignedFaces:
     """The faces of a photo, the aligned crops (N, 3, S, S) of those to be refined, the same as they came, with the tone
     and fill of now, what was filled in them, and how far the stages before changed each, infinite if that is not known.
     """
@@ -157,10 +157,10 @@ class FaceRefiner(StageBase):
         if not restorations:
             return []
         if len(restorations) == 1:  # in another thread torch would start a second pool of threads
-            groups = [self._crops(restorations[0])]
+            groups = [self.aligned_faces(restorations[0])]
         else:
             with ThreadPoolExecutor(min(len(restorations), torch.get_num_threads())) as pool:
-                groups = list(pool.map(self._crops, restorations))
+                groups = list(pool.map(self.aligned_faces, restorations))
         crops = torch.cat([group.crops for group in groups])
         refined = self._refine(
             crops,
@@ -188,10 +188,11 @@ class FaceRefiner(StageBase):
         return list(restorations)
 
     @torch.no_grad()  # a thread does not inherit it from the one that started it
-    def _crops(self, restoration: Restoration) -> _Crops:
+    def aligned_faces(self, restoration: Restoration) -> AlignedFaces:
+        """Find the faces of a photo and cut those that are to be refined; sets the status of the others."""
         return self._whole(restoration) if self.finder is None else self._found(restoration, self.finder)
 
-    def _found(self, restoration: Restoration, finder: FaceFinder) -> _Crops:
+    def _found(self, restoration: Restoration, finder: FaceFinder) -> AlignedFaces:
         # in place of the photo, not beside it: arrays with channels last are views of this
         restoration.pixels = restoration.pixels.contiguous(memory_format=torch.channels_last)
         pixels, size = channels_last(restoration.pixels[0]), self.size
@@ -231,7 +232,7 @@ class FaceRefiner(StageBase):
         # a photo with a tint is gray until it is finished; one without has colors
         known = restoration.judged and not restoration.colored
         gray = bool(chosen) and (restoration.tint is not None if known else is_gray(pixels))
-        return _Crops(faces, chosen, crops, came, filled, gray, changed, matrices)
+        return AlignedFaces(faces, chosen, crops, came, filled, gray, changed, matrices)
 
     def _came(self, restoration: Restoration) -> np.ndarray | None:
         """The photo (H, W, 3) as it came, for a generator that looks at faces in it.
@@ -245,7 +246,7 @@ class FaceRefiner(StageBase):
             return None
         return restoration.as_it_came()[0].permute(1, 2, 0).numpy()
 
-    def _whole(self, restoration: Restoration) -> _Crops:
+    def _whole(self, restoration: Restoration) -> AlignedFaces:
         crops = restoration.pixels.cpu()
         size = self.size
         if crops.shape[-2:] != (size, size):
@@ -255,7 +256,11 @@ class FaceRefiner(StageBase):
         filled = _filled(restoration)
         filled = torch.zeros_like(crops[:, :1]) if filled is None else filled
         gray = is_gray(crops[0].permute(1, 2, 0).numpy())
-        return _Crops([face], [face], crops, crops, filled, gray, [torch.inf])
+        whole = self._came(restoration)
+        view = None if whole is None else as_it_came(whole, crops[0], filled[0], np.eye(2, 3))
+        if view is None:
+            return AlignedFaces([face], [face], crops, crops, filled, gray, [torch.inf])
+        return AlignedFaces([face], [face], crops, view[None], filled, gray, [changed_by(crops[0], view)])
 
     def _chosen(self, faces: list[Face], pixels: np.ndarray, native: float) -> list[Face]:
         """The faces to refine; sets the status of each of the others to the reason."""
@@ -290,7 +295,7 @@ class FaceRefiner(StageBase):
                     made, twice = torch.empty_like(crops), torch.tensor(worn).isinf()
                     for look, some, shown in (
                         (generator, twice, (crops, filled)),
-                        (generator.mixed, ~twice, (crops, filled, came)),
+                        (generator.cleaned, ~twice, (crops, filled, came)),
                     ):
                         if some.any():
                             parts = (part[some] for part in shown)
@@ -299,7 +304,7 @@ class FaceRefiner(StageBase):
                     made = in_batches(self.generator, self.compute, crops, filled)
             made = match_tone(made.to(crops), crops)
             if isinstance(self.generator, TwoViews):
-                made += kept(crops, came, made, box)
+                made += kept(came, made, box)
             change = made - crops
             if any(gray):
                 change = grayed(change, torch.tensor(gray, device=change.device))

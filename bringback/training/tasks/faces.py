@@ -1,10 +1,13 @@
 """Face refinement on aligned crops with unknown (blind) degradations."""
 
+from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor
 
 from bringback.degradations import DegradedBatch, OverlayBank, degrade
@@ -31,6 +34,7 @@ from bringback.weights.checkpoints import Checkpoints
 
 _SIDE = 256
 _SHIFT = 4  # pixels by which a crop is moved at most
+_NEAR = 0.04  # identity distance that is added where others are divided by it
 _WATCHED = slice(None, None, 3)  # the samples of a batch that the perceptual distance, which is slow, looks at
 _FACE = ..., slice(48, 240), slice(32, 224)  # rows and columns of a crop from the brows to the chin
 # where the alignment template puts the eyes and the mouth: x, y and standard deviation in pixels
@@ -44,19 +48,23 @@ class FaceTask(TrainingTask):
     as not detected.
 
     Options:
+        restored: a file of crops of portraits that were aged and restored whole, by train/restored_portraits.py, in
+            `data_dir`; half of the samples are taken from it. Empty: none.
         translated: share of the samples that passes through the translation first (0: needs none of its checkpoints).
         perceptual: weight of the perceptual distance, measured in the middle, where the face is, of every third sample.
         features: additional weight of the pixels of eyes and mouth.
-        identity: weight of the distance between dlib's descriptors of the output and of the truth.
+        identity: weight of the distance between dlib's descriptors of the output and of the truth, in shares of that
+            of the face as it came.
         adversarial, matching: weights of the hinge loss and of feature matching (both 0: no discriminator).
         judge_width: channels of the discriminator.
     """
 
     OPTIONS: ClassVar = {
+        "restored": "",
         "translated": 0.5,
         "perceptual": 0.015,
         "features": 2.0,
-        "identity": 0.1,
+        "identity": 0.08,
         "adversarial": 0.0,
         "matching": 0.0,
         "judge_width": 48,
@@ -80,6 +88,9 @@ class FaceTask(TrainingTask):
             checkpoints.check_vaes(self.mapping)
             self.scale = checkpoints.load(SCALE, NativeScale)
             self.parents |= checkpoints.hashes(["old_vae", "mapping", "clean_vae", SCALE])
+        self.lessons = (
+            _read_lessons(Path(config.data_dir, self.options["restored"])) if self.options["restored"] else None
+        )
         self.weight: Tensor
         self.register_buffer("weight", _pixel_weights(self.options["features"]), persistent=False)
         self._pair: tuple[Tensor, Tensor]
@@ -90,32 +101,45 @@ class FaceTask(TrainingTask):
     def restored(self, aged: DegradedBatch, seeds: list[int]) -> DegradedBatch:
         """The faces with their damage filled, a share of them translated; their mask is that of what was filled."""
         pixels, holes, truth = _fill_damage(aged, seeds)
+        came = pixels.clone()
         # in whole numbers: seeds have 62 bits, more than a float
-        translated = [index for index, seed in enumerate(seeds) if seed // 4 % 1000 < 1000 * self.options["translated"]]
+        others = [index for index, seed in enumerate(seeds) if not self._is_restored(seed)]
+        translated = [index for index in others if seeds[index] // 4 % 1000 < 1000 * self.options["translated"]]
         if translated:
             translator = LatentTranslator(self.old_vae, self.mapping, self.clean_vae, pixels.device)
         for index in translated:  # one by one: each at its native scale, as in a restoration
             own = slice(index, index + 1)
             made = translator.translate(pixels[own], holes[own], self.scale.of(aged.aged[own]))
             pixels[own] = grayed(made, aged.gray[own])
-        return DegradedBatch(pixels, holes, truth, aged.gray)
+        came = torch.lerp(came, pixels, holes)
+        return DegradedBatch(torch.cat([pixels, came], 1), holes, truth, aged.gray)
 
-    def prepare_aged(self, aged: DegradedBatch, seeds: list[int]) -> tuple[Tensor, Tensor, Tensor]:
-        """Degraded faces, the mask of what was filled, and the truth, moved as the finder misses its points."""
+    def prepare_aged(self, aged: DegradedBatch, seeds: list[int]) -> tuple[Tensor, ...]:
+        """Degraded faces, how they came, the mask of what was filled, and the truth.
+
+        All are moved as the finder misses its points.
+        """
         together = F.pad(torch.cat([aged.aged, aged.mask, aged.truth], 1), (_SHIFT,) * 4, mode="reflect")
         moved = together.new_empty(len(together), together.shape[1], _SIDE, _SIDE)
         for index, seed in enumerate(seeds):
             top, left = divmod(seed // 8 % (2 * _SHIFT + 1) ** 2, 2 * _SHIFT + 1)
             moved[index] = together[index, :, top : top + _SIDE, left : left + _SIDE]
-        pixels, holes, truth = moved.split([3, 1, 3], 1)
-        return pixels, holes, truth
+        for index, seed in enumerate(seeds):
+            if self.lessons is not None and self._is_restored(seed):
+                lesson = self.lessons[seed // 2**41 % len(self.lessons)].to(moved.device).float() / 255
+                moved[index] = lesson.flip(2) if seed // 2**40 % 2 else lesson
+        return moved.split([3, 3, 1, 3], 1)
 
-    def forward(self, phase: str, prepared: tuple[Tensor, Tensor, Tensor]) -> Losses:
-        pixels, holes, truth = prepared
+    def _is_restored(self, seed: int) -> bool:
+        """Whether a sample is taken from the portraits that were restored whole."""
+        return self.lessons is not None and seed // 2**39 % 2 == 0
+
+    def forward(self, phase: str, prepared: tuple[Tensor, ...]) -> Losses:
+        pixels, came, holes, truth = prepared
         if self.discriminator is not None and phase == "discriminator":
             real, fake = self._pair
             return Losses(discriminator_loss(self.discriminator(real), self.discriminator(fake)))
-        made = self.net(pixels, holes).float()
+        made = self.net(pixels, holes, came).float()
         self._pair = truth, made.detach()
         parts = {"l1": charbonnier(made * self.weight, truth * self.weight)}
         if self.distance is not None:
@@ -125,7 +149,11 @@ class FaceTask(TrainingTask):
             parts["adversarial"] = generator_loss(fake)
             parts["matching"] = feature_matching(self.discriminator(truth), fake)
         if self.options["identity"]:
-            parts["identity"] = (descriptors(made) - descriptors(truth)).norm(dim=1).mean()
+            with torch.no_grad():
+                theirs = descriptors(truth)
+                before = (descriptors(came) - theirs).norm(dim=1)
+            # in shares of how far the face came: those that hardly are damaged are not to be lost, either
+            parts["identity"] = ((descriptors(made) - theirs).norm(dim=1) / (before + _NEAR)).mean()
         total = parts["l1"]
         for name in [*parts][1:]:
             total = total + self.options[name] * parts[name]
@@ -142,6 +170,15 @@ class FaceTask(TrainingTask):
                 id_distance = float(np.mean(identity_distances(crops, truth)))
                 metrics[f"stranger_{when}"] = id_distance  # the name in the records of earlier runs
         return metrics, torch.cat([pixels[:8], made[:8], truth[:8]])
+
+
+def _read_lessons(path: Path) -> Tensor:
+    """Crops restored, as they came, their masks, and the truth, uint8 (N, 10, 256, 256); raises ConfigError."""
+    try:
+        lessons = load_file(path)
+        return torch.cat([lessons[key] for key in ("aged", "came", "mask", "truth")], 1)
+    except (OSError, LookupError, SafetensorError) as error:
+        raise ConfigError(f"options.restored: {path}: no file of train/restored_portraits.py: {error}") from error
 
 
 def _pixel_weights(features: float) -> Tensor:
