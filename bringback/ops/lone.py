@@ -12,7 +12,7 @@ from bringback.ops.views import View
 _SEEN = 1 << 20  # pixels at which marks are looked at; in larger photos the surest of several pixels counts
 # A photo that is damaged shows it surely somewhere: log odds of `_SURE` in one mark, or of `_FAIRLY` in more than
 # `_FEW`.
-_SURE, _FAIRLY, _FEW = 6.2, 4.0, 3
+_SURE, _FAIRLY, _FEW = 5.3, 4.0, 3
 # Where it does not, marks are doubted that are broad, so many pixels from their edge, and of which less than this share
 # is certain.
 _BROAD, _MOSTLY = 5.0, 0.45

@@ -292,13 +292,11 @@ class FaceRefiner(StageBase):
             with self.compute.autocast():
                 if isinstance(self.generator, TwoViews):
                     generator = self._cast.of(self.generator, self.compute.dtype)
-                    made, twice = torch.empty_like(crops), torch.tensor(worn).isinf()
-                    for look, some, shown in (
-                        (generator, twice, (crops, filled)),
-                        (generator.cleaned, ~twice, (crops, filled, came)),
-                    ):
+                    made = torch.empty_like(crops)
+                    twice = torch.tensor(worn).isinf() | (self.finder is None)
+                    for look, some in ((generator, twice), (generator.once, ~twice)):
                         if some.any():
-                            parts = (part[some] for part in shown)
+                            parts = (part[some] for part in (crops, filled, came))
                             made[some] = in_batches(partial(look, box=box), self.compute, *parts).to(crops)
                 else:
                     made = in_batches(self.generator, self.compute, crops, filled)

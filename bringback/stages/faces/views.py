@@ -27,30 +27,30 @@ _FILLED = 0.25
 
 
 class TwoViews(nn.Module):
-    """A generator that sees more of each face than one picture of it: its mirror image, or how it came.
+    """A generator that is told how each face came before a stage cleaned it, and sees its mirror image or not.
 
-    Called like the generator it is a self-ensemble, the mean of a face and its mirror image. Of faces that a stage has
-    cleaned it is known how they came, which tells `cleaned` as much in a single look.
+    Called like the generator it is a self-ensemble, the mean of a face and its mirror image. Where it is known how a
+    face came, that tells nearly as much, and `once` is enough.
     """
 
     def __init__(self, generator: nn.Module) -> None:
         super().__init__()
         self.generator = generator
 
-    def forward(self, crops: Tensor, mask: Tensor, box: Box | None = None) -> Tensor:
-        """Crops (B, 3, S, S) and the mask of what was filled (B, 1, S, S) -> refined crops.
+    def forward(self, crops: Tensor, mask: Tensor, came: Tensor, box: Box | None = None) -> Tensor:
+        """Crops (B, 3, S, S), the mask of what was filled (B, 1, S, S), and how they came -> refined crops.
 
         `box`: what is needed, the same when mirrored, see `FaceGenerator.inside`; outside it is not to be used. The
         generator gets as many at once as there are crops; for a single one, both, which is still less than a tile.
         """
         size = max(2, len(crops))  # a crop and its mirror image together are a bit faster
-        both = [torch.cat([one, one.flip(3)]).split(size) for one in (crops, mask)]
-        made = [self.cleaned(some, filled, some, box) for some, filled in zip(*both, strict=True)]
+        both = [torch.cat([one, one.flip(3)]).split(size) for one in (crops, mask, came)]
+        made = [self.once(some, filled, how, box) for some, filled, how in zip(*both, strict=True)]
         plain, mirrored = torch.cat(made).chunk(2)
         return (plain + mirrored.flip(3)) / 2
 
-    def cleaned(self, crops: Tensor, mask: Tensor, came: Tensor, box: Box | None = None) -> Tensor:
-        """The same in one look, told how the faces `came` (B, 3, S, S) before a stage cleaned them."""
+    def once(self, crops: Tensor, mask: Tensor, came: Tensor, box: Box | None = None) -> Tensor:
+        """The same without the mirror image: half of the time."""
         if isinstance(self.generator, FaceGenerator):
             return self.generator.inside(crops, mask, box, came)
         return self.generator(crops, mask, came)
