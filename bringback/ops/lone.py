@@ -33,18 +33,9 @@ def lower_lone_(odds: Tensor, view: View, calmed: float) -> float:
     if largest[1:].max() > _SURE or np.count_nonzero(largest[1:] > _FAIRLY) > _FEW:
         return 0.0
     depth = cv2.distanceTransform(np.pad(marked.astype(np.uint8), 1), cv2.DIST_L2, 5)[1:-1, 1:-1]
-    counts = np.bincount(labels.ravel())
-    doubted = (_largest(depth, labels, len(counts)) >= _BROAD) & (
-        np.bincount(labels.ravel(), (seen > CERTAIN).ravel()) < _MOSTLY * counts
-    )
-    doubted[0] = False  # what is not marked
+    certain = np.bincount(labels.ravel(), (seen > CERTAIN).ravel())
+    # what is not marked has no depth
+    doubted = (peaks(marked, depth)[1] >= _BROAD) & (certain < _MOSTLY * np.bincount(labels.ravel()))
     if not doubted.any():
         return 0.0
     return lower_where_(odds, torch.from_numpy(doubted[labels])[None, None].float())
-
-
-def _largest(values: np.ndarray, labels: np.ndarray, count: int) -> np.ndarray:
-    """The largest of values (h, w) in each of `count` labels (h, w)."""
-    largest = np.zeros(count, np.float32)
-    np.maximum.at(largest, labels.ravel(), values.ravel())
-    return largest

@@ -26,12 +26,25 @@ def test_a_broad_mark_that_is_hardly_sure_goes_where_nothing_is() -> None:
 
 
 def test_it_stays_beside_sure_damage() -> None:
-    for marks, sure in ((1, 7.0), (4, 4.5)):  # one that is surer than any mark of sound photos, or several sure ones
+    for marks, sure in ((1, 7.0), (3, 4.5)):  # one surer than any mark of sound photos, or with it four sure ones
         odds = patch()
         for number in range(marks):
             odds[..., 100 + 4 * number, 90:150] = sure
         before = odds.clone()
         assert lower_lone_(odds, VIEW, 0.0) == 0 and torch.equal(odds, before)
+
+
+def test_three_fairly_sure_marks_are_too_few() -> None:
+    odds = patch()
+    odds[..., 100:104, 90:150] = odds[..., 110:114, 90:150] = 4.5
+    assert lower_lone_(odds, VIEW, 0.0) == pytest.approx(1600 / (120 * 160))
+
+
+def test_at_the_edge_of_a_photo_a_mark_is_no_broader_than_it_is_seen() -> None:
+    odds = torch.full((1, 1, 120, 160), -5.0)
+    odds[..., :8, 30:120] = 1.0
+    before = odds.clone()
+    assert lower_lone_(odds, VIEW, 0.0) == 0 and torch.equal(odds, before)
 
 
 def test_a_lone_blot_that_is_mostly_certain_stays() -> None:
