@@ -63,7 +63,7 @@ class NativeScale(Network, license="apache-2.0", tags=["photo-restoration", "bli
         """
         if min(pixels.shape[-2:]) < TILE:
             return 1.0
-        each = _levels(_tiles(pixels))
+        each = _levels(_planes(_tiles(pixels)))
         levels = _of_photos(each)
         sharpest = F.avg_pool1d(F.pad(levels[:1, len(_QUANTILES) - 1], (1, 1), mode="replicate"), 3, 1)[0].tolist()
         scale = _by_images(sharpest) or _by_noise(each[0, :, 0])
@@ -94,7 +94,9 @@ def _by_nothing(levels: list[float]) -> float:
 
 def noise_scale(pixels: Tensor) -> float | None:
     """How many times a photo (1, 3, H, W) in [0, 1] was enlarged together with its noise, if that shows; else None."""
-    return None if min(pixels.shape[-2:]) < TILE else _by_noise(_levels(_tiles(pixels))[0, :, 0])
+    if min(pixels.shape[-2:]) < TILE:
+        return None
+    return _by_noise(_levels(luminance(_tiles(pixels)[0])[None])[0, :, 0])
 
 
 def _by_noise(levels: Tensor) -> float | None:
@@ -143,21 +145,25 @@ def _tiles(pixels: Tensor) -> Tensor:
 
 def levels_of(tiles: Tensor) -> Tensor:
     """`spectra` of photos that are given as tiles (B, N, 3, 128, 128)."""
-    return _of_photos(_levels(tiles))
+    return _of_photos(_levels(_planes(tiles)))
 
 
-def _levels(tiles: Tensor) -> Tensor:
-    """Levels (B, N, 3, 64) of tiles (B, N, 3, 128, 128): of the luminance and of two color differences."""
+def _planes(tiles: Tensor) -> Tensor:
+    """The luminance of tiles (B, N, 3, 128, 128), and two color differences: the same shape."""
     light = luminance(tiles.flatten(0, 1)).view(*tiles.shape[:2], 1, TILE, TILE)
-    planes = torch.cat([light, tiles[:, :, ::2] - light], 2)
-    window = torch.hann_window(TILE, periodic=False, device=tiles.device)
+    return torch.cat([light, tiles[:, :, ::2] - light], 2)
+
+
+def _levels(planes: Tensor) -> Tensor:
+    """Levels (B, N, C, 64) of the planes (B, N, C, 128, 128) of tiles."""
+    window = torch.hann_window(TILE, periodic=False, device=planes.device)
     window = window[:, None] * window
     planes = (planes - planes.mean((-1, -2), keepdim=True)) * window
     power = torch.fft.rfft2(planes).abs().square() / window.square().sum()
     across, along = (f.abs() for f in (torch.fft.fftfreq(TILE), torch.fft.rfftfreq(TILE)))
-    bins = (torch.maximum(across[:, None], along) * 2 * BINS).long().clamp_max(BINS - 1).to(tiles.device).flatten()
+    bins = (torch.maximum(across[:, None], along) * 2 * BINS).long().clamp_max(BINS - 1).to(planes.device).flatten()
     power = power.flatten(-2)
-    sums = torch.zeros(*power.shape[:-1], BINS, device=tiles.device).index_add_(-1, bins, power)
+    sums = torch.zeros(*power.shape[:-1], BINS, device=planes.device).index_add_(-1, bins, power)
     return (sums / torch.bincount(bins, minlength=BINS) + 1e-9).log10()
 
 

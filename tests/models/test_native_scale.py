@@ -111,6 +111,32 @@ def test_noise_of_the_print_itself_tells_nothing(blur):
     assert noise_scale(tensor((255 * noisy(blur)).round())) is None
 
 
+def field(levels):
+    """Noise whose power, in powers of ten, is interpolated between levels at shares of the highest frequency."""
+    side = 512
+    down, across = np.abs(np.fft.fftfreq(side))[:, None], np.abs(np.fft.rfftfreq(side))
+    power = np.interp(2 * np.maximum(down, across), *zip(*levels, strict=True))
+    white = np.fft.rfft2(np.random.default_rng(0).normal(0, 0.05, (side, side)))
+    return torch.from_numpy(np.fft.irfft2(white * 10 ** (power / 2)) + 0.5).float().expand(1, 3, -1, -1)
+
+
+ENLARGED = ((0, 0), (0.25, 0), (0.35, -0.1), (0.45, -0.3), (0.55, -2.5), (1, -2.5))
+
+
+@pytest.mark.parametrize(
+    "levels",
+    [
+        ((0, 1), (0.15, 0.7), *ENLARGED[1:]),  # falls from the start: a picture, or noise as of clouds
+        (*ENLARGED[:2], (0.35, -0.6), *ENLARGED[3:]),  # falls soon, as if blurred
+        (*ENLARGED[:4], (0.55, -1.4), (1, -1.4)),  # does not fall far
+        (*ENLARGED[:5], (1, -4.5)),  # falls on and on
+    ],
+)
+def test_only_a_step_from_level_noise_to_a_level_floor_tells(levels):
+    assert 1.9 < noise_scale(field(ENLARGED)) < 2.2
+    assert noise_scale(field(levels)) is None
+
+
 @pytest.mark.parametrize("name", SHARP)
 def test_the_detail_of_a_sound_print_is_no_noise(name):
     picture = SHARP[name]()[:300, :300].astype(np.float32) / 255

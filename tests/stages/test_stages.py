@@ -170,6 +170,19 @@ def test_certainty_that_was_withdrawn_lends_none_to_other_marks(monkeypatch: pyt
     assert about.withdrawn == pytest.approx(0.1) and found.max() <= 0.5
 
 
+@pytest.mark.usefixtures("one_look")
+def test_a_broad_mark_that_is_hardly_sure_is_left_in_a_photo_without_sure_ones() -> None:
+    blue = torch.zeros(200, 300)
+    # log odds of 1.5, of 4.5 in a small part, and, of a scratch, of 8
+    blue[60:140, 60:140], blue[70:80, 70:130], sure = ((odds - EAGER + 1.5) / 4 for odds in (1.5, 4.5, 8.0))
+    pixels = torch.stack((*(0.2 * torch.rand(2, 200, 300)), blue))[None]
+    found, (about,) = ScratchDetector(Bluish(0.0), CPU)._find(pixels, 1.0)
+    assert about.withdrawn == pytest.approx(80 * 80 / 60000) and found.max() <= 0.5
+    pixels[:, 2, 20:50, 200:204] = sure
+    found, (about,) = ScratchDetector(Bluish(0.0), CPU)._find(pixels, 1.0)
+    assert about.withdrawn == 0 and found[..., 65:135, 65:135].min() > 0.5
+
+
 def ruled() -> torch.Tensor:
     """A page (1, 3, 96, 128) of white lines, one in two of which is white enough to be marked."""
     pixels = torch.full((1, 3, 96, 128), 0.5)
@@ -907,6 +920,8 @@ def test_noise_that_was_enlarged_is_seen_at_its_own_scale_and_is_not_kept(monkey
     monkeypatch.setattr("bringback.stages.translate.TINY", 0)
     found = {"noise": 3.1}
     monkeypatch.setattr("bringback.stages.translate.noise_scale", lambda pixels: found["noise"])
+    freed = []
+    monkeypatch.setattr("bringback.stages.translate.without_impulses", lambda x: freed.append((*x.shape[-2:],)) or x)
     added = []
     keeps = stage._keeps
     monkeypatch.setattr(stage, "_keeps", lambda *given: added.append(keeps(*given)) or added[-1])
@@ -915,9 +930,10 @@ def test_noise_that_was_enlarged_is_seen_at_its_own_scale_and_is_not_kept(monkey
     stage.translate(pixels, None, 3.0)
     assert [tuple(shape[-2:]) for shape in seen] == [(8, 12)] * 2  # photo by photo, without the room of others
     assert [more.item() for more in added] == [0.0, 0.0]
+    assert freed == [(96, 128), (32, 43), (32, 43)]
     found["noise"] = 2.0  # of the file, not of the print
     stage.translate(pixels[:1], None, 3.0)
-    assert tuple(seen[-1][-2:]) == (12, 16) and added[-1].item() == 2.5
+    assert tuple(seen[-1][-2:]) == (12, 16) and added[-1].item() == 2.5 and freed[3:] == [(96, 128)]
 
 
 def test_more_is_kept_of_a_scan_larger_than_it_is_sharp_but_not_of_what_was_filled() -> None:
