@@ -26,10 +26,10 @@ _WORN, _SOUND = (0.05, 0.15), (0.3, 0.6)
 # times as much as the stillest twentieth. So what changes by so much, perhaps and surely, and so many times as much as
 # those, is texture (sand, carpet), also in photos of which hardly anything stays; if there are enough windows to tell.
 # Noise may be weak in the dark and grain in the light: only what has a luminance between these tells. And prints are
-# worn where they have marks: nothing is told so of photos of which more than a share of `_FEW` was filled.
+# worn where they have marks: the more of a photo was filled, between the shares of `_FEW`, the less is told so.
 _STILLEST, _ENOUGH = 0.05, 20
 _STRONG, _UNEVEN = (8 / 255, 12 / 255), (2.0, 3.0)
-_MIDDLE, _FEW = (0.4, 0.8), 0.002
+_MIDDLE, _FEW = (0.4, 0.8), (0.001, 0.002)
 # How much of the finest detail is left there, for detail to be what was taken, surely and perhaps: where blur is
 # undone, there is more than before.
 _BARE, _SPARE = 0.5, 0.7
@@ -89,15 +89,15 @@ def texture(
     Args: before, after: photos (B, 3, H, W); filled: (B, 1, H, W) in [0, 1], places that are not looked at; stays: the
     share of each photo, (B,), that is `telling` and stays as it was; quiet: see `quietest`; still: see `stillest`.
     """
-    some, still = ramp(stays, *_WORN), still.where(filled.mean((1, 2, 3)) < _FEW, math.inf)
-    if not (some.any() or still.isfinite().any()):
+    some, few = ramp(stays, *_WORN), still.isfinite() * ramp(filled.mean((1, 2, 3)), *reversed(_FEW))
+    if not (some.any() or few.any()):
         return None
     changes, had, has, holes = _cells(before, after, filled).split(1, 1)
     # each cell counts by how much it changes: those that stay say nothing of the others
     changed = _around(changes).clamp_min(1e-12)
     mean = _around(changes.square()) / changed
     times = (mean / _each(quiet)).sqrt() * _each(1 + ramp(stays, *_SOUND))
-    strong = ramp(mean.sqrt(), *_STRONG) * ramp((mean / _each(still)).sqrt(), *_UNEVEN)
+    strong = ramp(mean.sqrt(), *_STRONG) * ramp((mean / _each(still)).sqrt(), *_UNEVEN) * _each(few)
     left = _around(changes * has) / _around(changes * had).clamp_min(1e-13)
     beside = F.max_pool2d((holes > 0).to(holes), 2 * _BESIDE + 1, stride=1, padding=_BESIDE)
     sure = torch.maximum(ramp(times, _MORE, _MUCH) * _each(some), strong) * ramp(left.sqrt(), _SPARE, _BARE)

@@ -70,6 +70,9 @@ def test_strong_changes_that_are_uneven_come_back_where_nothing_stays() -> None:
     before, after, filled = gravel(0.02)
     assert texture(before, after, filled, worn, loud, torch.tensor([0.004**2])) is None  # not strong
     before, after, filled = gravel(0.08)
+    filled[..., :6, :6] = 1  # one mark of 0.15 %
+    sure = texture(before, after, filled, worn, loud, torch.tensor([0.015**2]))
+    assert sure is not None and sure.max().item() == pytest.approx(0.54, abs=0.02)
     filled[..., :10, :10] = 1
     assert texture(before, after, filled, worn, loud, torch.tensor([0.015**2])) is None  # a print with marks
 
