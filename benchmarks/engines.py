@@ -64,7 +64,7 @@ def inputs(checkpoints: Checkpoints, side: int) -> dict[str, list[Tensor]]:
         "mapping-noise": [photo],
         "mapping-trust": [photo, decoded, mask, mapping.trust.look(photo), torch.zeros(1, 1, 1, 1)],
         "clean_vae": [clean],
-        "faces": [face, torch.zeros_like(face[:, :1])],
+        "faces": [face, torch.zeros_like(face[:, :1]), face],
         "colorize": [small, torch.zeros(1, 3, 192, 192)],
         "upscale": [photo],
     }
