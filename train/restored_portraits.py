@@ -47,12 +47,13 @@ def main() -> None:
     parser.add_argument("-o", "--output", required=True, type=Path, help="the file to write")
     parser.add_argument("--overlays", type=Path, nargs="*", default=[], help="tar shards of damage to lay on")
     parser.add_argument("--recipe", default="translation")
+    parser.add_argument("--weights", type=Path, help="a folder of checkpoints in place of the shipped ones")
     parser.add_argument("--limit", type=int, help="no more portraits of each shard than this")
     arguments = parser.parse_args()
 
     cv2.setNumThreads(1)
-    before = Pipeline.from_pretrained(stages=STAGES)
-    refiner = FaceRefiner.from_checkpoints(Checkpoints(), before.compute)
+    before = Pipeline.from_pretrained(arguments.weights, stages=STAGES)
+    refiner = FaceRefiner.from_checkpoints(Checkpoints(arguments.weights), before.compute)
     bank = OverlayBank.from_shards(arguments.overlays) if arguments.overlays else None
     lessons: dict[str, list[Tensor]] = defaultdict(list)
     for name, clean in (one for place in arguments.portraits for one in read_photos(place, arguments.limit)):
@@ -73,6 +74,8 @@ def main() -> None:
             for key, crop in (("aged", faces.crops[number]), ("came", faces.came[number]), ("truth", wanted)):
                 lessons[key].append(as_bytes(crop))
             lessons["mask"].append(as_bytes(faces.filled[number]))
+    if not lessons:
+        raise SystemExit("no face was found in any portrait")
     save_file({key: torch.stack(crops) for key, crops in lessons.items()}, arguments.output)
     print(f"{len(lessons['truth'])} faces")
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 
 from bringback.errors import MissingWeights
@@ -221,6 +222,19 @@ def test_faces_are_made_in_a_box_alone_with_the_same_result() -> None:
     outside = torch.ones(256, 256, dtype=torch.bool)
     outside[32:256, 24:232] = False
     torch.testing.assert_close(part[..., outside], face[..., outside])
+
+
+def test_a_face_generator_is_told_how_faces_came() -> None:
+    torch.manual_seed(0)
+    net = FaceGenerator((8, 8), (1, 1), hidden=4).eval()
+    for layer in (net.head, net.stem_removed):
+        torch.nn.init.normal_(layer.weight, std=0.3)
+    faces, removed = torch.rand(1, 3, 64, 64), 0.05 * torch.rand(1, 3, 64, 64)
+    torch.testing.assert_close(net(faces), net(faces, came=faces))
+    seen: list[torch.Tensor] = []
+    net.stem_removed.register_forward_hook(lambda _, given, __: seen.append(given[0]))
+    assert (net(faces, came=faces + removed) - net(faces)).abs().max() > 1e-4
+    torch.testing.assert_close(F.pixel_shuffle(seen[0], 4), 8 * removed)
 
 
 def test_fresh_curves_are_the_identity() -> None:

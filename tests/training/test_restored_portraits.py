@@ -59,7 +59,21 @@ def test_half_of_the_samples_are_taken_from_them(tiny, tmp_path):
 
 
 def test_what_holds_no_lessons_is_refused(tiny, tmp_path):
-    for name, message in (("none", "No such file"), ("other.safetensors", "aged")):
-        save_file({"odd": torch.zeros(1)}, tmp_path / "other.safetensors")
+    save_file({"odd": torch.zeros(1)}, tmp_path / "other.safetensors")
+    small = {key: torch.zeros(1, 1 if key == "mask" else 3, 64, 64) for key in ("aged", "came", "mask", "truth")}
+    save_file(small, tmp_path / "small.safetensors")
+    for name, message in (("none", "No such file"), ("other.safetensors", "aged"), ("small.safetensors", "256 pixels")):
         with pytest.raises(ConfigError, match=message):
             build_task(tiny("faces", tmp_path, options={"translated": 0.0, "restored": str(tmp_path / name)}))
+
+
+def test_the_file_is_in_the_lineage_and_what_is_taken_from_it_is_not_translated(tiny, tmp_path):
+    lessons(tmp_path / "some.safetensors")
+    options = {"translated": 1.0, "restored": str(tmp_path / "some.safetensors")}
+    task = build_task(tiny("faces", tmp_path, options=options))
+    assert len(task.parents["restored"]) == 64
+    seeds = [2**39 * number for number in range(4)]
+    pixels = torch.rand(1, 3, 256, 256, generator=torch.Generator().manual_seed(0)).expand(4, -1, -1, -1)
+    aged = DegradedBatch(pixels, torch.zeros(4, 1, 256, 256), pixels, torch.zeros(4, dtype=torch.bool))
+    made, came = task.restored(aged, seeds).aged.chunk(2, 1)
+    assert [float((a - b).abs().max()) > 1e-4 for a, b in zip(made, came, strict=True)] == [False, True, False, True]

@@ -173,6 +173,26 @@ def test_faces_learn_identity(tiny, tmp_path: Path) -> None:
     assert "identity" not in build_task(replace(settings, options={"identity": 0.0}))("generator", _faces()).parts
 
 
+def test_identity_weighs_more_where_a_face_hardly_was_damaged(tiny, tmp_path: Path) -> None:
+    task = build_task(tiny("faces", tmp_path, options={"identity": 1.0, "translated": 0.0}))
+    pixels, _, mask, truth = _faces()
+    truth = truth.roll(40, 3)
+    hardly, much = (task("generator", (pixels, came, mask, truth)).parts["identity"].item() for came in (truth, pixels))
+    assert hardly > 1.5 * much
+
+
+def test_what_was_filled_does_not_count_as_how_a_face_came(tiny, tmp_path: Path) -> None:
+    task = build_task(tiny("faces", tmp_path, options={"translated": 1.0}))
+    pixels = torch.rand(1, 3, 256, 256, generator=torch.Generator().manual_seed(0))
+    mask = torch.zeros(1, 1, 256, 256)
+    mask[..., 100:130, 100:130] = 1
+    made = task.restored(DegradedBatch(pixels, mask, pixels, torch.tensor([False])), [1])
+    now, came = made.aged.chunk(2, 1)
+    assert made.mask.max() == 1
+    torch.testing.assert_close(now[..., 105:125, 105:125], came[..., 105:125, 105:125])
+    assert (now - came).abs().max() > 1e-4
+
+
 def _faces() -> tuple[torch.Tensor, ...]:
     pixels = torch.rand(1, 3, 256, 256, generator=torch.Generator().manual_seed(0))
     return pixels, pixels, torch.zeros(1, 1, 256, 256), pixels

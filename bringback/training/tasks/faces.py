@@ -23,6 +23,7 @@ from bringback.ops.color import grayed
 from bringback.ops.masks import dilate_edges, fill_mask
 from bringback.ops.metrics import psnr
 from bringback.ops.push_pull import fill
+from bringback.runtime.files import file_hash
 from bringback.stages.faces.identity import descriptors, identity_distances
 from bringback.stages.translate import LatentTranslator
 from bringback.training.adversarial import discriminator_loss, feature_matching, generator_loss
@@ -88,9 +89,11 @@ class FaceTask(TrainingTask):
             checkpoints.check_vaes(self.mapping)
             self.scale = checkpoints.load(SCALE, NativeScale)
             self.parents |= checkpoints.hashes(["old_vae", "mapping", "clean_vae", SCALE])
-        self.lessons = (
-            _read_lessons(Path(config.data_dir, self.options["restored"])) if self.options["restored"] else None
-        )
+        self.lessons: Tensor | None = None
+        if self.options["restored"]:
+            path = Path(config.data_dir, self.options["restored"])
+            self.lessons = _read_lessons(path)
+            self.parents["restored"] = file_hash(path)
         self.weight: Tensor
         self.register_buffer("weight", _pixel_weights(self.options["features"]), persistent=False)
         self._pair: tuple[Tensor, Tensor]
@@ -176,9 +179,13 @@ def _read_lessons(path: Path) -> Tensor:
     """Crops restored, as they came, their masks, and the truth, uint8 (N, 10, 256, 256); raises ConfigError."""
     try:
         lessons = load_file(path)
-        return torch.cat([lessons[key] for key in ("aged", "came", "mask", "truth")], 1)
-    except (OSError, LookupError, SafetensorError) as error:
+        parts = [lessons[key] for key in ("aged", "came", "mask", "truth")]
+        together = torch.cat(parts, 1)
+    except (OSError, LookupError, RuntimeError, SafetensorError) as error:
         raise ConfigError(f"options.restored: {path}: no file of train/restored_portraits.py: {error}") from error
+    if together.dtype != torch.uint8 or together.shape[1:] != (10, _SIDE, _SIDE):
+        raise ConfigError(f"options.restored: {path}: wants crops of {_SIDE} pixels in 8 bits")
+    return together
 
 
 def _pixel_weights(features: float) -> Tensor:
