@@ -16,6 +16,7 @@ _SURE, _FAIRLY, _FEW = 5.3, 4.0, 3
 # Where it does not, marks are doubted that are broad, so many pixels from their edge, and of which less than this share
 # is certain.
 _BROAD, _MOSTLY = 5.0, 0.45
+_CORNERS = [1, 1, -2, -2], [1, -2, 1, -2]  # rows and columns: what is torn off a print is torn off there
 
 
 def lower_lone_(odds: Tensor, view: View, calmed: float) -> float:
@@ -36,6 +37,7 @@ def lower_lone_(odds: Tensor, view: View, calmed: float) -> float:
     certain = np.bincount(labels.ravel(), (seen > CERTAIN).ravel())
     # what is not marked has no depth
     doubted = (peaks(marked, depth)[1] >= _BROAD) & (certain < _MOSTLY * np.bincount(labels.ravel()))
+    doubted[labels[_CORNERS]] = False
     if not doubted.any():
         return 0.0
     return lower_where_(odds, torch.from_numpy(doubted[labels])[None, None].float())

@@ -22,14 +22,6 @@ _MORE, _MUCH = 4.0, 6.0
 # Nothing is texture in a photo of which less than this share stays as it is: all of it is worn, and what wore it may
 # differ from place to place. If far more stays, places that change half as much as that are texture, too.
 _WORN, _SOUND = (0.05, 0.15), (0.3, 0.6)
-# Strong noise is even: in worn photos that change by 8 of 255 and more, the windows that change most do so at most 1.4
-# times as much as the stillest twentieth. So what changes by so much, perhaps and surely, and so many times as much as
-# those, is texture (sand, carpet), also in photos of which hardly anything stays; if there are enough windows to tell.
-# Noise may be weak in the dark and grain in the light: only what has a luminance between these tells. And prints are
-# worn where they have marks: the more of a photo was filled, between the shares of `_FEW`, the less is told so.
-_STILLEST, _ENOUGH = 0.05, 20
-_STRONG, _UNEVEN = (8 / 255, 12 / 255), (2.0, 3.0)
-_MIDDLE, _FEW = (0.4, 0.8), (0.001, 0.002)
 # How much of the finest detail is left there, for detail to be what was taken, surely and perhaps: where blur is
 # undone, there is more than before.
 _BARE, _SPARE = 0.5, 0.7
@@ -40,12 +32,6 @@ _BESIDE = 1  # cells around what was filled where what is left of marks may have
 def telling(before: Tensor, filled: Tensor) -> Tensor:
     """Which places (B, 1, H, W) in [0, 1] of photos (B, 3, H, W) tell of noise: neither filled, nor black or white."""
     return (1 - filled) * ((luminance(before) - 0.5).abs() < 0.5 - _CUT)
-
-
-def middle(before: Tensor) -> Tensor:
-    """Which places (B, 1, H, W), 0 or 1, of photos (B, 3, H, W) are neither dark nor light."""
-    light = luminance(before)
-    return ((light > _MIDDLE[0]) & (light < _MIDDLE[1])).to(before)
 
 
 def would_change(changes: Tensor, tells: Tensor) -> Tensor:
@@ -62,45 +48,27 @@ def would_change(changes: Tensor, tells: Tensor) -> Tensor:
 
 def quietest(windows: Tensor) -> Tensor:
     """What the quietest windows (B, n) of each photo would change by, see `would_change`: (B,), infinite for none."""
-    return _quantile(windows, _QUIETEST)
-
-
-def stillest(windows: Tensor) -> Tensor:
-    """What the stillest windows (B, n) of the `middle` tones of each photo would change by, (B,).
-
-    It is infinite for photos with few of them, and where nothing strong would change in them.
-    """
-    told = windows.isfinite()
-    strong = windows.where(told, 0).amax(1) > _STRONG[0] ** 2
-    return _quantile(windows, _STILLEST).where(strong & (told.sum(1) >= _ENOUGH), math.inf)
-
-
-def _quantile(windows: Tensor, share: float) -> Tensor:
-    """What so large a share of the finite ones of windows (B, n) are below, (B,); infinite for none."""
-    places = (share * windows.isfinite().sum(1, keepdim=True)).long()
+    places = (_QUIETEST * windows.isfinite().sum(1, keepdim=True)).long()
     return windows.sort(1).values.gather(1, places)[:, 0].clamp_min(_LEAST)
 
 
-def texture(
-    before: Tensor, after: Tensor, filled: Tensor, stays: Tensor, quiet: Tensor, still: Tensor
-) -> Tensor | None:
+def texture(before: Tensor, after: Tensor, filled: Tensor, stays: Tensor, quiet: Tensor) -> Tensor | None:
     """How surely what was taken from photos is texture, no noise: (B, 1, h, w) in [0, 1], coarse; None if nothing is.
 
     Args: before, after: photos (B, 3, H, W); filled: (B, 1, H, W) in [0, 1], places that are not looked at; stays: the
-    share of each photo, (B,), that is `telling` and stays as it was; quiet: see `quietest`; still: see `stillest`.
+    share of each photo, (B,), that is `telling` and stays as it was; quiet: see `quietest`.
     """
-    some, few = ramp(stays, *_WORN), still.isfinite() * ramp(filled.mean((1, 2, 3)), *reversed(_FEW))
-    if not (some.any() or few.any()):
+    some = ramp(stays, *_WORN)
+    if not some.any():
         return None
     changes, had, has, holes = _cells(before, after, filled).split(1, 1)
     # each cell counts by how much it changes: those that stay say nothing of the others
     changed = _around(changes).clamp_min(1e-12)
-    mean = _around(changes.square()) / changed
-    times = (mean / _each(quiet)).sqrt() * _each(1 + ramp(stays, *_SOUND))
-    strong = ramp(mean.sqrt(), *_STRONG) * ramp((mean / _each(still)).sqrt(), *_UNEVEN) * _each(few)
+    times = (_around(changes.square()) / changed / quiet.view(-1, 1, 1, 1)).sqrt()
+    times = times * (1 + ramp(stays, *_SOUND)).view(-1, 1, 1, 1)
     left = _around(changes * has) / _around(changes * had).clamp_min(1e-13)
     beside = F.max_pool2d((holes > 0).to(holes), 2 * _BESIDE + 1, stride=1, padding=_BESIDE)
-    sure = torch.maximum(ramp(times, _MORE, _MUCH) * _each(some), strong) * ramp(left.sqrt(), _SPARE, _BARE)
+    sure = ramp(times, _MORE, _MUCH) * ramp(left.sqrt(), _SPARE, _BARE) * some.view(-1, 1, 1, 1)
     sure = sure * (1 - beside)
     return sure if sure.any() else None
 
@@ -128,11 +96,6 @@ def _cells(before: Tensor, after: Tensor, filled: Tensor) -> Tensor:
         planes = [(new - old).square().mean(1, keepdim=True) * (1 - holes), _fine(old), _fine(new), holes]
         parts.append(F.avg_pool2d(torch.cat(planes, 1), _CELL, ceil_mode=True))
     return torch.cat(parts, 2)
-
-
-def _each(values: Tensor) -> Tensor:
-    """One number a photo, (B,), as (B, 1, 1, 1)."""
-    return values.view(-1, 1, 1, 1)
 
 
 def _fine(pixels: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from bringback.ops.masks import ramp
 from bringback.ops.metrics import mean_change
 from bringback.ops.patterns import Pattern
 from bringback.ops.scale import KNOWN, carry_back, divisor, shrink
-from bringback.ops.texture import bring_back_, middle, quietest, stillest, telling, texture, would_change
+from bringback.ops.texture import bring_back_, quietest, telling, texture, would_change
 from bringback.ops.tiling import run_tiled, tiles
 from bringback.ops.tiny import TINY, wear
 from bringback.runtime.compute import Compute
@@ -154,8 +154,7 @@ class LatentTranslator(StageBase):
         """Photos that went through the networks at their own scale."""
         seen, noise = self._seen(pixels, filled), self.mapping.trust.look(pixels).to(self.compute.device)
         # of each photo: what was not filled, and what tells and stays; and what would change in windows of it
-        sums = torch.zeros(len(pixels), 2, device=self.compute.device)
-        windows, middles = list[Tensor](), list[Tensor]()
+        sums, windows = torch.zeros(len(pixels), 2, device=self.compute.device), list[Tensor]()
 
         def one(tile: Tensor, holes: Tensor) -> Tensor:
             parts = (self.old_vae, self.mapping, self.clean_vae)
@@ -168,17 +167,15 @@ class LatentTranslator(StageBase):
                 shares = torch.cat([1 - holes, trust * tells], 1).mean((2, 3)).to(sums)
                 # not added by `photo`: on GPUs that would be in any order
                 sums.add_(shares.unflatten(0, (-1, len(pixels))).sum(0))
-                changes = (tile - made).square().mean(1, keepdim=True)
-                for places, weights in ((windows, tells), (middles, tells * middle(tile))):
-                    places.extend(would_change(changes, weights).unflatten(0, (-1, len(pixels))))
+                changes = would_change((tile - made).square().mean(1, keepdim=True), tells)
+                windows.extend(changes.unflatten(0, (-1, len(pixels))))
             return torch.lerp(made, tile, trust).clamp_(0, 1)
 
         made = run_tiled(one, [pixels, filled], **self._tiling, batch=self.compute.batch)
         with torch.no_grad():
             sound, stays = sums.clamp_min(1e-12).to(pixels).unbind(1)
             quiet = quietest(torch.cat(windows, 1)).to(pixels)
-            still = stillest(torch.cat(middles, 1)).to(pixels)
-            sure = texture(pixels, made, filled, stays / sound, quiet, still)
+            sure = texture(pixels, made, filled, stays / sound, quiet)
         if sure is not None:
             bring_back_(made, pixels, filled, sure)
         if pixels.shape[-2] * pixels.shape[-1] < TINY**2:

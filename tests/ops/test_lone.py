@@ -63,3 +63,10 @@ def test_without_marks_nothing_changes() -> None:
     odds = torch.full((1, 1, 120, 160), -5.0)
     before = odds.clone()
     assert lower_lone_(odds, VIEW, 0.0) == 0 and torch.equal(odds, before)
+
+
+def test_a_torn_corner_stays() -> None:
+    for rows, columns, stays in ((slice(0, 30), slice(130, 160), True), (slice(0, 30), slice(100, 130), False)):
+        odds = torch.full((1, 1, 120, 160), -5.0)
+        odds[..., rows, columns] = 1.0
+        assert (lower_lone_(odds, VIEW, 0.0) == 0) == stays
