@@ -37,7 +37,7 @@ def lower_lone_(odds: Tensor, view: View, calmed: float) -> float:
     certain = np.bincount(labels.ravel(), (seen > CERTAIN).ravel())
     # what is not marked has no depth
     doubted = (peaks(marked, depth)[1] >= _BROAD) & (certain < _MOSTLY * np.bincount(labels.ravel()))
-    doubted[labels[_CORNERS]] = False
     if not doubted.any():
         return 0.0
+    doubted[labels[_CORNERS]] = False  # a photo with a broad mark has them
     return lower_where_(odds, torch.from_numpy(doubted[labels])[None, None].float())

@@ -70,3 +70,9 @@ def test_a_torn_corner_stays() -> None:
         odds = torch.full((1, 1, 120, 160), -5.0)
         odds[..., rows, columns] = 1.0
         assert (lower_lone_(odds, VIEW, 0.0) == 0) == stays
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 50), (40, 1)])
+def test_a_photo_of_a_single_row_or_column_has_no_broad_mark(size: tuple[int, int]) -> None:
+    odds = torch.ones(1, 1, *size)
+    assert lower_lone_(odds, View(torch.zeros(1, 3, *size)), 0.0) == 0 and (odds == 1).all()

@@ -106,7 +106,7 @@ class FaceTask(TrainingTask):
         pixels, holes, truth = _fill_damage(aged, seeds)
         came = pixels.clone()
         # in whole numbers: seeds have 62 bits, more than a float
-        others = [index for index, seed in enumerate(seeds) if not self._is_restored(seed)]
+        others = [index for index, seed in enumerate(seeds) if self._lesson(seed) is None]
         translated = [index for index in others if seeds[index] // 4 % 1000 < 1000 * self.options["translated"]]
         if translated:
             translator = LatentTranslator(self.old_vae, self.mapping, self.clean_vae, pixels.device)
@@ -125,17 +125,19 @@ class FaceTask(TrainingTask):
         together = F.pad(torch.cat([aged.aged, aged.mask, aged.truth], 1), (_SHIFT,) * 4, mode="reflect")
         moved = together.new_empty(len(together), together.shape[1], _SIDE, _SIDE)
         for index, seed in enumerate(seeds):
+            if (lesson := self._lesson(seed)) is not None:
+                moved[index] = lesson.to(moved.device).float() / 255
+                continue
             top, left = divmod(seed // 8 % (2 * _SHIFT + 1) ** 2, 2 * _SHIFT + 1)
             moved[index] = together[index, :, top : top + _SIDE, left : left + _SIDE]
-        for index, seed in enumerate(seeds):
-            if self.lessons is not None and self._is_restored(seed):
-                lesson = self.lessons[seed // 2**41 % len(self.lessons)].to(moved.device).float() / 255
-                moved[index] = lesson.flip(2) if seed // 2**40 % 2 else lesson
         return moved.split([3, 3, 1, 3], 1)
 
-    def _is_restored(self, seed: int) -> bool:
-        """Whether a sample is taken from the portraits that were restored whole."""
-        return self.lessons is not None and seed // 2**39 % 2 == 0
+    def _lesson(self, seed: int) -> Tensor | None:
+        """The crops of a portrait that was restored whole, uint8 (10, 256, 256), in place of a sample; or None."""
+        if self.lessons is None or seed // 2**39 % 2:
+            return None
+        lesson = self.lessons[seed // 2**41 % len(self.lessons)]
+        return lesson.flip(2) if seed // 2**40 % 2 else lesson
 
     def forward(self, phase: str, prepared: tuple[Tensor, ...]) -> Losses:
         pixels, came, holes, truth = prepared
