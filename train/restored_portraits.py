@@ -10,7 +10,6 @@ A portrait takes a second of a CPU core.
 
 import argparse
 import sys
-import zlib
 from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +21,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from bringback.degradations import OverlayBank, degrade
+from bringback.degradations.rng import named_seed
 from bringback.errors import PhotoError
 from bringback.evaluation.runner import as_array, read_photos, rounded
 from bringback.images.photo import Photo
@@ -48,6 +48,7 @@ def main() -> None:
     parser.add_argument("--overlays", type=Path, nargs="*", default=[], help="tar shards of damage to lay on")
     parser.add_argument("--recipe", default="translation")
     parser.add_argument("--weights", type=Path, help="a folder of checkpoints in place of the shipped ones")
+    parser.add_argument("--seed", type=int, default=0, help="another number ages each portrait in another way")
     parser.add_argument("--limit", type=int, help="no more portraits of each shard than this")
     arguments = parser.parse_args()
 
@@ -60,7 +61,7 @@ def main() -> None:
         if isinstance(clean, PhotoError):
             print(f"left out: {clean}", file=sys.stderr)
             continue
-        sample = degrade(clean, arguments.recipe, [zlib.crc32(name.encode())], bank)
+        sample = degrade(clean, arguments.recipe, [named_seed(arguments.seed, name)], bank)
         states: list[Restoration] = []
 
         def keep(stage: str, one: Restoration, into: list[Restoration] = states) -> None:
