@@ -59,6 +59,14 @@ def test_of_one_picture_the_mean_of_both_views_is_taken():
     torch.testing.assert_close(made, crops + 0.1)
 
 
+def test_a_loaded_generator_is_cast_once():
+    refiner = FaceRefiner(TwoViews(FaceGenerator((8, 8), (1, 1), hidden=4).eval().requires_grad_(False)))
+    cast = refiner._cast.of(refiner.generator, torch.bfloat16)
+    assert cast is refiner._cast.of(refiner.generator, torch.bfloat16)
+    assert {one.dtype for one in cast.parameters()} == {torch.bfloat16}
+    assert TwoViews(FaceGenerator((8, 8), (1, 1), hidden=4)).training
+
+
 def test_in_photos_faces_are_made_only_where_they_are_pasted(portrait, monkeypatch):
     rest = feather().copy()
     rest[PASTED[1] : PASTED[3], PASTED[0] : PASTED[2]] = 0

@@ -36,6 +36,7 @@ class TwoViews(nn.Module):
     def __init__(self, generator: nn.Module) -> None:
         super().__init__()
         self.generator = generator
+        self.train(generator.training)  # one that seems to learn would not be packed, see `runtime.compute.Cast`
 
     def forward(self, crops: Tensor, mask: Tensor, came: Tensor, box: Box | None = None) -> Tensor:
         """Crops (B, 3, S, S), the mask of what was filled (B, 1, S, S), and how they came -> refined crops.
