@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bringback.models.base import Network
+from bringback.ops.blocks import without_blocks
 from bringback.ops.color import luminance
 
 TILE = 128  # side in pixels of the tiles whose spectra are taken
@@ -59,10 +60,11 @@ class NativeScale(Network, license="apache-2.0", tags=["photo-restoration", "bli
         """The native scale of a photo (1, 3, H, W) in [0, 1], 1.3 to 12, or 1 for a sharp or very small photo.
 
         What the images that interpolation leaves tell, or where noise ends; else what the network does, or more if
-        there is nothing to lose.
+        there is nothing to lose. Of a photo that was enlarged by repeating pixels, the scale once these are smoothed.
         """
         if min(pixels.shape[-2:]) < TILE:
             return 1.0
+        pixels = without_blocks(pixels)
         each = _levels(_planes(_tiles(pixels)))
         levels = _of_photos(each)
         sharpest = F.avg_pool1d(F.pad(levels[:1, len(_QUANTILES) - 1], (1, 1), mode="replicate"), 3, 1)[0].tolist()

@@ -12,6 +12,7 @@ from torch import Tensor
 from bringback.images.parts import resized
 from bringback.images.photo import Photo
 from bringback.ops.areas import Area, outside
+from bringback.ops.blocks import Blocks
 from bringback.ops.masks import dilate_edges, fill_mask
 from bringback.ops.monochrome import Tint
 from bringback.ops.stains import Stains
@@ -66,6 +67,7 @@ class Restoration:
     detector to the stage that fills or to the last one, else None;
     filled: (1, 1, H, W), the share to which each pixel was replaced; a stage that fills sets it, None until then;
     stains: those that have been taken from the photo, each with the area that they are in, None for the whole photo;
+    blocks: those of repeated pixels that have been smoothed, None if there are none;
     notes: a log for people and manifests, by stage name (plain numbers and strings); stages do not depend on it;
     warnings: reasons for a person to look at the result, one line each; any stage may add to them;
     passed: the number of stages that are done;
@@ -98,6 +100,7 @@ class Restoration:
     seen: Tensor | None = None
     filled: Tensor | None = None
     stains: list[tuple[Area | None, Stains]] = field(default_factory=list)
+    blocks: Blocks | None = None
     passed: int = 0
     finished: bool = False
     on_step: OnStep | None = None
@@ -121,11 +124,13 @@ class Restoration:
         return torch.zeros_like(self.pixels[:, :1]) if self.mask is None else self.mask
 
     def as_it_came(self) -> Tensor:
-        """The photo (1, 3, H, W) before its restoration, but without stains; do not write into it.
+        """The photo (1, 3, H, W) before its restoration, but without stains and blocks; do not write into it.
 
-        Without them it is made anew at each call: few photos have stains, and all would have to hold another copy.
+        Without them it is made anew at each call: few photos have such, and all would have to hold another copy.
         """
         own = own_pixels(self.photo)
+        if self.blocks:
+            own = self.blocks.smoothed(own)
         if self.stains:
             own = own.clone()
             for area, stains in self.stains:

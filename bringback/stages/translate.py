@@ -10,6 +10,7 @@ from bringback.images.adapters import accepts_any_image
 from bringback.models.native_scale import noise_scale
 from bringback.models.translation.mapping import LatentMapping, decoded
 from bringback.models.translation.vae import VAE
+from bringback.ops.blocks import Blocks, without_blocks
 from bringback.ops.impulses import without_impulses
 from bringback.ops.masks import ramp
 from bringback.ops.metrics import mean_change
@@ -92,10 +93,10 @@ class LatentTranslator(StageBase):
         but their filled places attend to the whole photo. Where a photo has a periodic pattern, see `ops.patterns`, its
         tones stay, and where that would become stronger, all of it. What would change far more than the quietest places
         of a photo is texture and stays, too, see `ops.texture`. Sound places of very small photos change
-        as far as they are surely worn, see `ops.tiny`. Impulse noise is taken out first, see `ops.impulses`: in a photo
-        that is sound otherwise, the gate would keep it.
+        as far as they are surely worn, see `ops.tiny`. Blocks of repeated pixels are smoothed first, see `ops.blocks`,
+        and impulse noise is taken out, see `ops.impulses`: in a photo that is sound otherwise, the gate would keep it.
         """
-        return self._restored(without_impulses(pixels), filled, scale)[0]
+        return self._restored(without_impulses(without_blocks(pixels)), filled, scale)[0]
 
     def _restored(self, pixels: Tensor, filled: Tensor | None, scale: float) -> tuple[Tensor, list[float]]:
         """Restored photos, and the share of each that stays as it is because its pattern would become stronger."""
@@ -192,15 +193,20 @@ class LatentTranslator(StageBase):
 
     def __call__(self, restoration: Restoration) -> Restoration:
         """Translate the photo, given where it was filled. Notes the mean absolute change, in [0, 1] units; what was
-        done to impulses and what the networks did are added up.
+        done to impulses and what the networks did are added up; and the side of blocks, if it had any.
 
         Notes the share that stayed as it was for its periodic pattern, too, and warns of it.
         """
         pixels, filled, change, kept = restoration.pixels, restoration.to_fill(), 0.0, 0.0
+        restoration.blocks = Blocks.find(restoration.as_it_came())  # what was filled has none
+        if restoration.blocks:
+            restoration.pixels = restoration.blocks.smoothed(pixels)
+            change = mean_change(restoration.pixels, pixels)
+            pixels = restoration.pixels
         if not restoration.areas:
             restoration.pixels = without_impulses(pixels)
             if restoration.pixels is not pixels:
-                change = mean_change(restoration.pixels, pixels)
+                change += mean_change(restoration.pixels, pixels)
                 pixels = restoration.pixels  # frees the memory of those before
             restoration.pixels, (kept,) = self._restored(pixels, filled, restoration.scale)
             change += mean_change(restoration.pixels, pixels)
@@ -219,6 +225,8 @@ class LatentTranslator(StageBase):
             change, kept = change + share * mean_change(made, part), kept + share * own
             part.copy_(made)
         notes = {"mean_change": round(change, 4)}
+        if restoration.blocks:
+            notes["blocks"] = restoration.blocks.side
         if kept:
             notes["kept_share"] = round(kept, 4)
             restoration.warnings.append(f"translate left {100 * kept:.0f} % alone: the pattern would be stronger")

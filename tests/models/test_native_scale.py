@@ -69,6 +69,11 @@ def test_an_enlarged_photo_has_nearly_its_factor(shipped, name, factor, kernel):
     assert 0.4 < found / factor < 1.3  # meant to be a little low
 
 
+def test_edges_of_repeated_pixels_are_no_detail(shipped):
+    busy = data.gravel()[:160, :160].astype(np.float32)[..., None].repeat(3, 2)
+    assert shipped.of(tensor(busy.repeat(8, 0).repeat(8, 1))) > 4
+
+
 @pytest.mark.parametrize("factor", [4, 8])
 def test_a_busy_picture_enlarged_far_shows_the_images_of_its_detail(shipped, factor):
     busy = data.gravel()[:160, :160].astype(np.float32)[..., None].repeat(3, 2) / 255

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from skimage import data
 
 from bringback.images.photo import Photo
@@ -901,6 +902,25 @@ def test_very_small_photos_alone_are_asked_whether_they_are_worn(monkeypatch: py
         stage.translate(torch.rand(1, 3, side, side))
         assert len(seen) == times
         seen.clear()
+
+
+def test_repeated_pixels_are_smooth_before_the_networks_see_the_photo(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(LatentTranslator, "_translated", lambda self, pixels, filled, _: pixels)
+    stage = LatentTranslator(VAE(), LatentMapping(), VAE(), CPU)
+    sound = torch.from_numpy(data.astronaut()[:200, :260]).permute(2, 0, 1)[None] / 255
+    small = F.interpolate(sound, (80, 104), mode="area")
+    worn = (F.interpolate(small, (200, 260), mode="nearest-exact") * 255).round() / 255
+    restoration = start(worn.clone())
+    restoration.pixels[..., 50:150, 60:200] = 0.5  # a large fill
+    restoration = stage(restoration)
+    outside = ..., slice(0, 48), slice(None)
+    assert psnr(restoration.pixels[outside], sound[outside]) > psnr(worn[outside], sound[outside]) + 1
+    assert restoration.notes["translate"]["blocks"] == 2.5
+    assert restoration.notes["translate"]["mean_change"] > 0.005
+    assert torch.equal(restoration.as_it_came(), stage.translate(worn))  # so the faces are told of no blocks
+    restoration = stage(start(sound.clone()))
+    assert restoration.blocks is None and "blocks" not in restoration.notes["translate"]
+    assert torch.equal(restoration.pixels, sound)
 
 
 def test_a_soft_scan_is_translated_at_its_native_scale(monkeypatch: pytest.MonkeyPatch) -> None:
