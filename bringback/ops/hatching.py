@@ -21,9 +21,13 @@ def is_hatched(pixels: Tensor) -> bool:
     """
     light = luminance(pixels)[0, 0].cpu().numpy()
     fine = light - cv2.GaussianBlur(light, (0, 0), _FINE)
+    if (_around(fine * fine) > _CONTRAST**2).mean() < _SHARE:
+        return False  # as nearly every photo
     across, down = cv2.Sobel(fine, -1, 1, 0), cv2.Sobel(fine, -1, 0, 1)
-    power, xx, yy, xy = (
-        cv2.GaussianBlur(one, (0, 0), _AROUND) for one in (fine * fine, across * across, down * down, across * down)
-    )
+    xx, yy, xy = map(_around, (across * across, down * down, across * down))
     coherence = np.sqrt((xx - yy) ** 2 + 4 * xy * xy) / (xx + yy + 1e-5)
-    return bool((power > _CONTRAST**2).mean() >= _SHARE and np.median(coherence) >= _COHERENCE)
+    return bool(np.median(coherence) >= _COHERENCE)
+
+
+def _around(plane: np.ndarray) -> np.ndarray:
+    return cv2.GaussianBlur(plane, (0, 0), _AROUND)

@@ -296,7 +296,7 @@ class FaceRefiner(StageBase):
                     twice = torch.tensor(worn).isinf() | (self.finder is None)
                     for look, some in ((generator, twice), (generator.once, ~twice)):
                         if some.any():
-                            parts = (part[some] for part in (crops, filled, came))
+                            parts = [part if some.all() else part[some] for part in (crops, filled, came)]
                             made[some] = in_batches(partial(look, box=box), self.compute, *parts).to(crops)
                 else:
                     made = in_batches(self.generator, self.compute, crops, filled)
