@@ -18,7 +18,7 @@ _CAP = 0.1  # differences above count as this: edges of what is shown
 _STEP, _MOST = 1.15, 12.0  # the sides of blocks, in pixels, that are looked for
 _FEWEST = 32  # blocks down and across that show a grid
 _OFF, _APART = 0.6, 0.03  # how far edges may lie from a regular grid, in pixels; by how much the sides may differ
-_SAMPLED = 512  # rows or columns that are looked at
+_SAMPLED = 192  # rows or columns that are looked at
 # Screens, drawings and pixel art are meant so: most neighbors are equal, or there are few tones.
 _LEVEL, _EQUAL, _TONES = 0.5 / 255, 0.5, 24
 # Strong JPEG leaves blocks of 8 pixels, which are not of one tone.
