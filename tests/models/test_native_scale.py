@@ -7,7 +7,13 @@ import torch
 from skimage import data
 
 from bringback.degradations.scan import KERNELS, scanner
-from bringback.models.native_scale import BINS, TILE, NativeScale, noise_scale, spectra
+from bringback.models.native_scale import (
+    BINS,
+    TILE,
+    NativeScale,
+    noise_scale,
+    spectra,
+)
 from bringback.weights.checkpoints import Checkpoints
 
 SHARP = {"astronaut": data.astronaut, "coffee": data.coffee, "chelsea": data.chelsea}
@@ -51,6 +57,7 @@ def test_a_very_small_photo_is_left_at_its_size(shipped):
 @pytest.mark.parametrize(("found", "given"), [(1.25, 1.0), (1.4, 1.4), (20.0, 12.0)])
 def test_estimates_that_sound_photos_have_as_they_are_are_given_as_one(shipped, monkeypatch, found, given):
     monkeypatch.setattr(shipped, "forward", lambda levels: torch.tensor([np.log2(found)]))
+    monkeypatch.setattr("bringback.models.native_scale._detail_ends", lambda light: found)
     assert shipped.of(tensor(data.coffee())) == given
 
 
@@ -155,3 +162,10 @@ def test_noise_that_was_enlarged_far_is_not_believed():
 
 def test_a_photo_smaller_than_a_tile_shows_no_noise():
     assert noise_scale(torch.rand(1, 3, TILE - 1, 400)) is None
+
+
+@pytest.mark.parametrize(("says", "given"), [(1.6, 1.6), (4.4, 4.4), (5.0, 3.87)])
+def test_what_the_network_says_is_halfway_corrected_if_detail_goes_on(shipped, monkeypatch, says, given):
+    monkeypatch.setattr(shipped, "forward", lambda levels: torch.tensor([np.log2(says)]))
+    monkeypatch.setattr("bringback.models.native_scale._detail_ends", lambda light: 3.0)
+    assert shipped.of(tensor(data.coffee())) == given
