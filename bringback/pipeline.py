@@ -17,7 +17,7 @@ from bringback.errors import PhotoError, known_names
 from bringback.images.adapters import areas_of_each, convert_back, each, mask_array, to_photo
 from bringback.images.negatives import inverted
 from bringback.images.photo import Photo
-from bringback.models.native_scale import NativeScale
+from bringback.models.native_scale import NativeScale, under_marks
 from bringback.models.registry import SCALE
 from bringback.ops.areas import Area, areas_by_hand
 from bringback.ops.frames import find_areas
@@ -308,6 +308,10 @@ class Pipeline:
         with torch.no_grad():
             return self.scale.of(pixels)
 
+    def softer(self, pixels: Tensor, scale: float) -> float | None:
+        """The native scale of a photo (1, 3, H, W) if what is sharp in it is marks, see `under_marks`; None if not."""
+        return under_marks(pixels, scale) if isinstance(self.scale, NativeScale) else None
+
     def areas(self, photo: Photo, given: Any = None) -> tuple[Area, ...]:
         """Where the picture is inside its frame: as it was `given`, see `__call__`, or else found, if a stage asks.
 
@@ -318,23 +322,28 @@ class Pipeline:
         asking = [stage.name for stage in self.stages if getattr(stage, "in_areas", False)]
         return find_areas(own_pixels(photo), torn="scratches" in asking) if asking else ()  # else nothing mends them
 
-    def plan(self, height: int, width: int, scale: float | None = None, beside: int = 0) -> Plan:
+    def plan(
+        self, height: int, width: int, scale: float | None = None, beside: int = 0, softer: float | None = None
+    ) -> Plan:
         """The memory and the tiles for a photo of this size and native scale, for these settings on this machine.
 
         Without a scale, the plan is for a photo that is sharp to the pixel, which needs the most, and `restore`
-        estimates it. `beside` are bytes that the photo holds beside its pixels. Raises `PhotoError` if it would need
-        more memory than `compute.memory`.
+        estimates it. `beside` are bytes that the photo holds beside its pixels, `softer` is as in `Plan`. Raises
+        `PhotoError` if it would need more memory than `compute.memory`.
         """
-        return Plan.of(self.stages, self.compute, height, width, scale, beside)
+        return Plan.of(self.stages, self.compute, height, width, scale, beside, softer)
 
-    def _scale_of(self, photo: Photo, plan: Plan) -> float:
-        return self.native_scale(own_pixels(photo)) if plan.scale is None else plan.scale
+    def _scales(self, photo: Photo) -> tuple[float, float | None]:
+        pixels = own_pixels(photo)
+        scale = self.native_scale(pixels)
+        return scale, self.softer(pixels, scale)
 
     def plan_for(self, photo: Photo, waiting: int = 0) -> Plan:
         """`plan` for the photo's size and native scale; `waiting` are bytes of other photos."""
         height, width = photo.pixels.shape[:2]
         beside = waiting + sum(planes.nbytes for planes in (photo.levels, photo.infrared) if planes is not None)
-        return self.plan(height, width, self.native_scale(own_pixels(photo)), beside)
+        scale, softer = self._scales(photo)
+        return self.plan(height, width, scale, beside, softer)
 
     def _restore(
         self,
@@ -349,10 +358,10 @@ class Pipeline:
         if self.negative:
             photos = [inverted(photo) for photo in photos]
         with torch.no_grad():
-            restorations = [
-                start(photo, mask, tile, on_step, self._scale_of(photo, plan), self.areas(photo, given))
-                for photo, mask, plan, given in zip(photos, masks, plans, areas, strict=True)
-            ]
+            restorations = []
+            for photo, mask, plan, given in zip(photos, masks, plans, areas, strict=True):
+                scale, softer = self._scales(photo) if plan.scale is None else (plan.scale, plan.softer)
+                restorations.append(start(photo, mask, tile, on_step, scale, self.areas(photo, given), softer))
             positive = [n for n, one in enumerate(restorations) if self.negative or not self._left_alone(one)]
             for number, stage in enumerate(self.stages if positive else ()):
                 if _enlarges(stage):

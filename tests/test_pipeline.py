@@ -454,7 +454,7 @@ def test_the_plan_of_several_photos_is_made_once_each(pixels, monkeypatch):
     monkeypatch.setattr(Pipeline, "plan", lambda self, *size: planned.append(size) or real(self, *size))
     pipeline = Pipeline([Grouped()])
     pipeline.restore_many(photos, [None, None])
-    assert planned == [(48, 64, 1.0, 0), (20, 64, 1.0, 0)]
+    assert planned == [(48, 64, 1.0, 0, None), (20, 64, 1.0, 0, None)]
     given = pipeline.plan(48, 64)
     pipeline.restore(photos[0], plan=given)
     assert len(planned) == 3
@@ -594,6 +594,15 @@ def test_a_plan_without_a_scale_leaves_the_estimate_to_the_restoration(pixels, m
     assert pipeline.restore(photo, plan=pipeline.plan(48, 64)).scale == 5
     assert pipeline.restore(photo, plan=pipeline.plan(48, 64, 2.0)).scale == 2
     assert pipeline.restore(photo).scale == 5 == pipeline.plan_for(photo).scale
+
+
+def test_what_a_photo_is_under_sharp_marks_goes_to_the_stages_only_if_its_scale_is_estimated(pixels, monkeypatch):
+    monkeypatch.setattr(NativeScale, "of", lambda self, photo: 1.4)
+    monkeypatch.setattr("bringback.pipeline.under_marks", lambda photo, scale: 3.0 * scale)
+    photo, pipeline = Photo.from_array(pixels), Pipeline([], scale=NativeScale())
+    assert pipeline.plan_for(photo).softer == pytest.approx(4.2) == pipeline.restore(photo).softer
+    assert pipeline.restore(photo, plan=pipeline.plan(48, 64)).softer == pytest.approx(4.2)
+    assert Pipeline([], scale=2.0).restore(photo).softer is None
 
 
 class Darken:

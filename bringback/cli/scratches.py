@@ -55,6 +55,7 @@ def scratches(
 
         def detect(restoration: "Restoration") -> "Restoration":
             restoration.scale = pipeline.native_scale(restoration.pixels)
+            restoration.softer = pipeline.softer(restoration.pixels, restoration.scale)
             restoration.areas = pipeline.areas(restoration.photo)
             return detector(restoration)
 

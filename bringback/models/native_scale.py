@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from bringback.models.base import Network
 from bringback.ops.blocks import without_blocks
 from bringback.ops.color import luminance
+from bringback.ops.windows import window_maxima, window_means
 
 TILE = 128  # side in pixels of the tiles whose spectra are taken
 BINS = 64  # of frequency, up to that of Nyquist
@@ -36,10 +37,18 @@ _FLATTEST = 0.1
 _UP, _LEVEL, _ENDS, _FLOOR = 0.3, 0.34, 1.8, 0.7
 _NOISY = 1.75, 3.2  # the scales that are looked for: a worn copy of a copy may show more
 # Where detail ends: of small patches of a photo, the two fifths that show the most at half a frequency, so many show
-# nothing at that frequency, less than three levels of 255. What the network says is halfway corrected if it is so many
-# times more; if it is less, the print may have been blurred. Chosen on training photos and odd held-out ones.
+# nothing at that frequency, less than three levels of 255. Marks that are as sharp as the scanner spare most patches,
+# so they hide that less than they do in whole tiles. What the network says is halfway corrected if it is so many times
+# more; if it is less, the print may have been blurred. Chosen on training photos and odd held-out ones.
 _PATCH, _STRONG, _CLEAN, _FINE = 64, 0.4, 0.15, -3.7
 _TOO_FAR = 1.5
+# A photo whose subject alone is in focus ends early, too; but if all that is sharp was found to be marks, it is a soft
+# print under sharp marks. What is sharp bends as much as noise of this power would (in prints that are blurred or
+# enlarged, and in their marks, a thousandth has a tenth of that). Asked for from `_SOFT` on, if that is much more than
+# what else is found, and if the photo is not too small then to be looked at at half that size, too.
+_BENT, _OF_NOISE = 4e-4, 140  # the latter: what fourth differences make of a noise's power
+_SHARP, _MARKS, _NEAR = 0.001, 0.7, 4  # share of places, share of these in marks, and pixels around marks
+_SOFT, _MORE, _LEAST_SIDE = 2.6, 1.4, 448
 _ANCHOR = slice(1, 4)  # bins whose mean level is subtracted: contrast says nothing about scale
 
 
@@ -121,6 +130,34 @@ def _detail_ends(light: Tensor) -> float:
             return levels.shape[-1] / (place - (_FINE - level) / max(last - level, 1e-6))
         last = level
     return 1.0
+
+
+def under_marks(pixels: Tensor, scale: float) -> float | None:
+    """The native scale of a photo (1, 3, H, W) in [0, 1] if all that is sharp in it is marks.
+
+    None if nothing is sharp, or if that is about the `scale` that it has with them. See `all_sharp_is_marked`.
+    """
+    side = min(pixels.shape[-2:])
+    if side < max(TILE, _SOFT * _LEAST_SIDE):
+        return None
+    light = luminance(_tiles(pixels)[0])
+    if _sharp(light).float().mean() < _SHARP:
+        return None
+    found = min(_detail_ends(light), _MOST, side / _LEAST_SIDE)
+    return round(found, 2) if found > max(_SOFT, _MORE * scale) else None
+
+
+def all_sharp_is_marked(pixels: Tensor, mask: Tensor) -> bool:
+    """Whether most that is sharp to the pixel in a photo (1, 3, H, W) is where its mask (1, 1, H, W) is above 0.5."""
+    marked = window_maxima((_tiles(mask)[0] > 0.5).float(), 2 * _NEAR + 1)[..., 2:-2, 2:-2] > 0
+    sharp = _sharp(luminance(_tiles(pixels)[0]))
+    return bool((sharp & marked).sum() >= _MARKS * sharp.sum())
+
+
+def _sharp(light: Tensor) -> Tensor:
+    """Which places (N, 1, 124, 124), bool, bend as only what is sharp to the pixel does, in tiles (N, 1, 128, 128)."""
+    across, down = light.diff(4, dim=-1)[..., 2:-2, :], light.diff(4, dim=-2)[..., 2:-2]
+    return window_means(across.square() + down.square(), 5, 5) > _BENT * _OF_NOISE
 
 
 def noise_scale(pixels: Tensor) -> float | None:

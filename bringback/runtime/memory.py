@@ -39,7 +39,8 @@ _MMAP_FROM, _TRIM_FROM = 32 << 20, 256 << 20  # bytes
 class Plan:
     """What a photo needs: `peak` bytes of the whole process, `tile` pixels a side (None: the stages' own).
 
-    `scale` is the photo's native scale, None if it is not known.
+    `scale` is the photo's native scale, None if it is not known, and `softer` the one that it has if what is sharp in
+    it is marks, see `native_scale.under_marks`: the plan is for either.
     In a folder run, `queued` photos are included.
     """
 
@@ -48,6 +49,7 @@ class Plan:
     peak: int
     tile: int | None
     scale: float | None = None
+    softer: float | None = None
 
     @classmethod
     def of(
@@ -58,6 +60,7 @@ class Plan:
         width: int,
         scale: float | None = None,
         beside: int = 0,
+        softer: float | None = None,
     ) -> Self:
         """For such a photo: the largest tiles with which the peak stays below `compute.memory`.
 
@@ -66,10 +69,11 @@ class Plan:
         says what to do, if the smallest tiles still need too much.
         """
         tile: int | None = None
+        scales = [scale or 1.0, *([softer] if softer else [])]
         while True:
-            peak = _peak(stages, height, width, tile, scale or 1.0) + beside
+            peak = max(_peak(stages, height, width, tile, each) for each in scales) + beside
             if compute.memory is None or peak <= compute.memory:
-                return cls(height, width, peak, tile, scale)
+                return cls(height, width, peak, tile, scale, softer)
             tile = halved(stages, tile)
             if tile is None:
                 raise PhotoError(

@@ -73,6 +73,7 @@ class Restoration:
     passed: the number of stages that are done;
     tile: the maximal tile size in pixels, if memory was too short for the stages' own sizes, else None;
     scale: the native scale: how many times the photo can be shrunk without losing detail, 1 or more;
+    softer: the native scale if what is sharp is marks, see `native_scale.under_marks`; None if there is nothing to ask;
     areas: where the picture is inside its frame (border, mount, album page, scanner lid), () for a photo without one;
     pages: the numbers of the areas (0: of the whole photo, if there are none) that show writing or lines on
     paper, and no photo, see `Page.PAPER`;
@@ -91,6 +92,7 @@ class Restoration:
     warnings: list[str] = field(default_factory=list)
     tile: int | None = None
     scale: float = 1.0
+    softer: float | None = None
     areas: tuple[Area, ...] = ()
     pages: frozenset[int] = frozenset()
     tint: Tint | None = None

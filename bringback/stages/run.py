@@ -29,6 +29,7 @@ def start(
     on_step: OnStep | None = None,
     scale: float = 1.0,
     areas: tuple[Area, ...] = (),
+    softer: float | None = None,
 ) -> Restoration:
     """A photo before its first stage, see `Restoration`; raises `PhotoError` for a mask (H, W) of another size."""
     height, width = photo.pixels.shape[:2]
@@ -37,7 +38,7 @@ def start(
         raise PhotoError(f"the damage mask has {sizes}: give one of the photo's size")
     restoration = Restoration.start(photo, mask)
     restoration.tile, restoration.on_step = tile, on_step
-    restoration.scale, restoration.areas = scale, areas
+    restoration.scale, restoration.softer, restoration.areas = scale, softer, areas
     return restoration
 
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from bringback.errors import known_names
 from bringback.images.adapters import accepts_any_image
+from bringback.models.native_scale import all_sharp_is_marked
 from bringback.models.unet import EAGER, ScratchUNet, join_norms_
 from bringback.ops.areas import Area, fill_inside, missing
 from bringback.ops.infrared import find_dust
@@ -176,7 +177,9 @@ class ScratchDetector(StageBase):
 
         So is dust that a scan shows in infrared, and what is missing of torn prints. Notes the share of pixels above
         0.5, those of dust and of what is missing, and what `Found` tells; warns of the latter, and of a channel that is
-        no use. Where infrared has been looked at, what is seen in the picture alone has to be surer.
+        no use. Where infrared has been looked at, what is seen in the picture alone has to be surer. If all that is
+        sharp turns out to be damage, the photo is looked at again, as soft as it is otherwise, and has that native
+        scale.
         """
         pixels, (given, looked) = restoration.pixels, self._known(restoration)
         gone = missing(restoration.areas, *pixels.shape[-2:])
@@ -187,6 +190,12 @@ class ScratchDetector(StageBase):
             pixels = pixels.clone()
             fill_inside(pixels, fill_mask(given), restoration.areas, partial(fill_into, device=self.compute.device))
         found, about = self._find_inside(pixels, restoration.areas, restoration.scale)
+        if restoration.softer:
+            marks = found if given is None else torch.maximum(given, found)
+            if all_sharp_is_marked(restoration.pixels, marks):
+                del found, marks  # there is no room for them beside what is found now
+                restoration.scale = restoration.softer
+                found, about = self._find_inside(pixels, restoration.areas, restoration.scale)
         if looked is not None:
             for rows in strips(found):
                 odds = found[..., rows, :]

@@ -11,8 +11,10 @@ from bringback.models.native_scale import (
     BINS,
     TILE,
     NativeScale,
+    all_sharp_is_marked,
     noise_scale,
     spectra,
+    under_marks,
 )
 from bringback.weights.checkpoints import Checkpoints
 
@@ -162,6 +164,51 @@ def test_noise_that_was_enlarged_far_is_not_believed():
 
 def test_a_photo_smaller_than_a_tile_shows_no_noise():
     assert noise_scale(torch.rand(1, 3, TILE - 1, 400)) is None
+
+
+def marked(picture, count=60):
+    """A picture (H, W, 3) of floats with hairs one to three pixels wide, and the scanner's noise."""
+    random, picture = np.random.default_rng(0), np.ascontiguousarray(picture)
+    for _ in range(count):
+        start, length = random.uniform(0, picture.shape[1::-1]), random.uniform(30, 300)
+        angle, level = random.uniform(0, np.pi), float(random.choice([0.05, 0.95]))
+        end = start + length * np.array([np.cos(angle), np.sin(angle)])
+        ends = (place.astype(int).tolist() for place in (start, end))
+        cv2.line(picture, *ends, (level,) * 3, int(random.integers(1, 4)), cv2.LINE_AA)
+    return tensor((255 * picture + random.normal(0, 1.5, picture.shape)).round().clip(0, 255))
+
+
+@pytest.mark.parametrize("factor", [4, 6])
+@pytest.mark.parametrize("name", SHARP)
+def test_sharp_marks_do_not_hide_how_soft_the_print_under_them_is(monkeypatch, name, factor):
+    monkeypatch.setattr("bringback.models.native_scale._LEAST_SIDE", 100)
+    picture = SHARP[name]()[: 1200 // factor, : 1200 // factor].astype(np.float32) / 255
+    large = cv2.resize(picture, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC)
+    scan = marked(cv2.GaussianBlur(large, (0, 0), 0.6))
+    assert 0.6 < under_marks(scan, 1.0) / factor < 1.1
+    assert under_marks(scan, float(factor)) is None
+
+
+@pytest.mark.parametrize("name", SHARP)
+def test_there_is_nothing_softer_under_the_marks_of_a_sharp_photo(monkeypatch, name):
+    monkeypatch.setattr("bringback.models.native_scale._LEAST_SIDE", 1)
+    assert under_marks(marked(SHARP[name]().astype(np.float32) / 255), 1.0) is None
+
+
+def test_what_is_sharp_is_marked_or_not(monkeypatch):
+    monkeypatch.setattr("bringback.models.native_scale._LEAST_SIDE", 100)
+    blurred = cv2.GaussianBlur(data.astronaut().astype(np.float32) / 255, (0, 0), 3)
+    plain, hairs = marked(blurred, 0), marked(blurred, 12)
+    assert under_marks(plain, 1.0) is None
+    assert under_marks(hairs, 1.0) > 3.0
+    mask = ((hairs - plain).abs().amax(1, keepdim=True) > 0.05).float()
+    assert all_sharp_is_marked(hairs, mask)
+    assert not all_sharp_is_marked(hairs, mask * (torch.arange(mask.shape[-1]) < 200))
+
+
+def test_a_small_photo_has_nothing_softer():
+    assert under_marks(torch.rand(1, 3, TILE - 1, 400), 1.0) is None
+    assert under_marks(torch.rand(1, 3, 600, 600), 1.0) is None
 
 
 @pytest.mark.parametrize(("says", "given"), [(1.6, 1.6), (4.4, 4.4), (5.0, 3.87)])

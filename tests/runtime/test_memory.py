@@ -71,6 +71,23 @@ def test_a_plan_counts_program_weights_photo_and_the_hungriest_stage():
     assert planned([shared, stages[1]], None).peak == whole - 4 * 10**6  # what two stages share is loaded once
 
 
+class Scaled(Tiled):
+    """Needs the more the less a photo is shrunk, and most just above 1."""
+
+    at_native_scale = True
+
+    def needs(self, height: int, width: int, tile: int | None, scale: float = 1.0) -> int:
+        return 10**9 if scale == 1 else round(2 * 10**9 / scale)
+
+
+def test_a_plan_is_for_either_scale_that_a_photo_may_have():
+    stages = [Scaled(512)]
+    peaks = [Plan.of(stages, Compute(), HEIGHT, WIDTH, scale).peak for scale in (1.0, 1.25, 4.0)]
+    for scale, softer, peak in ((1.0, 1.25, peaks[1]), (1.0, 4.0, peaks[0]), (1.25, 4.0, peaks[1])):
+        plan = Plan.of(stages, Compute(), HEIGHT, WIDTH, scale, softer=softer)
+        assert (plan.scale, plan.softer, plan.peak) == (scale, softer, peak)
+
+
 def test_float32_needs_no_copies_of_weights_and_leaves_less_behind():
     peaks = []
     for dtype in (torch.float32, torch.bfloat16):

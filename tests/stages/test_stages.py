@@ -28,7 +28,7 @@ from bringback.ops.strips import strips
 from bringback.ops.tiny import TINY
 from bringback.ops.views import View
 from bringback.runtime.compute import Compute
-from bringback.stages import STAGES, looks
+from bringback.stages import STAGES, guards, looks
 from bringback.stages.looks import Looks
 from bringback.stages.record import Restoration
 from bringback.stages.scratches import ScratchDetector
@@ -114,6 +114,26 @@ def test_doubts_about_all_of_a_photo_are_told_and_a_given_mask_is_filled_neverth
     assert len(restoration.warnings) == 1 and "too doubtful to be filled" in restoration.warnings[0]
     doubtless = ScratchDetector(Found(-9.0), CPU)(start(torch.rand(1, 3, 64, 100) * 0.9))
     assert not doubtless.warnings and list(doubtless.notes["scratches"]) == ["damaged_share"]
+
+
+@pytest.mark.parametrize(("found", "scales", "given"), [(True, [1.4, 5.0], 5.0), (False, [1.4], 1.4)])
+def test_a_photo_is_looked_at_again_if_all_that_is_sharp_is_marked(
+    monkeypatch: pytest.MonkeyPatch, found: bool, scales: list[float], given: float
+) -> None:
+    seen: list[float] = []
+
+    def find(self: ScratchDetector, pixels: torch.Tensor, areas: object, scale: float) -> tuple[torch.Tensor, Any]:
+        seen.append(scale)
+        return torch.full_like(pixels[:, :1], float(found)), guards.Found()
+
+    monkeypatch.setattr(ScratchDetector, "_find_inside", find)
+    restoration = start(torch.rand(1, 3, 256, 256))
+    restoration.scale, restoration.softer = 1.4, 5.0
+    assert ScratchDetector(Found(0.0), CPU)(restoration).scale == given
+    assert seen == scales
+    restoration.scale, restoration.softer = 1.4, None
+    seen.clear()
+    assert ScratchDetector(Found(0.0), CPU)(restoration).scale == 1.4 == seen.pop() and not seen
 
 
 class Bluish(Found):
