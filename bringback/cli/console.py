@@ -234,6 +234,8 @@ def _did(entry: "Entry") -> Iterator[str]:
     toned = stages.get("tone", {})
     if (sure := toned.get("faded", 1)) and toned.get("mean_change", 0) >= SHIFTED:
         yield "fading undone" if sure >= PARTLY else "fading slightly undone"
+    if side := stages.get("translate", {}).get("blocks"):
+        yield f"blocks of {side:g} pixels smoothed"
     if "prior" in stages or changed & {"denoise", "translate"}:
         yield "noise and blur reduced"
     if count := entry["faces"]["count"]:

@@ -114,6 +114,11 @@ def test_fading_is_said_to_be_undone_as_far_as_it_was(faded, change, words):
     assert ", ".join(console._did(entry)) == words
 
 
+def test_smoothed_blocks_are_told_however_little_that_changed_a_photo():
+    entry = {"stages": {"translate": {"mean_change": 0.0015, "blocks": 4.0}}, "faces": {"count": 0}}
+    assert ", ".join(console._did(entry)) == "blocks of 4 pixels smoothed"
+
+
 def test_a_folder_for_review_inside_the_photos_is_refused(run, photos, tmp_path):
     assert "inside the input" in one_line(run("restore", photos, "-o", tmp_path / "out", "--review", photos / "look"))
     for option in ("--review", "--faces-review"):
