@@ -21,7 +21,7 @@ from bringback.ops.tiling import run_tiled, tiles
 from bringback.ops.tiny import TINY, wear
 from bringback.runtime.compute import Compute
 from bringback.stages.base import StageBase
-from bringback.stages.record import Restoration
+from bringback.stages.record import Restoration, own_pixels
 from bringback.weights.checkpoints import Checkpoints
 
 TILE, OVERLAP = 896, 48
@@ -198,11 +198,12 @@ class LatentTranslator(StageBase):
         Notes the share that stayed as it was for its periodic pattern, too, and warns of it.
         """
         pixels, filled, change, kept = restoration.pixels, restoration.to_fill(), 0.0, 0.0
-        restoration.blocks = Blocks.find(restoration.as_it_came())  # what was filled has none
-        if restoration.blocks:
-            restoration.pixels = restoration.blocks.smoothed(pixels)
-            change = mean_change(restoration.pixels, pixels)
-            pixels = restoration.pixels
+        if restoration.blocks is None and own_pixels(restoration.photo).shape == pixels.shape:  # not yet, nor enlarged
+            restoration.blocks = Blocks.find(restoration.as_it_came())  # what was filled has none
+            if restoration.blocks:
+                restoration.pixels = restoration.blocks.smoothed(pixels)
+                change = mean_change(restoration.pixels, pixels)
+                pixels = restoration.pixels
         if not restoration.areas:
             restoration.pixels = without_impulses(pixels)
             if restoration.pixels is not pixels:

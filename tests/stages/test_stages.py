@@ -938,6 +938,13 @@ def test_repeated_pixels_are_smooth_before_the_networks_see_the_photo(monkeypatc
     assert restoration.notes["translate"]["blocks"] == 2.5
     assert restoration.notes["translate"]["mean_change"] > 0.005
     assert torch.equal(restoration.as_it_came(), stage.translate(worn))  # so the faces are told of no blocks
+    again, came = restoration.pixels.clone(), restoration.as_it_came()
+    restoration = stage(restoration)
+    assert torch.equal(restoration.pixels, again) and torch.equal(restoration.as_it_came(), came)  # smoothed once
+    enlarged = start(worn.clone())
+    enlarged.enlarge(F.interpolate(worn, (300, 390), mode="bicubic").clamp(0, 1))
+    before = enlarged.pixels.clone()
+    assert torch.equal(stage(enlarged).pixels, before)  # the photo's blocks are not those of an enlarged one
     restoration = stage(start(sound.clone()))
     assert restoration.blocks is None and "blocks" not in restoration.notes["translate"]
     assert torch.equal(restoration.pixels, sound)
