@@ -362,6 +362,8 @@ class Pipeline:
             for photo, mask, plan, given in zip(photos, masks, plans, areas, strict=True):
                 scale, softer = self._scales(photo) if plan.scale is None else (plan.scale, plan.softer)
                 restorations.append(start(photo, mask, tile, on_step, scale, self.areas(photo, given), softer))
+                if mask is not None and all(stage.name != "scratches" for stage in self.stages):  # which asks itself
+                    restorations[-1].take_softer(restorations[-1].damage())
             positive = [n for n, one in enumerate(restorations) if self.negative or not self._left_alone(one)]
             for number, stage in enumerate(self.stages if positive else ()):
                 if _enlarges(stage):

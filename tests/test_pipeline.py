@@ -605,6 +605,28 @@ def test_what_a_photo_is_under_sharp_marks_goes_to_the_stages_only_if_its_scale_
     assert Pipeline([], scale=2.0).restore(photo).softer is None
 
 
+@pytest.mark.parametrize(("finds", "marked", "given"), [(False, True, 4.2), (False, False, 1.4), (True, True, 1.4)])
+def test_a_mask_that_is_given_tells_what_is_under_its_marks_unless_the_detector_does(
+    pixels, monkeypatch, finds, marked, given
+):
+    monkeypatch.setattr(NativeScale, "of", lambda self, photo: 1.4)
+    monkeypatch.setattr("bringback.pipeline.under_marks", lambda photo, scale: 3.0 * scale)
+    monkeypatch.setattr("bringback.stages.record.all_sharp_is_marked", lambda photo, mask: bool(marked and mask.any()))
+    seen = []
+
+    class Looks:
+        name = "scratches" if finds else "fill"
+
+        def __call__(self, restoration):
+            seen.append(restoration.scale)
+            return restoration
+
+    photo, pipeline = Photo.from_array(pixels), Pipeline([Looks()], scale=NativeScale())
+    pipeline.restore(photo, np.ones((48, 64), np.float32))
+    pipeline.restore(photo)  # no mask tells nothing
+    assert seen == pytest.approx([given, 1.4])
+
+
 class Darken:
     """Halves all pixels, and wants to know where the picture is."""
 

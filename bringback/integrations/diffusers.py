@@ -18,7 +18,7 @@ from torch import Tensor
 from bringback.errors import PhotoError
 from bringback.images.adapters import areas_of_each, each, mask_array, to_photo
 from bringback.images.photo import Photo
-from bringback.models.native_scale import NativeScale
+from bringback.models.native_scale import NativeScale, under_marks
 from bringback.ops.areas import areas_by_hand
 from bringback.ops.frames import find_areas
 from bringback.pipeline import Pipeline, checked_scale
@@ -96,10 +96,13 @@ class Begin(ModularPipelineBlocks):
         def one(image: Any, mask: Any) -> Tensor:
             photo = to_photo(image)
             scale = checked_scale(own.scale) if reader is None else reader.of(own_pixels(photo))
+            softer = None if reader is None else under_marks(own_pixels(photo), scale)
             given, (height, width) = next(by_hand), photo.pixels.shape[:2]
             # looked for whichever blocks follow
             areas = find_areas(own_pixels(photo)) if given is None else areas_by_hand(given, height, width)
-            restoration = start(photo, None if mask is None else mask_array(mask), scale=scale, areas=areas)
+            restoration = start(
+                photo, None if mask is None else mask_array(mask), scale=scale, areas=areas, softer=softer
+            )
             own.restorations.append(restoration)
             return restoration.pixels
 

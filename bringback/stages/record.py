@@ -11,6 +11,7 @@ from torch import Tensor
 
 from bringback.images.parts import resized
 from bringback.images.photo import Photo
+from bringback.models.native_scale import all_sharp_is_marked
 from bringback.ops.areas import Area, outside
 from bringback.ops.blocks import Blocks
 from bringback.ops.masks import dilate_edges, fill_mask
@@ -139,6 +140,13 @@ class Restoration:
                 part, inside = (own, None) if area is None else (own[area.part], area.inside())
                 stains.remove_(part, inside)
         return own
+
+    def take_softer(self, marks: Tensor) -> bool:
+        """Whether all that is sharp in the photo is marks (1, 1, H, W), and so it has the native scale `softer` now."""
+        if self.softer is None or not all_sharp_is_marked(self.pixels, marks):
+            return False
+        self.scale = self.softer
+        return True
 
     def frame(self) -> Tensor | None:
         """Which pixels (1, 1, H, W), bool, are in none of the areas; None for a photo without a frame."""

@@ -9,7 +9,6 @@ from torch import Tensor
 
 from bringback.errors import known_names
 from bringback.images.adapters import accepts_any_image
-from bringback.models.native_scale import all_sharp_is_marked
 from bringback.models.unet import EAGER, ScratchUNet, join_norms_
 from bringback.ops.areas import Area, fill_inside, missing
 from bringback.ops.infrared import find_dust
@@ -190,12 +189,9 @@ class ScratchDetector(StageBase):
             pixels = pixels.clone()
             fill_inside(pixels, fill_mask(given), restoration.areas, partial(fill_into, device=self.compute.device))
         found, about = self._find_inside(pixels, restoration.areas, restoration.scale)
-        if restoration.softer:
-            marks = found if given is None else torch.maximum(given, found)
-            if all_sharp_is_marked(restoration.pixels, marks):
-                del found, marks  # there is no room for them beside what is found now
-                restoration.scale = restoration.softer
-                found, about = self._find_inside(pixels, restoration.areas, restoration.scale)
+        if restoration.softer and restoration.take_softer(found if given is None else torch.maximum(given, found)):
+            del found  # there is no room for it beside what is found now
+            found, about = self._find_inside(pixels, restoration.areas, restoration.scale)
         if looked is not None:
             for rows in strips(found):
                 odds = found[..., rows, :]

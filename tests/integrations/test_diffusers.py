@@ -101,6 +101,13 @@ def test_a_block_alone_says_what_it_wants(image):
     assert found[0].mask.shape == (1, 1, 192, 192)
 
 
+def test_what_is_under_sharp_marks_is_asked_for_if_the_scale_is_estimated(image, monkeypatch):
+    monkeypatch.setattr(plugin, "under_marks", lambda photo, scale: 3.0 * scale)
+    begin = ready(plugin.SequentialPipelineBlocks.from_blocks_dict({"begin": plugin.Begin()}))
+    (estimated,), (given,) = (begin(image=image, output="restorations", scale=scale) for scale in ("auto", 2.0))
+    assert estimated.softer == 3.0 * estimated.scale and given.softer is None
+
+
 def test_what_is_missing_or_wrong_is_said(image):
     blocks = blocks_without("refine_faces")
     with pytest.raises(ValueError, match="component 'scratches' is missing"):
