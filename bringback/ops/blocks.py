@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from bringback.ops.scale import cubic
+from bringback.ops.windows import window_sums
 
 # An edge between two rows or columns lies within a block if what differs across it is less than one of these shares of
 # the most near it. The lower ones find blocks that end in flat tones, the higher ones those under noise. Chosen on
@@ -23,6 +24,9 @@ _SAMPLED = 192  # rows or columns that are looked at
 _LEVEL, _EQUAL, _TONES = 0.5 / 255, 0.5, 24
 # Strong JPEG leaves blocks of 8 pixels, which are not of one tone.
 _JPEG, _FLAT = 8.0, 0.02
+# A block is not of one tone, as where writing was laid on later, if its variance is above so many times the mean of all
+# blocks, which noise and compression raise, and above this. So many of nine count: fewer are impulses or strong edges.
+_UNEVEN, _LEAST, _SEVERAL = 16, (24 / 255) ** 2, 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +54,15 @@ class _Grid:
         jpeg = abs(side - _JPEG) < _OFF and less > _FLAT
         return None if less > _LESS or jpeg else cls(begins, float(offset), float(side))
 
-    def average(self, planes: Tensor) -> Tensor:
-        """Planes (..., N) -> the means of their blocks (..., n)."""
-        size = planes.shape[-1]
+    def numbers(self, size: int, device: torch.device) -> Tensor:
+        """The block in which each of so many rows or columns is, (N,)."""
         numbers = torch.zeros(size, dtype=torch.long)
         numbers[torch.from_numpy(self.begins)] = 1
-        numbers = numbers.cumsum(0).to(planes.device)
+        return numbers.cumsum(0).to(device)
+
+    def average(self, planes: Tensor) -> Tensor:
+        """Planes (..., N) -> the means of their blocks (..., n)."""
+        numbers = self.numbers(planes.shape[-1], planes.device)
         sums = planes.new_zeros(*planes.shape[:-1], len(self.begins) + 1).index_add_(-1, numbers, planes)
         return sums / torch.bincount(numbers)
 
@@ -107,14 +114,30 @@ class Blocks:
         return cls(*grids)
 
     def smoothed(self, pixels: Tensor) -> Tensor:
-        """Photos (B, 3, H, W) with these blocks, enlarged smoothly from their means: new, the same shape."""
+        """Photos (B, 3, H, W) with these blocks, enlarged smoothly from their means: new, the same shape.
+
+        Where several blocks are not of one tone, they stay, and those among them: something finer was laid on.
+        """
         height, width = pixels.shape[-2:]
-        made = torch.empty_like(pixels)
+        made, uneven = torch.empty_like(pixels), pixels.new_zeros(())
         for plane in range(pixels.shape[1]):  # one at a time: a scan may be large
-            means = self.rows.average(self.columns.average(pixels[:, plane]).mT)
-            wide = self.columns.enlarge(means.mT, width)
+            own = pixels[:, plane]
+            means = self._means(own)
+            uneven = uneven + (self._means(own.square()) - means.square()).detach() / pixels.shape[1]
+            wide = self.columns.enlarge(means, width)
             made[:, plane] = self.rows.enlarge(wide.mT, height).mT
+        found = uneven > (_UNEVEN * uneven.mean((1, 2), keepdim=True)).clamp_min(_LEAST)
+        stays = window_sums(found.to(pixels)[:, None], 3, 3)[:, 0] >= _SEVERAL
+        if stays.any():
+            stays = stays.index_select(1, self.rows.numbers(height, pixels.device))
+            stays = stays.index_select(2, self.columns.numbers(width, pixels.device))
+            for plane in range(pixels.shape[1]):
+                made[:, plane] = torch.where(stays, pixels[:, plane], made[:, plane])
         return made.clamp_(0, 1)
+
+    def _means(self, planes: Tensor) -> Tensor:
+        """Planes (B, H, W) -> the means of their blocks (B, h, w)."""
+        return self.rows.average(self.columns.average(planes).mT).mT
 
 
 def without_blocks(pixels: Tensor) -> Tensor:

@@ -55,6 +55,21 @@ def test_blocks_are_known_under_a_little_noise() -> None:
     assert found.side == 2.4
 
 
+def test_what_was_laid_on_blocks_later_stays_as_sharp() -> None:
+    small = resized(photo(360, 300), 90, 75, cv2.INTER_AREA)
+    blocky = levels(resized(small, 360, 300, cv2.INTER_NEAREST_EXACT))
+    array = np.ascontiguousarray((blocky[0] * 255).round().byte().permute(1, 2, 0).numpy())
+    cv2.putText(array, "1932", (220, 340), cv2.FONT_HERSHEY_SIMPLEX, 0.8, (0, 0, 0), 2, cv2.LINE_AA)
+    written = torch.from_numpy(array.transpose(2, 0, 1))[None] / 255
+    ink = ((written - blocky).abs().amax(1) > 0.2)[0]
+    smooth = without_blocks(written)
+    assert torch.equal(smooth[..., ink], written[..., ink])
+    assert psnr(smooth[..., :300, :], without_blocks(blocky)[..., :300, :]) > 60  # the rest as without
+    speck = blocky.clone()
+    speck[..., 181, 141] = 1 - speck[..., 181, 141].round()
+    assert not (without_blocks(speck)[..., 181, 141] == speck[..., 181, 141]).any()  # alone it is an impulse
+
+
 def test_what_is_not_made_of_blocks_stays() -> None:
     whole = levels(photo(360, 300))
     assert without_blocks(whole) is whole
