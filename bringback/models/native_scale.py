@@ -135,7 +135,8 @@ def _detail_ends(light: Tensor) -> float:
 def under_marks(pixels: Tensor, scale: float) -> float | None:
     """The native scale of a photo (1, 3, H, W) in [0, 1] if all that is sharp in it is marks.
 
-    None if nothing is sharp, or if that is about the `scale` that it has with them. See `all_sharp_is_marked`.
+    None if nothing is sharp, if that is about the `scale` that it has with them, and for a small photo. Whether it is
+    marks, `all_sharp_is_marked` tells.
     """
     side = min(pixels.shape[-2:])
     if side < max(TILE, _SOFT * _LEAST_SIDE):
