@@ -876,7 +876,7 @@ def test_a_photo_is_planned_once_and_slow_stages_report(tree, tmp_path, monkeypa
     assert waiting == [queued(48 * 64, batch), *[0] * (batch - 1)] * (4 // batch) and waiting[0] >= 48 * 64 * 67
     planned.clear()
     restore_folder([tree / "a.png"], tmp_path / "one", Pipeline([stage], compute=stage.compute))
-    assert planned == [(48, 64, 1.0, 0)]  # nothing waits
+    assert planned == [(48, 64, 1.0, 0, None)]  # nothing waits, and so small a photo has no softer scale
 
 
 def test_kept_stages_are_numbered_whatever_is_in_the_notes(tree, tmp_path, mark, lighten):

@@ -464,7 +464,7 @@ def test_what_is_not_installed_is_one_line(photos, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "dlib", None)
     from bringback.stages.faces.stage import FaceRefiner
 
-    monkeypatch.setattr(Checkpoints, "load", lambda *_: None)
+    monkeypatch.setattr(Checkpoints, "load", lambda *_: torch.nn.Identity())
     with pytest.raises(ModuleNotFoundError, match="the faces stage needs the package dlib-bin"):
         FaceRefiner.from_checkpoints(Checkpoints(), torch.device("cpu"))
     monkeypatch.setattr(Checkpoints, "hashes", lambda *_: {})

@@ -108,7 +108,8 @@ class Visitor:
         mouse.up()
 
     def color(self, x, y=0):
-        """What the canvas shows there, RGB, `x` and `y` pixels from its middle."""
+        """What the canvas shows there, RGB, `x` and `y` pixels from its middle, once what was asked for is drawn."""
+        self.page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
         data = Image.open(io.BytesIO(self.page.locator("#canvas canvas").screenshot())).convert("RGB")
         return np.array(data.getpixel((data.width // 2 + x, data.height // 2 + y)), int)
 
