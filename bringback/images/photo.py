@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, Self
 
@@ -33,23 +32,20 @@ def is_gray(pixels: np.ndarray) -> bool:
     rows, columns = (
         np.linspace(0, side, min(max(side // 8, 1), 64), endpoint=False).astype(int) for side in (height, width)
     )
-    left = 0.04 * 2 * height * width  # remaining budget of summed absolute chroma
-    sums = np.zeros((2, len(rows), width))
-    for part in strips(pixels):
-        block = pixels[part]
-        light = luminance(block)
-        first, stop = np.searchsorted(rows, (part.start, part.start + len(block)), "right") - (1, 0)
-        edges = np.clip([*rows[first:stop], height], part.start, part.start + len(block)) - part.start
-        for total, color in zip(sums, (0, 2), strict=True):  # one at a time: pairs take five times as long
-            chroma = block[..., color] - light  # R - Y and B - Y
-            for number, (top, bottom) in enumerate(pairwise(edges), first):
-                total[number] += chroma[top:bottom].sum(0, dtype=np.float64)
-            left -= np.abs(chroma, out=chroma).sum(dtype=np.float64)
+    left, sums = 0.04 * 2 * height * width, []  # remaining budget of summed absolute chroma
+    for blocks in np.split(pixels, rows[1:]):
+        lines = np.zeros((2, width))
+        for part in strips(blocks):
+            light = luminance(blocks[part])
+            for line, color in zip(lines, (0, 2), strict=True):  # one at a time: pairs take five times as long
+                chroma = blocks[part][..., color] - light  # R - Y and B - Y
+                line += chroma.sum(0, dtype=np.float64)
+                left -= np.abs(chroma, out=chroma).sum(dtype=np.float64)
         if left < 0:
             return False
-    of_blocks = np.add.reduceat(sums, columns, axis=2)
+        sums.append(np.add.reduceat(lines, columns, axis=1))
     area = np.diff(rows, append=height)[:, None] * np.diff(columns, append=width)
-    return bool(np.quantile(np.abs(of_blocks / area), 0.995) < 0.016)
+    return bool(np.quantile(np.abs(np.stack(sums, 1) / area), 0.995) < 0.016)
 
 
 def strips(pixels: np.ndarray) -> Iterator[slice]:
