@@ -308,9 +308,13 @@ class Pipeline:
         with torch.no_grad():
             return self.scale.of(pixels)
 
-    def softer(self, pixels: Tensor, scale: float) -> float | None:
-        """The native scale of a photo (1, 3, H, W) if what is sharp in it is marks, see `under_marks`; None if not."""
-        return under_marks(pixels, scale) if isinstance(self.scale, NativeScale) else None
+    def scales(self, pixels: Tensor) -> tuple[float, float | None]:
+        """`native_scale` of a photo (1, 3, H, W), and the one that it has if what is sharp in it is marks.
+
+        The latter is None where there is nothing to ask, or the scale is given; see `under_marks`.
+        """
+        scale = self.native_scale(pixels)
+        return scale, under_marks(pixels, scale) if isinstance(self.scale, NativeScale) else None
 
     def areas(self, photo: Photo, given: Any = None) -> tuple[Area, ...]:
         """Where the picture is inside its frame: as it was `given`, see `__call__`, or else found, if a stage asks.
@@ -333,16 +337,11 @@ class Pipeline:
         """
         return Plan.of(self.stages, self.compute, height, width, scale, beside, softer)
 
-    def _scales(self, photo: Photo) -> tuple[float, float | None]:
-        pixels = own_pixels(photo)
-        scale = self.native_scale(pixels)
-        return scale, self.softer(pixels, scale)
-
     def plan_for(self, photo: Photo, waiting: int = 0) -> Plan:
         """`plan` for the photo's size and native scale; `waiting` are bytes of other photos."""
         height, width = photo.pixels.shape[:2]
         beside = waiting + sum(planes.nbytes for planes in (photo.levels, photo.infrared) if planes is not None)
-        scale, softer = self._scales(photo)
+        scale, softer = self.scales(own_pixels(photo))
         return self.plan(height, width, scale, beside, softer)
 
     def _restore(
@@ -360,7 +359,7 @@ class Pipeline:
         with torch.no_grad():
             restorations = []
             for photo, mask, plan, given in zip(photos, masks, plans, areas, strict=True):
-                scale, softer = self._scales(photo) if plan.scale is None else (plan.scale, plan.softer)
+                scale, softer = self.scales(own_pixels(photo)) if plan.scale is None else (plan.scale, plan.softer)
                 restorations.append(start(photo, mask, tile, on_step, scale, self.areas(photo, given), softer))
                 if mask is not None and all(stage.name != "scratches" for stage in self.stages):  # which asks itself
                     restorations[-1].take_softer(restorations[-1].damage())

@@ -54,8 +54,7 @@ def scratches(
         detector: Any = pipeline.stages[0]
 
         def detect(restoration: "Restoration") -> "Restoration":
-            restoration.scale = pipeline.native_scale(restoration.pixels)
-            restoration.softer = pipeline.softer(restoration.pixels, restoration.scale)
+            restoration.scale, restoration.softer = pipeline.scales(restoration.pixels)
             restoration.areas = pipeline.areas(restoration.photo)
             return detector(restoration)
 
